@@ -1,0 +1,66 @@
+tool     := go tool -modfile=tools/go.mod
+fuzztime ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: check
+check: lint test ## everything that a change must pass
+
+.PHONY: lint
+lint: ## linters, modernizers, tidiness, and no unreviewed change of the API
+	$(tool) golangci-lint config verify
+	$(tool) golangci-lint run
+	go fix -diff ./...
+	go mod tidy -diff
+	@$(MAKE) --no-print-directory print-api | diff -u testdata/api.txt - || \
+		{ echo 'the exported API has changed: see "make api"'; exit 1; }
+
+.PHONY: fmt
+fmt: ## format, modernize and tidy
+	$(tool) golangci-lint fmt
+	go fix ./...
+	go mod tidy
+
+.PHONY: test
+test: ## all tests, with the race detector
+	go test -race -shuffle=on ./...
+
+.PHONY: stress
+stress: ## the concurrent packages a hundred times: before a release, and after touching one
+	go test -race -shuffle=on -count=100 -timeout=1h . ./internal/transport ./pondtest
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for fuzztime=30s
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(fuzztime) $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: conformance
+conformance: ## the official clients and Autobahn against a real server
+	$(MAKE) -C conformance
+
+.PHONY: bench
+bench: ## benchmarks into artifacts/bench.txt; old=FILE compares with an earlier run
+	@mkdir -p artifacts
+	go test -run='^$$' -bench=. -benchmem -count=6 ./... | tee artifacts/bench.txt
+	$(tool) benchstat $(old) artifacts/bench.txt
+
+.PHONY: api
+api: ## accept a change of the exported API; review the diff
+	@$(MAKE) --no-print-directory print-api > testdata/api.txt
+
+.PHONY: print-api
+print-api:
+	@go doc -all .
+	@go doc -all ./pondtest
+
+.PHONY: demo
+demo: ## a chat to open in two browser windows
+	go run ./cmd/pond demo
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

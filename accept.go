@@ -1,0 +1,191 @@
+package pond
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/pondsocket/pond/internal/pattern"
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// Transport is how a client is connected.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "websocket"
+	SSE       Transport = "sse"
+)
+
+// ServeHTTP serves one request of a client: to open a WebSocket or an event
+// stream, to send a message over the latter, or to end it. It does not look at
+// the path, but for parameters: that it is the endpoint's is the caller's
+// business, such as a router's. (Through [Pond.ServeHTTP] the path decides.)
+func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	params, _ := e.path.Match(r.URL.EscapedPath())
+	e.serve(w, r, params)
+}
+
+func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
+	if !e.cfg.allows(r) {
+		e.reject(w, refuse(http.StatusForbidden, "this origin is not allowed"))
+		return
+	}
+	e.cfg.allow(w.Header(), r)
+	switch {
+	case r.Method == http.MethodGet && ws.IsUpgrade(r):
+		e.acceptWebSocket(w, r, params)
+	case r.Method == http.MethodGet && wantsEvents(r):
+		e.acceptStream(w, r, params)
+	case r.Method == http.MethodGet:
+		e.reject(w, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
+	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
+		e.serveStream(w, r)
+	case r.Method == http.MethodOptions && e.cfg.crossOrigin():
+		e.preflight(w)
+	default:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		e.reject(w, refuse(http.StatusMethodNotAllowed, "this method is not allowed"))
+	}
+}
+
+// wantsEvents reports whether the request accepts an event stream.
+func wantsEvents(r *http.Request) bool {
+	for _, line := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(line, ",") {
+			mediaType, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reject answers a request that does not become a connection (rule S-4).
+func (e *Endpoint) reject(w http.ResponseWriter, err error) {
+	refusal := public(err)
+	status := refusal.status()
+	if c := refusal.Code; c >= 200 && c <= 599 {
+		status = c // 204 stops the retries of an EventSource, and redirects are welcome
+	}
+	if f := e.pond.cfg.observer.Refused; f != nil {
+		f(e, status)
+	}
+	h := w.Header()
+	h.Set("Connection", "close")
+	if status == http.StatusNoContent {
+		w.WriteHeader(status)
+		return
+	}
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(refusal.Message))
+}
+
+func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, params pattern.Params) {
+	handshake, broken := ws.ParseHandshake(r, e.cfg.compressFrom > 0)
+	if broken != nil {
+		if broken.Status == http.StatusUpgradeRequired {
+			w.Header().Set("Sec-WebSocket-Version", "13")
+		}
+		e.reject(w, refuse(broken.Status, broken.Message))
+		return
+	}
+	c, ctx := e.authorize(w, r, params, WebSocket)
+	if c == nil {
+		return
+	}
+	tr, err := e.hub.AcceptWebSocket(w, handshake, c)
+	if err != nil {
+		e.lose(w, err)
+		return
+	}
+	c.begin(tr, ctx, newSecret())
+}
+
+func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params pattern.Params) {
+	c, ctx := e.authorize(w, r, params, SSE)
+	if c == nil {
+		return
+	}
+	c.secret = newSecret()
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no") // nginx: do not wait for more
+	h.Set("X-Connection-ID", c.secret)
+	tr, taken, err := e.hub.AcceptStream(w, r, e.cfg.wantsNamed(r), c)
+	if err != nil {
+		e.lose(w, err)
+		return
+	}
+	c.begin(tr, ctx, c.secret)
+	if !taken {
+		tr.Serve(r.Context())
+	}
+}
+
+// lose gives up a connection that was accepted but cannot be taken over: some
+// wrapper of the ResponseWriter is in the way, and the error names it.
+func (e *Endpoint) lose(w http.ResponseWriter, err error) {
+	e.release()
+	e.pond.logger().Error("pond: cannot take over the connection", slog.Any("error", err))
+	if errors.Is(err, http.ErrNotSupported) {
+		w.Header().Del("X-Connection-ID")
+		e.reject(w, refuse(http.StatusInternalServerError, "internal error"))
+	}
+}
+
+// authorize runs the connection handler. If the client is refused, the answer has
+// been given and the conn is nil; otherwise it has a place.
+func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (*conn, *ConnectionContext) {
+	if err := e.reserve(); err != nil {
+		w.Header().Set("Retry-After", "5")
+		e.reject(w, err)
+		return nil, nil
+	}
+	c := &conn{endpoint: e, id: newUserID(), bucket: newBucket(e.cfg.rate, e.cfg.burst)}
+	c.inbox.conn = c
+	ctx := &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
+	err := call(e.auth, ctx)
+	if err == nil && !ctx.accepted {
+		err = refuse(http.StatusUnauthorized, "the connection was not accepted")
+	}
+	if err == nil {
+		return c, ctx
+	}
+	if internal(err) {
+		e.pond.logger().LogAttrs(r.Context(), slog.LevelError, "pond: connection handler failed",
+			slog.String("endpoint", e.Path()), slog.Any("error", err))
+	}
+	e.release()
+	e.reject(w, err)
+	return nil, nil
+}
+
+// begin lets a connection live: it gets to know its ID, then what the connection
+// handler had to say, and is read from then on (rule S-14).
+func (c *conn) begin(tr *transport.Conn, ctx *ConnectionContext, secret string) {
+	c.tr = tr
+	hello := append(wire.AppendString([]byte(`{"id":"`+c.id+`","connectionId":`), secret), '}')
+	var w transport.Work
+	tr.Queue(&w, newFrame(wire.Connect, wire.Connection, wire.Endpoint, newRequestID(), hello), nil)
+	for _, reply := range ctx.replies {
+		tr.Queue(&w, newFrame(wire.System, reply.event, wire.Endpoint, newRequestID(), reply.body), nil)
+	}
+	welcome := c.endpoint.admit(c)
+	tr.Start()
+	w.Do()
+	if f := c.endpoint.pond.cfg.observer.Connected; f != nil {
+		f(c.endpoint, c.id, c.transport())
+	}
+	if !welcome { // Shutdown has begun while the handler ran
+		tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
+	}
+}

@@ -1,0 +1,134 @@
+package pond_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+func TestJoinBroadcastReplyLeave(t *testing.T) {
+	onBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		is(t, ann.Join("/chat/1", nil), "SYSTEM", "ACKNOWLEDGE", "{}")
+		bob.Join("/chat/1", nil)
+
+		id := ann.Send("/chat/1", "say", map[string]any{"text": "hi\n"})
+		for _, s := range []*pondtest.Session{ann, bob} {
+			m := s.Receive()
+			is(t, m, "BROADCAST", "said", `{"text":"hi\n"}`)
+			if m.RequestID != id || m.Channel != "/chat/1" {
+				t.Fatalf("got %v, want request %s", m, id)
+			}
+		}
+		ann.Send("/chat/1", "tell-others", nil)
+		is(t, bob.Receive(), "BROADCAST", "said", "{}")
+		ann.Quiet()
+
+		ann.Send("/chat/1", "tell/"+bob.ID(), nil)
+		is(t, bob.Receive(), "BROADCAST", "said", "{}")
+		ann.Send("/chat/1", "tell/nobody", nil)
+		ann.Quiet()
+		bob.Quiet()
+
+		is(t, ann.Request("/chat/1", "ask", map[string]int{"x": 1}), "SYSTEM", "answer", `{"x":1}`)
+		bob.Quiet()
+
+		is(t, bob.Leave("/chat/1"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}")
+		is(t, bob.Leave("/chat/1"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}") // again
+		is(t, bob.Leave("/chat/none"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}")
+		ann.Send("/chat/1", "say", nil)
+		ann.Expect("said")
+		bob.Quiet()
+	})
+}
+
+func TestPresence(t *testing.T) {
+	onBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		ann, bob, eve := d.Connect(tr, "/socket"), d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		for _, s := range []*pondtest.Session{ann, bob, eve} {
+			s.Join("/chat/1", nil)
+		}
+		ann.Send("/chat/1", "track", map[string]string{"n": "ann"})
+		is(t, ann.Receive(), "PRESENCE", "JOIN", `{"presence":[{"n":"ann"}],"changed":{"n":"ann"}}`)
+		bob.Send("/chat/1", "track", map[string]string{"n": "bob"})
+		for _, s := range []*pondtest.Session{ann, bob} {
+			is(t, s.Receive(), "PRESENCE", "JOIN", `{"presence":[{"n":"ann"},{"n":"bob"}],"changed":{"n":"bob"}}`)
+		}
+		// An update keeps its place and replaces the value.
+		ann.Send("/chat/1", "update", map[string]string{"m": "away"})
+		for _, s := range []*pondtest.Session{ann, bob} {
+			is(t, s.Receive(), "PRESENCE", "UPDATE", `{"presence":[{"m":"away"},{"n":"bob"}],"changed":{"m":"away"}}`)
+		}
+		// Tracking twice and updating what is not tracked are errors.
+		if m := ann.Request("/chat/1", "track", nil); m.Action != "ERROR" {
+			t.Fatalf("got %v", m)
+		}
+		if m := eve.Request("/chat/1", "update", nil); m.Action != "ERROR" {
+			t.Fatalf("got %v", m)
+		}
+		// Who leaves is off the list, and gets nothing.
+		ann.Send("/chat/1", "untrack", nil)
+		is(t, bob.Receive(), "PRESENCE", "LEAVE", `{"presence":[{"n":"bob"}],"changed":{"m":"away"}}`)
+		ann.Send("/chat/1", "track", map[string]string{"n": "ann2"})
+		ann.Expect("JOIN")
+		is(t, bob.Receive(), "PRESENCE", "JOIN", `{"presence":[{"n":"bob"},{"n":"ann2"}],"changed":{"n":"ann2"}}`)
+		bob.Cut()
+		is(t, ann.Receive(), "PRESENCE", "LEAVE", `{"presence":[{"n":"ann2"}],"changed":{"n":"bob"}}`)
+		ann.Quiet()
+		eve.Quiet() // never tracked, never told
+	})
+}
+
+func TestEvict(t *testing.T) {
+	onBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		for _, s := range []*pondtest.Session{ann, bob} {
+			s.Join("/chat/1", nil)
+			s.Send("/chat/1", "track", nil)
+		}
+		ann.Expect("JOIN")
+		ann.Expect("JOIN")
+		bob.Expect("JOIN")
+		ann.Send("/chat/1", "evict/"+bob.ID(), nil)
+		is(t, bob.Receive(), "SYSTEM", "kicked_out", `{"message":"spam","code":403,"reason":"spam"}`)
+		is(t, bob.Receive(), "SYSTEM", "EVICTED", `{"reason":"spam"}`)
+		is(t, ann.Receive(), "SYSTEM", "kicked", `{"userId":"`+bob.ID()+`","reason":"spam"}`)
+		is(t, ann.Receive(), "PRESENCE", "LEAVE", `{"presence":[{}],"changed":{}}`)
+		if m := bob.Request("/chat/1", "say", nil); status(t, m) != http.StatusNotFound {
+			t.Fatalf("got %v", m)
+		}
+		bob.Join("/chat/1", nil) // the connection is still there
+		ann.Quiet()
+	})
+}
+
+func TestJoinEffectsKeepTheirOrder(t *testing.T) {
+	make := func() *pond.Pond {
+		p := pond.New()
+		p.Endpoint("/socket", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+			return errors.Join(
+				ctx.Accept(),
+				ctx.Broadcast("b", nil),
+				ctx.Reply("r", nil),
+				ctx.Track(nil),
+				ctx.Channel().To(ctx.User().ID).Broadcast("t", nil),
+			)
+		})
+		return p
+	}
+	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		s := d.Connect(tr, "/socket")
+		s.SendID("/chat/1", "x", "ignored", nil) // not a member: an error, and nothing else
+		if m := s.Receive(); m.Event != "CHANNEL_NOT_FOUND" || m.RequestID != "ignored" {
+			t.Fatalf("got %v", m)
+		}
+		s.Join("/chat/1", nil)
+		for _, event := range []string{"b", "r", "JOIN", "t"} {
+			s.Expect(event)
+		}
+		s.Quiet()
+	})
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"syscall"
+
+	"github.com/pondsocket/pond"
+)
+
+var demoCommand = command{
+	name:    "demo",
+	summary: "serve a chat page to look at",
+	help: "Demo serves a chat page: rooms, presence, typing, and a switch between WebSocket and\n" +
+		"Server-Sent Events. What is said stays in memory and is gone when the demo ends.",
+	setup: func(flags *flag.FlagSet) action {
+		addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
+		browse := flags.Bool("open", false, "open the page in a browser")
+		return func(ctx context.Context, stdout, stderr io.Writer) error {
+			return demo(ctx, *addr, *browse, stdout, stderr)
+		}
+	},
+}
+
+func demo(ctx context.Context, addr string, browse bool, stdout, stderr io.Writer) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w (try -addr 127.0.0.1:0)", err)
+	}
+	if err != nil {
+		return err
+	}
+	url := "http://" + visitable(ln.Addr())
+	fmt.Fprintf(stdout, "pond demo: %s (Ctrl+C stops)\n", url)
+	if browse {
+		go openBrowser(ctx, url)
+	}
+
+	p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(stderr, nil))))
+	return p.Serve(ctx, &http.Server{Handler: demoHandler(p)}, ln)
+}
+
+// demoHandler serves the chat page, and the chat itself at /socket.
+func demoHandler(p *pond.Pond) http.Handler {
+	newChat(p.Endpoint("/socket", welcome))
+
+	mux := http.NewServeMux()
+	mux.Handle("/", page())
+	mux.Handle("/socket", p)
+	return mux
+}
+
+// visitable returns an address that a browser on this machine understands,
+// also if the server listens on all of them.
+func visitable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return addr.String()
+}
+
+// openBrowser does its best. Who has no browser still has the printed URL.
+func openBrowser(ctx context.Context, url string) {
+	name, args := "xdg-open", []string{url}
+	switch runtime.GOOS {
+	case "darwin":
+		name = "open"
+	case "windows":
+		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
+	}
+	_ = exec.CommandContext(ctx, name, args...).Run()
+}

@@ -1,0 +1,78 @@
+// Who is here, who is typing, who came and who went: all of it from presence.
+
+import { paintAvatar } from "./identity.js";
+
+const RETURN_WITHIN = 5_000; // a reload or a change of transport is not a departure
+
+const $ = (id) => document.getElementById(id);
+
+export class People {
+  #known = null; // user id -> name, as of the last list; null before the first
+  #leaving = new Map(); // name -> timer of the notice
+  #notice;
+
+  /** notice is called with a line of text when somebody comes, goes or takes another name. */
+  constructor(notice) {
+    this.#notice = notice;
+  }
+
+  clear() {
+    for (const timer of this.#leaving.values()) clearTimeout(timer);
+    this.#leaving.clear();
+    this.#known = null;
+    this.show([], null);
+  }
+
+  /** Draws the people in a room. myId is the user id of this window. */
+  show(presence, myId) {
+    const people = presence.toSorted((a, b) => (b.id === myId) - (a.id === myId) || a.name.localeCompare(b.name));
+    $("people").replaceChildren(...people.map((person) => drawPerson(person, person.id === myId)));
+    $("count").textContent = people.length ? `${people.length} here` : "";
+    const typing = people.filter(({ id, typing }) => typing && id !== myId).map(({ name }) => name);
+    $("typing").classList.toggle("shown", typing.length > 0);
+    if (typing.length > 0) $("typing").lastElementChild.textContent = sayTyping(typing);
+  }
+
+  /**
+   * Tells who came, went, or took another name since the last list. It goes by names: the same person has a new
+   * id after each reconnect, its own or the server's.
+   */
+  tell({ event, changed, presence }) {
+    const before = this.#known;
+    const now = (this.#known = new Map(presence.map(({ id, name }) => [id, name])));
+    if (!before) return;
+    if (event === "UPDATE") {
+      const [old, name] = [before.get(changed.id), now.get(changed.id)];
+      if (old && old !== name) this.#notice(`${old} is now ${name}`);
+      return;
+    }
+    const [old, names] = [new Set(before.values()), new Set(now.values())];
+    for (const name of names.difference(old)) if (!this.#cancelLeaving(name)) this.#notice(`${name} joined`);
+    for (const name of old.difference(names)) this.#leaving.set(name, setTimeout(() => this.#left(name), RETURN_WITHIN));
+  }
+
+  #cancelLeaving(name) {
+    clearTimeout(this.#leaving.get(name));
+    return this.#leaving.delete(name);
+  }
+
+  #left(name) {
+    this.#leaving.delete(name);
+    this.#notice(`${name} left`);
+  }
+}
+
+function drawPerson({ name, typing }, me) {
+  const item = $("person-template").content.cloneNode(true).firstElementChild;
+  paintAvatar(item.querySelector(".avatar"), name);
+  item.querySelector("bdi").textContent = name;
+  item.classList.toggle("me", me);
+  item.classList.toggle("typing", typing);
+  return item;
+}
+
+function sayTyping(names) {
+  if (names.length === 1) return `${names[0]} is typing`;
+  if (names.length === 2) return `${names[0]} and ${names[1]} are typing`;
+  return `${names.length} people are typing`;
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+// chatTest runs test against the chat, over each transport.
+func chatTest(t *testing.T, test func(t *testing.T, connect func() *pondtest.Session)) {
+	for _, tr := range pondtest.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			p := pond.New()
+			newChat(p.Endpoint("/socket", welcome))
+			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+				test(t, func() *pondtest.Session { return d.Connect(tr, "/socket") })
+			})
+		})
+	}
+}
+
+// enter joins a room and consumes what everybody gets who does.
+func enter(t *testing.T, s *pondtest.Session, room, name string) History {
+	t.Helper()
+	if m := s.Join("/chat/"+room, Profile{name}); m.Event != "ACKNOWLEDGE" {
+		t.Fatalf("%s does not get into %s: %v", name, room, m)
+	}
+	s.Expect("JOIN")
+	return expect(t, s, before)
+}
+
+func expect[T any](t *testing.T, s *pondtest.Session, event pond.Event[T]) (payload T) {
+	t.Helper()
+	pondtest.Message{Payload: s.Expect(string(event))}.Bind(t, &payload)
+	return payload
+}
+
+func TestChat(t *testing.T) {
+	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
+		ann, bob := connect(), connect()
+		enter(t, ann, "lounge", "Ann")
+		enter(t, bob, "lounge", "  Bob   the  second ")
+		ann.Expect("JOIN")
+
+		bob.Send("/chat/lounge", "typing", Typing{true})
+		var change struct{ Presence []Person }
+		pondtest.Message{Payload: ann.Expect("UPDATE")}.Bind(t, &change)
+		want := []Person{{ann.ID(), "Ann", false}, {bob.ID(), "Bob the second", true}}
+		if fmt.Sprint(change.Presence) != fmt.Sprint(want) {
+			t.Errorf("presence: %v, want %v", change.Presence, want)
+		}
+
+		bob.Send("/chat/lounge", "message", Message{ID: "1", Text: " hi ", From: ann.ID(), Name: "Ann"})
+		m := expect(t, ann, said)
+		if m.Text != "hi" || m.From != bob.ID() || m.Name != "Bob the second" {
+			t.Errorf("message: %+v", m)
+		}
+
+		bob.Close()
+		ann.Expect("LEAVE")
+		ann.Quiet()
+	})
+}
+
+func TestChatRefuses(t *testing.T) {
+	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
+		ann := connect()
+		for _, tt := range []struct{ room, name string }{
+			{"lounge", ""},
+			{"lounge", " "},
+			{"lounge", "a\u202eb"},
+			{"lounge", strings.Repeat("a", 33)},
+			{"no room", "Ann"},
+			{"%61", "Ann"},
+			{"a?b=c", "Ann"},
+			{strings.Repeat("a", 33), "Ann"},
+		} {
+			if m := ann.Join("/chat/"+tt.room, Profile{tt.name}); m.Event != "UNAUTHORIZED" {
+				t.Errorf("%q in %q: %v", tt.name, tt.room, m)
+			}
+		}
+
+		enter(t, ann, "Grüße_2-é", "👩‍🚀")
+		for _, tt := range []struct {
+			event   string
+			payload any
+		}{
+			{"message", Message{ID: "1", Text: "\n"}},
+			{"message", Message{ID: "1", Text: strings.Repeat("é", 2001)}},
+			{"message", Message{Text: "hi"}},
+			{"rename", Profile{"\x00"}},
+		} {
+			if m := ann.Request("/chat/Grüße_2-é", tt.event, tt.payload); m.Action != "ERROR" {
+				t.Errorf("%s %v: %v", tt.event, tt.payload, m)
+			}
+		}
+		ann.Quiet()
+	})
+}
+
+func TestChatRemembers(t *testing.T) {
+	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
+		ann := connect()
+		enter(t, ann, "lounge", "Ann")
+		for i := range rememberedMessages + 1 {
+			ann.Request("/chat/lounge", "message", Message{ID: fmt.Sprint(i), Text: "hi"})
+		}
+
+		bob := connect()
+		h := enter(t, bob, "lounge", "Bob")
+		if len(h.Messages) != rememberedMessages || h.Messages[0].ID != "1" || !h.More {
+			t.Errorf("%d messages from %q on, more: %t", len(h.Messages), h.Messages[0].ID, h.More)
+		}
+		ann.Expect("JOIN")
+
+		// What was said before is answered, and not said again.
+		if m := ann.Request("/chat/lounge", "message", Message{ID: "7", Text: "hi"}); m.Action != "SYSTEM" {
+			t.Errorf("said again: %v", m)
+		}
+		bob.Quiet()
+	})
+}
+
+func TestChatListsRooms(t *testing.T) {
+	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
+		reader, ann, bob := connect(), connect(), connect()
+		reader.Join(roomList, nil)
+		want := func(rooms ...Room) {
+			t.Helper()
+			if got := expect(t, reader, listed).Rooms; fmt.Sprint(got) != fmt.Sprint(rooms) {
+				t.Errorf("rooms: %v, want %v", got, rooms)
+			}
+		}
+		want()
+		enter(t, ann, "b", "Ann")
+		want(Room{"b", 1})
+		enter(t, bob, "a", "Bob")
+		want(Room{"a", 1}, Room{"b", 1})
+		bob.Leave("/chat/a")
+		want(Room{"b", 1})
+		enter(t, bob, "b", "Bob")
+		want(Room{"b", 2})
+		bob.Close()
+		want(Room{"b", 1})
+		reader.Quiet()
+	})
+}
+
+func TestMemoryForgetsRooms(t *testing.T) {
+	var m memory
+	for i := range rememberedRooms {
+		m.add(fmt.Sprint(i), Message{ID: "1"})
+	}
+	m.add("0", Message{ID: "2"})
+	m.add("new", Message{ID: "1"})
+	if len(m.of("0")) != 2 || len(m.of("1")) != 0 || len(m.of("2")) != 1 || len(m.rooms) != rememberedRooms {
+		t.Errorf("0: %v, 1: %v, 2: %v, %d rooms", m.of("0"), m.of("1"), m.of("2"), len(m.rooms))
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+	"path"
+)
+
+//go:embed demo
+var demoFiles embed.FS
+
+// contentTypes has what the page is made of. A module with another type does
+// not run, and what the machine would guess is up to the machine.
+var contentTypes = map[string]string{
+	"":      "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".html": "text/html; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// page serves the files of the demo. They need nothing but themselves, so the
+// browser is told to load and run nothing else.
+func page() http.Handler {
+	root, err := fs.Sub(demoFiles, "demo")
+	if err != nil {
+		panic(err) // the folder is part of the program
+	}
+	files := http.FileServerFS(root)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
+			"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-cache")
+		if contentType, ok := contentTypes[path.Ext(r.URL.Path)]; ok {
+			h.Set("Content-Type", contentType)
+		}
+		files.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRun(t *testing.T) {
+	for _, tt := range []struct {
+		args           string
+		code           int
+		stdout, stderr string // what they contain; nothing at all if empty
+	}{
+		{"", 2, "", "Usage: pond <command>"},
+		{"help", 0, "  demo ", ""},
+		{"-h", 0, "  demo ", ""},
+		{"help demo", 0, "-addr host:port", ""},
+		{"demo -h", 0, "(default \"127.0.0.1:8080\")", ""},
+		{"help nonsense", 2, "", "unknown command \"nonsense\""},
+		{"nonsense", 2, "", "unknown command \"nonsense\""},
+		{"demo -nonsense", 2, "", "-addr host:port"},
+		{"demo nonsense", 2, "", "unexpected argument \"nonsense\""},
+		{"demo -addr nonsense", 1, "", "pond demo: listen tcp: address nonsense"},
+		{"version", 0, "pond ", ""},
+		{"version nonsense", 2, "", "Usage: pond version"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			code := run(t.Context(), strings.Fields(tt.args), &stdout, &stderr)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			check := func(name, got, want string) {
+				if !strings.Contains(got, want) || (want == "") != (got == "") {
+					t.Errorf("%s: %q, want %q in it", name, got, want)
+				}
+			}
+			check("stdout", stdout.String(), tt.stdout)
+			check("stderr", stderr.String(), tt.stderr)
+		})
+	}
+}

@@ -1,0 +1,240 @@
+// What an application sees through an official client, one entry a scenario.
+// All combinations of client, host and transport go through this one table.
+
+import { Member, becomes, equal } from './world.mjs';
+
+const text = 'hello';
+const online = (name) => ({ name, status: 'online' });
+
+export const scenarios = {
+  async connect(world) {
+    const { client, states } = world.client();
+    client.connect();
+    await becomes(() => states, ['disconnected', 'connecting', 'connected'], 'states');
+    client.disconnect();
+    await becomes(() => client.getState(), 'disconnected', 'state');
+  },
+
+  async 'declined connect'(world) {
+    for (const [token, status] of [['deny', 403], ['silent', 401]]) {
+      const { client, states } = world.client({ token });
+      client.connect();
+      await becomes(() => states.slice(0, 3), ['disconnected', 'connecting', 'disconnected'], 'states');
+      client.disconnect();
+
+      const answer = await fetch(`${world.origin}/socket?token=${token}`, { headers: { accept: 'text/event-stream' } });
+      equal(answer.status, status, 'status');
+    }
+  },
+
+  async join(world) {
+    const alice = await world.member('alice');
+    equal(alice.states, ['IDLE', 'JOINING', 'JOINED'], 'states');
+    equal(alice.got('welcome'), [{ id: alice.id, name: 'alice', room: '1' }], 'welcome');
+    equal(alice.messages[0], ['ACKNOWLEDGE', {}], 'first message');
+    if (alice.client.getConnectionId) { // SSE: whoever knows it may act as alice
+      equal(alice.client.getConnectionId() === alice.id, false, 'the connection id is public');
+    }
+  },
+
+  async 'declined join'(world) {
+    const client = await world.connected();
+    await new Member(client, '/chat/1', { decline: true }).declined();
+    await new Member(client, '/chat/2', { silent: true }).declined();
+    await new Member(client, '/chat/3', {}).join(); // the connection is none the worse
+  },
+
+  async 'unknown channel'(world) {
+    const client = await world.connected();
+    await new Member(client, '/nowhere/1', {}).declined();
+    await new Member(client, '/chat/1', {}).join();
+  },
+
+  async broadcast(world) {
+    const alice = await world.member('alice');
+    const bob = await world.member('bob');
+    const stranger = await world.member('stranger', {}, '/chat/2');
+
+    alice.send('say', { text });
+    await becomes(() => alice.got('say'), [{ text }], 'what alice got');
+    await becomes(() => bob.got('say'), [{ text }], 'what bob got');
+    await stranger.caughtUp();
+    equal(stranger.got('say'), [], 'what was said in another channel');
+  },
+
+  async 'broadcast of difficult text'(world) {
+    const alice = await world.member('alice');
+    const bob = await world.member('bob');
+    const difficult = '"\\\n\r\t\u0000\u2028 <&> naïve – 日本語 🎉 '.repeat(1000); // also: many reads
+
+    alice.send('say', { text: difficult });
+    await becomes(() => bob.got('say'), [{ text: difficult }], 'what bob got');
+  },
+
+  async 'broadcast in order'(world) {
+    const members = [await world.member('alice'), await world.member('bob'), await world.member('carol')];
+    const ticks = Array.from({ length: 500 }, (_, i) => ({ i }));
+
+    members[0].send('count', { to: ticks.length });
+    for (const member of members) {
+      await becomes(() => member.got('tick'), ticks, 'ticks');
+    }
+  },
+
+  async 'broadcast to others'(world) {
+    const alice = await world.member('alice');
+    const bob = await world.member('bob');
+
+    alice.send('say-others', { text });
+    await becomes(() => bob.got('say-others'), [{ text }], 'what bob got');
+    await alice.caughtUp();
+    equal(alice.got('say-others'), [], 'what the sender got');
+  },
+
+  async 'broadcast to some'(world) {
+    const alice = await world.member('alice');
+    const bob = await world.member('bob');
+    const carol = await world.member('carol');
+
+    alice.send('say-some', { to: [alice.id, carol.id, 'nobody'], text });
+    await becomes(() => carol.got('say-some'), [{ text }], 'what carol got');
+    await becomes(() => alice.got('say-some'), [{ text }], 'what alice got');
+    await bob.caughtUp();
+    equal(bob.got('say-some'), [], 'what bob got');
+  },
+
+  async reply(world) {
+    const alice = await world.member('alice');
+    const bob = await world.member('bob');
+
+    const questions = Array.from({ length: 20 }, (_, i) => ({ i, text }));
+    equal(await Promise.all(questions.map((q) => alice.ask('echo', q))), questions, 'answers');
+    await bob.caughtUp();
+    equal(bob.got('echo'), [{}], "answers to bob, who got his own");
+  },
+
+  async 'event with a parameter'(world) {
+    const alice = await world.member('alice');
+    alice.send('move/white%20king', { to: 'e2' });
+    await becomes(() => alice.got('moved'), [{ piece: 'white king', to: 'e2' }], 'what alice got');
+  },
+
+  async 'failed event'(world) {
+    const alice = await world.member('alice');
+    for (const [event, code, message] of [
+      ['fail', 409, 'not now'],
+      ['crash', 500],
+      ['panic', 500],
+      ['unheard-of', 500],
+    ]) {
+      const answer = await alice.ask(event);
+      equal(answer.code, code, `code of ${event}`);
+      if (message) equal(answer.message, message, 'message');
+      equal(JSON.stringify(answer).includes('secret'), false, `a secret in the answer to ${event}`);
+    }
+    equal(alice.states.at(-1), 'JOINED', 'state');
+  },
+
+  async 'message before the join'(world) {
+    const alice = new Member(await world.connected(), '/chat/1', { name: 'alice' });
+    const joined = alice.join();
+    alice.send('say', { text });
+    await joined;
+    await becomes(() => alice.got('say'), [{ text }], 'what alice got');
+  },
+
+  async presence(world) {
+    const alice = await world.member('alice', { track: true });
+    const bob = await world.member('bob', { track: true });
+    const carol = await world.member('carol', { track: true });
+    const ghost = await world.member('ghost');
+    const everybody = [alice, bob, carol];
+    const away = { name: 'alice', status: 'away' };
+
+    const users = async (members, want) => {
+      for (const member of members) {
+        await becomes(() => member.channel.presence, want, 'presence');
+        equal(member.lists.at(-1), want, 'list of users');
+      }
+    };
+
+    await users(everybody, ['alice', 'bob', 'carol'].map(online));
+    alice.send('status', { status: 'away' });
+    await users(everybody, [away, online('bob'), online('carol')]);
+    bob.send('hide');
+    await users([alice, carol], [away, online('carol')]);
+    carol.channel.leave();
+    await users([alice], [away]);
+
+    equal(alice.presence, [
+      ['join', online('alice')],
+      ['join', online('bob')],
+      ['join', online('carol')],
+      ['update', away],
+      ['leave', online('bob')],
+      ['leave', online('carol')],
+    ], 'what alice saw');
+    await bob.caughtUp();
+    equal(bob.presence, [['join', online('bob')], ['join', online('carol')], ['update', away]], 'what bob saw');
+    await ghost.caughtUp();
+    equal(ghost.lists, [], 'what a member that is not tracked saw');
+  },
+
+  async leave(world) {
+    const alice = await world.member('alice', { track: true });
+    const bob = await world.member('bob', { track: true });
+    const carol = await world.member('carol', { track: true });
+
+    bob.channel.leave();
+    equal(bob.states.at(-1), 'CLOSED', 'state');
+    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'explicit_leave' }], 'farewells');
+    carol.client.disconnect();
+    await becomes(() => alice.got('left').at(1), { name: 'carol', reason: 'connection_closed' }, 'second farewell');
+    equal(alice.channel.presence, [online('alice')], 'presence');
+    equal(bob.got('left'), [], 'farewells to bob, who has left');
+
+    const again = new Member(bob.client, '/chat/1', { name: 'bob' });
+    await again.join();
+    equal(again.id, bob.id, 'id after another join on the same connection');
+  },
+
+  async evict(world) {
+    const alice = await world.member('alice', { track: true });
+    const bob = await world.member('bob', { track: true });
+
+    alice.send('kick', { id: bob.id, reason: 'spam' });
+    await becomes(() => bob.got('kicked_out'), [{ message: 'spam', code: 403, reason: 'spam' }], 'notice to bob');
+    await becomes(() => bob.got('EVICTED'), [{ reason: 'spam' }], 'second notice to bob');
+    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'evicted' }], 'farewells');
+    equal(alice.got('kicked'), [{ userId: bob.id, reason: 'spam' }], 'notice to alice');
+    equal(alice.channel.presence, [online('alice')], 'presence');
+
+    equal((await bob.ask('say', { text })).code, 'CHANNEL_NOT_FOUND', 'answer to one who is no member');
+    await new Member(bob.client, '/chat/2', { name: 'bob' }).join(); // the connection stays
+    await alice.caughtUp();
+    equal(alice.got('say'), [], 'what one who is no member said');
+  },
+
+  async 'restart of the server'(world) {
+    const alice = await world.member('alice', { track: true });
+    const bob = await world.member('bob', { track: true });
+    const before = [alice.id, bob.id];
+
+    await world.server.stop();
+    await becomes(() => [alice, bob].map((m) => m.states.at(-1)), ['STALLED', 'STALLED'], 'states');
+    alice.send('say', { text: 'is anybody here?' });
+    await world.server.start();
+
+    const rejoined = ['IDLE', 'JOINING', 'JOINED', 'STALLED', 'JOINED'];
+    for (const member of [alice, bob]) {
+      await becomes(() => member.states, rejoined, 'states');
+      await becomes(() => member.channel.presence.map((u) => u.name).sort(), ['alice', 'bob'], 'presence');
+    }
+    await becomes(() => alice.got('say').at(0), { text: 'is anybody here?' }, 'what alice had said meanwhile');
+    bob.send('say', { text });
+    for (const member of [alice, bob]) {
+      await becomes(() => member.got('say').at(-1), { text }, 'what bob said');
+      equal(before.includes(member.got('welcome')[1].id), false, 'an id of before');
+    }
+  },
+};

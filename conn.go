@@ -1,0 +1,416 @@
+package pond
+
+import (
+	"context"
+	crand "crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// A conn is one client: what is known of it, and what it is a member of. It is
+// the context of its handlers, too.
+type conn struct {
+	// Static after construction.
+	endpoint *Endpoint
+	tr       *transport.Conn
+	id       string // the user ID, which is public
+	secret   string // the connection ID of an event stream
+	bucket   *bucket
+	inbox    inbox
+	posts    postOrder
+
+	mu      sync.Mutex         // guards the following fields
+	assigns map[string]any     // replaced, never changed
+	members map[string]*member // by channel name
+	ended   bool
+	cause   error
+	done    chan struct{} // closed when the connection ends; nil until somebody asks
+}
+
+// Message handles one message of the client, on the goroutine that reads.
+func (c *conn) Message(_ *transport.Conn, data []byte) {
+	if t := c.decode(data); t != nil {
+		c.inbox.wait(t)
+	}
+}
+
+// decode returns what is to be done about a message. It answers at once what
+// never reaches a handler.
+func (c *conn) decode(data []byte) *task {
+	msg, err := wire.Decode(data, c.endpoint.cfg.maxDepth)
+	allowed := c.bucket.take(time.Now())
+	if allowed != rateOK {
+		c.refuseRate(msg, allowed)
+		return nil
+	}
+	if err != nil {
+		invalid, _ := errors.AsType[*wire.DecodeError](err)
+		c.invalid(invalid.Channel, invalid.RequestID, invalid.Message, http.StatusBadRequest)
+		return nil
+	}
+	if msg.Action == wire.Ping {
+		return nil // the heartbeat of an old client (rule S-11)
+	}
+	return &task{msg: msg}
+}
+
+func (c *conn) refuseRate(msg wire.Message, allowed rateVerdict) {
+	c.endpoint.limited(LimitRate)
+	err := &Error{Code: http.StatusTooManyRequests, Message: "too many messages"}
+	c.answer(wire.ErrorAction, wire.HandlerNotFound, msg, wire.AppendHandlerError(nil, err.Message, err.Code, nil))
+	if allowed == rateAbuse {
+		c.tr.Close(ws.ClosePolicy, err.Message, err)
+	}
+}
+
+// Invalid answers a client that broke a limit or the WebSocket protocol.
+func (c *conn) Invalid(_ *transport.Conn, broken *ws.CloseError) {
+	switch broken.Code {
+	case ws.CloseTooBig:
+		c.endpoint.limited(LimitMessage)
+		c.invalid("", "", "the message is too large", http.StatusRequestEntityTooLarge)
+	case ws.ClosePolicy:
+		c.endpoint.limited(LimitFragments)
+	}
+}
+
+// invalid sends the answer to a message that is none (rule S-17).
+func (c *conn) invalid(channel, request, message string, status int) {
+	if channel == "" {
+		channel = wire.Endpoint
+	}
+	if request == "" {
+		request = newRequestID()
+	}
+	c.tr.Send(newFrame(wire.ErrorAction, wire.InvalidMessage, channel, request,
+		wire.AppendError(nil, wire.InvalidMessage, message, status)))
+}
+
+// Closed follows the end of the connection: handlers see their context cancelled
+// at once; memberships end after what the client had sent before.
+func (c *conn) Closed(_ *transport.Conn, cause error) {
+	switch {
+	case errors.Is(cause, transport.ErrSlow):
+		cause = ErrSlowClient
+		c.endpoint.limited(LimitOutbox)
+	case errors.Is(cause, transport.ErrClosed):
+		cause = ErrClosed
+	}
+	c.mu.Lock()
+	c.ended = true
+	c.cause = cause
+	if c.done != nil {
+		close(c.done)
+	}
+	c.mu.Unlock()
+	c.inbox.push(&task{kind: taskEnd})
+}
+
+// run does one task. It is called by the inbox.
+func (c *conn) run(t *task) {
+	switch t.kind {
+	case taskMessage:
+		c.endpoint.hub.Pace()
+		c.dispatch(t.msg)
+	case taskLeft:
+		c.left(t.member, t.reason, t.detail)
+	case taskShutdown:
+		c.leaveAll(LeaveShutdown)
+		c.tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
+	case taskEnd:
+		reason := LeaveDisconnected
+		if errors.Is(c.cause, ErrSlowClient) {
+			reason = LeaveSlow
+		}
+		c.leaveAll(reason)
+		c.endpoint.dismiss(c)
+		if f := c.endpoint.pond.cfg.observer.Disconnected; f != nil {
+			f(c.endpoint, c.id, c.transport(), c.cause)
+		}
+	}
+}
+
+func (c *conn) dispatch(msg wire.Message) {
+	m := c.member(msg.Channel)
+	switch msg.Action {
+	case wire.JoinChannel:
+		if m == nil || !m.channel.acknowledge(m, msg.RequestID) {
+			c.join(msg)
+		}
+	case wire.LeaveChannel:
+		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
+		switch {
+		case m == nil:
+			c.tr.Send(ack)
+		case m.channel.leave(m, ack, false):
+			c.left(m, LeaveRequested, "")
+		}
+	case wire.Broadcast:
+		if m == nil {
+			c.fail(msg, wire.ChannelNotFound, &Error{Code: http.StatusNotFound, Message: "not a member of this channel"})
+			return
+		}
+		c.handle(m, msg)
+	}
+}
+
+// handle runs the handler of a message.
+func (c *conn) handle(m *member, msg wire.Message) {
+	h, params := m.channel.lobby.messages.match(msg.Event)
+	if h == nil {
+		c.failHandler(msg, &Error{Message: "A handler did not respond to the event"})
+		return
+	}
+	began := time.Now()
+	err := call(h, &EventContext{stdContext: c, member: m, msg: msg, params: params})
+	c.handled(m.channel, msg.Event, began, err)
+	if err != nil {
+		c.report(err, m.channel, msg.Event)
+		c.failHandler(msg, public(err))
+	}
+}
+
+// join runs the handler that decides about a join. Every refusal has the one form
+// that all official clients understand (rule S-17).
+func (c *conn) join(msg wire.Message) {
+	l, params := c.endpoint.lobby(msg.Channel)
+	if code, err := c.mayJoin(l, msg.Channel); err != nil {
+		c.refuseJoin(msg, code, err)
+		return
+	}
+	ch := c.endpoint.hold(l, msg.Channel, params)
+	ctx := &JoinContext{stdContext: c, conn: c, channel: ch, msg: msg}
+	began := time.Now()
+	failure := call(l.join, ctx)
+	c.handled(ch, "", began, failure)
+	if failure != nil {
+		c.report(failure, ch, "")
+	}
+	switch {
+	case ctx.member != nil && failure != nil:
+		c.fail(msg, wire.ChannelError, public(failure))
+	case ctx.member != nil:
+	case failure == nil:
+		c.refuseJoin(msg, wire.UnauthorizedJoinRequest, &Error{Code: http.StatusUnauthorized, Message: "the join was not accepted"})
+	default:
+		code := wire.UnauthorizedJoinRequest
+		if _, typed := errors.AsType[*Error](failure); !typed {
+			code = wire.ChannelError
+		}
+		c.refuseJoin(msg, code, public(failure))
+	}
+	if ctx.member == nil {
+		c.endpoint.letGo(ch)
+	}
+}
+
+// mayJoin checks the limits of joining. Its error comes with an error code.
+func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
+	switch {
+	case len(name) > c.endpoint.cfg.maxName || hasControl(name):
+		c.endpoint.limited(LimitChannelName)
+		return wire.ChannelError, &Error{Code: http.StatusBadRequest, Message: "this is no name for a channel"}
+	case l == nil:
+		return wire.ChannelNotFound, &Error{Code: http.StatusNotFound, Message: "there is no such channel"}
+	case c.memberships() >= c.endpoint.cfg.maxChannels:
+		c.endpoint.limited(LimitChannels)
+		return wire.ChannelError, &Error{Code: http.StatusTooManyRequests, Message: "too many channels"}
+	}
+	return "", nil
+}
+
+func hasControl(name string) bool {
+	for _, r := range name {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return true
+		}
+	}
+	return false
+}
+
+// leaveAll ends all memberships for one reason.
+func (c *conn) leaveAll(reason LeaveReason) {
+	c.mu.Lock()
+	members := make([]*member, 0, len(c.members))
+	for _, m := range c.members {
+		members = append(members, m)
+	}
+	c.mu.Unlock()
+	for _, m := range members {
+		// When all go, nobody needs a list of who is left.
+		if m.channel.leave(m, nil, reason == LeaveShutdown) {
+			c.left(m, reason, "")
+		}
+	}
+}
+
+// left runs the leave handler of a membership that has ended.
+func (c *conn) left(m *member, reason LeaveReason, detail string) {
+	ch := m.channel
+	if h := ch.lobby.leave.Load(); h != nil {
+		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
+		if err := call(*h, ctx); err != nil {
+			c.report(err, ch, "")
+		}
+	}
+	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
+		f(ch, m.user(), reason)
+	}
+	c.endpoint.letGo(ch)
+}
+
+func (c *conn) handled(ch *Channel, event string, began time.Time, err error) {
+	if f := c.endpoint.pond.cfg.observer.Handled; f != nil {
+		f(ch, event, time.Since(began), err)
+	}
+}
+
+// report logs an error of which clients see nothing.
+func (c *conn) report(err error, ch *Channel, event string) {
+	if internal(err) {
+		c.log(err, ch, event)
+	}
+}
+
+func (c *conn) log(err error, ch *Channel, event string) {
+	c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed",
+		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id), slog.Any("error", err))
+}
+
+// answer sends the answer to a message.
+func (c *conn) answer(action wire.Action, event string, to wire.Message, body []byte) {
+	c.tr.Send(newFrame(action, event, to.Channel, to.RequestID, body))
+}
+
+func (c *conn) refuseJoin(msg wire.Message, code string, err *Error) {
+	c.answer(wire.System, wire.Unauthorized, msg, err.payload(code))
+}
+
+func (c *conn) fail(msg wire.Message, code string, err *Error) {
+	c.answer(wire.ErrorAction, code, msg, err.payload(code))
+}
+
+func (c *conn) failHandler(msg wire.Message, err *Error) {
+	c.answer(wire.ErrorAction, wire.HandlerNotFound, msg, wire.AppendHandlerError(nil, err.Message, err.status(), err.details()))
+}
+
+func (c *conn) transport() Transport {
+	if c.tr.WebSocket() {
+		return WebSocket
+	}
+	return SSE
+}
+
+func (c *conn) member(channel string) *member {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.members[channel]
+}
+
+func (c *conn) memberships() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.members)
+}
+
+// enter notes a membership, unless the connection has ended. It is called with
+// the channel's lock held, and so is exit.
+func (c *conn) enter(m *member) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return false
+	}
+	if c.members == nil {
+		c.members = make(map[string]*member, 1)
+	}
+	c.members[m.channel.name] = m
+	return true
+}
+
+func (c *conn) exit(m *member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.members[m.channel.name] == m {
+		delete(c.members, m.channel.name)
+	}
+}
+
+// A conn is the context of its handlers; a channel to wait on is made when
+// somebody asks for it.
+
+func (c *conn) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func (c *conn) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+func (c *conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return context.Canceled
+	}
+	return nil
+}
+
+func (c *conn) Value(any) any { return nil }
+
+var emptyObject = []byte("{}")
+
+// newRequestID names a message that answers none. It need not be hard to guess.
+func newRequestID() string {
+	return formatUUID(rand.Uint64(), rand.Uint64()) //nolint:gosec // an identifier, not a secret
+}
+
+// newUserID returns an ID that is unique for all time.
+func newUserID() string {
+	var b [16]byte
+	_, _ = crand.Read(b[:]) // never fails
+	var hi, lo uint64
+	for i := range 8 {
+		hi = hi<<8 | uint64(b[i])
+		lo = lo<<8 | uint64(b[8+i])
+	}
+	return formatUUID(hi, lo)
+}
+
+// formatUUID makes a version 4 UUID of random bits (RFC 9562 section 5.4).
+func formatUUID(hi, lo uint64) string {
+	hi = hi&^0xf000 | 0x4000
+	lo = lo&^(3<<62) | 2<<62
+	var raw [16]byte
+	for i := range 8 {
+		raw[i] = byte(hi >> (56 - 8*i))
+		raw[8+i] = byte(lo >> (56 - 8*i))
+	}
+	var text [36]byte
+	hex.Encode(text[0:8], raw[0:4])
+	hex.Encode(text[9:13], raw[4:6])
+	hex.Encode(text[14:18], raw[6:8])
+	hex.Encode(text[19:23], raw[8:10])
+	hex.Encode(text[24:36], raw[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+// newSecret returns a connection ID: 128 random bits and more, which only its own
+// stream ever sees.
+func newSecret() string { return crand.Text() }

@@ -1,0 +1,279 @@
+package pond
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"sync"
+
+	"github.com/pondsocket/pond/internal/pattern"
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// An Endpoint is one path where clients connect, and the channels that they meet
+// in. It is an [http.Handler] of its own, for routers that have done the matching
+// already. Its methods are safe for concurrent use.
+type Endpoint struct {
+	// Static after construction.
+	pond *Pond
+	path *pattern.Pattern
+	auth Handler[*ConnectionContext]
+	cfg  endpointConfig
+	hub  *transport.Hub
+
+	tasks transport.Tasks // requests, connections and inboxes
+
+	mu       sync.Mutex // guards the following fields
+	lobbies  []*Lobby
+	conns    map[string]*conn // by user ID
+	streams  map[string]*conn // event streams, by connection ID
+	channels map[string]*Channel
+	slots    int // connections that are, or may come to be
+	closing  bool
+}
+
+func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
+	return &Endpoint{
+		pond: p, path: path, auth: auth, cfg: cfg,
+		hub: transport.NewHub(transport.Config{
+			MaxMessage:   cfg.maxMessage,
+			MaxFragments: cfg.maxFragments,
+			OutboxBytes:  cfg.outbox,
+			Backlog:      4 << 20,
+			WriteTimeout: cfg.writeTimeout,
+			CloseTimeout: cfg.closeTimeout,
+			PingInterval: cfg.ping,
+			Compress:     cfg.compressFrom > 0,
+			CompressFrom: cfg.compressFrom,
+		}),
+		conns:    map[string]*conn{},
+		streams:  map[string]*conn{},
+		channels: map[string]*Channel{},
+	}
+}
+
+// Path returns the pattern that the endpoint was added with.
+func (e *Endpoint) Path() string { return e.path.String() }
+
+// Lobby adds a pattern of channel names, such as "/chat/:room_id" or "/files/*".
+// A channel comes to life when its first member joins and ends when its last
+// member is gone. join decides about each member. If a name matches several
+// lobbies, it belongs to the first that was added. Lobby panics if the pattern
+// is malformed or taken (rule S-2).
+func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext]) *Lobby {
+	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: join}
+	if join == nil {
+		panic("pond: lobby " + pattern + " has no handler") //nolint:forbidigo // misuse at registration
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, other := range e.lobbies {
+		if other.pattern.String() == pattern {
+			panic("pond: lobby " + pattern + " exists already") //nolint:forbidigo // misuse at registration
+		}
+	}
+	e.lobbies = append(e.lobbies, l)
+	return l
+}
+
+// Channel returns a live channel: one that has members. It never creates one.
+func (e *Endpoint) Channel(name string) (*Channel, bool) {
+	e.mu.Lock()
+	ch := e.channels[name]
+	e.mu.Unlock()
+	if ch == nil || ch.Len() == 0 {
+		return nil, false
+	}
+	return ch, true
+}
+
+// Channels returns the live channels, in no particular order. It is a snapshot.
+func (e *Endpoint) Channels() iter.Seq[*Channel] {
+	e.mu.Lock()
+	channels := make([]*Channel, 0, len(e.channels))
+	for _, ch := range e.channels {
+		channels = append(channels, ch)
+	}
+	e.mu.Unlock()
+	return func(yield func(*Channel) bool) {
+		for _, ch := range channels {
+			if ch.Len() > 0 && !yield(ch) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of clients that are connected.
+func (e *Endpoint) Len() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.conns)
+}
+
+// Disconnect says goodbye to a client and closes its connection: a WebSocket with
+// code and reason, of which clients see at most 123 bytes. code is a close code
+// (RFC 6455 section 7.4), or an HTTP status such as [http.StatusForbidden], which
+// becomes 4000 plus the status; zero stands for 1000, a normal end. It returns
+// [ErrClosed] if no such client is connected.
+func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
+	e.mu.Lock()
+	c := e.conns[userID]
+	e.mu.Unlock()
+	if c == nil {
+		return ErrClosed
+	}
+	if code == 0 {
+		code = ws.CloseNormal
+	}
+	c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
+	return nil
+}
+
+// reserve takes a place for a connection, and reports the status to refuse with
+// if there is none. Whoever has a place gives it back with release.
+func (e *Endpoint) reserve() error {
+	e.mu.Lock()
+	closing, full := e.closing, e.slots >= e.cfg.maxConns
+	if !closing && !full {
+		e.slots++
+		e.tasks.Add()
+	}
+	e.mu.Unlock()
+	switch {
+	case closing:
+		return refuse(http.StatusServiceUnavailable, "the server is shutting down")
+	case full:
+		e.limited(LimitConns)
+		return refuse(http.StatusServiceUnavailable, "too many connections")
+	}
+	return nil
+}
+
+func (e *Endpoint) release() {
+	e.mu.Lock()
+	e.slots--
+	e.mu.Unlock()
+	e.tasks.Done()
+}
+
+// admit makes c known, unless the endpoint is closing: both are decided under one
+// lock, so that no client is overlooked by Shutdown.
+func (e *Endpoint) admit(c *conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return false
+	}
+	e.conns[c.id] = c
+	if c.secret != "" {
+		e.streams[c.secret] = c
+	}
+	return true
+}
+
+// dismiss forgets c and gives its place back.
+func (e *Endpoint) dismiss(c *conn) {
+	e.mu.Lock()
+	delete(e.conns, c.id)
+	if c.secret != "" {
+		delete(e.streams, c.secret)
+	}
+	e.mu.Unlock()
+	e.release()
+}
+
+// stream returns the event stream that has this connection ID.
+func (e *Endpoint) stream(secret string) *conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.streams[secret]
+}
+
+// lobby returns the first lobby whose pattern matches the name.
+func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
+	e.mu.Lock()
+	lobbies := e.lobbies
+	e.mu.Unlock()
+	path, _ := pattern.SplitAddress(name)
+	for _, l := range lobbies {
+		if params, ok := l.pattern.Match(path); ok {
+			return l, params
+		}
+	}
+	return nil, nil
+}
+
+// hold returns the channel with this name, which exists until it is let go. Only
+// joins hold a channel, and members do.
+func (e *Endpoint) hold(l *Lobby, name string, params pattern.Params) *Channel {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ch := e.channels[name]
+	if ch == nil {
+		ch = newChannel(l, name, params)
+		e.channels[name] = ch
+	}
+	ch.held++
+	return ch
+}
+
+// letGo ends a hold. The channel is forgotten with the last one.
+func (e *Endpoint) letGo(ch *Channel) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ch.held--
+	if ch.held == 0 && e.channels[ch.name] == ch {
+		delete(e.channels, ch.name)
+	}
+}
+
+// forget makes room for a new channel with the same name.
+func (e *Endpoint) forget(ch *Channel) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.channels[ch.name] == ch {
+		delete(e.channels, ch.name)
+	}
+}
+
+// shutdown begins to say goodbye to everybody.
+func (e *Endpoint) shutdown() {
+	for _, c := range e.close() {
+		c.inbox.push(&task{kind: taskShutdown})
+	}
+}
+
+// close lets nobody in any more, and returns who is.
+func (e *Endpoint) close() []*conn {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closing = true
+	conns := make([]*conn, 0, len(e.conns))
+	for _, c := range e.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+// drain waits until all connections and handlers have ended. When ctx is done it
+// cuts what is left.
+func (e *Endpoint) drain(ctx context.Context) error {
+	err := e.tasks.Wait(ctx)
+	if err == nil {
+		err = e.hub.Wait(ctx)
+	}
+	if err != nil {
+		for _, c := range e.close() {
+			c.tr.Cut(ErrClosed)
+		}
+	}
+	return err
+}
+
+func (e *Endpoint) limited(l Limit) {
+	if f := e.pond.cfg.observer.Limited; f != nil {
+		f(e, l)
+	}
+}

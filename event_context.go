@@ -1,0 +1,91 @@
+package pond
+
+import (
+	"encoding/json"
+	"net/url"
+
+	"github.com/pondsocket/pond/internal/pattern"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// An EventContext carries one event that a member has sent to a channel.
+type EventContext struct {
+	stdContext
+	member *member
+	msg    wire.Message
+	params pattern.Params
+}
+
+// Channel returns the channel that the event was sent to.
+func (c *EventContext) Channel() *Channel { return c.member.channel }
+
+// User returns the sender.
+func (c *EventContext) User() User { return c.member.user() }
+
+// Event returns the name of the event as the client sent it, with its query.
+func (c *EventContext) Event() string { return c.msg.Event }
+
+// RequestID returns the client's name for this message. Replies and broadcasts
+// carry it, by which clients tell answers (rule S-15).
+func (c *EventContext) RequestID() string { return c.msg.RequestID }
+
+// Param returns a parameter of the event's name, decoded, or "" if there is none.
+func (c *EventContext) Param(name string) string { return c.params.Get(name) }
+
+// Query returns the query parameters in the event's name.
+func (c *EventContext) Query() url.Values {
+	_, raw := pattern.SplitAddress(c.msg.Event)
+	return query(raw)
+}
+
+// Payload returns the payload as a JSON object, undecoded. It must not be
+// changed. Pass it to Broadcast or Reply as it is to send it on.
+func (c *EventContext) Payload() json.RawMessage { return c.msg.Payload }
+
+// Bind decodes the payload into v. If it does not fit, return the error to tell
+// the client so with [http.StatusBadRequest]. See [On] for typed handlers.
+func (c *EventContext) Bind(v any) error { return bind(c.msg.Payload, v) }
+
+// Assign sets private state of the sender in this channel: handlers see it,
+// clients never do. It returns [ErrNotMember] if the sender has left meanwhile.
+func (c *EventContext) Assign(key string, value any) error {
+	return c.member.channel.Assign(c.member.conn.id, key, value)
+}
+
+// Get returns private state of the sender that was set with Assign, in this
+// channel or for the connection, or nil.
+func (c *EventContext) Get(key string) any { return c.User().Get(key) }
+
+// Reply answers the sender, and only the sender. It may be called several times.
+// It returns [ErrNotMember] if the sender has left meanwhile.
+func (c *EventContext) Reply(event string, payload any) error {
+	return c.member.channel.whisper(c.member, event, c.msg.RequestID, payload)
+}
+
+// Broadcast sends an event to all members, the sender included; see
+// [Audience.Broadcast].
+func (c *EventContext) Broadcast(event string, payload any) error {
+	return c.member.channel.send(event, c.msg.RequestID, payload, Audience{except: true})
+}
+
+// Others returns all members but the sender as an audience.
+func (c *EventContext) Others() Audience {
+	others := c.member.channel.Except(c.member.conn.id)
+	others.request = c.msg.RequestID
+	return others
+}
+
+// Track gives the sender a public state; see [Channel.Track].
+func (c *EventContext) Track(presence any) error {
+	return c.member.channel.Track(c.member.conn.id, presence)
+}
+
+// Update replaces the sender's public state; see [Channel.Update].
+func (c *EventContext) Update(presence any) error {
+	return c.member.channel.Update(c.member.conn.id, presence)
+}
+
+// Untrack takes the sender's public state away; see [Channel.Untrack].
+func (c *EventContext) Untrack() error {
+	return c.member.channel.Untrack(c.member.conn.id)
+}

@@ -1,0 +1,77 @@
+package pond
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+)
+
+// A Handler handles one moment in a client's life: C is one of
+// [*ConnectionContext], [*JoinContext], [*EventContext], [*OutgoingContext] and
+// [*LeaveContext]. An error that it returns refuses or answers the client; see
+// [Error] for what the client learns. A panic counts as an error.
+type Handler[C any] func(ctx C) error
+
+// A Middleware wraps a Handler, in the shape that net/http made common. One
+// generic function can serve all five moments:
+//
+//	func logged[C context.Context](next pond.Handler[C]) pond.Handler[C]
+type Middleware[C any] func(next Handler[C]) Handler[C]
+
+// Chain wraps h in middlewares. The first is the outermost: it runs first.
+func Chain[C any](h Handler[C], middlewares ...Middleware[C]) Handler[C] {
+	for i := len(middlewares) - 1; i >= 0; i-- {
+		h = middlewares[i](h)
+	}
+	return h
+}
+
+// An Event is the name of an event whose payload is a T. Declare one for each
+// event, in a package that server and Go clients share:
+//
+//	const Said pond.Event[Message] = "message"
+type Event[T any] string
+
+// With returns the arguments of Broadcast and Reply, checked by the compiler:
+//
+//	ctx.Broadcast(Said.With(m))
+func (e Event[T]) With(payload T) (name string, _ any) { return string(e), payload }
+
+// On registers h for an event. It is [Lobby.OnMessage] for payloads that are a
+// T: a payload that does not decode into one is answered with
+// [http.StatusBadRequest], and h does not see it.
+func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) error) {
+	l.OnMessage(string(event), func(ctx *EventContext) error {
+		var payload T
+		if err := ctx.Bind(&payload); err != nil {
+			return err
+		}
+		return h(ctx, payload)
+	})
+}
+
+// call runs a handler and turns a panic into an error.
+func call[C any](h Handler[C], ctx C) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return h(ctx)
+}
+
+// A panicError is what a handler has panicked with. Clients never see it.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
+
+// bind decodes a client's payload.
+func bind(payload []byte, v any) error {
+	if err := json.Unmarshal(payload, v); err != nil {
+		return badPayload(err)
+	}
+	return nil
+}

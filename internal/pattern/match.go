@@ -1,0 +1,120 @@
+package pattern
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Param is one value that a pattern found in a path.
+type Param struct{ Name, Value string }
+
+// Params are the values that a pattern found, in the order of the pattern. They
+// share memory with the path.
+type Params []Param
+
+// Get returns the value of a parameter, or "" if the pattern does not have it.
+// The name of the wildcard is "*".
+func (ps Params) Get(name string) string {
+	value, _ := ps.Lookup(name)
+	return value
+}
+
+// Lookup returns the value of a parameter, and whether the pattern has it.
+func (ps Params) Lookup(name string) (string, bool) {
+	for _, p := range ps {
+		if p.Name == name {
+			return p.Value, true
+		}
+	}
+	return "", false
+}
+
+// Match reports whether the whole of path, which must not include a query, fits
+// the pattern, and with which values. A pattern without parameters returns nil
+// values and allocates nothing; neither does a path that does not fit.
+func (p *Pattern) Match(path string) (Params, bool) {
+	if p.values == 0 {
+		return nil, path == p.literal
+	}
+	if !p.walk(path, nil) {
+		return nil, false
+	}
+	params := make(Params, p.values)
+	p.walk(path, params)
+	return params, true
+}
+
+// walk matches path, and stores the values in params unless that is nil. Only
+// the wildcard spans slashes, and there is one at most. So it is what the
+// segments on both sides of it leave over, and nothing is ever tried twice.
+func (p *Pattern) walk(path string, params Params) bool {
+	for i, s := range p.head {
+		text, rest, more := strings.Cut(path, "/")
+		if wantMore := p.wild >= 0 || i < len(p.head)-1; more != wantMore {
+			return false
+		}
+		if !s.match(text, params) {
+			return false
+		}
+		path = rest
+	}
+	if p.wild < 0 {
+		return true
+	}
+	for i := len(p.tail) - 1; i >= 0; i-- {
+		slash := strings.LastIndexByte(path, '/')
+		if slash < 0 || !p.tail[i].match(path[slash+1:], params) {
+			return false
+		}
+		path = path[:slash]
+	}
+	if strings.Contains(path, "\n") {
+		return false
+	}
+	if params != nil {
+		params[p.wild] = Param{wildcard, rooted(path)}
+	}
+	return true
+}
+
+func (s segment) match(text string, params Params) bool {
+	value, ok := strings.CutPrefix(text, s.text)
+	if !ok || (value != "") != (s.name != "") {
+		return false
+	}
+	if s.name != "" && params != nil {
+		if s.name != wildcard {
+			value = Decode(value)
+		}
+		params[s.index] = Param{s.name, value}
+	}
+	return true
+}
+
+// Decode returns value with its percent sequences decoded. It returns value as
+// it is if that cannot be done, or would not give valid UTF-8. Match has done it
+// for all values but that of a wildcard.
+func Decode(value string) string {
+	decoded, err := url.PathUnescape(value)
+	if err != nil || !utf8.ValidString(decoded) {
+		return value
+	}
+	return decoded
+}
+
+// rooted returns path with one slash in front, and with one slash in place of
+// each run of them.
+func rooted(path string) string {
+	path = "/" + strings.TrimLeft(path, "/")
+	if !strings.Contains(path, "//") {
+		return path
+	}
+	single := make([]byte, 0, len(path))
+	for i := range len(path) {
+		if i == 0 || path[i] != '/' || path[i-1] != '/' {
+			single = append(single, path[i])
+		}
+	}
+	return string(single)
+}

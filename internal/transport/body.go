@@ -1,0 +1,62 @@
+package transport
+
+import (
+	"net/http"
+	"sync"
+	"time"
+)
+
+// A bodyStream is an event stream in the body of a response that belongs to an
+// HTTP handler: over HTTP/2, or where a middleware's wrapper cannot be hijacked.
+type bodyStream struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+
+	done chan struct{} // closed by close
+	once sync.Once
+
+	writing  sync.Mutex // held while w is written to
+	gate     sync.Mutex // guards finished
+	finished bool       // the handler returns: w must not be touched any more
+}
+
+// write writes b and flushes it.
+func (s *bodyStream) write(b []byte, timeout time.Duration) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if !s.limit(time.Now().Add(timeout)) {
+		return ErrClosed
+	}
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
+
+// limit sets the deadline of writes, where the host server supports one. It
+// reports false when the handler has returned.
+func (s *bodyStream) limit(deadline time.Time) bool {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if s.finished {
+		return false
+	}
+	_ = s.rc.SetWriteDeadline(deadline)
+	return true
+}
+
+// close asks the handler to return.
+func (s *bodyStream) close() { s.once.Do(func() { close(s.done) }) }
+
+// finish waits for a write that is under way, and allows no other.
+func (s *bodyStream) finish() {
+	if !s.writing.TryLock() {
+		s.limit(time.Now())
+		s.writing.Lock()
+	}
+	defer s.writing.Unlock()
+	s.limit(time.Time{})
+	s.gate.Lock()
+	s.finished = true
+	s.gate.Unlock()
+}

@@ -1,0 +1,185 @@
+package transport
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// An encoding is one way to put a frame on the wire. Receivers with the same
+// encoding share the encoded bytes.
+type encoding uint8
+
+const (
+	wsText encoding = iota
+	wsDeflate
+	sseNamed          // event: NAME, data: JSON
+	sseUnnamed        // data: JSON, for browsers' EventSource
+	sseNamedChunked   // the same two inside HTTP/1.1 chunks
+	sseUnnamedChunked //
+	encodings
+)
+
+// Headroom is what the buffer handed to [NewFrame] keeps free at its start, so
+// that the WebSocket header can be put in front of the document in place.
+const Headroom = 10
+
+// A Frame is one immutable message for any number of connections. Its encodings
+// are made when the first receiver needs them, and shared by all. Frames are
+// safe for concurrent use.
+type Frame struct {
+	event  string // names the event in named SSE frames
+	doc    []byte // the JSON document; nil if lazy
+	text   []byte // header and document, in one piece; nil if lazy
+	lazy   *lazyParts
+	charge int // what the frame counts in an outbox, in bytes
+
+	// Meta is what the frame's maker wants to find again in [Owner.Outgoing].
+	// It is set before the frame is sent.
+	Meta any
+
+	encoded [encodings]atomic.Pointer[[]byte] // made on demand; wsText is text
+}
+
+// lazyParts is the document of a frame that is put together when it is written
+// for the first time, from pieces that it may share with other frames.
+type lazyParts struct {
+	once  sync.Once
+	make  func() [3][]byte
+	parts [3][]byte
+}
+
+// NewFrame returns the frame of the document in buf[Headroom:], and takes over
+// buf. The document is one JSON text without line feeds. event names it for
+// clients that read named server-sent events.
+func NewFrame(event string, buf []byte) *Frame {
+	doc := buf[Headroom:]
+	start := Headroom - ws.HeaderSize(len(doc))
+	ws.AppendHeader(buf[start:start], ws.Text, false, len(doc))
+	return &Frame{event: event, doc: doc, text: buf[start:], charge: len(doc)}
+}
+
+// NewLazyFrame returns a frame whose document is put together by parts when the
+// first receiver is about to be written to. parts is called once, without any
+// lock held, and returns slices that nobody changes any more. Until then the
+// frame is little more than charge, the bytes that it counts in an outbox.
+func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
+	return &Frame{event: event, charge: charge, lazy: &lazyParts{make: parts}}
+}
+
+// rawFrame returns a frame of bytes that are ready for one connection.
+func rawFrame(e encoding, b []byte) *Frame {
+	f := &Frame{charge: len(b)}
+	f.encoded[e].Store(&b)
+	return f
+}
+
+// heartbeat keeps a connection alive: a ping, or a comment in an event stream.
+var heartbeat = newHeartbeat()
+
+func newHeartbeat() *Frame {
+	f := &Frame{}
+	ping := ws.AppendFrame(nil, ws.Ping, false, nil)
+	comment := []byte(": keepalive\n\n")
+	chunked := appendChunk(nil, comment)
+	for e, b := range [encodings][]byte{ping, ping, comment, comment, chunked, chunked} {
+		f.encoded[e].Store(&b)
+	}
+	return f
+}
+
+// document returns the parts of the JSON document.
+func (f *Frame) document() [3][]byte {
+	if f.lazy == nil {
+		return [3][]byte{f.doc}
+	}
+	f.lazy.once.Do(func() {
+		f.lazy.parts = f.lazy.make()
+		f.lazy.make = nil
+	})
+	return f.lazy.parts
+}
+
+// bytes returns the frame in an encoding, ready to be written. The bytes of
+// lazy frames are not kept: they are long, and their parts are shared already.
+func (f *Frame) bytes(e encoding, compressFrom int) []byte {
+	if f.text != nil && (e == wsText || e == wsDeflate && len(f.doc) < compressFrom) {
+		return f.text
+	}
+	if b := f.encoded[e].Load(); b != nil {
+		return *b
+	}
+	b := f.encode(nil, e, compressFrom)
+	if f.lazy == nil || e == wsDeflate {
+		// Two receivers may have encoded at the same time: all keep the first.
+		if !f.encoded[e].CompareAndSwap(nil, &b) {
+			b = *f.encoded[e].Load()
+		}
+	}
+	return b
+}
+
+// append appends the frame in an encoding to dst.
+func (f *Frame) append(dst []byte, e encoding, compressFrom int) []byte {
+	if f.lazy != nil && e != wsDeflate {
+		return f.encode(dst, e, compressFrom)
+	}
+	return append(dst, f.bytes(e, compressFrom)...)
+}
+
+func (f *Frame) encode(dst []byte, e encoding, compressFrom int) []byte {
+	doc := f.document()
+	size := len(doc[0]) + len(doc[1]) + len(doc[2])
+	if e == wsDeflate && size >= compressFrom {
+		compressed := ws.AppendDeflate(nil, doc[:]...)
+		return ws.AppendFrame(dst, ws.Text, true, compressed)
+	}
+	if e == wsText || e == wsDeflate {
+		dst = ws.AppendHeader(dst, ws.Text, false, size)
+		return append(append(append(dst, doc[0]...), doc[1]...), doc[2]...)
+	}
+	return f.encodeEvent(dst, e, doc)
+}
+
+// encodeEvent writes one server-sent event. The document has no line feeds, so
+// it is a single data line; the name is cleaned of what would end its line.
+func (f *Frame) encodeEvent(dst []byte, e encoding, doc [3][]byte) []byte {
+	named := e == sseNamed || e == sseNamedChunked
+	name := f.event
+	if name == "" {
+		name = "message"
+	}
+	size := len("data: ") + len(doc[0]) + len(doc[1]) + len(doc[2]) + len("\n\n")
+	if named {
+		name = lineBreaks.Replace(name)
+		size += len("event: ") + len(name) + len("\n")
+	}
+	chunked := e == sseNamedChunked || e == sseUnnamedChunked
+	if chunked {
+		dst = append(strconv.AppendUint(dst, uint64(size), 16), "\r\n"...)
+	}
+	if named {
+		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	dst = append(dst, "data: "...)
+	dst = append(append(append(dst, doc[0]...), doc[1]...), doc[2]...)
+	dst = append(dst, "\n\n"...)
+	if chunked {
+		dst = append(dst, "\r\n"...)
+	}
+	return dst
+}
+
+var lineBreaks = strings.NewReplacer("\r", " ", "\n", " ", "\x00", " ")
+
+// appendChunk appends b as one chunk of an HTTP/1.1 body (RFC 9112 section 7.1).
+func appendChunk(dst, b []byte) []byte {
+	dst = append(strconv.AppendUint(dst, uint64(len(b)), 16), "\r\n"...)
+	return append(append(dst, b...), "\r\n"...)
+}
+
+// lastChunk ends a chunked body.
+const lastChunk = "0\r\n\r\n"

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package transport
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// rawConn returns nil: all connections take the general path here.
+func rawConn(net.Conn) syscall.RawConn { return nil }
+
+func (c *Conn) readRaw() error { return errors.ErrUnsupported }
+
+func (c *Conn) tryWrite([]byte) (int, error) { return 0, errors.ErrUnsupported }

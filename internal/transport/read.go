@@ -1,0 +1,138 @@
+package transport
+
+import (
+	"errors"
+	"os"
+	"sync"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+const readSize = 8 << 10
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
+
+// errGoodbye ends reading after the client's close frame.
+var errGoodbye = errors.New("goodbye")
+
+// read is the connection's goroutine. It is kept shallow, so that its stack
+// stays small while it waits, and holds no buffer then.
+func (c *Conn) read() {
+	defer c.hub.tasks.Done()
+	var err error
+	if len(c.early) > 0 {
+		err = c.received(c.early)
+		c.early = nil
+	}
+	if err == nil {
+		err = c.readFrames()
+	}
+	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
+		c.refuse(broken)
+		err = c.discard()
+	}
+	c.hangUp(err)
+}
+
+// readFrames reads and handles what comes, until the connection ends.
+func (c *Conn) readFrames() error {
+	if c.raw != nil {
+		return c.readRaw()
+	}
+	var first [2]byte
+	for {
+		// Waiting in a small read costs no buffer. What has begun is read on with one.
+		n, err := c.net.Read(first[:])
+		if n > 0 {
+			if err := c.received(first[:n]); err != nil {
+				return err
+			}
+		}
+		for err == nil && c.middle.Load() != 0 {
+			err = c.readOn()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readOn reads once with a buffer.
+func (c *Conn) readOn() error {
+	buf := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buf)
+	n, err := c.net.Read(*buf)
+	if n > 0 {
+		if err := c.received((*buf)[:n]); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// received handles bytes from the client. An event stream expects none.
+func (c *Conn) received(b []byte) error {
+	if !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	if !c.WebSocket() {
+		return nil
+	}
+	err := c.dec.Feed(b, (*frameSink)(c))
+	c.progress()
+	return err
+}
+
+// refuse answers a client that broke the rules, and says goodbye.
+func (c *Conn) refuse(broken *ws.CloseError) {
+	c.recv.Invalid(c, broken)
+	c.Close(broken.Code, broken.Reason, broken)
+}
+
+// discard reads until the client closes its side or CloseTimeout is over.
+func (c *Conn) discard() error {
+	buf := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buf)
+	for {
+		if _, err := c.net.Read(*buf); err != nil {
+			return err
+		}
+	}
+}
+
+// frameSink is a Conn as the decoder sees it.
+type frameSink Conn
+
+func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
+	c := (*Conn)(s)
+	c.paused.Store(true)
+	c.recv.Message(c, data)
+	c.paused.Store(false)
+	return nil
+}
+
+func (s *frameSink) Control(op ws.Opcode, data []byte) error {
+	if op == ws.Ping {
+		c := (*Conn)(s)
+		c.Send(rawFrame(c.enc, ws.AppendFrame(nil, ws.Pong, false, data)))
+	}
+	return nil
+}
+
+// PeerClosed answers the client's close frame. What still waits is dropped: the
+// client has said that it is not interested any more.
+func (s *frameSink) PeerClosed(code int, reason string) error {
+	c := (*Conn)(s)
+	c.mu.Lock()
+	if c.state == open {
+		c.dropLocked()
+	}
+	c.mu.Unlock()
+	if write, first := c.leave(c.goodbye(code, ""), &ws.CloseError{Code: code, Reason: reason}); first {
+		c.settle(write)
+	}
+	return errGoodbye
+}
+
+// isTimeout reports whether err is a deadline that has passed.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,52 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// Tasks counts what has to end before a shutdown is complete. It is a WaitGroup
+// whose wait can be given up, and which may be used in one synctest bubble after
+// another. The zero Tasks counts none.
+type Tasks struct {
+	n     atomic.Int64
+	mu    sync.Mutex
+	empty chan struct{} // closed when n is zero; nil while nobody waits
+}
+
+// Add counts one more.
+func (t *Tasks) Add() { t.n.Add(1) }
+
+// Done counts one less.
+func (t *Tasks) Done() {
+	if t.n.Add(-1) > 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.empty != nil && t.n.Load() == 0 {
+		close(t.empty)
+		t.empty = nil
+	}
+}
+
+// Wait waits until none is left, or until ctx is done.
+func (t *Tasks) Wait(ctx context.Context) error {
+	t.mu.Lock()
+	if t.n.Load() == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.empty == nil {
+		t.empty = make(chan struct{})
+	}
+	empty := t.empty
+	t.mu.Unlock()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,110 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+const wheelSlots = 16
+
+// A wheel visits each connection of a shard once an interval, a slot at a time,
+// so that heartbeats are spread out and cost no timer each. It is guarded by
+// the shard's mu, and its timer runs only while there are connections.
+type wheel struct {
+	interval time.Duration
+	slots    [wheelSlots][]*Conn
+	at       int
+	count    int
+	timer    *time.Timer
+}
+
+// register puts c on the wheel; its first visit is an interval from now.
+func (s *shard) register(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &s.wheel
+	c.slot, c.pos = w.at, len(w.slots[w.at])
+	w.slots[w.at] = append(w.slots[w.at], c)
+	w.count++
+	if w.timer == nil && w.interval > 0 {
+		w.timer = time.AfterFunc(w.interval/wheelSlots, s.tick)
+	}
+}
+
+// unregister takes c off the wheel.
+func (s *shard) unregister(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := &s.wheel
+	slot := w.slots[c.slot]
+	if c.pos >= len(slot) || slot[c.pos] != c {
+		return // ended before it was started
+	}
+	last := len(slot) - 1
+	slot[c.pos] = slot[last]
+	slot[c.pos].pos = c.pos
+	slot[last] = nil
+	w.slots[c.slot] = slot[:last]
+	w.count--
+	if w.count == 0 {
+		w.slots = [wheelSlots][]*Conn{}
+		if w.timer != nil {
+			w.timer.Stop()
+			w.timer = nil
+		}
+	}
+}
+
+// tick visits the connections of one slot.
+func (s *shard) tick() {
+	var work Work
+	s.mu.Lock()
+	w := &s.wheel
+	if w.timer == nil {
+		s.mu.Unlock()
+		return
+	}
+	w.at = (w.at + 1) % wheelSlots
+	due := append([]*Conn(nil), w.slots[w.at]...)
+	w.timer.Reset(w.interval / wheelSlots)
+	var dead []*Conn
+	for _, c := range due {
+		heard := c.heard.Swap(false)
+		if c.WebSocket() && c.pinged && !heard && !c.paused.Load() {
+			dead = append(dead, c)
+		}
+		c.pinged = true
+	}
+	s.mu.Unlock()
+
+	for _, c := range due {
+		if c.dawdles() {
+			c.Close(ws.ClosePolicy, "message takes too long", ErrTimeout)
+			continue
+		}
+		c.Queue(&work, heartbeat, nil)
+	}
+	work.Do()
+	for _, c := range dead {
+		c.Cut(ErrTimeout)
+	}
+}
+
+// dawdles reports whether the message that the client is sending had begun before
+// the last heartbeat already.
+func (c *Conn) dawdles() bool {
+	return c.middle.Load() != 0 && !c.paused.Load() && c.middle.Add(1) > 3
+}
+
+// progress notes whether the client is in the middle of a message.
+func (c *Conn) progress() {
+	switch {
+	case !c.dec.MidMessage():
+		if c.middle.Load() != 0 {
+			c.middle.Store(0)
+		}
+	case c.middle.Load() == 0:
+		c.middle.Store(1)
+	}
+}

@@ -1,0 +1,87 @@
+package wire
+
+import "strconv"
+
+// AppendMessage appends a message. The payload is one of [Object] or alike; none
+// is the empty object.
+func AppendMessage(dst []byte, a Action, event, channel, requestID string, payload []byte) []byte {
+	dst = appendHead(dst, a, event, channel, requestID)
+	if len(payload) == 0 {
+		payload = emptyObject
+	}
+	dst = append(dst, payload...)
+	return append(dst, '}')
+}
+
+// appendHead appends a message up to its payload.
+func appendHead(dst []byte, a Action, event, channel, requestID string) []byte {
+	dst = append(dst, `{"action":`...)
+	dst = AppendString(dst, string(a))
+	dst = append(dst, `,"event":`...)
+	dst = AppendString(dst, event)
+	dst = append(dst, `,"channelName":`...)
+	dst = AppendString(dst, channel)
+	dst = append(dst, `,"requestId":`...)
+	dst = AppendString(dst, requestID)
+	return append(dst, `,"payload":`...)
+}
+
+// AppendPresenceHead appends the part of a presence message that comes before
+// the list, a JSON array of objects. As the list is by far the largest part,
+// it is encoded once and shared by the messages that have it.
+func AppendPresenceHead(dst []byte, event, channel, requestID string) []byte {
+	dst = appendHead(dst, Presence, event, channel, requestID)
+	return append(dst, `{"presence":`...)
+}
+
+// AppendPresenceTail appends the part of a presence message that comes behind
+// the list. What changed is an object.
+func AppendPresenceTail(dst []byte, changed []byte) []byte {
+	dst = append(dst, `,"changed":`...)
+	dst = append(dst, changed...)
+	return append(dst, `}}`...)
+}
+
+// AppendError appends the payload of an error, in all the forms that official
+// clients look for (rule S-16). The status is an HTTP status code.
+func AppendError(dst []byte, code, message string, status int) []byte {
+	return AppendErrorDetails(dst, code, message, status, nil)
+}
+
+// AppendErrorDetails is [AppendError] with a member "details": a value as
+// [Value] returns it, or none.
+func AppendErrorDetails(dst []byte, code, message string, status int, details []byte) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = AppendString(dst, code)
+	return appendErrorRest(dst, message, status, details)
+}
+
+// AppendHandlerError appends the payload of a [HandlerNotFound] error, whose code
+// is the status. The details are those of [AppendErrorDetails].
+func AppendHandlerError(dst []byte, message string, status int, details []byte) []byte {
+	dst = append(dst, `{"code":`...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	return appendErrorRest(dst, message, status, details)
+}
+
+// appendErrorRest appends what follows the code.
+func appendErrorRest(dst []byte, message string, status int, details []byte) []byte {
+	dst = append(dst, `,"message":`...)
+	start := len(dst)
+	dst = AppendString(dst, message)
+	end := len(dst)
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, `,"statusCode":`...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, `,"error":{"message":`...)
+	dst = append(dst, dst[start:end]...)
+	dst = append(dst, `,"status":`...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, '}')
+	if len(details) > 0 {
+		dst = append(dst, `,"details":`...)
+		dst = append(dst, details...)
+	}
+	return append(dst, '}')
+}

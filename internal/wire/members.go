@@ -1,0 +1,53 @@
+package wire
+
+// A member is one that every message has, or unknown.
+type member int
+
+const (
+	unknown member = iota
+	event
+	requestID
+	channel
+	payload
+	action
+	lastMember = action
+)
+
+// memberNames are in the order in which the JavaScript server checks them.
+var memberNames = [...]string{
+	event:     "event",
+	requestID: "requestId",
+	channel:   "channelName",
+	payload:   "payload",
+	action:    "action",
+}
+
+// members says where the members of a message are: as indices, which take less
+// of the small stack of a read loop than slices.
+type members struct {
+	values [len(memberNames)]struct{ start, end int } // all zero if missing
+	spaces int                                        // in the payload, outside of strings
+
+	current member // which the scanner is at
+	start   int    // of the current value
+	before  int    // white space before that
+}
+
+// begin is called at the start of each value, with its raw name.
+func (m *members) begin(name []byte, pos, spaces int) {
+	m.start, m.before = pos, spaces
+	name = unquote(name)
+	for m.current = lastMember; m.current > unknown; m.current-- {
+		if string(name) == memberNames[m.current] {
+			return
+		}
+	}
+}
+
+// end is called at the end of each value, and inside of an empty container.
+func (m *members) end(pos, spaces int) {
+	m.values[m.current].start, m.values[m.current].end = m.start, pos
+	if m.current == payload {
+		m.spaces = spaces - m.before
+	}
+}

@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// nestingLimit is how deep values of the application may nest. It is the limit
+// of encoding/json.
+const nestingLimit = 10000
+
+// Object returns v as a payload: a compact JSON object. Nil, and what encodes to
+// null, such as a nil map, is the empty object. A [json.RawMessage] is checked
+// and compacted; everything else is encoded by encoding/json, without escapes
+// for HTML. It is an error if the result is not an object.
+//
+// The result does not share memory with v and must not be modified.
+func Object(v any) ([]byte, error) {
+	value, err := Value(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case isNull(value):
+		return emptyObject, nil
+	case !isObject(value):
+		return nil, notObjectError(value)
+	}
+	return value, nil
+}
+
+// Value returns v as compact JSON, by the rules of [Object] but of any type.
+func Value(v any) ([]byte, error) {
+	if raw, ok := v.(json.RawMessage); ok && raw != nil {
+		value, spaces, err := scanValue(raw)
+		if err != nil {
+			return nil, err
+		}
+		return compact(value, spaces), nil
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	// encoding/json compacts what a MarshalJSON method returns, but passes
+	// invalid UTF-8 on, with which a WebSocket must not be fed.
+	value, _, err := scanValue(buf.Bytes())
+	return value, err
+}
+
+// CompactObject checks that raw is one JSON object in valid UTF-8 and returns it
+// without white space between its tokens. The result is a part of raw if there
+// was none.
+func CompactObject(raw []byte) ([]byte, error) {
+	value, spaces, err := scanValue(raw)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isObject(value):
+		return nil, notObjectError(value)
+	case spaces == 0:
+		return value, nil
+	}
+	return compact(value, spaces), nil
+}
+
+// scanValue returns the only value in raw without white space around it, and the
+// number of white space characters between its tokens.
+func scanValue(raw []byte) (value []byte, spaces int, err error) {
+	s := scanner{data: raw, maxDepth: nestingLimit}
+	s.space()
+	start, before := s.pos, s.spaces
+	ok := s.value(nil)
+	end, spaces := s.pos, s.spaces-before
+	if !ok || !s.done() {
+		return nil, 0, errors.New("wire: " + s.problem())
+	}
+	return raw[start:end:end], spaces, nil
+}
+
+func notObjectError(value []byte) error {
+	kind := typeOf(value)
+	switch value[0] {
+	case '[':
+		kind = "array"
+	case 'n':
+		kind = "null"
+	}
+	return fmt.Errorf("wire: a payload must be a JSON object, not %s", kind)
+}
+
+// compact returns a copy of a valid value without the white space outside its
+// strings, of which there are spaces characters.
+func compact(value []byte, spaces int) []byte {
+	size := len(value) - spaces
+	if size == len(emptyObject) && isObject(value) {
+		return emptyObject
+	}
+	dst := make([]byte, size)
+	if spaces == 0 {
+		copy(dst, value)
+		return dst
+	}
+	n := 0
+	inString, escaped := false, false
+	for _, c := range value {
+		if !inString && isSpace(c) {
+			continue
+		}
+		dst[n] = c
+		n++
+		if c == '"' && !escaped {
+			inString = !inString
+		}
+		escaped = c == '\\' && !escaped
+	}
+	return dst
+}

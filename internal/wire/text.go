@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// plain tells which ASCII characters stand for themselves in a JSON string.
+var plain = func() (table [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		table[c] = c != '"' && c != '\\'
+	}
+	return table
+}()
+
+// AppendString appends s as a JSON string. Control characters, U+2028 and U+2029
+// are escaped. Bytes that are not UTF-8 become U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0 // of what has not been appended yet
+	for i := 0; i < len(s); {
+		c := s[i]
+		if plain[c] {
+			i++
+			continue
+		}
+		if c < utf8.RuneSelf {
+			dst = append(dst, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				dst = append(dst, '\\', c)
+			case '\n':
+				dst = append(dst, '\\', 'n')
+			case '\r':
+				dst = append(dst, '\\', 'r')
+			case '\t':
+				dst = append(dst, '\\', 't')
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xF])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, "\uFFFD"...)
+			start = i + size
+		case r == '\u2028' || r == '\u2029':
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, `\u202`...)
+			dst = append(dst, hex[r&0xF])
+			start = i + size
+		}
+		i += size
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+// writeText writes what the valid JSON string raw stands for, which is never
+// longer than raw. Surrogates without their other half become U+FFFD.
+func writeText(b *strings.Builder, raw []byte) {
+	raw = raw[1 : len(raw)-1]
+	for {
+		i := bytes.IndexByte(raw, '\\')
+		if i < 0 {
+			b.Write(raw)
+			return
+		}
+		b.Write(raw[:i])
+		r := rune(raw[i+1])
+		raw = raw[i+2:]
+		switch r {
+		case 'b':
+			r = '\b'
+		case 'f':
+			r = '\f'
+		case 'n':
+			r = '\n'
+		case 'r':
+			r = '\r'
+		case 't':
+			r = '\t'
+		case 'u':
+			r, raw = codePoint(raw)
+		}
+		b.WriteRune(r)
+	}
+}
+
+// codePoint returns the character that starts with the four hexadecimal digits
+// at the start of raw, and what follows.
+func codePoint(raw []byte) (r rune, rest []byte) {
+	r, rest = codeUnit(raw), raw[4:]
+	if !utf16.IsSurrogate(r) {
+		return r, rest
+	}
+	if !bytes.HasPrefix(rest, []byte(`\u`)) {
+		return utf8.RuneError, rest
+	}
+	r = utf16.DecodeRune(r, codeUnit(rest[2:]))
+	if r == utf8.RuneError {
+		return r, rest // the second escape is a character of its own
+	}
+	return r, rest[6:]
+}
+
+// codeUnit returns the value of the four hexadecimal digits at the start of raw.
+func codeUnit(raw []byte) (unit rune) {
+	for _, c := range raw[:4] {
+		digit := c - '0'
+		if c > '9' {
+			digit = (c | 0x20) - 'a' + 10
+		}
+		unit = unit<<4 | rune(digit)
+	}
+	return unit
+}

@@ -1,0 +1,79 @@
+// Package wire reads and writes the messages between clients and servers: one
+// JSON object each, compact and on a single line, with five members:
+//
+//	{"action":"BROADCAST","event":"said","channelName":"/chat/1","requestId":"r1","payload":{"text":"hi"}}
+//
+// What clients send is checked strictly. What the Append functions write is
+// valid for every official client, provided that the payloads come from
+// [Object], [CompactObject] or [Decode]. Payloads stay encoded on their way
+// through a server.
+//
+// All functions are safe for concurrent use.
+package wire
+
+// An Action says what kind of message it is.
+type Action string
+
+// Actions of clients.
+const (
+	JoinChannel  Action = "JOIN_CHANNEL"
+	LeaveChannel Action = "LEAVE_CHANNEL"
+	Broadcast    Action = "BROADCAST" // servers send it, too
+	Ping         Action = "ping"      // heartbeat of an old client, without other members: to be ignored
+)
+
+// Actions of servers. Clients refuse all others.
+const (
+	Connect     Action = "CONNECT"
+	System      Action = "SYSTEM"
+	Presence    Action = "PRESENCE"
+	ErrorAction Action = "ERROR"
+)
+
+// Events of [Connect] and [System] messages.
+const (
+	Connection      = "CONNECTION"       // the first message of a connection
+	Acknowledge     = "ACKNOWLEDGE"      // a join was accepted
+	Unauthorized    = "UNAUTHORIZED"     // a join failed, for whatever reason
+	ExitAcknowledge = "EXIT_ACKNOWLEDGE" // a leave is done
+	Evicted         = "EVICTED"          // to the evicted user
+	KickedOut       = "kicked_out"       // to the evicted user, in other words
+	Kicked          = "kicked"           // to the users that remain
+)
+
+// Events of [Presence] messages.
+const (
+	PresenceJoin   = "JOIN"
+	PresenceUpdate = "UPDATE"
+	PresenceLeave  = "LEAVE"
+)
+
+// Events of [ErrorAction] messages. All but Destroyed are error codes, too.
+const (
+	InvalidMessage  = "INVALID_MESSAGE"
+	HandlerNotFound = "HANDLER_NOT_FOUND" // also: a handler failed
+	ChannelNotFound = "CHANNEL_NOT_FOUND" // also: the sender is not a member
+	ChannelError    = "CHANNEL_ERROR"
+	Destroyed       = "destroyed" // the channel was closed
+)
+
+// UnauthorizedJoinRequest is the error code of a join that a handler declined.
+const UnauthorizedJoinRequest = "UNAUTHORIZED_JOIN_REQUEST"
+
+// Endpoint is the channel name in messages that belong to no channel.
+const Endpoint = "ENDPOINT"
+
+// A Message is one message of a client. Its strings share one piece of memory,
+// so clone the one that outlives the others. Its payload may be shared between
+// messages and must not be modified.
+type Message struct {
+	Action    Action
+	Event     string
+	Channel   string
+	RequestID string
+	Payload   []byte // a compact JSON object
+}
+
+// emptyObject stands for all empty payloads. Its capacity is its length, so that
+// appending to it copies it.
+var emptyObject = []byte{'{', '}'}

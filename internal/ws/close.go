@@ -1,0 +1,119 @@
+package ws
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// Close codes of RFC 6455 section 7.4.1 and of its IANA registry. CloseNoStatus
+// and CloseAbnormal only describe what happened and are never sent.
+const (
+	CloseNormal         = 1000
+	CloseGoingAway      = 1001
+	CloseProtocolError  = 1002
+	CloseUnsupported    = 1003
+	CloseNoStatus       = 1005
+	CloseAbnormal       = 1006
+	CloseInvalidPayload = 1007
+	ClosePolicy         = 1008
+	CloseTooBig         = 1009
+	CloseInternal       = 1011
+	CloseServiceRestart = 1012
+	CloseTryAgainLater  = 1013
+)
+
+// maxReason is what a close code leaves of a control frame's payload.
+const maxReason = maxControl - 2
+
+// CloseError is the reason why a connection ends: what the peer said in its
+// Close frame, or what we have to say in ours.
+type CloseError struct {
+	Code   int
+	Reason string
+}
+
+// Error returns the code and the reason.
+func (e *CloseError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("websocket closed with code %d", e.Code)
+	}
+	return fmt.Sprintf("websocket closed with code %d: %s", e.Code, e.Reason)
+}
+
+// CloseCode returns the close code for a status that refuses or ends a
+// connection: a close code that may be sent is kept, an HTTP status becomes
+// 4000 + status, and everything else is [ClosePolicy].
+func CloseCode(status int) int {
+	switch {
+	case sendable(status):
+		return status
+	case status >= 100 && status <= 999:
+		return 4000 + status
+	default:
+		return ClosePolicy
+	}
+}
+
+// sendable reports whether code may be in a Close frame, RFC 6455 section 7.4.
+func sendable(code int) bool {
+	switch {
+	case code >= 3000 && code <= 4999: // registered by, or private to, applications
+		return true
+	case code >= CloseNormal && code <= CloseUnsupported:
+		return true
+	case code >= CloseInvalidPayload && code <= 1014:
+		return true
+	default:
+		return false
+	}
+}
+
+// AppendClose appends an unmasked Close frame, as servers send it. Its payload
+// is that of [AppendCloseBody].
+func AppendClose(dst []byte, code int, reason string) []byte {
+	var body [maxControl]byte
+	return AppendFrame(dst, Close, false, AppendCloseBody(body[:0], code, reason))
+}
+
+// AppendCloseBody appends the payload of a Close frame. The reason is cut to
+// 123 bytes between two runes, and what is not UTF-8 in it is replaced. A code
+// that may not be sent, like [CloseNoStatus] and [CloseAbnormal], gives an empty
+// payload.
+func AppendCloseBody(dst []byte, code int, reason string) []byte {
+	if !sendable(code) {
+		return dst
+	}
+	reason = strings.ToValidUTF8(reason, string(utf8.RuneError))
+	if len(reason) > maxReason {
+		end := maxReason
+		for !utf8.RuneStart(reason[end]) {
+			end--
+		}
+		reason = reason[:end]
+	}
+	return append(binary.BigEndian.AppendUint16(dst, uint16(code)), reason...)
+}
+
+// parseClose is the inverse of [AppendCloseBody].
+func parseClose(body []byte) (code int, reason string, err error) {
+	switch len(body) {
+	case 0:
+		return CloseNoStatus, "", nil
+	case 1:
+		return 0, "", violation(CloseProtocolError, "close frame with half a code")
+	}
+	code = int(binary.BigEndian.Uint16(body))
+	if !sendable(code) {
+		return 0, "", violation(CloseProtocolError, "close frame with an invalid code")
+	}
+	if !utf8.Valid(body[2:]) {
+		return 0, "", violation(CloseInvalidPayload, "close reason is not UTF-8")
+	}
+	return code, string(body[2:]), nil
+}
+
+func violation(code int, reason string) error {
+	return &CloseError{Code: code, Reason: reason}
+}

@@ -1,0 +1,142 @@
+package pond
+
+import (
+	"encoding/json"
+	"net/url"
+
+	"github.com/pondsocket/pond/internal/pattern"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// A JoinContext carries one request to join a channel. See [ConnectionContext]
+// for what contexts have in common; this one and the later ones are cancelled
+// when the connection ends, and carry no values.
+type JoinContext struct {
+	stdContext
+	conn    *conn
+	channel *Channel
+	msg     wire.Message
+	member  *member // nil until accepted
+	staged  map[string]any
+}
+
+// Channel returns the channel that the client asks to join. It has no members
+// yet if the client is the first.
+func (c *JoinContext) Channel() *Channel { return c.channel }
+
+// User returns the client.
+func (c *JoinContext) User() User {
+	if c.member != nil {
+		return c.member.user()
+	}
+	return User{ID: c.conn.id, conn: c.conn}
+}
+
+// Query returns the query parameters in the channel's name: a name may end with
+// a query, which makes it another channel.
+func (c *JoinContext) Query() url.Values {
+	_, raw := pattern.SplitAddress(c.channel.name)
+	return query(raw)
+}
+
+// Payload returns what the client sent along as a JSON object, undecoded. It must
+// not be changed.
+func (c *JoinContext) Payload() json.RawMessage { return c.msg.Payload }
+
+// Bind decodes the payload into v. If it does not fit, return the error to tell
+// the client so with [http.StatusBadRequest].
+func (c *JoinContext) Bind(v any) error { return bind(c.msg.Payload, v) }
+
+// Accept makes the client a member and acknowledges the join, before anything
+// else of the channel reaches the client. A client is declined unless Accept was
+// called. It returns [ErrDecided] if it was, and [ErrClosed] if the connection or
+// the channel has ended.
+func (c *JoinContext) Accept() error {
+	if c.member != nil {
+		return ErrDecided
+	}
+	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
+	m.seat.Conn, m.seat.Owner = c.conn.tr, m
+	if err := c.channel.join(m, c.msg.RequestID); err != nil {
+		return err
+	}
+	c.member = m
+	if f := c.conn.endpoint.pond.cfg.observer.Joined; f != nil {
+		f(c.channel, m.user())
+	}
+	return nil
+}
+
+// assigns returns the state that the membership begins with: the connection's,
+// which later joins do not see changed (rule S-30), and what the handler added.
+func (c *JoinContext) assigns() map[string]any {
+	assigns := User{conn: c.conn}.assigns()
+	for key, value := range c.staged {
+		assigns = assign(assigns, key, value)
+	}
+	return assigns
+}
+
+// Decline returns the error that refuses the join with an HTTP status, by default
+// [http.StatusUnauthorized], and a message that the client sees. Return it.
+func (c *JoinContext) Decline(code int, message string) error { return refuse(code, message) }
+
+// Assign sets private state of the client in this channel: handlers see it,
+// clients never do.
+func (c *JoinContext) Assign(key string, value any) {
+	if c.member != nil {
+		_ = c.channel.Assign(c.conn.id, key, value) // gone already: nothing to set
+		return
+	}
+	if c.staged == nil {
+		c.staged = map[string]any{}
+	}
+	c.staged[key] = value
+}
+
+// Get returns private state of the client that was set with Assign, in this
+// channel or for the connection, or nil.
+func (c *JoinContext) Get(key string) any {
+	if value, ok := c.staged[key]; ok && c.member == nil {
+		return value
+	}
+	return c.User().Get(key)
+}
+
+// Track gives the new member a public state, a JSON object, and tells all tracked
+// members, this one included. It returns [ErrNotAccepted] before Accept.
+func (c *JoinContext) Track(presence any) error {
+	if c.member == nil {
+		return ErrNotAccepted
+	}
+	return c.channel.Track(c.conn.id, presence)
+}
+
+// Reply sends an event to the new member alone. It returns [ErrNotAccepted]
+// before Accept.
+func (c *JoinContext) Reply(event string, payload any) error {
+	if c.member == nil {
+		return ErrNotAccepted
+	}
+	return c.channel.whisper(c.member, event, c.msg.RequestID, payload)
+}
+
+// Broadcast sends an event to all members, the new one included. It returns
+// [ErrNotAccepted] before Accept.
+func (c *JoinContext) Broadcast(event string, payload any) error {
+	if c.member == nil {
+		return ErrNotAccepted
+	}
+	return c.channel.send(event, c.msg.RequestID, payload, Audience{except: true})
+}
+
+// Others returns all members but the client as an audience. Sending to it returns
+// [ErrNotAccepted] if it was asked for before Accept.
+func (c *JoinContext) Others() Audience {
+	others := c.channel.Except(c.conn.id)
+	others.request = c.msg.RequestID
+	if c.member == nil {
+		others.err = ErrNotAccepted
+	}
+	return others
+}

@@ -1,0 +1,252 @@
+package pond
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// An Option configures a [Pond].
+type Option func(*config)
+
+// An EndpointOption configures an [Endpoint].
+type EndpointOption func(*endpointConfig)
+
+type config struct {
+	logger   *slog.Logger
+	observer *Observer
+	endpoint []EndpointOption
+}
+
+// WithLogger sets where errors of handlers and the like are logged. The default
+// is [slog.Default] at the time of logging.
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
+
+// WithObserver sets who is told what happens, for metrics and traces. The
+// default is nobody.
+func WithObserver(o *Observer) Option { return func(c *config) { c.observer = o } }
+
+// WithEndpointDefaults sets options of all endpoints that are added later. Their
+// own options come after. The default is none.
+func WithEndpointDefaults(opts ...EndpointOption) Option {
+	return func(c *config) { c.endpoint = append(c.endpoint, opts...) }
+}
+
+// endpointConfig holds the limits of an endpoint.
+type endpointConfig struct {
+	origins      []origin
+	anyOrigin    bool
+	maxConns     int
+	maxMessage   int
+	maxFragments int
+	maxDepth     int
+	maxChannels  int
+	maxName      int
+	maxPresence  int
+	outbox       int
+	inbox        int
+	writeTimeout time.Duration
+	closeTimeout time.Duration
+	ping         time.Duration
+	compressFrom int // 0: no compression
+	framing      SSEFraming
+	rate         float64 // 0: no limit
+	burst        int
+}
+
+func defaultEndpointConfig() endpointConfig {
+	return endpointConfig{
+		maxConns:     100_000,
+		maxMessage:   1 << 20,
+		maxFragments: 1024,
+		maxDepth:     64,
+		maxChannels:  128,
+		maxName:      256,
+		maxPresence:  16 << 10,
+		outbox:       1 << 20,
+		inbox:        64,
+		writeTimeout: 30 * time.Second,
+		closeTimeout: 5 * time.Second,
+		ping:         30 * time.Second,
+	}
+}
+
+// WithOrigins allows pages on other origins to connect from a browser, such as
+// "https://example.com" or, for all of its subdomains, "https://*.example.com".
+// It panics if an origin is malformed. The default is the origin of the endpoint
+// itself, and only that. Clients that are not browsers send no origin and are
+// not affected.
+func WithOrigins(origins ...string) EndpointOption {
+	parsed := make([]origin, 0, len(origins))
+	for _, text := range origins {
+		o, err := parseOrigin(text)
+		if err != nil {
+			panic("pond: " + err.Error()) //nolint:forbidigo // misuse at registration
+		}
+		parsed = append(parsed, o)
+	}
+	return func(c *endpointConfig) { c.origins = append(c.origins, parsed...) }
+}
+
+// WithInsecureAnyOrigin allows every page on the web to connect with the
+// cookies of whoever looks at it. Use it only if connecting needs a secret that
+// such a page cannot have. The default is off.
+func WithInsecureAnyOrigin() EndpointOption {
+	return func(c *endpointConfig) { c.anyOrigin = true }
+}
+
+// WithMaxConns bounds the clients that are connected at a time. More of them are
+// refused with [http.StatusServiceUnavailable] before the upgrade. The default
+// is 100,000.
+func WithMaxConns(n int) EndpointOption {
+	positive("WithMaxConns", n)
+	return func(c *endpointConfig) { c.maxConns = n }
+}
+
+// WithMaxMessageSize bounds one message of a client in bytes, as it is sent and
+// as it is inflated. A larger one is answered with an error and
+// [http.StatusRequestEntityTooLarge]; a WebSocket is closed with 1009. The
+// default is 1 MiB.
+func WithMaxMessageSize(bytes int) EndpointOption {
+	positive("WithMaxMessageSize", bytes)
+	return func(c *endpointConfig) { c.maxMessage = bytes }
+}
+
+// WithMaxFragments bounds the WebSocket frames that a client may cut one message
+// into. More of them close the connection with 1008. The default is 1024.
+func WithMaxFragments(n int) EndpointOption {
+	positive("WithMaxFragments", n)
+	return func(c *endpointConfig) { c.maxFragments = n }
+}
+
+// WithMaxDepth bounds how deep arrays and objects may be nested in a client's
+// message. A deeper one is answered with [http.StatusBadRequest]. The default
+// is 64.
+func WithMaxDepth(n int) EndpointOption {
+	positive("WithMaxDepth", n)
+	return func(c *endpointConfig) { c.maxDepth = n }
+}
+
+// WithMaxChannels bounds the channels that one client may be a member of. The
+// next join is refused with [http.StatusTooManyRequests]. The default is 128.
+func WithMaxChannels(n int) EndpointOption {
+	positive("WithMaxChannels", n)
+	return func(c *endpointConfig) { c.maxChannels = n }
+}
+
+// WithMaxChannelName bounds the name of a channel in bytes. Joining one with a
+// longer name, or with control characters in its name, is refused with
+// [http.StatusBadRequest]. The default is 256.
+func WithMaxChannelName(bytes int) EndpointOption {
+	positive("WithMaxChannelName", bytes)
+	return func(c *endpointConfig) { c.maxName = bytes }
+}
+
+// WithMaxPresence bounds the presence of one user in bytes of JSON. Track and
+// Update return an [*Error] with [http.StatusRequestEntityTooLarge] for more.
+// The default is 16 KiB.
+func WithMaxPresence(bytes int) EndpointOption {
+	positive("WithMaxPresence", bytes)
+	return func(c *endpointConfig) { c.maxPresence = bytes }
+}
+
+// WithOutboxSize bounds what may wait for one client in bytes. A client for
+// which more is waiting is disconnected with close code 1013, and leaves its
+// channels with [LeaveSlow]. A single larger message is sent if nothing else
+// waits. The default is 1 MiB.
+func WithOutboxSize(bytes int) EndpointOption {
+	positive("WithOutboxSize", bytes)
+	return func(c *endpointConfig) { c.outbox = bytes }
+}
+
+// WithInboxSize bounds the messages of one client that wait for its handlers. A
+// WebSocket is not read while so many wait; a POST for an event stream is
+// refused with [http.StatusServiceUnavailable]. The default is 64.
+func WithInboxSize(messages int) EndpointOption {
+	positive("WithInboxSize", messages)
+	return func(c *endpointConfig) { c.inbox = messages }
+}
+
+// WithWriteTimeout bounds how long a client may keep a write waiting, before it
+// is disconnected like one whose outbox is full. The default is 30 s.
+func WithWriteTimeout(d time.Duration) EndpointOption {
+	positive("WithWriteTimeout", d)
+	return func(c *endpointConfig) { c.writeTimeout = d }
+}
+
+// WithCloseTimeout bounds how long a client may take to receive and answer a
+// goodbye. The default is 5 s.
+func WithCloseTimeout(d time.Duration) EndpointOption {
+	positive("WithCloseTimeout", d)
+	return func(c *endpointConfig) { c.closeTimeout = d }
+}
+
+// WithPingInterval sets how often clients get a sign of life: a ping, or a
+// comment in an event stream. A WebSocket from which nothing came since the last
+// one is closed, and so is one that takes three intervals to send one message.
+// The default is 30 s.
+func WithPingInterval(d time.Duration) EndpointOption {
+	positive("WithPingInterval", d)
+	return func(c *endpointConfig) { c.ping = d }
+}
+
+// WithCompression compresses messages of at least so many bytes for WebSocket
+// clients that offer permessage-deflate (RFC 7692), without context takeover: a
+// broadcast is compressed once for all of them. The default is no compression.
+func WithCompression(fromBytes int) EndpointOption {
+	positive("WithCompression", fromBytes)
+	return func(c *endpointConfig) { c.compressFrom = fromBytes }
+}
+
+// SSEFraming is how messages are named in event streams.
+type SSEFraming string
+
+// The framings. The query parameter sse=named or sse=unnamed of a request
+// overrides the endpoint's.
+const (
+	// SSEAuto is unnamed for what looks like a browser's EventSource, because
+	// the official JavaScript client listens to nothing else, and named for all
+	// others.
+	SSEAuto SSEFraming = ""
+	// SSENamed has the message's event in the event field.
+	SSENamed SSEFraming = "named"
+	// SSEUnnamed has no event field.
+	SSEUnnamed SSEFraming = "unnamed"
+)
+
+// WithSSEFraming sets the framing of event streams. The default is [SSEAuto].
+func WithSSEFraming(f SSEFraming) EndpointOption {
+	return func(c *endpointConfig) { c.framing = f }
+}
+
+// WithRateLimit bounds the messages of one client: perSecond on average, and
+// burst at once. A message beyond is answered with an error and
+// [http.StatusTooManyRequests]; a client that goes on for another burst of them
+// is disconnected with close code 1008. The default is no limit.
+func WithRateLimit(perSecond float64, burst int) EndpointOption {
+	positive("WithRateLimit", perSecond)
+	positive("WithRateLimit", burst)
+	return func(c *endpointConfig) { c.rate, c.burst = perSecond, burst }
+}
+
+// positive panics if a limit does not make sense.
+func positive[N int | float64 | time.Duration](option string, n N) {
+	if n <= 0 {
+		panic(fmt.Sprintf("pond: %s(%v): must be positive", option, n)) //nolint:forbidigo // misuse at registration
+	}
+}
+
+// wantsNamed decides about the framing of one stream.
+func (c *endpointConfig) wantsNamed(r *http.Request) bool {
+	framing := c.framing
+	if asked := SSEFraming(r.URL.Query().Get("sse")); asked == SSENamed || asked == SSEUnnamed {
+		framing = asked
+	}
+	if framing != SSEAuto {
+		return framing == SSENamed
+	}
+	browser := r.Header.Get("Sec-Fetch-Mode") != "" || strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
+	return !browser
+}

@@ -1,0 +1,89 @@
+package pond
+
+import (
+	"encoding/json"
+
+	"github.com/pondsocket/pond/internal/pattern"
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// An OutgoingContext carries one event on its way to one member.
+type OutgoingContext struct {
+	stdContext
+	member  *member
+	out     *outgoing
+	payload []byte
+	blocked bool
+	changed bool
+}
+
+// outgoing is what handlers for outgoing events want to know of a frame.
+type outgoing struct {
+	handler Handler[*OutgoingContext]
+	action  wire.Action
+	event   string
+	request string
+	params  pattern.Params
+	payload []byte
+}
+
+// Outgoing runs the handler for one recipient, on the goroutine that writes to
+// it, and returns what the recipient gets: the shared frame, one of its own, or
+// nothing.
+func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
+	out := f.Meta.(*outgoing)
+	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
+	if err := call(out.handler, ctx); err != nil {
+		// Blocked: what was to be left out must not get through by accident.
+		m.conn.log(err, m.channel, out.event)
+		return nil
+	}
+	switch {
+	case ctx.blocked:
+		return nil
+	case ctx.changed:
+		return newFrame(out.action, out.event, m.channel.name, out.request, ctx.payload)
+	default:
+		return f
+	}
+}
+
+// Channel returns the channel that the event was sent in.
+func (c *OutgoingContext) Channel() *Channel { return c.member.channel }
+
+// User returns the recipient.
+func (c *OutgoingContext) User() User { return c.member.user() }
+
+// Action returns what the event is: "BROADCAST", or "SYSTEM" for a reply.
+func (c *OutgoingContext) Action() string { return string(c.out.action) }
+
+// Event returns the name of the event.
+func (c *OutgoingContext) Event() string { return c.out.event }
+
+// Param returns a parameter of the event's name, decoded, or "" if there is none.
+func (c *OutgoingContext) Param(name string) string { return c.out.params.Get(name) }
+
+// Payload returns the payload as the recipient would get it. It is shared by all
+// recipients and must not be changed: see Transform.
+func (c *OutgoingContext) Payload() json.RawMessage { return c.payload }
+
+// Bind decodes the payload into v.
+func (c *OutgoingContext) Bind(v any) error { return bind(c.payload, v) }
+
+// Get returns private state of the recipient, or nil.
+func (c *OutgoingContext) Get(key string) any { return c.User().Get(key) }
+
+// Transform replaces the payload for this recipient alone. It must be a JSON
+// object, like every payload.
+func (c *OutgoingContext) Transform(payload any) error {
+	body, err := wire.Object(payload)
+	if err != nil {
+		return err
+	}
+	c.payload, c.changed = body, true
+	return nil
+}
+
+// Block keeps the event from this recipient.
+func (c *OutgoingContext) Block() { c.blocked = true }

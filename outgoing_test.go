@@ -1,0 +1,56 @@
+package pond_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+func TestOutgoing(t *testing.T) {
+	make := func() *pond.Pond {
+		p, _, l := newPond()
+		l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
+			var m struct{ Text, To string }
+			if err := ctx.Bind(&m); err != nil {
+				return err
+			}
+			switch {
+			case m.Text == "fail":
+				return errors.New("no")
+			case m.Text == "panic":
+				panic("no")
+			case m.To != "" && m.To != ctx.User().ID:
+				ctx.Block()
+			case m.Text == "secret":
+				return ctx.Transform(map[string]string{"text": "***", "action": ctx.Action()})
+			}
+			return nil
+		})
+		return p
+	}
+	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		ann.Join("/chat/1", nil)
+		bob.Join("/chat/1", nil)
+		say := func(text, to string) {
+			ann.Send("/chat/1", "say", map[string]string{"text": text, "to": to})
+		}
+		say("one", "")
+		say("secret", "")
+		say("for bob", bob.ID())
+		say("fail", "")
+		say("panic", "")
+		say("two", "")
+		is(t, ann.Receive(), "BROADCAST", "said", `{"text":"one","to":""}`)
+		is(t, ann.Receive(), "BROADCAST", "said", `{"action":"BROADCAST","text":"***"}`)
+		is(t, ann.Receive(), "BROADCAST", "said", `{"text":"two","to":""}`)
+		is(t, bob.Receive(), "BROADCAST", "said", `{"text":"one","to":""}`)
+		is(t, bob.Receive(), "BROADCAST", "said", `{"action":"BROADCAST","text":"***"}`)
+		is(t, bob.Receive(), "BROADCAST", "said", `{"text":"for bob","to":"`+bob.ID()+`"}`)
+		is(t, bob.Receive(), "BROADCAST", "said", `{"text":"two","to":""}`)
+		ann.Quiet()
+		bob.Quiet()
+	})
+}

@@ -1,0 +1,191 @@
+package pond
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pondsocket/pond/internal/pattern"
+)
+
+// A Pond holds endpoints and serves their clients. It is an [http.Handler] for
+// any net/http server, and its methods are safe for concurrent use:
+//
+//	mux.Handle("/ws/", http.StripPrefix("/ws", p))
+type Pond struct {
+	cfg config
+
+	mu        sync.RWMutex // guards the following fields
+	endpoints []*Endpoint
+	closing   bool
+}
+
+// New returns a Pond without endpoints. It starts nothing: a Pond that is not
+// used any more needs no Shutdown.
+func New(opts ...Option) *Pond {
+	p := &Pond{}
+	for _, opt := range opts {
+		opt(&p.cfg)
+	}
+	if p.cfg.observer == nil {
+		p.cfg.observer = &Observer{}
+	}
+	return p
+}
+
+// Endpoint adds an endpoint for the request paths that match path, such as
+// "/socket" or "/:tenant/socket". auth decides about each connection. If a path
+// matches several endpoints, the first that was added serves it. Endpoint panics
+// if path is malformed or taken, or after [Pond.Shutdown].
+func (p *Pond) Endpoint(path string, auth Handler[*ConnectionContext], opts ...EndpointOption) *Endpoint {
+	compiled := mustCompile(path)
+	if auth == nil {
+		panic("pond: endpoint " + path + " has no handler") //nolint:forbidigo // misuse at registration
+	}
+	cfg := defaultEndpointConfig()
+	for _, opt := range p.cfg.endpoint {
+		opt(&cfg)
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	e := newEndpoint(p, compiled, auth, cfg)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, other := range p.endpoints {
+		if other.path.String() == path {
+			panic("pond: endpoint " + path + " exists already") //nolint:forbidigo // misuse at registration
+		}
+	}
+	if p.closing {
+		panic("pond: endpoint " + path + " added after Shutdown") //nolint:forbidigo // misuse at registration
+	}
+	p.endpoints = append(p.endpoints, e)
+	return e
+}
+
+func mustCompile(path string) *pattern.Pattern {
+	compiled, err := pattern.Compile(path)
+	if err != nil {
+		panic("pond: " + err.Error()) //nolint:forbidigo // misuse at registration
+	}
+	return compiled
+}
+
+// Endpoints returns the endpoints in the order in which they were added. It is
+// a snapshot.
+func (p *Pond) Endpoints() iter.Seq[*Endpoint] {
+	p.mu.RLock()
+	endpoints := p.endpoints[:len(p.endpoints):len(p.endpoints)]
+	p.mu.RUnlock()
+	return func(yield func(*Endpoint) bool) {
+		for _, e := range endpoints {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// ServeHTTP serves the first endpoint whose path matches the request's, and
+// answers with [http.StatusNotFound] if there is none.
+func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for e := range p.Endpoints() {
+		if params, ok := e.path.Match(r.URL.EscapedPath()); ok {
+			e.serve(w, r, params)
+			return
+		}
+	}
+	http.Error(w, "no endpoint at this path", http.StatusNotFound)
+}
+
+// headerTimeout is how long [Pond.ListenAndServe] lets a client take for the
+// headers of a request, unless the server says otherwise.
+const headerTimeout = 10 * time.Second
+
+// shutdownTimeout is how long [Pond.ListenAndServe] lets clients and handlers
+// take to finish.
+const shutdownTimeout = 10 * time.Second
+
+// ListenAndServe listens on srv.Addr and does what [Pond.Serve] does.
+func (p *Pond) ListenAndServe(ctx context.Context, srv *http.Server) error {
+	addr := srv.Addr
+	if addr == "" {
+		addr = ":http"
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return p.Serve(ctx, srv, l)
+}
+
+// Serve runs srv on l until ctx is done. Then it shuts down the server and p in
+// the right order, which takes ten seconds at most, and returns nil if everything
+// ended in that time. p is the handler if srv has none, and ReadHeaderTimeout is
+// ten seconds if srv sets none. Serve closes l.
+func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) error {
+	if srv.Handler == nil {
+		srv.Handler = p
+	}
+	if srv.ReadHeaderTimeout == 0 {
+		srv.ReadHeaderTimeout = headerTimeout
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
+		return errors.Join(err, p.stop(ctx, srv))
+	case <-ctx.Done():
+		err := p.stop(ctx, srv)
+		<-failed // http.ErrServerClosed
+		return err
+	}
+}
+
+// stop ends what Serve has begun. The server stops to listen first, so that no
+// new client comes; it is through when p has let go of the requests that last.
+func (p *Pond) stop(ctx context.Context, srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	server := make(chan error, 1)
+	go func() { server <- srv.Shutdown(ctx) }()
+	err := p.Shutdown(ctx)
+	return errors.Join(err, <-server)
+}
+
+// Shutdown ends everything in order (rule S-33): new clients are refused with
+// [http.StatusServiceUnavailable], leave handlers run with [LeaveShutdown], what
+// waits for clients is sent, WebSockets are closed with 1001 and event streams
+// ended. It returns when all connections are closed and all handlers have
+// returned, or when ctx is done: then it cuts the connections that are left and
+// returns ctx's error. Calling it again waits again.
+//
+// If p is mounted in a server that you shut down yourself, let that server stop
+// to listen first: see [Pond.Serve].
+func (p *Pond) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	p.closing = true
+	endpoints := p.endpoints
+	p.mu.Unlock()
+	for _, e := range endpoints {
+		e.shutdown()
+	}
+	var err error
+	for _, e := range endpoints {
+		err = errors.Join(err, e.drain(ctx))
+	}
+	return err
+}
+
+func (p *Pond) logger() *slog.Logger {
+	if p.cfg.logger != nil {
+		return p.cfg.logger
+	}
+	return slog.Default()
+}

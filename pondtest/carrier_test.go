@@ -1,0 +1,142 @@
+package pondtest_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// A carrier is the transport of a peer, used by one goroutine.
+type carrier interface {
+	message(data []byte) error
+	beat() error
+	goodbye(code int, reason string)
+}
+
+var errVanish = errors.New("vanished")
+
+type errGoodbye struct {
+	code   int
+	reason string
+}
+
+func (e errGoodbye) Error() string { return fmt.Sprint(e.code, e.reason) }
+
+// A stream is the carrier of SSE.
+type stream struct{ w http.ResponseWriter }
+
+func (s *server) serveStream(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("X-Connection-ID", "overruled by the message")
+	p := s.add(r)
+	err := s.run(p, stream{w}, r.Context().Done())
+	s.leave(p, fmt.Sprint(err))
+	if errors.Is(err, errVanish) {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (s stream) write(text string) error {
+	_, err := io.WriteString(s.w, text)
+	return errors.Join(err, http.NewResponseController(s.w).Flush())
+}
+
+func (s stream) message(data []byte) error { return s.write("data: " + string(data) + "\n\n") }
+func (s stream) beat() error               { return s.write(": keepalive\n") }
+func (stream) goodbye(int, string)         {}
+
+// A socket is the carrier of WebSocket, and the sink of its decoder.
+type socket struct {
+	conn     net.Conn
+	deflate  bool
+	server   *server
+	peer     *peer
+	mu       sync.Mutex // guards the following fields
+	awaiting bool       // a pong
+	how      string     // the client's close frame
+}
+
+func (s *server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	hs, refused := ws.ParseHandshake(r, true)
+	if refused != nil {
+		http.Error(w, refused.Message, refused.Status)
+		return
+	}
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	conn.Write(ws.AppendSwitchingProtocols(nil, hs, nil))
+	k := &socket{conn: conn, deflate: hs.Deflate, server: s, peer: s.add(r)}
+	gone := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(gone)
+		var d ws.Decoder
+		d.Init(&ws.Config{}, ws.Server, hs.Deflate)
+		for data := make([]byte, 1000); ; {
+			n, err := buf.Read(data)
+			if d.Feed(data[:n], k) != nil || err != nil {
+				return
+			}
+		}
+	})
+	how := fmt.Sprint(s.run(k.peer, k, gone))
+	conn.Close()
+	reading.Wait()
+	if k.how != "" {
+		how = k.how
+	}
+	s.leave(k.peer, how)
+}
+
+func (k *socket) message(data []byte) error {
+	if k.deflate {
+		data = ws.AppendDeflate(nil, data)
+	}
+	_, err := k.conn.Write(ws.AppendFrame(nil, ws.Text, k.deflate, data))
+	return err
+}
+
+func (k *socket) beat() error {
+	k.mu.Lock()
+	late := k.awaiting
+	k.awaiting = true
+	k.mu.Unlock()
+	if late {
+		return errVanish
+	}
+	_, err := k.conn.Write(ws.AppendFrame(nil, ws.Ping, false, []byte("beat")))
+	return err
+}
+
+func (k *socket) goodbye(code int, reason string) { k.conn.Write(ws.AppendClose(nil, code, reason)) }
+
+// Message implements ws.Sink.
+func (k *socket) Message(_ ws.Opcode, data []byte) error {
+	k.server.handle(k.peer, data)
+	return nil
+}
+
+// Control implements ws.Sink.
+func (k *socket) Control(_ ws.Opcode, data []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.awaiting = k.awaiting && string(data) != "beat"
+	return nil
+}
+
+// PeerClosed implements ws.Sink.
+func (k *socket) PeerClosed(code int, reason string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.how = fmt.Sprint("closed with ", code, reason)
+	k.peer.end(errGoodbye{code, ""})
+	return nil
+}

@@ -1,0 +1,63 @@
+package pondtest
+
+import (
+	"bytes"
+	"strings"
+)
+
+// An eventParser finds the events in a stream as an EventSource does (HTML,
+// section 9.2.6), and comments.
+type eventParser struct {
+	line    []byte // so far
+	afterCR bool   // a line feed would belong to the line before
+	begun   bool   // the first line is complete
+	name    string // the fields of the event so far
+	data    strings.Builder
+}
+
+// next takes the next byte of the stream and returns the event or comment that
+// it completes.
+func (p *eventParser) next(b byte) (Event, bool) {
+	second := b == '\n' && p.afterCR
+	p.afterCR = b == '\r'
+	switch {
+	case second:
+		return Event{}, false
+	case b == '\n' || b == '\r':
+		line := p.line
+		if !p.begun {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		p.begun = true
+		event, ok := p.complete(string(line))
+		p.line = p.line[:0]
+		return event, ok
+	default:
+		p.line = append(p.line, b)
+		return Event{}, false
+	}
+}
+
+// complete handles a complete line.
+func (p *eventParser) complete(line string) (Event, bool) {
+	switch {
+	case line == "":
+		event := Event{Name: p.name, Data: strings.TrimSuffix(p.data.String(), "\n")}
+		dispatch := p.data.Len() > 0
+		p.name = ""
+		p.data.Reset()
+		return event, dispatch
+	case line[0] == ':':
+		return Event{Comment: line}, true
+	}
+	field, value, _ := strings.Cut(line, ":")
+	value = strings.TrimPrefix(value, " ")
+	switch field {
+	case "event":
+		p.name = value
+	case "data":
+		p.data.WriteString(value)
+		p.data.WriteByte('\n')
+	}
+	return Event{}, false
+}

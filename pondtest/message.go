@@ -1,0 +1,104 @@
+package pondtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+const actionConnect = "CONNECT"
+
+const actionPresence = "PRESENCE"
+
+// serverActions are the actions of all messages from a server. Official clients
+// refuse any other (rule S-10).
+var serverActions = []string{actionConnect, "SYSTEM", "BROADCAST", actionPresence, "ERROR"}
+
+// A Message is one message from the server.
+type Message struct {
+	Action    string          `json:"action"`
+	Event     string          `json:"event"`
+	Channel   string          `json:"channelName"`
+	RequestID string          `json:"requestId"`
+	Payload   json.RawMessage `json:"payload"` // an object
+
+	// Raw is the whole message as it came.
+	Raw json.RawMessage `json:"-"`
+}
+
+// Bind decodes the payload into v, and fails the test if that is not possible.
+func (m Message) Bind(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal(m.Payload, v); err != nil {
+		t.Fatalf("pondtest: payload of %v: %v", m, err)
+	}
+}
+
+func (m Message) String() string {
+	return fmt.Sprintf("%s %s on %s, request %q: %.200s", m.Action, m.Event, m.Channel, m.RequestID, m.Payload)
+}
+
+// parseMessage decodes one message, as strictly as the strictest of the official
+// clients (rules S-6 to S-10).
+func parseMessage(data []byte) (Message, error) {
+	m := Message{Raw: bytes.Clone(data)}
+	if bytes.ContainsAny(data, "\r\n") {
+		return m, errors.New("it has more than one line")
+	}
+	// Unlike a struct, a map does not ignore the case of the names.
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(data, &members); err != nil {
+		return m, err
+	}
+	for _, member := range []struct {
+		name string
+		text *string
+	}{
+		{"action", &m.Action},
+		{"event", &m.Event},
+		{"channelName", &m.Channel},
+		{"requestId", &m.RequestID},
+	} {
+		value := members[member.name]
+		if !bytes.HasPrefix(value, []byte{'"'}) {
+			return m, fmt.Errorf("%s is not a string", member.name)
+		}
+		if err := json.Unmarshal(value, member.text); err != nil {
+			return m, err
+		}
+	}
+	m.Payload = members["payload"]
+	if !bytes.HasPrefix(m.Payload, []byte{'{'}) {
+		return m, errors.New("payload is not an object")
+	}
+	if !slices.Contains(serverActions, m.Action) {
+		return m, fmt.Errorf("there is no action %q", m.Action)
+	}
+	if m.Action == actionPresence {
+		return m, checkPresence(m)
+	}
+	return m, nil
+}
+
+// checkPresence checks what rule S-8 demands of the list of all.
+func checkPresence(m Message) error {
+	var payload struct {
+		Changed  map[string]json.RawMessage   `json:"changed"`
+		Presence []map[string]json.RawMessage `json:"presence"`
+	}
+	if !slices.Contains([]string{"JOIN", "UPDATE", "LEAVE"}, m.Event) {
+		return fmt.Errorf("presence has no event %q", m.Event)
+	}
+	if err := json.Unmarshal(m.Payload, &payload); err != nil {
+		return err
+	}
+	if payload.Changed == nil || payload.Presence == nil || slices.ContainsFunc(payload.Presence, isNil) {
+		return errors.New("changed and the elements of presence must be objects")
+	}
+	return nil
+}
+
+func isNil(m map[string]json.RawMessage) bool { return m == nil }

@@ -1,0 +1,136 @@
+package pondtest
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// The close codes that a session makes up or sends.
+const (
+	abnormal = ws.CloseAbnormal
+	normal   = ws.CloseNormal
+)
+
+// maskingKey is the same for all frames: there is no proxy to protect.
+var maskingKey = [4]byte{0x9a, 0x3c, 0x55, 0xe1}
+
+// A webSocket is the client side of RFC 6455.
+type webSocket struct {
+	session *Session
+	decoder ws.Decoder // owned by receive
+	closing bool       // our close frame is sent; guarded by session.mu
+}
+
+func (w *webSocket) ask(h http.Header) {
+	nonce := fmt.Sprintf("pondtest %07d", len(w.session.driver.sessions))
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", "websocket")
+	h.Set("Sec-WebSocket-Version", "13")
+	h.Set("Sec-WebSocket-Key", base64.StdEncoding.EncodeToString([]byte(nonce)))
+}
+
+func (w *webSocket) accepted(resp *http.Response) (bool, error) {
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return false, nil
+	}
+	h := resp.Header
+	if !strings.EqualFold(h.Get("Upgrade"), "websocket") || !strings.EqualFold(h.Get("Connection"), "upgrade") {
+		return true, fmt.Errorf("headers Upgrade: %q, Connection: %q", h.Get("Upgrade"), h.Get("Connection"))
+	}
+	want := ws.AcceptKey(resp.Request.Header.Get("Sec-WebSocket-Key"))
+	if got := h.Get("Sec-WebSocket-Accept"); got != want {
+		return true, fmt.Errorf("Sec-WebSocket-Accept is %q, want %q", got, want)
+	}
+	extensions := h.Get("Sec-WebSocket-Extensions")
+	if extensions != "" {
+		if resp.Request.Header.Get("Sec-WebSocket-Extensions") == "" {
+			return true, fmt.Errorf("nobody offered the extensions %q", extensions)
+		}
+		if !strings.Contains(extensions, "server_no_context_takeover") {
+			return true, fmt.Errorf("extensions %q, but the client understands no context takeover", extensions)
+		}
+	}
+	w.decoder.Init(&ws.Config{}, ws.Client, extensions != "")
+	return true, nil
+}
+
+func (w *webSocket) receive(r io.Reader) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		if broken := w.decoder.Feed(buf[:n], w); broken != nil {
+			w.session.t.Errorf("pondtest: %s: the server broke the protocol: %v", w.session.name, broken)
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Message implements [ws.Sink].
+func (w *webSocket) Message(op ws.Opcode, data []byte) error {
+	if op != ws.Text {
+		return errors.New("message is not text")
+	}
+	w.session.arrived(data)
+	return nil
+}
+
+// Control implements [ws.Sink].
+func (w *webSocket) Control(op ws.Opcode, data []byte) error {
+	if op == ws.Ping {
+		_ = w.writeFrame(ws.Pong, data) // if the connection has ended, reading tells
+	}
+	return nil
+}
+
+// PeerClosed implements [ws.Sink].
+func (w *webSocket) PeerClosed(code int, reason string) error {
+	w.session.goodbye(code, reason)
+	w.sayGoodbye(code)
+	return nil
+}
+
+func (w *webSocket) send(message []byte) error { return w.writeFrame(ws.Text, message) }
+
+func (w *webSocket) close() {
+	s := w.session
+	s.t.Helper()
+	s.conn.Release()
+	w.sayGoodbye(normal)
+	if !s.wait(func() bool { return s.ended }) {
+		s.fatalf("said goodbye and waited for the end of the connection, but %s", s.state())
+	}
+}
+
+// sayGoodbye sends a close frame, but only one.
+func (w *webSocket) sayGoodbye(code int) {
+	w.session.mu.Lock()
+	first := !w.closing
+	w.closing = true
+	w.session.mu.Unlock()
+	if first {
+		_ = w.writeFrame(ws.Close, ws.AppendCloseBody(nil, code, "")) // if the connection has ended, reading tells
+	}
+}
+
+func (w *webSocket) writeFrame(op ws.Opcode, payload []byte) error {
+	return w.write(ws.AppendMasked(nil, op, true, false, maskingKey, payload))
+}
+
+// write writes bytes that are not mixed with what others write.
+func (w *webSocket) write(data []byte) error {
+	if err := w.session.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err := w.session.conn.Write(data)
+	return err
+}
