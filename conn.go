@@ -36,19 +36,21 @@ type conn struct {
 	done    chan struct{} // closed when the connection ends; nil until somebody asks
 }
 
-// Message handles one message of the client, on the goroutine that reads.
+// Message takes one message of the client.
 func (c *conn) Message(_ *transport.Conn, data []byte) {
 	if t := c.decode(data); t != nil {
-		c.inbox.wait(t)
+		c.inbox.wait(t, nil)
 	}
 }
+
+// Proceed handles what Message has taken.
+func (c *conn) Proceed(*transport.Conn) { c.inbox.proceed() }
 
 // decode returns what is to be done about a message. It answers at once what
 // never reaches a handler.
 func (c *conn) decode(data []byte) *task {
 	msg, err := wire.Decode(data, c.endpoint.cfg.maxDepth)
-	allowed := c.bucket.take(time.Now())
-	if allowed != rateOK {
+	if allowed := c.bucket.take(time.Now()); allowed != rateOK {
 		c.refuseRate(msg, allowed)
 		return nil
 	}

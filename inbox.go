@@ -7,7 +7,8 @@ import (
 )
 
 // An inbox runs what concerns one client one at a time, in order, on a goroutine
-// that exists only while there is something to run.
+// that exists only while there is something to run. Often that is the one that
+// has read the message: it goes on to handle it, and another one reads.
 type inbox struct {
 	conn *conn
 
@@ -23,10 +24,10 @@ type inbox struct {
 type task struct {
 	next   *task
 	kind   taskKind
-	msg    wire.Message
-	member *member     // of taskLeft
-	reason LeaveReason // of taskLeft
-	detail string      // of taskLeft
+	msg    wire.Message // of taskMessage
+	member *member      // of taskLeft
+	reason LeaveReason  // of taskLeft
+	detail string       // of taskLeft
 }
 
 type taskKind uint8
@@ -38,14 +39,16 @@ const (
 	taskEnd                      // the connection has ended
 )
 
-// push appends what has to be done in any case.
+// push appends what has to be done in any case, and sees to it that it is done.
 func (in *inbox) push(t *task) {
 	in.mu.Lock()
 	in.append(t)
 	in.mu.Unlock()
+	in.start()
 }
 
-// offer appends a message, unless as many as allowed are waiting.
+// offer appends a message, unless as many as allowed are waiting. The caller sees
+// to it that it is handled.
 func (in *inbox) offer(t *task) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -57,21 +60,34 @@ func (in *inbox) offer(t *task) bool {
 	return true
 }
 
-// wait appends a message, and waits until it fits.
-func (in *inbox) wait(t *task) {
+// wait offers a message until it fits, or until done is closed.
+func (in *inbox) wait(t *task, done <-chan struct{}) bool {
 	for !in.offer(t) {
-		in.mu.Lock()
-		if in.waiting < in.conn.endpoint.cfg.inbox {
-			in.mu.Unlock()
-			continue
+		in.start() // what is in the way may be our own
+		select {
+		case <-in.vacancy():
+		case <-done:
+			return false
 		}
-		if in.room == nil {
-			in.room = make(chan struct{})
-		}
-		room := in.room
-		in.mu.Unlock()
-		<-room
 	}
+	return true
+}
+
+// vacancy returns a channel that is closed when there is room.
+func (in *inbox) vacancy() <-chan struct{} {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.room == nil {
+		in.room = make(chan struct{})
+		if in.waiting < in.conn.endpoint.cfg.inbox {
+			close(in.room)
+		}
+	}
+	room := in.room
+	if in.waiting < in.conn.endpoint.cfg.inbox {
+		in.room = nil
+	}
+	return room
 }
 
 func (in *inbox) append(t *task) {
@@ -81,10 +97,31 @@ func (in *inbox) append(t *task) {
 		in.last.next = t
 	}
 	in.last = t
-	if !in.running {
-		in.running = true
-		in.conn.endpoint.tasks.Add()
+}
+
+// claim makes the caller the one who runs tasks, if there are any and nobody does.
+func (in *inbox) claim() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.running || in.first == nil {
+		return false
+	}
+	in.running = true
+	in.conn.endpoint.tasks.Add()
+	return true
+}
+
+// start has the tasks run.
+func (in *inbox) start() {
+	if in.claim() {
 		go in.run()
+	}
+}
+
+// proceed runs the tasks on the caller's goroutine.
+func (in *inbox) proceed() {
+	if in.claim() {
+		in.run()
 	}
 }
 

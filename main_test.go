@@ -1,13 +1,24 @@
 package pond_test
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
+	"net/http"
+	"os"
 	"testing"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/pondtest"
 )
+
+func TestMain(m *testing.M) {
+	if os.Getenv(idleServerEnv) != "" {
+		serveIdle()
+		return
+	}
+	os.Exit(m.Run())
+}
 
 // silent is the logger of tests in which handlers fail on purpose.
 var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -62,4 +73,31 @@ func status(t *testing.T, m pondtest.Message) int {
 		t.Fatalf("two statuses in %v", m)
 	}
 	return e.Status
+}
+
+// drain returns all messages that have come, and takes them.
+func drain(s *pondtest.Session) []pondtest.Message {
+	all := s.Unread()
+	for range all {
+		s.Receive()
+	}
+	return all
+}
+
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

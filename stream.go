@@ -1,7 +1,6 @@
 package pond
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -27,7 +26,7 @@ func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request) {
 		c.forget()
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		if err := c.receive(w, r); err != nil {
+		if err := c.post(w, r); err != nil {
 			e.answer(w, err)
 			return
 		}
@@ -54,11 +53,16 @@ func (c *conn) forget() {
 // bodyTimeout is how long a client may take to send the body of a POST.
 const bodyTimeout = 30 * time.Second
 
-// receive takes one message. Messages of one stream are handled in the order in
-// which their requests arrived, however long their bodies take (rule S-22).
-func (c *conn) receive(w http.ResponseWriter, r *http.Request) error {
-	turn := c.posts.begin()
-	defer turn.end()
+// post takes one message. Messages of one stream are handled in the order in
+// which their requests arrived, however long their bodies take (rule S-22). Like
+// a WebSocket that is not read, a request waits while the inbox is full.
+func (c *conn) post(w http.ResponseWriter, r *http.Request) error {
+	turn, ok := c.posts.begin(c.endpoint.cfg.inbox)
+	if !ok {
+		c.endpoint.limited(LimitInbox)
+		return refuse(http.StatusServiceUnavailable, "too many messages are waiting")
+	}
+	defer c.posts.end(turn)
 	if r.ContentLength > int64(c.endpoint.cfg.maxMessage) {
 		return c.tooLarge()
 	}
@@ -70,14 +74,14 @@ func (c *conn) receive(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &Error{Code: http.StatusBadRequest, Message: "the message could not be read", Err: err}
 	}
-	if err := turn.wait(r.Context()); err != nil {
-		return &Error{Code: http.StatusServiceUnavailable, Message: "another message is in the way", Err: err}
+	gone := refuse(http.StatusServiceUnavailable, "the message was not handled in time")
+	if !turn.wait(r.Context().Done()) {
+		return gone
 	}
-	t := c.decode(data)
-	if t != nil && !c.inbox.offer(t) {
-		c.endpoint.limited(LimitInbox)
-		return refuse(http.StatusServiceUnavailable, "too many messages are waiting")
+	if t := c.decode(data); t != nil && !c.inbox.wait(t, r.Context().Done()) {
+		return gone
 	}
+	c.inbox.start()
 	return nil
 }
 
@@ -90,8 +94,9 @@ func (c *conn) tooLarge() error {
 
 // postOrder keeps requests in the order of their arrival.
 type postOrder struct {
-	mu   sync.Mutex
-	last chan struct{} // closed when the latest request is through
+	mu    sync.Mutex
+	count int           // requests under way
+	last  chan struct{} // closed when the latest request is through; nil if none is under way
 }
 
 // A turn is a request's place in the order.
@@ -100,33 +105,42 @@ type turn struct {
 	done   chan struct{}
 }
 
-func (o *postOrder) begin() *turn {
+// begin takes the next place, unless as many as allowed are taken.
+func (o *postOrder) begin(limit int) (*turn, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.count >= limit {
+		return nil, false
+	}
+	o.count++
 	t := &turn{before: o.last, done: make(chan struct{})}
 	o.last = t.done
-	return t
+	return t, true
 }
 
-// wait waits until all earlier requests are through.
-func (t *turn) wait(ctx context.Context) error {
+// wait waits until all earlier requests are through, unless gone is closed before.
+func (t *turn) wait(gone <-chan struct{}) bool {
 	if t.before == nil {
-		return nil
+		return true
 	}
 	select {
 	case <-t.before:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return true
+	case <-gone:
+		return false
 	}
 }
 
 // end lets the next request go. It does not overtake those before.
-func (t *turn) end() {
-	if t.before != nil {
-		<-t.before
-	}
+func (o *postOrder) end(t *turn) {
+	t.wait(nil)
 	close(t.done)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.count--
+	if o.count == 0 {
+		o.last = nil
+	}
 }
 
 // preflight answers whether a page on another origin may ask for what the

@@ -27,38 +27,38 @@ type errGoodbye struct {
 
 func (e errGoodbye) Error() string { return fmt.Sprint(e.code, e.reason) }
 
-// A stream is the carrier of SSE.
-type stream struct{ w http.ResponseWriter }
+// An eventStream is the carrier of SSE.
+type eventStream struct{ w http.ResponseWriter }
 
 func (s *server) serveStream(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	w.Header().Set("X-Connection-ID", "overruled by the message")
 	p := s.add(r)
-	err := s.run(p, stream{w}, r.Context().Done())
+	err := s.run(p, eventStream{w}, r.Context().Done())
 	s.leave(p, fmt.Sprint(err))
 	if errors.Is(err, errVanish) {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-func (s stream) write(text string) error {
+func (s eventStream) write(text string) error {
 	_, err := io.WriteString(s.w, text)
 	return errors.Join(err, http.NewResponseController(s.w).Flush())
 }
 
-func (s stream) message(data []byte) error { return s.write("data: " + string(data) + "\n\n") }
-func (s stream) beat() error               { return s.write(": keepalive\n") }
-func (stream) goodbye(int, string)         {}
+func (s eventStream) message(data []byte) error { return s.write("data: " + string(data) + "\n\n") }
+func (s eventStream) beat() error               { return s.write(": keepalive\n") }
+func (eventStream) goodbye(int, string)         {}
 
-// A socket is the carrier of WebSocket, and the sink of its decoder.
-type socket struct {
-	conn     net.Conn
-	deflate  bool
-	server   *server
-	peer     *peer
-	mu       sync.Mutex // guards the following fields
-	awaiting bool       // a pong
-	how      string     // the client's close frame
+// A webSocket is the carrier of WebSocket, and the sink of its decoder.
+type webSocket struct {
+	conn    net.Conn
+	deflate bool
+	server  *server
+	peer    *peer
+	mu      sync.Mutex // guards the following fields
+	unheard int        // beats without an answer
+	how     string     // the client's close frame
 }
 
 func (s *server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
@@ -73,7 +73,7 @@ func (s *server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	conn.Write(ws.AppendSwitchingProtocols(nil, hs, nil))
-	k := &socket{conn: conn, deflate: hs.Deflate, server: s, peer: s.add(r)}
+	k := &webSocket{conn: conn, deflate: hs.Deflate, server: s, peer: s.add(r)}
 	gone := make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -87,16 +87,20 @@ func (s *server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	})
-	how := fmt.Sprint(s.run(k.peer, k, gone))
+	err = s.run(k.peer, k, gone)
+	if _, ok := errors.AsType[errGoodbye](err); ok {
+		<-gone // the client answers
+	}
 	conn.Close()
 	reading.Wait()
 	if k.how != "" {
-		how = k.how
+		s.leave(k.peer, k.how)
+	} else {
+		s.leave(k.peer, fmt.Sprint(err))
 	}
-	s.leave(k.peer, how)
 }
 
-func (k *socket) message(data []byte) error {
+func (k *webSocket) message(data []byte) error {
 	if k.deflate {
 		data = ws.AppendDeflate(nil, data)
 	}
@@ -104,39 +108,39 @@ func (k *socket) message(data []byte) error {
 	return err
 }
 
-func (k *socket) beat() error {
+func (k *webSocket) beat() error {
 	k.mu.Lock()
-	late := k.awaiting
-	k.awaiting = true
+	k.unheard++
+	gone := k.unheard > 2
 	k.mu.Unlock()
-	if late {
+	if gone {
 		return errVanish
 	}
 	_, err := k.conn.Write(ws.AppendFrame(nil, ws.Ping, false, []byte("beat")))
 	return err
 }
 
-func (k *socket) goodbye(code int, reason string) { k.conn.Write(ws.AppendClose(nil, code, reason)) }
+func (k *webSocket) goodbye(code int, reason string) { k.conn.Write(ws.AppendClose(nil, code, reason)) }
 
 // Message implements ws.Sink.
-func (k *socket) Message(_ ws.Opcode, data []byte) error {
+func (k *webSocket) Message(_ ws.Opcode, data []byte) error {
 	k.server.handle(k.peer, data)
 	return nil
 }
 
 // Control implements ws.Sink.
-func (k *socket) Control(_ ws.Opcode, data []byte) error {
+func (k *webSocket) Control(_ ws.Opcode, data []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.awaiting = k.awaiting && string(data) != "beat"
+	if string(data) == "beat" {
+		k.unheard = 0
+	}
 	return nil
 }
 
 // PeerClosed implements ws.Sink.
-func (k *socket) PeerClosed(code int, reason string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+func (k *webSocket) PeerClosed(code int, reason string) error {
 	k.how = fmt.Sprint("closed with ", code, reason)
-	k.peer.end(errGoodbye{code, ""})
-	return nil
+	k.goodbye(code, "") // a second one, behind our own, is ignored
+	return io.EOF
 }

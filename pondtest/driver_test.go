@@ -107,6 +107,9 @@ func TestDo(t *testing.T) {
 			http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 			return
 		}
+		if !r.Close {
+			t.Error("the client says that it sends more requests")
+		}
 		body, _ := io.ReadAll(r.Body)
 		io.WriteString(w, r.Method+" "+r.Host+r.URL.Path+" "+string(body))
 	})

@@ -45,10 +45,10 @@ func (s *Session) Unread() []Message {
 	return slices.Clone(s.unread)
 }
 
-// Closed waits until the server has closed the connection and returns the code
-// and the reason of its goodbye. The code is 1006 if it came without one: if a
-// WebSocket had no close frame, or a stream broke off. A stream that ended in
-// order gives 0.
+// Closed waits until the connection has ended and returns the code and the reason
+// of the server's goodbye. The code is 1006 if it came without one: if a WebSocket
+// had no close frame, or a stream broke off. A stream that ended in order, by
+// either side, gives 0.
 func (s *Session) Closed() (code int, reason string) {
 	s.t.Helper()
 	if !s.wait(func() bool { return s.ended }) {

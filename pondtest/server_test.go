@@ -23,6 +23,7 @@ import (
 //	text    sends the sender a message that consists of {"text": ...}
 //	bye     ends the sender's connection with 1001 "bye"
 //	vanish  ends it without a goodbye
+//	nap     keeps the sender waiting, and the server from reading, for two minutes
 type server struct {
 	mu       sync.Mutex // guards the following fields
 	requests []*http.Request
@@ -140,6 +141,10 @@ func (s *server) handle(p *peer, data []byte) {
 	}
 	if json.Unmarshal(data, &m) != nil || json.Unmarshal(m.Payload, &args) != nil {
 		p.send("ERROR", "INVALID_MESSAGE", "ENDPOINT", "0", map[string]string{"message": string(data)})
+		return
+	}
+	if m.Event == "nap" {
+		<-time.After(2 * time.Minute)
 		return
 	}
 	s.mu.Lock()

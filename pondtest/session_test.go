@@ -96,8 +96,14 @@ func TestAnswersLeaveTheRestInOrder(t *testing.T) {
 func TestHeartbeatsAreAnswered(t *testing.T) {
 	drive(t, func(t *testing.T, d *pondtest.Driver, _ *server, tr pondtest.Transport) {
 		ann := d.Connect(tr, "/socket?uid=ann")
+		ann.Send("/chat", "say", nil) // whose deadline ends with it
 		time.Sleep(time.Hour)
 		ann.Quiet()
+		if tr == pondtest.SSE {
+			if n := len(ann.Events()) - 1; n != 120 {
+				t.Errorf("%d keepalives in an hour, want 120", n)
+			}
+		}
 		if answer := ann.Request("/chat", "echo", nil); answer.Event != "echoed" {
 			t.Errorf("answer after an hour is %v", answer)
 		}
@@ -179,12 +185,12 @@ func TestGoodbyeOfTheClient(t *testing.T) {
 }
 
 func TestGoodbyeOfTheServer(t *testing.T) {
-	drive(t, func(t *testing.T, d *pondtest.Driver, _ *server, tr pondtest.Transport) {
+	drive(t, func(t *testing.T, d *pondtest.Driver, s *server, tr pondtest.Transport) {
 		for event, want := range map[string]map[pondtest.Transport]string{
 			"bye":    {pondtest.WebSocket: `1001 "bye"`, pondtest.SSE: `0 ""`},
 			"vanish": {pondtest.WebSocket: `1006 ""`, pondtest.SSE: `1006 ""`},
 		} {
-			ann := d.Connect(tr, "/socket?uid=ann")
+			ann := d.Connect(tr, "/socket?uid="+event)
 			ann.Send("/chat", "flood", note{N: 2})
 			ann.Send("/chat", event, nil)
 			code, reason := ann.Closed()
@@ -195,6 +201,11 @@ func TestGoodbyeOfTheServer(t *testing.T) {
 			ann.Expect("drop")
 			ann.Expect("drop")
 			ann.Quiet()
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if answered := slices.Contains(s.left, "bye closed with 1001"); answered != (tr == pondtest.WebSocket) {
+			t.Errorf("the server saw %q: a close frame has to be answered", s.left)
 		}
 	})
 }

@@ -1,9 +1,11 @@
 package pondtest_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pondsocket/pond/pondtest"
@@ -69,12 +71,37 @@ func TestStreamWithoutChunks(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: "+hello+"\n\n")
+		io.WriteString(conn, streaming+"data: "+hello+"\n\n")
 	})
 	pondtest.Run(t, h, func(t *testing.T, d *pondtest.Driver) {
 		s := d.Connect(pondtest.SSE, "/")
 		if code, _ := s.Closed(); code != 0 {
 			t.Errorf("ended with %d", code)
+		}
+	})
+}
+
+// A server that ended a stream waits for the client to hang up.
+func TestClientHangsUpAfterTheStream(t *testing.T) {
+	over := false
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		body := "data: " + hello + "\n\n"
+		fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", strings.TrimSuffix(streaming, "\r\n"), len(body), body)
+		io.Copy(io.Discard, buf)
+		over = true
+	})
+	pondtest.Run(t, h, func(t *testing.T, d *pondtest.Driver) {
+		s := d.Connect(pondtest.SSE, "/")
+		s.Closed()
+		s.Quiet()
+		if !over {
+			t.Error("the server still waits")
 		}
 	})
 }

@@ -87,7 +87,7 @@ func (w *webSocket) Message(op ws.Opcode, data []byte) error {
 // Control implements [ws.Sink].
 func (w *webSocket) Control(op ws.Opcode, data []byte) error {
 	if op == ws.Ping {
-		_ = w.writeFrame(ws.Pong, data) // if the connection has ended, reading tells
+		w.respond(frame(ws.Pong, data))
 	}
 	return nil
 }
@@ -95,42 +95,48 @@ func (w *webSocket) Control(op ws.Opcode, data []byte) error {
 // PeerClosed implements [ws.Sink].
 func (w *webSocket) PeerClosed(code int, reason string) error {
 	w.session.goodbye(code, reason)
-	w.sayGoodbye(code)
+	w.respond(w.goodbye(code))
 	return nil
 }
 
-func (w *webSocket) send(message []byte) error { return w.writeFrame(ws.Text, message) }
+func (w *webSocket) send(message []byte) error { return w.write(frame(ws.Text, message)) }
 
 func (w *webSocket) close() {
 	s := w.session
 	s.t.Helper()
 	s.conn.Release()
-	w.sayGoodbye(normal)
+	s.sent(w.write(w.goodbye(normal)))
 	if !s.wait(func() bool { return s.ended }) {
 		s.fatalf("said goodbye and waited for the end of the connection, but %s", s.state())
 	}
 }
 
-// sayGoodbye sends a close frame, but only one.
-func (w *webSocket) sayGoodbye(code int) {
+// goodbye returns our close frame, but only once.
+func (w *webSocket) goodbye(code int) []byte {
 	w.session.mu.Lock()
-	first := !w.closing
-	w.closing = true
-	w.session.mu.Unlock()
-	if first {
-		_ = w.writeFrame(ws.Close, ws.AppendCloseBody(nil, code, "")) // if the connection has ended, reading tells
+	defer w.session.mu.Unlock()
+	if w.closing {
+		return nil
 	}
+	w.closing = true
+	return frame(ws.Close, ws.AppendCloseBody(nil, code, ""))
 }
 
-func (w *webSocket) writeFrame(op ws.Opcode, payload []byte) error {
-	return w.write(ws.AppendMasked(nil, op, true, false, maskingKey, payload))
+func frame(op ws.Opcode, payload []byte) []byte {
+	return ws.AppendMasked(nil, op, true, false, maskingKey, payload)
 }
 
-// write writes bytes that are not mixed with what others write.
+// write writes for the test, which does not wait forever.
 func (w *webSocket) write(data []byte) error {
-	if err := w.session.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	conn := w.session.conn
+	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
-	_, err := w.session.conn.Write(data)
+	_, err := conn.Write(data)
+	_ = conn.SetWriteDeadline(time.Time{}) // fails if the connection has ended meanwhile
 	return err
 }
+
+// respond writes for the reading goroutine, which leaves the deadline alone: it
+// is the test's. If the connection has ended, reading tells.
+func (w *webSocket) respond(data []byte) { _, _ = w.session.conn.Write(data) }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/pondsocket/pond"
 )
@@ -39,18 +40,20 @@ func demo(ctx context.Context, addr string, browse bool, stdout, stderr io.Write
 		return err
 	}
 	url := "http://" + visitable(ln.Addr())
-	fmt.Fprintf(stdout, "pond demo: %s (Ctrl+C stops)\n", url)
+	if _, err := fmt.Fprintf(stdout, "pond demo: %s (Ctrl+C stops)\n", url); err != nil {
+		return errors.Join(err, ln.Close())
+	}
 	if browse {
 		go openBrowser(ctx, url)
 	}
 
 	p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(stderr, nil))))
-	return p.Serve(ctx, &http.Server{Handler: demoHandler(p)}, ln)
+	return p.Serve(ctx, &http.Server{Handler: demoHandler(p), ReadHeaderTimeout: 5 * time.Second}, ln)
 }
 
 // demoHandler serves the chat page, and the chat itself at /socket.
 func demoHandler(p *pond.Pond) http.Handler {
-	newChat(p.Endpoint("/socket", welcome))
+	openChat(p.Endpoint("/socket", welcome))
 
 	mux := http.NewServeMux()
 	mux.Handle("/", page())
@@ -77,5 +80,5 @@ func openBrowser(ctx context.Context, url string) {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
 	}
-	_ = exec.CommandContext(ctx, name, args...).Run()
+	_ = exec.CommandContext(ctx, name, args...).Run() //nolint:gosec // the commands are those above, the URL is ours
 }

@@ -62,7 +62,7 @@ type (
 const (
 	said    pond.Event[Message]  = "message"
 	renamed pond.Event[Profile]  = "rename"
-	types   pond.Event[Typing]   = "typing"
+	typing  pond.Event[Typing]   = "typing"
 	before  pond.Event[History]  = "history"
 	listed  pond.Event[RoomList] = "rooms"
 )
@@ -84,16 +84,16 @@ type chat struct {
 	listing sync.Mutex // held while the list is made and sent, so that the last one sent is the newest
 }
 
-func newChat(e *pond.Endpoint) *chat {
+// openChat adds the chat to an endpoint.
+func openChat(e *pond.Endpoint) {
 	c := &chat{endpoint: e}
 	e.Lobby(roomList, c.joinList)
 
 	rooms := e.Lobby("/chat/:room", c.join)
 	pond.On(rooms, said, c.say)
 	pond.On(rooms, renamed, c.rename)
-	pond.On(rooms, types, c.typing)
+	pond.On(rooms, typing, c.typing)
 	rooms.OnLeave(c.leave)
-	return c
 }
 
 // welcome lets everybody in.
@@ -162,7 +162,9 @@ func (c *chat) rename(ctx *pond.EventContext, profile Profile) error {
 	if err != nil {
 		return err
 	}
-	ctx.Assign("name", name)
+	if err := ctx.Assign("name", name); err != nil {
+		return err
+	}
 	if err := ctx.Update(Person{ID: ctx.User().ID, Name: name}); err != nil {
 		return err
 	}

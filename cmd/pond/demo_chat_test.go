@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ func chatTest(t *testing.T, test func(t *testing.T, connect func() *pondtest.Ses
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			p := pond.New()
-			newChat(p.Endpoint("/socket", welcome))
+			openChat(p.Endpoint("/socket", welcome))
 			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 				test(t, func() *pondtest.Session { return d.Connect(tr, "/socket") })
 			})
@@ -106,7 +107,7 @@ func TestChatRemembers(t *testing.T) {
 		ann := connect()
 		enter(t, ann, "lounge", "Ann")
 		for i := range rememberedMessages + 1 {
-			ann.Request("/chat/lounge", "message", Message{ID: fmt.Sprint(i), Text: "hi"})
+			ann.Request("/chat/lounge", "message", Message{ID: strconv.Itoa(i), Text: "hi"})
 		}
 
 		bob := connect()
@@ -152,7 +153,7 @@ func TestChatListsRooms(t *testing.T) {
 func TestMemoryForgetsRooms(t *testing.T) {
 	var m memory
 	for i := range rememberedRooms {
-		m.add(fmt.Sprint(i), Message{ID: "1"})
+		m.add(strconv.Itoa(i), Message{ID: "1"})
 	}
 	m.add("0", Message{ID: "2"})
 	m.add("new", Message{ID: "1"})

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // A command is what "pond NAME" does.
@@ -21,30 +22,30 @@ type command struct {
 
 type action func(ctx context.Context, stdout, stderr io.Writer) error
 
-// errUsage says that the command line makes no sense, after the user was told why.
-var errUsage = errors.New("usage")
-
 var commands = []command{demoCommand, versionCommand}
+
+// A misuse is a command line that makes no sense.
+type misuse struct{ problem, usage string }
+
+func (m *misuse) Error() string { return strings.TrimPrefix(m.problem+"\n\n"+m.usage, "\n\n") }
 
 // run runs the command that args begin with. It returns the exit code: 0 if
 // all went well, 1 if the command failed, 2 if the command line makes no sense.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, errUsage):
-		return 2
-	default:
-		fmt.Fprintf(stderr, "pond %s: %v\n", args[0], err)
-		return 1
 	}
+	_, _ = fmt.Fprintln(stderr, err) // if that fails, there is nobody else to tell
+	if _, ok := errors.AsType[*misuse](err); ok {
+		return 2
+	}
+	return 1
 }
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		usage(stderr)
-		return errUsage
+		return &misuse{usage: usage()}
 	}
 	name, args := args[0], args[1:]
 	if name == "help" && len(args) > 0 {
@@ -52,51 +53,57 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	switch name {
 	case "help", "-h", "-help", "--help":
-		usage(stdout)
-		return nil
+		_, err := fmt.Fprintln(stdout, usage())
+		return err
 	}
 	for _, c := range commands {
 		if c.name == name {
 			return c.run(ctx, args, stdout, stderr)
 		}
 	}
-	fmt.Fprintf(stderr, "pond: unknown command %q\n\n", name)
-	usage(stderr)
-	return errUsage
+	return &misuse{fmt.Sprintf("pond: unknown command %q", name), usage()}
 }
 
 func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // what it has to say goes where it belongs, below
+	flags.SetOutput(io.Discard) // it would not know where which text belongs
 	act := c.setup(flags)
 
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		c.usage(stdout, flags)
-		return nil
+		_, err := fmt.Fprintln(stdout, c.usage(flags))
+		return err
 	case err == nil && flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "pond %s: %v\n\n", c.name, err)
-		c.usage(stderr, flags)
-		return errUsage
+		return &misuse{fmt.Sprintf("pond %s: %v", c.name, err), c.usage(flags)}
 	}
-	return act(ctx, stdout, stderr)
+	if err := act(ctx, stdout, stderr); err != nil {
+		return fmt.Errorf("pond %s: %w", c.name, err)
+	}
+	return nil
 }
 
-func usage(w io.Writer) {
-	fmt.Fprint(w, "Pond is realtime messaging over WebSocket and Server-Sent Events.\n\n"+
+func usage() string {
+	var b strings.Builder
+	b.WriteString("Pond is realtime messaging over WebSocket and Server-Sent Events.\n\n" +
 		"Usage: pond <command> [flags]\n\nCommands:\n")
 	for _, c := range commands {
-		fmt.Fprintf(w, "  %-9s %s\n", c.name, c.summary)
+		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.summary)
 	}
-	fmt.Fprint(w, "\nRun \"pond help <command>\" for more about one of them.\n")
+	b.WriteString("\nRun \"pond help <command>\" for more about one of them.")
+	return b.String()
 }
 
-func (c command) usage(w io.Writer, flags *flag.FlagSet) {
-	fmt.Fprintf(w, "Usage: pond %s [flags]\n\n%s\n\nFlags:\n", c.name, c.help)
-	flags.SetOutput(w)
+func (c command) usage(flags *flag.FlagSet) string {
+	var b strings.Builder
+	flags.SetOutput(&b)
 	flags.PrintDefaults()
+	text := fmt.Sprintf("Usage: pond %s [flags]\n\n%s", c.name, c.help)
+	if b.Len() > 0 {
+		text += "\n\nFlags:\n" + strings.TrimSuffix(b.String(), "\n")
+	}
+	return text
 }

@@ -2,6 +2,7 @@ package pattern
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -62,9 +63,9 @@ func (p *Pattern) walk(path string, params Params) bool {
 	if p.wild < 0 {
 		return true
 	}
-	for i := len(p.tail) - 1; i >= 0; i-- {
+	for _, s := range slices.Backward(p.tail) {
 		slash := strings.LastIndexByte(path, '/')
-		if slash < 0 || !p.tail[i].match(path[slash+1:], params) {
+		if slash < 0 || !s.match(path[slash+1:], params) {
 			return false
 		}
 		path = path[:slash]

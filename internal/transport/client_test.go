@@ -46,6 +46,7 @@ func (p *peer) Message(_ *transport.Conn, data []byte) {
 	}
 	p.msgs <- string(data)
 }
+func (p *peer) Proceed(*transport.Conn)                       {}
 func (p *peer) Invalid(_ *transport.Conn, err *ws.CloseError) { p.broken <- err }
 func (p *peer) Closed(_ *transport.Conn, cause error)         { p.closed <- cause }
 

@@ -20,13 +20,17 @@ var (
 	ErrOverload = errors.New("too much is waiting to be sent")
 )
 
-// A Receiver handles what one connection brings. Its methods are called by one
-// goroutine at a time, but for Closed, which may come at any moment.
+// A Receiver handles what one connection brings. Message and Invalid are called
+// by one goroutine at a time; Closed may come at any moment.
 type Receiver interface {
-	// Message handles one complete message. It is text in valid UTF-8, or
-	// binary. The slice is valid only during the call. Message may wait; that
-	// keeps the client from sending more.
+	// Message takes one complete message. It is text in valid UTF-8, or binary.
+	// The slice is valid only during the call. Message may wait; that keeps the
+	// client from sending more.
 	Message(c *Conn, data []byte)
+
+	// Proceed follows when all messages of one read have been taken. It may take
+	// its time: it is called while the connection is read on already.
+	Proceed(c *Conn)
 
 	// Invalid reports that the client broke RFC 6455 or a limit, before the
 	// connection is closed with that code. What is sent now still gets out.
@@ -59,8 +63,9 @@ type Conn struct {
 	enc   encoding
 
 	// Owned by the reading goroutine.
-	dec   ws.Decoder
-	early []byte // what the client sent right behind its handshake
+	dec    ws.Decoder
+	reader *rawReader
+	early  []byte // what the client sent right behind its handshake
 
 	mu      sync.Mutex // guards the following fields; see Locks in the package comment
 	queue   *queue     // what waits; nil if nothing does

@@ -30,31 +30,38 @@ type rawReader struct {
 	buf *[]byte
 	n   int
 	err error
+	try func(fd uintptr) bool // the method value of read, made once
 }
 
-// readRaw reads until the connection ends. What has been read is handled outside
-// of raw.Read: closing a connection waits for it to return.
+// readRaw waits until something comes, and handles it. An event stream expects
+// nothing, so it goes on to wait. What has been read is handled outside of
+// raw.Read: closing a connection waits for that to return.
 func (c *Conn) readRaw() error {
-	r := new(rawReader)
-	try := r.try
+	r := c.reader
+	if r == nil {
+		r = new(rawReader)
+		r.try = r.read
+		c.reader = r
+	}
 	for {
-		if err := c.raw.Read(try); err != nil {
+		if err := c.raw.Read(r.try); err != nil {
 			return err
 		}
 		if r.err != nil {
 			return r.err
 		}
-		err := c.received((*r.buf)[:r.n])
-		if err != nil {
-			r.release()
-			return err
+		if c.WebSocket() {
+			break
 		}
 	}
+	err := c.received((*r.buf)[:r.n])
+	r.release()
+	return err
 }
 
-// try reads without waiting, and reports false to be called again when there is
+// read reads without waiting, and reports false to be called again when there is
 // something to read.
-func (r *rawReader) try(fd uintptr) bool {
+func (r *rawReader) read(fd uintptr) bool {
 	if r.buf == nil {
 		r.buf = readBuffers.Get().(*[]byte)
 	}
@@ -80,8 +87,10 @@ func (r *rawReader) try(fd uintptr) bool {
 }
 
 func (r *rawReader) release() {
-	readBuffers.Put(r.buf)
-	r.buf = nil
+	if r.buf != nil {
+		readBuffers.Put(r.buf)
+		r.buf = nil
+	}
 }
 
 // A rawWriter is the state of one write. Its method value is made once.

@@ -8,6 +8,8 @@ import (
 	"syscall"
 )
 
+type rawReader struct{}
+
 // rawConn returns nil: all connections take the general path here.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 

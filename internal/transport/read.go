@@ -15,46 +15,48 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); retur
 // errGoodbye ends reading after the client's close frame.
 var errGoodbye = errors.New("goodbye")
 
-// read is the connection's goroutine. It is kept shallow, so that its stack
-// stays small while it waits, and holds no buffer then.
+// read is the connection's goroutine. It waits with a shallow stack and without a
+// buffer. When something has come, it handles that as deep as need be, and a new
+// goroutine reads on: stacks that have grown do not shrink again, so a goroutine
+// that has handled something must not be the one that waits.
 func (c *Conn) read() {
-	defer c.hub.tasks.Done()
 	var err error
 	if len(c.early) > 0 {
 		err = c.received(c.early)
 		c.early = nil
+	} else {
+		err = c.readOnce()
 	}
 	if err == nil {
-		err = c.readFrames()
+		go c.read()
+		c.recv.Proceed(c)
+		return
 	}
+	defer c.hub.tasks.Done()
 	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
 		c.refuse(broken)
 		err = c.discard()
 	}
 	c.hangUp(err)
+	c.recv.Proceed(c)
 }
 
-// readFrames reads and handles what comes, until the connection ends.
-func (c *Conn) readFrames() error {
+// readOnce waits until something comes, and handles it.
+func (c *Conn) readOnce() error {
 	if c.raw != nil {
 		return c.readRaw()
 	}
 	var first [2]byte
-	for {
-		// Waiting in a small read costs no buffer. What has begun is read on with one.
-		n, err := c.net.Read(first[:])
-		if n > 0 {
-			if err := c.received(first[:n]); err != nil {
-				return err
-			}
-		}
-		for err == nil && c.middle.Load() != 0 {
-			err = c.readOn()
-		}
-		if err != nil {
+	n, err := c.net.Read(first[:]) // waiting in a small read costs no buffer
+	if n > 0 {
+		if err := c.received(first[:n]); err != nil {
 			return err
 		}
 	}
+	for err == nil && c.middle.Load() != 0 {
+		err = c.readOn()
+	}
+	return err
 }
 
 // readOn reads once with a buffer.

@@ -10,8 +10,9 @@ const (
 	channel
 	payload
 	action
-	lastMember = action
 )
+
+const lastMember = action
 
 // memberNames are in the order in which the JavaScript server checks them.
 var memberNames = [...]string{

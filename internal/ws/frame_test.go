@@ -53,6 +53,15 @@ func TestFrameBytes(t *testing.T) {
 	}
 }
 
+func TestHeaderSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]int{0: 2, 125: 2, 126: 4, 65535: 4, 65536: 10} {
+		if got := ws.HeaderSize(n); got != want {
+			t.Errorf("%d bytes: got %d, want %d", n, got, want)
+		}
+	}
+}
+
 func TestFrameRoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 7, 8, 9, 125, 126, 127, 65535, 65536, 70001} {

@@ -66,7 +66,7 @@ func (inf *inflater) inflate(compressed []byte, limit int) ([]byte, error) {
 		case err == nil:
 		case err != io.EOF:
 			return nil, violation(CloseInvalidPayload, "compressed data is corrupt")
-		case inf.source.done():
+		case len(inf.source.data) == 0:
 			return inf.out, nil
 		default:
 			// A block marked as the last may stand in the middle of a
@@ -106,9 +106,6 @@ func (inf *inflater) release() {
 type source struct {
 	data, rest []byte
 }
-
-// done reports whether nothing of the original data is left.
-func (s *source) done() bool { return len(s.data) == 0 || s.rest == nil }
 
 func (s *source) next() error {
 	if len(s.data) == 0 {

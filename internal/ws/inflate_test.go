@@ -65,6 +65,7 @@ func TestInflateRefuses(t *testing.T) {
 		"garbage after":       hello + "\xff\xff",
 		"wrong stored length": "\x00\x05\x00\xfa\xfe\x48\x65\x6c\x6c\x6f\x00",
 		"distance too far":    "\x4b\x04\x61\x00\x00",
+		"last block cut":      "\x01\x02\x00\xfd\xff",
 		"garbage after last":  "\xf3\x48\xcd\xc9\xc9\x07\x00\x07",
 	}
 	for name, packed := range tests {

@@ -125,23 +125,27 @@ func TestGrowthIsAmortised(t *testing.T) {
 	}
 }
 
-// A decoder that is done with a message keeps nothing of it.
+// A decoder that is done with a message or a control frame keeps nothing of it.
 func TestIdleDecoderHoldsNothing(t *testing.T) {
 	const size = 256 << 10
 	big := string(make([]byte, size))
-	streams := map[string][]byte{
-		"message":   frame(ws.Binary, big),
-		"fragments": join(part(ws.Binary, false, big), frame(ws.Ping, "x"), frame(ws.Continuation, "")),
-		"close":     join(part(ws.Binary, false, big), frame(ws.Close, "")),
-		"violation": join(part(ws.Binary, false, big), frame(ws.Text, "")),
+	streams := map[string]struct {
+		decoders, pieces int
+		data             []byte
+	}{
+		"message":   {8, 4096, frame(ws.Binary, big)},
+		"fragments": {8, 4096, join(part(ws.Binary, false, big), frame(ws.Ping, "x"), frame(ws.Continuation, ""))},
+		"close":     {8, 4096, join(part(ws.Binary, false, big), frame(ws.Close, ""))},
+		"violation": {8, 4096, join(part(ws.Binary, false, big), frame(ws.Text, ""))},
+		"ping":      {size / 25, 20, frame(ws.Ping, big[:125])},
 	}
-	for name, data := range streams {
+	for name, stream := range streams {
 		var sink counter
-		decoders := make([]ws.Decoder, 8)
+		decoders := make([]ws.Decoder, stream.decoders)
 		before := heap()
 		for i := range decoders {
 			decoders[i].Init(unlimited, ws.Server, false)
-			for piece := range slices.Chunk(slices.Clone(data), 4096) {
+			for piece := range slices.Chunk(slices.Clone(stream.data), stream.pieces) {
 				_ = decoders[i].Feed(piece, &sink)
 			}
 		}
@@ -179,6 +183,22 @@ func TestInflateBomb(t *testing.T) {
 		if n > 2*limit+64<<10 {
 			t.Errorf("limit %d: allocated %d bytes", limit, n)
 		}
+	}
+}
+
+// One large message must not make all later ones keep its memory.
+func TestLargeInflateBuffersAreNotKept(t *testing.T) {
+	const size = 200_000
+	packed := ws.AppendFrame(nil, ws.Binary, true, ws.AppendDeflate(nil, make([]byte, size)))
+	var sink counter
+	d := newDecoder(unlimited, ws.Client, true)
+	for range 3 {
+		if n := allocated(func() { _ = d.Feed(packed, &sink) }); n < size {
+			t.Errorf("allocated %d bytes, so that a buffer was there already", n)
+		}
+	}
+	if sink.bytes != 3*size {
+		t.Errorf("got %d bytes", sink.bytes)
 	}
 }
 

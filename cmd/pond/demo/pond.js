@@ -359,6 +359,7 @@ const transports = {
 
     const fail = () => {
       id = null; // nothing is left to send to, or to delete
+      source.close(); // it would try again by itself, but with no backoff
       down();
     };
 
@@ -377,13 +378,11 @@ const transports = {
         message(each);
       }
     };
-    source.onerror = fail; // an EventSource would try again by itself, but with no backoff
+    source.onerror = fail;
     return {
       send: (body) => (posts = posts.then(() => post(body)).catch(fail)),
       close() {
-        source.close();
-        if (id) request("DELETE", { keepalive: true }).catch(() => {});
-        id = null;
+        posts = posts.then(() => id && request("DELETE", { keepalive: true })).then(fail, fail);
       },
     };
   },

@@ -1,0 +1,189 @@
+package pond_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/pondsocket/pond"
+)
+
+// BenchmarkIdle prints what a connection costs a server that has nothing to do:
+// resident memory after a collection, and goroutines. The server is a process of
+// its own, with 10,000 clients on loopback that have joined one channel.
+//
+//	go test -run '^$' -bench Idle -benchtime 1x .
+func BenchmarkIdle(b *testing.B) {
+	for _, kind := range []string{"websocket", "sse"} {
+		b.Run(kind, func(b *testing.B) {
+			for b.Loop() {
+				benchmarkIdle(b, kind)
+			}
+		})
+	}
+}
+
+func benchmarkIdle(b *testing.B, kind string) {
+	const clients = 10_000
+	server := startIdleServer(b)
+	rss, goroutines := server.cost()
+	for i := range clients {
+		if kind == "sse" {
+			joinOverSSE(b, server.addr, i)
+		} else {
+			joinOverWebSocket(b, server.addr, i)
+		}
+	}
+	fullRSS, fullGoroutines := server.cost()
+	b.ReportMetric(float64(fullRSS-rss)/clients, "RSS-B/conn")
+	b.ReportMetric(float64(fullGoroutines-goroutines)/clients, "goroutines/conn")
+	b.ReportMetric(0, "ns/op")
+}
+
+// An idleServer is this test binary as a server; see TestMain.
+type idleServer struct {
+	b     *testing.B
+	addr  string
+	stdin io.Writer
+	out   *bufio.Reader
+}
+
+const idleServerEnv = "POND_IDLE_SERVER"
+
+func startIdleServer(b *testing.B) *idleServer {
+	cmd := exec.Command(os.Args[0], "-test.run=^$")
+	cmd.Env = append(os.Environ(), idleServerEnv+"=1")
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		stdin.Close() // ends it
+		_ = cmd.Wait()
+	})
+	s := &idleServer{b: b, stdin: stdin, out: bufio.NewReader(stdout)}
+	s.addr = s.line()
+	return s
+}
+
+func (s *idleServer) line() string {
+	line, err := s.out.ReadString('\n')
+	if err != nil {
+		s.b.Fatal(err)
+	}
+	return strings.TrimSpace(line)
+}
+
+// cost asks for resident bytes and goroutines.
+func (s *idleServer) cost() (rss, goroutines int) {
+	fmt.Fprintln(s.stdin, "cost")
+	if _, err := fmt.Sscan(s.line(), &rss, &goroutines); err != nil {
+		s.b.Fatal(err)
+	}
+	return rss, goroutines
+}
+
+// serveIdle is the server's main function.
+func serveIdle() {
+	p := pond.New()
+	p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	go http.Serve(l, p) //nolint:errcheck // ends with the process
+	fmt.Println(l.Addr())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		runtime.GC()
+		debug.FreeOSMemory()
+		statm, err := os.ReadFile("/proc/self/statm")
+		if err != nil {
+			panic(err)
+		}
+		pages, _ := strconv.Atoi(strings.Fields(string(statm))[1])
+		fmt.Println(pages*os.Getpagesize(), runtime.NumGoroutine())
+	}
+}
+
+func dialIdle(b *testing.B, addr, head string) (net.Conn, *bufio.Reader) {
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, head); err != nil {
+		b.Fatal(err)
+	}
+	return conn, bufio.NewReaderSize(conn, 1024)
+}
+
+func joinMessage(i int) string {
+	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/chat/1","requestId":"%d","payload":{}}`, i)
+}
+
+// await reads until something has come.
+func await(b *testing.B, r *bufio.Reader, what string) string {
+	var seen bytes.Buffer
+	for !strings.Contains(seen.String(), what) {
+		c, err := r.ReadByte()
+		if err != nil {
+			b.Fatalf("waiting for %s after %q: %v", what, seen.String(), err)
+		}
+		seen.WriteByte(c)
+	}
+	return seen.String()
+}
+
+func joinOverWebSocket(b *testing.B, addr string, i int) {
+	conn, r := dialIdle(b, addr, "GET /socket HTTP/1.1\r\nHost: pond\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	await(b, r, "CONNECTION")
+	msg := joinMessage(i)
+	head := []byte{0x81, 0x80 | byte(len(msg)), 0, 0, 0, 0}
+	if len(msg) > 125 {
+		head = []byte{0x81, 0x80 | 126, byte(len(msg) >> 8), byte(len(msg)), 0, 0, 0, 0}
+	}
+	if _, err := conn.Write(append(head, msg...)); err != nil {
+		b.Fatal(err)
+	}
+	await(b, r, "ACKNOWLEDGE")
+}
+
+func joinOverSSE(b *testing.B, addr string, i int) {
+	_, r := dialIdle(b, addr, "GET /socket HTTP/1.1\r\nHost: pond\r\nAccept: text/event-stream\r\n\r\n")
+	hello := await(b, r, `"}}`)
+	_, id, _ := strings.Cut(hello, `"connectionId":"`)
+	id, _, _ = strings.Cut(id, `"`)
+	req, err := http.NewRequest(http.MethodPost, "http://"+addr+"/socket", strings.NewReader(joinMessage(i)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("X-Connection-ID", id)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		b.Fatal(resp.Status)
+	}
+	await(b, r, "ACKNOWLEDGE")
+}

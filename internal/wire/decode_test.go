@@ -1,0 +1,260 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// schemaMessage tells whether an error of the JavaScript server is one of its
+// schema, and not one of its JSON parser.
+func schemaMessage(text string) bool {
+	for _, name := range []string{"clientMessage", "event", "requestId", "channelName", "payload", "action"} {
+		if strings.HasPrefix(text, name+": ") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestInboundVectors(t *testing.T) {
+	runVectors(t, "inbound", 49, func(t *testing.T, _ string, v vector) {
+		want := unmarshal[struct {
+			JS struct {
+				Message json.RawMessage
+				Error   string
+			}
+			Recommended string
+		}](t, v.Expected)
+
+		m, err := Decode(v.text(t), 32)
+		if strings.HasPrefix(want.Recommended, "accept") {
+			if err != nil {
+				t.Fatalf("%v, want %s", err, want.Recommended)
+			}
+			if want.JS.Message != nil {
+				got := AppendMessage(nil, m.Action, m.Event, m.Channel, m.RequestID, m.Payload)
+				compareFrame(t, got, want.JS.Message)
+			}
+			return
+		}
+		refused, ok := errors.AsType[*DecodeError](err)
+		if !ok {
+			t.Fatalf("error %#v, want %s", err, want.Recommended)
+		}
+		if schemaMessage(want.JS.Error) && refused.Message != want.JS.Error {
+			t.Errorf("error %q, want %q", refused.Message, want.JS.Error)
+		}
+	})
+}
+
+func TestInboundErrorVectors(t *testing.T) {
+	// By rule S-11 these are no errors, whatever the JavaScript server says.
+	lenient := map[string]Message{
+		"ping":         {Action: Ping, Payload: []byte(`{}`)},
+		"no-payload":   {Action: Broadcast, Event: "e", Channel: "c", RequestID: "r", Payload: []byte(`{}`)},
+		"payload-null": {Action: Broadcast, Event: "e", Channel: "c", RequestID: "r", Payload: []byte(`{}`)},
+	}
+	runVectors(t, "inbound-error", 26, func(t *testing.T, name string, v vector) {
+		m, err := Decode(v.text(t), 32)
+		if want, ok := lenient[name]; ok {
+			if err != nil || !reflect.DeepEqual(m, want) {
+				t.Errorf("%+v, %v; want %+v", m, err, want)
+			}
+			return
+		}
+		refused, ok := errors.AsType[*DecodeError](err)
+		if !ok {
+			t.Fatalf("error %#v", err)
+		}
+		// JavaScript answers with status 500. By rule S-17 it is 400, and the
+		// frame has the names that are in the error.
+		frame := AppendMessage(nil, ErrorAction, InvalidMessage, Endpoint, someUUID,
+			AppendError(nil, InvalidMessage, refused.Message, 500))
+		want := unmarshal[struct{ JS json.RawMessage }](t, v.Expected)
+		compareFrame(t, frame, want.JS)
+	})
+}
+
+func TestDecode(t *testing.T) {
+	for _, tc := range []struct {
+		name, in string
+		want     Message
+	}{
+		{
+			"white space",
+			" {\n\"action\" : \"BROADCAST\",\t\"event\":\"e\" ,\"channelName\":\"c\",\"requestId\":\"r\",\r\"payload\" : { \"a b\" : [ 1 , \"\\\" \" ] , \"\\\\\" : { } } } ",
+			Message{Broadcast, "e", "c", "r", []byte(`{"a b":[1,"\" "],"\\":{}}`)},
+		},
+		{
+			"white space in an empty payload",
+			`{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{ } }`,
+			Message{Broadcast, "e", "c", "r", []byte(`{}`)},
+		},
+		{
+			"escapes",
+			`{"\u0061ction":"\u0042ROADCAST","event":"\"\\\/\b\f\n\r\t","channelName":"\ud83d\ude00\u20AC","requestId":"\u00e9","payload":{"\u0061":"\u0061"}}`,
+			Message{Broadcast, "\"\\/\b\f\n\r\t", "😀€", "é", []byte(`{"\u0061":"\u0061"}`)},
+		},
+		{
+			"lone surrogates",
+			`{"action":"BROADCAST","event":"\ud800\u0041\udc00","channelName":"\ud83dx","requestId":"\ud800\ud83d\ude00","payload":{"x":"\ud800"}}`,
+			Message{Broadcast, "\uFFFDA\uFFFD", "\uFFFDx", "\uFFFD😀", []byte(`{"x":"\ud800"}`)},
+		},
+		{
+			"last duplicate wins",
+			`{"payload":{"a": 1},"payload":{"a":2},"event":5,"event":"e","action":"ping","action":"LEAVE_CHANNEL","channelName":[],"channelName":"c","requestId":"q","request\u0049d":"r"}`,
+			Message{LeaveChannel, "e", "c", "r", []byte(`{"a":2}`)},
+		},
+		{
+			"last duplicate is null",
+			`{"payload":{"a":1},"payload":null,"event":"e","action":"JOIN_CHANNEL","channelName":"c","requestId":"r"}`,
+			Message{JoinChannel, "e", "c", "r", []byte(`{}`)},
+		},
+		{
+			"numbers stay as they are",
+			`{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{"n":[1e999,-0,0.10,1E-2,12345678901234567890]}}`,
+			Message{Broadcast, "e", "c", "r", []byte(`{"n":[1e999,-0,0.10,1E-2,12345678901234567890]}`)},
+		},
+		{
+			"unknown members",
+			`{"a":{"action":"x","payload":[[{}]]},"":null,"action":"BROADCAST","event":"","channelName":"","requestId":"","want":["x"]}`,
+			Message{Broadcast, "", "", "", []byte(`{}`)},
+		},
+		{
+			"ping of any shape",
+			`{"action":"ping","event":5,"payload":[1]}`,
+			Message{Action: Ping, Payload: []byte(`{}`)},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			data := []byte(tc.in)
+			m, err := Decode(data, 32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(data) // a read buffer is used again
+			if !reflect.DeepEqual(m, tc.want) {
+				t.Errorf("%q, want %q", m, tc.want)
+			}
+			if cap(m.Payload) != len(m.Payload) {
+				t.Errorf("payload has %d bytes and room for %d", len(m.Payload), cap(m.Payload))
+			}
+		})
+	}
+}
+
+func TestDecodeErrors(t *testing.T) {
+	const rest = `"event":"e","channelName":"c\n","requestId":"r\u00e9"`
+	for _, tc := range []struct {
+		name, in string
+		want     DecodeError
+	}{
+		{"text", `hello`, DecodeError{Message: `unexpected 'h' in JSON at offset 0`}},
+		{"empty", ``, DecodeError{Message: `unexpected end of JSON`}},
+		{"NUL", "\x00", DecodeError{Message: `unexpected '\x00' in JSON at offset 0`}},
+		{"byte order mark", "\ufeff{}", DecodeError{Message: `unexpected '\ufeff' in JSON at offset 0`}},
+		{"array", `[{"requestId":"r"}]`, DecodeError{Message: "clientMessage: Expected object, got object"}},
+		{"two documents", `{} {}`, DecodeError{Message: `unexpected '{' in JSON at offset 3`}},
+		{"trailing comma", `{"a":1,}`, DecodeError{Message: `unexpected '}' in JSON at offset 7`}},
+		{"mismatched brackets", `{"a":[1}`, DecodeError{Message: `unexpected '}' in JSON at offset 7`}},
+		{"no colon", `{"a" 1}`, DecodeError{Message: `unexpected '1' in JSON at offset 5`}},
+		{"name without quotes", `{a:1}`, DecodeError{Message: `unexpected 'a' in JSON at offset 1`}},
+		{"raw line feed in a string", "{\"a\n\":1}", DecodeError{Message: `unexpected '\n' in JSON at offset 3`}},
+		{"bad escape", `{"a\x":1}`, DecodeError{Message: `unexpected 'x' in JSON at offset 4`}},
+		{"bad unicode escape", `{"\u12g4":1}`, DecodeError{Message: `unexpected 'g' in JSON at offset 6`}},
+		{"bad literal", `{"a":nulL}`, DecodeError{Message: `unexpected 'L' in JSON at offset 8`}},
+		{"leading zero", `{"a":01}`, DecodeError{Message: `unexpected '1' in JSON at offset 6`}},
+		{"no fraction", `{"a":1.}`, DecodeError{Message: `unexpected '}' in JSON at offset 7`}},
+		{"no exponent", `{"a":1e+}`, DecodeError{Message: `unexpected '}' in JSON at offset 8`}},
+		{"unfinished string", `{"a":"`, DecodeError{Message: `unexpected end of JSON`}},
+		{"unfinished escape", `{"a":"\`, DecodeError{Message: `unexpected end of JSON`}},
+		{"invalid UTF-8", "{\"a\":\"\xc3\"}", DecodeError{Message: `invalid UTF-8 at offset 6`}},
+		{"encoded surrogate", "{\"a\":\"\xed\xa0\x80\"}", DecodeError{Message: `invalid UTF-8 at offset 6`}},
+		{
+			"names are echoed as far as they were read",
+			`{` + rest + `,"payload":{"v":NaN}}`,
+			DecodeError{`unexpected 'N' in JSON at offset 70`, "ré", "c\n"},
+		},
+		{
+			"names that are no strings are not echoed",
+			`{"action":"BROADCAST","event":"e","channelName":7,"requestId":"r"}`,
+			DecodeError{"channelName: Expected string, got number", "r", ""},
+		},
+		{
+			"action that is no string",
+			`{"action":12.5,` + rest + `}`,
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got 12.5", "ré", "c\n"},
+		},
+		{
+			"action in quotes",
+			`{"action":"a\n\u2028",` + rest + `}`,
+			DecodeError{`action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got "a\n\u2028"`, "ré", "c\n"},
+		},
+		{
+			"action that is an object",
+			`{"action":{"a":1},` + rest + `}`,
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got object", "ré", "c\n"},
+		},
+		{
+			"action that is long",
+			`{"action":"` + strings.Repeat("x", 64) + `",` + rest + `}`,
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got string", "ré", "c\n"},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m, err := Decode([]byte(tc.in), 32)
+			if !reflect.DeepEqual(m, Message{}) {
+				t.Errorf("message %q", m)
+			}
+			if got, ok := errors.AsType[*DecodeError](err); !ok || *got != tc.want {
+				t.Errorf("error %+v, want %+v", err, tc.want)
+			} else if err.Error() != tc.want.Message {
+				t.Errorf("error says %q", err)
+			}
+		})
+	}
+}
+
+func TestDecodeDepth(t *testing.T) {
+	message := func(payload string) []byte {
+		return []byte(`{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":` + payload + `}`)
+	}
+	arrays := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	for _, maxDepth := range []int{2, 3, 16, 17, 18, 100} {
+		inner := maxDepth - 2 // the message and its payload are two levels
+		if _, err := Decode(message(`{"a":1}`), maxDepth); err != nil {
+			t.Errorf("depth 2 of %d: %v", maxDepth, err)
+		}
+		if _, err := Decode(message(`{"a":`+arrays(inner)+`}`), maxDepth); err != nil && inner > 0 {
+			t.Errorf("depth %d of %d: %v", maxDepth, maxDepth, err)
+		}
+		_, err := Decode(message(`{"a":`+arrays(inner+1)+`}`), maxDepth)
+		if err == nil || !strings.Contains(err.Error(), "nested deeper") {
+			t.Errorf("depth %d of %d: %v", maxDepth+1, maxDepth, err)
+		}
+	}
+	if _, err := Decode([]byte(`{}`), 0); err == nil || !strings.Contains(err.Error(), "nested deeper than 0 levels") {
+		t.Errorf("depth 1 of 0: %v", err)
+	}
+	if _, err := Decode([]byte(arrays(1<<20)), 1<<20); err == nil || !strings.Contains(err.Error(), "got object") {
+		t.Errorf("a million levels: %v", err)
+	}
+}
+
+func TestDecodeSharesNoPayload(t *testing.T) {
+	decode := func(in string) []byte {
+		m, err := Decode([]byte(in), 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Payload
+	}
+	empty := decode(`{"action":"ping"}`)
+	_ = append(empty, "garbage"...)
+	if got := decode(`{"action":"ping"}`); string(got) != `{}` {
+		t.Errorf("empty payload is %q after one was appended to", got)
+	}
+}

@@ -1,0 +1,211 @@
+package pondtest_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/pondsocket/pond/internal/ws"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+const (
+	socket = pondtest.WebSocket
+	sse    = pondtest.SSE
+	ann    = "/socket?uid=ann"
+	system = `{"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{}}`
+)
+
+var failures = append([]failure{
+	// Connections
+	{"declined", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, "/socket?uid=nobody")
+	}, "SSE 1 (/socket?uid=nobody): declined with 403 Forbidden: who are you?"},
+
+	{"accepted", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, ann)
+		d.Declined(socket, ann)
+	}, "WebSocket 2 (/socket?uid=ann): accepted with 101 Switching Protocols, want declined"},
+
+	{"transport", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect("pigeon", ann)
+	}, `unknown transport "pigeon"`},
+
+	{"target", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, "/%zz")
+	}, `invalid URL escape "%zz"`},
+
+	{"no answer", raw("", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, "/")
+	}, "SSE 1 (/): no answer: unexpected EOF"},
+
+	{"proof", raw(switching+"\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/")
+	}, `accepted in the wrong way: Sec-WebSocket-Accept is ""`},
+
+	{"upgrade", raw("HTTP/1.1 101 Sure\r\nUpgrade: h2c\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/")
+	}, `accepted in the wrong way: headers Upgrade: "h2c", Connection: ""`},
+
+	{"extension", raw(switching+"{accept}Sec-WebSocket-Extensions: x\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/")
+	}, `accepted in the wrong way: nobody offered the extensions "x"`},
+
+	{"takeover", raw(switching+"{accept}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/", pondtest.Header("Sec-WebSocket-Extensions", "permessage-deflate"))
+	}, `extensions "permessage-deflate", but the client understands no context takeover`},
+
+	{"content type", raw("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
+		d.Declined(sse, "/")
+	}, `accepted in the wrong way: Content-Type is "text/html"`},
+
+	{"first message", rawStream("data: " + system + "\n\n"), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, "/")
+	}, `the first message is SYSTEM e on c, request "r": {}, want CONNECT CONNECTION`},
+
+	{"no message", rawStream(""), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, "/")
+	}, `waited for the CONNECTION message, but the connection ended with 0 ""`},
+
+	{"answer without end", nil, func(t *testing.T, d *pondtest.Driver) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ann, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Do(req)
+	}, "GET /socket?uid=ann: answer 200 OK, but its body does not end: "},
+
+	// Receiving
+	{"receive", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann).Receive()
+	}, "SSE 1 (/socket?uid=ann): waited for a message, but it did not come within 1m0s"},
+
+	{"receive after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Send("/chat", "bye", nil)
+		s.Receive()
+	}, `waited for a message, but the connection ended with 1001 "bye"`},
+
+	{"expect", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(sse, ann)
+		s.Send("/chat", "echo", nil)
+		s.Expect("echoed")
+	}, `waited for event echoed, got BROADCAST noise on /chat, request "0": {}`},
+
+	{"expect in vain", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann).Expect("news")
+	}, "waited for event news, but it did not come within 1m0s"},
+
+	{"join", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Send("/chat", "echo", nil)
+		s.Stall()
+		s.Join("/chat", nil)
+	}, `waited for the answer to JOIN_CHANNEL /chat, but it did not come within 1m0s; ` +
+		`unread: BROADCAST noise on /chat, request "0": {}; SYSTEM echoed on /chat, request "request-1": {}`},
+
+	{"quiet", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Send("/chat", "echo", nil)
+		s.Quiet()
+	}, `expected nothing, got BROADCAST noise on /chat, request "0": {}; SYSTEM echoed`},
+
+	{"quiet with many", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Send("/chat", "flood", note{N: 12})
+		s.Quiet()
+	}, "; and 2 more"},
+
+	{"bind", nil, func(t *testing.T, d *pondtest.Driver) {
+		var n note
+		d.Connect(sse, ann).Request("/chat", "echo", map[string]string{"other": "n"}).Bind(t, &n.N)
+	}, `payload of SYSTEM echoed on /chat, request "request-1": {"other":"n"}: json: cannot unmarshal object`},
+
+	{"closed", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, ann).Closed()
+	}, "waited for the end of the connection, but it did not come within 1m0s"},
+
+	{"closed by half", rawSocket(ws.AppendClose(nil, 1001, "gone")), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/").Closed()
+	}, `waited for the end of the connection, but the connection is still open 1m0s after a goodbye with 1001 "gone"`},
+
+	{"close", rawSocket(nil), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/").Close()
+	}, "said goodbye and waited for the end of the connection, but it did not come within 1m0s"},
+
+	// Sending
+	{"send after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Cut()
+		s.Send("/chat", "echo", nil)
+	}, "sending echo on /chat: "},
+
+	{"post after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(sse, ann)
+		s.Send("/chat", "bye", nil)
+		s.Closed()
+		s.Send("/chat", "echo", nil)
+	}, "sending echo on /chat: POST was answered with 404 Not Found: no such connection"},
+
+	{"payload", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann).Send("/chat", "echo", func() {})
+	}, "payload of echo: json: unsupported type: func()"},
+
+	{"server that does not read", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Send("/chat", "nap", nil)
+		s.SendRaw(make([]byte, 1<<20))
+	}, "the server did not read for 1m0s"},
+
+	{"frame", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann).SendFrame(nil)
+	}, "SendFrame needs a WebSocket"},
+
+	{"events", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, ann).Events()
+	}, "Events needs SSE"},
+
+	{"bytes", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, ann).Bytes()
+	}, "Bytes needs SSE"},
+
+	// What the reading goroutine finds
+	{"invalid: frame", rawSocket([]byte{0xff, 0xff}), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/").Closed()
+	}, "WebSocket 1 (/): the server broke the protocol: websocket closed with code 1002"},
+
+	{"invalid: binary", rawSocket(ws.AppendFrame(nil, ws.Binary, false, []byte(system))), func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(socket, "/").Closed()
+	}, "the server broke the protocol: message is not text"},
+}, invalidMessages()...)
+
+// invalidMessages has what a server must not send, and why.
+func invalidMessages() (failures []failure) {
+	for _, invalid := range []struct{ name, text, why string }{
+		{"no JSON", "hello", "invalid character 'h'"},
+		{"two documents", system + system, "invalid character '{' after top-level value"},
+		{"two lines", "{\n}", "it has more than one line"},
+		{"array", "[]", "json: cannot unmarshal array"},
+		{"case", `{"Action":"SYSTEM"}`, "action is not a string"},
+		{"null event", `{"action":"SYSTEM","event":null}`, "event is not a string"},
+		{"no request ID", `{"action":"SYSTEM","event":"e","channelName":"c"}`, "requestId is not a string"},
+		{"null payload", `{"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":null}`, "payload is not an object"},
+		{"no payload", `{"action":"SYSTEM","event":"e","channelName":"c","requestId":"r"}`, "payload is not an object"},
+		{"action", `{"action":"SHOUT","event":"e","channelName":"c","requestId":"r","payload":{}}`, `there is no action "SHOUT"`},
+		{"presence event", presence("join", `{"changed":{},"presence":[]}`), `presence has no event "join"`},
+		{"no changed", presence("JOIN", `{"presence":[]}`), "changed and the elements of presence must be objects"},
+		{"no presence", presence("JOIN", `{"changed":{}}`), "changed and the elements of presence must be objects"},
+		{"null in presence", presence("LEAVE", `{"changed":{},"presence":[null]}`), "changed and the elements of presence must be objects"},
+		{"number in presence", presence("UPDATE", `{"changed":{},"presence":[1]}`), "json: cannot unmarshal number"},
+	} {
+		failures = append(failures, failure{"invalid: " + invalid.name, nil, func(_ *testing.T, d *pondtest.Driver) {
+			s := d.Connect(socket, ann)
+			s.Send("/chat", "text", note{Text: invalid.text})
+			s.Quiet()
+		}, "the server sent an invalid message: " + invalid.why})
+	}
+	return failures
+}
+
+func presence(event, payload string) string {
+	return `{"action":"PRESENCE","event":"` + event + `","channelName":"c","requestId":"r","payload":` + payload + `}`
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package pond_test
+
+const slowdown = 1
