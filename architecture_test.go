@@ -32,8 +32,9 @@ var layers = map[string]layer{
 	},
 }
 
-// programs are packages that run rather than are called. They have no layer.
-var programs = []string{"cmd/...", "conformance/..."}
+// programs are packages that run rather than are called, and modules of their own.
+// They have no layer.
+var programs = []string{"cmd/...", "conformance/...", "examples/..."}
 
 // A ban names what production code must not use, and why.
 type ban struct {

@@ -105,7 +105,7 @@ func TestEvict(t *testing.T) {
 }
 
 func TestJoinEffectsKeepTheirOrder(t *testing.T) {
-	make := func() *pond.Pond {
+	server := func() *pond.Pond {
 		p := pond.New()
 		p.Endpoint("/socket", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
 			return errors.Join(
@@ -118,7 +118,7 @@ func TestJoinEffectsKeepTheirOrder(t *testing.T) {
 		})
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
 		s.SendID("/chat/1", "x", "ignored", nil) // not a member: an error, and nothing else
 		if m := s.Receive(); m.Event != "CHANNEL_NOT_FOUND" || m.RequestID != "ignored" {

@@ -3,6 +3,7 @@ package pond
 import (
 	"context"
 	crand "crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"log/slog"
@@ -379,36 +380,29 @@ var emptyObject = []byte("{}")
 
 // newRequestID names a message that answers none. It need not be hard to guess.
 func newRequestID() string {
-	return formatUUID(rand.Uint64(), rand.Uint64()) //nolint:gosec // an identifier, not a secret
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an identifier, not a secret
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // the same
+	return formatUUID(id)
 }
 
-// newUserID returns an ID that is unique for all time.
+// newUserID returns an ID that nobody else has, on any node.
 func newUserID() string {
-	var b [16]byte
-	_, _ = crand.Read(b[:]) // never fails
-	var hi, lo uint64
-	for i := range 8 {
-		hi = hi<<8 | uint64(b[i])
-		lo = lo<<8 | uint64(b[8+i])
-	}
-	return formatUUID(hi, lo)
+	var id [16]byte
+	_, _ = crand.Read(id[:]) // never fails
+	return formatUUID(id)
 }
 
-// formatUUID makes a version 4 UUID of random bits (RFC 9562 section 5.4).
-func formatUUID(hi, lo uint64) string {
-	hi = hi&^0xf000 | 0x4000
-	lo = lo&^(3<<62) | 2<<62
-	var raw [16]byte
-	for i := range 8 {
-		raw[i] = byte(hi >> (56 - 8*i))
-		raw[8+i] = byte(lo >> (56 - 8*i))
-	}
+// formatUUID makes a version 4 UUID of random bytes (RFC 9562 section 5.4).
+func formatUUID(id [16]byte) string {
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
 	var text [36]byte
-	hex.Encode(text[0:8], raw[0:4])
-	hex.Encode(text[9:13], raw[4:6])
-	hex.Encode(text[14:18], raw[6:8])
-	hex.Encode(text[19:23], raw[8:10])
-	hex.Encode(text[24:36], raw[10:16])
+	hex.Encode(text[0:8], id[0:4])
+	hex.Encode(text[9:13], id[4:6])
+	hex.Encode(text[14:18], id[6:8])
+	hex.Encode(text[19:23], id[8:10])
+	hex.Encode(text[24:36], id[10:16])
 	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
 	return string(text[:])
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime/debug"
+	"slices"
 )
 
 // A Handler handles one moment in a client's life: C is one of
@@ -20,8 +21,8 @@ type Middleware[C any] func(next Handler[C]) Handler[C]
 
 // Chain wraps h in middlewares. The first is the outermost: it runs first.
 func Chain[C any](h Handler[C], middlewares ...Middleware[C]) Handler[C] {
-	for i := len(middlewares) - 1; i >= 0; i-- {
-		h = middlewares[i](h)
+	for _, m := range slices.Backward(middlewares) {
+		h = m(h)
 	}
 	return h
 }

@@ -142,7 +142,7 @@ func TestStreamContract(t *testing.T) {
 		for name, id := range map[string]string{"other endpoint": s.ConnectionID(), "user ID": s.ID()} {
 			path := map[bool]string{true: "/other", false: "/socket"}[name == "other endpoint"]
 			for _, method := range []string{"POST", "DELETE"} {
-				if resp := d.Do(request(method, path, "{}", "X-Connection-ID: "+id)); resp.StatusCode != 404 {
+				if resp := d.Do(request(method, path, "{}", "X-Connection-ID: "+id)); resp.StatusCode != http.StatusNotFound {
 					t.Errorf("%s %s: %d", method, name, resp.StatusCode)
 				}
 			}
@@ -244,7 +244,7 @@ func TestOrigins(t *testing.T) {
 					}
 					for _, tr := range pondtest.Transports {
 						if !r.ok {
-							if resp := d.Declined(tr, "/socket", opt); resp.StatusCode != 403 {
+							if resp := d.Declined(tr, "/socket", opt); resp.StatusCode != http.StatusForbidden {
 								t.Errorf("%s %q: %d", tr, r.origin, resp.StatusCode)
 							}
 							continue
@@ -276,7 +276,7 @@ func TestPreflight(t *testing.T) {
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 		resp := d.Do(request("OPTIONS", "/socket", "", "Origin: https://good.example",
 			"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type,x-connection-id"))
-		if resp.StatusCode != 204 {
+		if resp.StatusCode != http.StatusNoContent {
 			t.Errorf("status %d", resp.StatusCode)
 		}
 		for name, want := range map[string]string{

@@ -109,7 +109,7 @@ func serveIdle() {
 	if err != nil {
 		panic(err)
 	}
-	go http.Serve(l, p) //nolint:errcheck // ends with the process
+	go http.Serve(l, p) // ends with the process
 	fmt.Println(l.Addr())
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		runtime.GC()

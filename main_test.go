@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 }
 
 // silent is the logger of tests in which handlers fail on purpose.
-var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
+var silent = slog.New(slog.DiscardHandler)
 
 func accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 
@@ -44,11 +44,11 @@ func newPond(opts ...pond.EndpointOption) (*pond.Pond, *pond.Endpoint, *pond.Lob
 	return p, e, l
 }
 
-func onBoth(t *testing.T, make func() *pond.Pond, test func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport)) {
+func onBoth(t *testing.T, server func() *pond.Pond, test func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport)) {
 	t.Helper()
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
-			pondtest.Run(t, make(), func(t *testing.T, d *pondtest.Driver) { test(t, d, tr) })
+			pondtest.Run(t, server(), func(t *testing.T, d *pondtest.Driver) { test(t, d, tr) })
 		})
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestOutgoing(t *testing.T) {
-	make := func() *pond.Pond {
+	server := func() *pond.Pond {
 		p, _, l := newPond()
 		l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
 			var m struct{ Text, To string }
@@ -30,7 +30,7 @@ func TestOutgoing(t *testing.T) {
 		})
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 		ann.Join("/chat/1", nil)
 		bob.Join("/chat/1", nil)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func mustCompile(path string) *pattern.Pattern {
 // a snapshot.
 func (p *Pond) Endpoints() iter.Seq[*Endpoint] {
 	p.mu.RLock()
-	endpoints := p.endpoints[:len(p.endpoints):len(p.endpoints)]
+	endpoints := slices.Clip(p.endpoints)
 	p.mu.RUnlock()
 	return func(yield func(*Endpoint) bool) {
 		for _, e := range endpoints {
@@ -143,7 +144,9 @@ func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) erro
 		return errors.Join(err, p.stop(ctx, srv))
 	case <-ctx.Done():
 		err := p.stop(ctx, srv)
-		<-failed // http.ErrServerClosed
+		if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
+			err = errors.Join(err, served)
+		}
 		return err
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -206,14 +207,14 @@ func TestPromisePanic(t *testing.T) {
 		return err
 	})
 	l.OnMessage("panic", func(*pond.EventContext) error { panic("message") })
-	l.OnMessage("nil", func(*pond.EventContext) error { var m map[string]int; m["x"] = 1; return nil })
+	l.OnMessage("index", func(ctx *pond.EventContext) error { _ = ctx.Payload()[99]; return nil })
 	l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", nil) })
 	l.OnMessage("out", func(ctx *pond.EventContext) error { return ctx.Broadcast("out", nil) })
 	l.OnOutgoing("out", func(*pond.OutgoingContext) error { panic("outgoing") })
 	l.OnLeave(func(*pond.LeaveContext) error { left.Add(1); panic("leave") })
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 		for _, tr := range pondtest.Transports {
-			if resp := d.Declined(tr, "/socket?panic"); resp.StatusCode != 500 {
+			if resp := d.Declined(tr, "/socket?panic"); resp.StatusCode != http.StatusInternalServerError {
 				t.Errorf("%s: status %d", tr, resp.StatusCode)
 			}
 			bad, good := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
@@ -224,7 +225,7 @@ func TestPromisePanic(t *testing.T) {
 			if m := bad.Receive(); m.Event != "CHANNEL_ERROR" {
 				t.Errorf("got %v", m)
 			}
-			for _, event := range []string{"panic", "nil"} {
+			for _, event := range []string{"panic", "index"} {
 				if m := bad.Request("/chat/1", event, nil); status(t, m) != 500 {
 					t.Errorf("got %v", m)
 				}
@@ -357,7 +358,7 @@ func TestShutdown(t *testing.T) {
 				if got := strings.Join(reasons, " "); got != "server_shutdown" {
 					t.Errorf("reasons %q", got)
 				}
-				if resp := d.Declined(tr, "/socket"); resp.StatusCode != 503 {
+				if resp := d.Declined(tr, "/socket"); resp.StatusCode != http.StatusServiceUnavailable {
 					t.Errorf("status %d", resp.StatusCode)
 				}
 				if err := p.Shutdown(t.Context()); err != nil {

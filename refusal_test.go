@@ -13,7 +13,7 @@ import (
 )
 
 func TestRefusedJoins(t *testing.T) {
-	make := func() *pond.Pond {
+	server := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(silent))
 		e := p.Endpoint("/socket", accept, pond.WithMaxChannels(2), pond.WithMaxChannelName(20))
 		e.Lobby("/declined", func(ctx *pond.JoinContext) error { return ctx.Decline(403, "Nope") })
@@ -35,7 +35,7 @@ func TestRefusedJoins(t *testing.T) {
 		e.Lobby("/free/:n", admit)
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
 		for _, test := range []struct {
 			channel, code string
@@ -73,14 +73,14 @@ func TestRefusedJoins(t *testing.T) {
 }
 
 func TestErrorAfterAccept(t *testing.T) {
-	make := func() *pond.Pond {
+	server := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(silent))
 		p.Endpoint("/socket", accept).Lobby("/chat", func(ctx *pond.JoinContext) error {
 			return errors.Join(ctx.Accept(), ctx.Accept())
 		})
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
 		ack := s.Join("/chat", nil)
 		is(t, ack, "SYSTEM", "ACKNOWLEDGE", "{}")
@@ -93,7 +93,7 @@ func TestErrorAfterAccept(t *testing.T) {
 
 func TestHandlerErrors(t *testing.T) {
 	type form struct{ Count int }
-	make := func() *pond.Pond {
+	server := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(silent))
 		l := p.Endpoint("/socket", accept).Lobby("/chat", admit)
 		l.OnMessage("typed", func(*pond.EventContext) error {
@@ -106,7 +106,7 @@ func TestHandlerErrors(t *testing.T) {
 		pond.On(l, pond.Event[form]("form"), func(ctx *pond.EventContext, f form) error { return ctx.Reply("form", f) })
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
 		s.Join("/chat", nil)
 		for _, test := range []struct {

@@ -31,7 +31,7 @@ before(async () => {
   });
 });
 
-after(() => browser.close());
+after(() => browser?.close());
 
 for (const transport of ['WebSocket', 'SSE']) {
   for (const name of Object.keys(scenarios)) {

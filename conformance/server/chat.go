@@ -7,22 +7,32 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A presence is what the members of a channel know about each other.
-type presence struct {
-	Name   string `json:"name"`
-	Status string `json:"status"`
-}
-
+// What clients send and get. What is not here goes back as it came.
 type (
-	tick struct {
-		I int `json:"i"`
+	presence struct {
+		Name   string `json:"name"`
+		Status string `json:"status"`
 	}
 	said struct {
 		Text string `json:"text"`
 	}
+	whispered struct {
+		said
+		To []string `json:"to"`
+	}
+	count struct {
+		To int `json:"to"`
+	}
+	tick struct {
+		I int `json:"i"`
+	}
 	moved struct {
 		Piece string `json:"piece"`
 		To    string `json:"to"`
+	}
+	kick struct {
+		ID     string `json:"id"`
+		Reason string `json:"reason"`
 	}
 	welcome struct {
 		ID   string `json:"id"`
@@ -59,15 +69,10 @@ func addChat(e *pond.Endpoint) {
 	l.OnMessage("panic", func(*pond.EventContext) error {
 		panic("a secret of the server")
 	})
-	pond.On(l, "say-some", func(ctx *pond.EventContext, m struct {
-		To []string `json:"to"`
-		said
-	}) error {
+	pond.On(l, "say-some", func(ctx *pond.EventContext, m whispered) error {
 		return ctx.Channel().To(m.To...).Broadcast(ctx.Event(), m.said)
 	})
-	pond.On(l, "count", func(ctx *pond.EventContext, m struct {
-		To int `json:"to"`
-	}) error {
+	pond.On(l, "count", func(ctx *pond.EventContext, m count) error {
 		for i := range m.To {
 			if err := ctx.Broadcast("tick", tick{i}); err != nil {
 				return err
@@ -83,15 +88,17 @@ func addChat(e *pond.Endpoint) {
 		p.Name, _ = ctx.Get("name").(string)
 		return ctx.Update(p)
 	})
-	pond.On(l, "kick", func(ctx *pond.EventContext, m struct{ ID, Reason string }) error {
+	pond.On(l, "kick", func(ctx *pond.EventContext, m kick) error {
 		return ctx.Channel().Evict(m.ID, m.Reason)
 	})
 }
 
 func join(ctx *pond.JoinContext) error {
 	var params struct {
-		Name                   string
-		Decline, Silent, Track bool
+		Name    string `json:"name"`
+		Decline bool   `json:"decline"`
+		Silent  bool   `json:"silent"`
+		Track   bool   `json:"track"`
 	}
 	if err := ctx.Bind(&params); err != nil {
 		return err

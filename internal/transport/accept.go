@@ -82,7 +82,7 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 	var early []byte
 	if n := rw.Reader.Buffered(); n > 0 {
 		early = make([]byte, n)
-		_, _ = rw.Reader.Read(early)
+		_, _ = rw.Read(early)
 	}
 	// The host server's deadlines are for requests.
 	if err := conn.SetDeadline(time.Time{}); err != nil {

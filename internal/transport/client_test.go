@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,10 +22,7 @@ type server struct {
 	*httptest.Server
 	hub   *transport.Hub
 	conns chan *peer // accepted, in order
-
-	mu     sync.Mutex
-	onMsg  func(p *peer, data []byte)
-	stream bool // named event streams
+	onMsg func(p *peer, data []byte)
 }
 
 // A peer is the server's end of a connection, as its Receiver.
@@ -92,8 +87,8 @@ func serve(t testing.TB, cfg transport.Config) *server {
 		}
 	}))
 	t.Cleanup(func() {
-		s.Server.CloseClientConnections()
-		s.Server.Close()
+		s.CloseClientConnections()
+		s.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := s.hub.Wait(ctx); err != nil {
@@ -240,5 +235,3 @@ func readBytes(t testing.TB, r io.Reader, want string) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
 }
-
-func count(s, part string) int { return strings.Count(s, part) }

@@ -126,7 +126,8 @@ func (c *Conn) tryWrite(b []byte) (int, error) {
 func (w *rawWriter) write(fd uintptr) bool {
 	for w.n < len(w.b) {
 		rest := w.b[w.n:]
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd,
+			uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest))) //nolint:gosec // the slice outlives the call
 		switch errno {
 		case 0:
 			w.n += int(n)

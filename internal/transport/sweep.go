@@ -1,5 +1,7 @@
 package transport
 
+import "slices"
+
 // sweep works off a batch of commits, in order. Commits to one group that follow
 // each other are joined, so that each of its connections costs one write.
 func (s *shard) sweep(batch []op) {
@@ -193,15 +195,7 @@ func (o *op) mark(special bool) {
 }
 
 func (o *op) excepts(seat *Seat) bool {
-	if o.seat == seat {
-		return true
-	}
-	for _, e := range o.except {
-		if e == seat {
-			return true
-		}
-	}
-	return false
+	return o.seat == seat || slices.Contains(o.except, seat)
 }
 
 // joint is a run of frames, joined once for each encoding.

@@ -116,7 +116,7 @@ func TestCutIsNoticed(t *testing.T) {
 	s := serve(t, testConfig())
 	c := dial(t, s, "")
 	p := receive(t, s.conns)
-	c.Conn.Close()
+	c.Close()
 	if cause := receive(t, p.closed); !errors.Is(cause, io.EOF) {
 		t.Fatalf("cause %v", cause)
 	}
