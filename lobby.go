@@ -49,6 +49,11 @@ func (l *Lobby) OnLeave(h Handler[*LeaveContext]) {
 	}
 }
 
+// Literal returns a pattern that matches name and nothing else, whatever it is
+// made of: in a pattern, ':' and '*' have a meaning. Names with a '?' cannot be
+// matched, because a query begins there.
+func Literal(name string) string { return pattern.Escape(name) }
+
 // routes is a list of handlers, of which the first that matches an event is its.
 // It may be read while a handler is added.
 type routes[C any] struct {

@@ -109,13 +109,18 @@ type client struct {
 }
 
 func dial(t testing.TB, s *server, header string) *client {
+	return dialWith(t, s, header, "")
+}
+
+// dialWith sends early in one piece with the handshake.
+func dialWith(t testing.TB, s *server, header, early string) *client {
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	c := &client{Conn: conn, t: t, br: bufio.NewReader(conn)}
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n", header)
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", header, early)
 	res, err := http.ReadResponse(c.br, nil)
 	if err != nil {
 		t.Fatal(err)

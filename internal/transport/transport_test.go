@@ -34,18 +34,21 @@ func TestMessagesBothWays(t *testing.T) {
 	}
 }
 
-// A client may send its first message in one piece with the handshake.
+// A client may send its first messages in one piece with the handshake.
 func TestEarlyBytesAreNotLost(t *testing.T) {
 	s := serve(t, testConfig())
-	first := ws.AppendMasked(nil, ws.Text, true, false, [4]byte{1, 2, 3, 4}, []byte("early"))
-	c := dial(t, s, "X: y\r\n\r\n"+string(first)+"")
-	// dial ends the request with one more line break, which is an invalid frame
-	// behind the early one: the message must come first.
-	p := receive(t, s.conns)
-	if got := receive(t, p.msgs); got != "early" {
-		t.Fatalf("got %q", got)
+	var early []byte
+	for _, text := range []string{"first", "second"} {
+		early = ws.AppendMasked(early, ws.Text, true, false, [4]byte{1, 2, 3, 4}, []byte(text))
 	}
-	_ = c
+	c := dialWith(t, s, "", string(early))
+	p := receive(t, s.conns)
+	c.send("third")
+	for _, want := range []string{"first", "second", "third"} {
+		if got := receive(t, p.msgs); got != want {
+			t.Fatalf("got %q, want %q", got, want)
+		}
+	}
 }
 
 func TestCloseByServer(t *testing.T) {
