@@ -3,6 +3,7 @@ package pond_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -50,23 +51,32 @@ func joined(addr string, i int) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	return conn, join(conn, i)
+}
+
+// join makes conn a WebSocket that has joined a channel.
+func join(conn net.Conn, i int) error {
 	_ = conn.SetDeadline(time.Now().Add(limit))
 	msg := joinMessage(i)
-	_, err = io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: pond\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+	_, err := io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: pond\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+
 		string([]byte{0x81, byte(0x80 | len(msg)), 0, 0, 0, 0})+msg)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := bufio.NewReader(conn)
-	for seen := ""; !strings.Contains(seen, "ACKNOWLEDGE"); {
+	return expect(bufio.NewReader(conn), "ACKNOWLEDGE")
+}
+
+// expect reads until something has come.
+func expect(r *bufio.Reader, what string) error {
+	for seen := ""; !strings.Contains(seen, what); {
 		part, err := r.ReadString('}')
 		if err != nil {
-			return nil, fmt.Errorf("after %q: %w", seen, err)
+			return fmt.Errorf("after %q: %w", seen, err)
 		}
 		seen += part
 	}
-	return conn, nil
+	return nil
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -131,6 +141,40 @@ func TestPromiseThousandEnds(t *testing.T) {
 		if _, ok := e.Channel("/chat/1"); ok {
 			t.Errorf("%s: the channel is still there", name)
 		}
+	}
+}
+
+// TLS connections have no raw path: they are read and written through net.Conn.
+func TestOverTLS(t *testing.T) {
+	p, e, _ := newPond()
+	server := httptest.NewTLSServer(p)
+	defer server.Close()
+	conn, err := tls.Dial("tcp", server.Listener.Addr().String(), server.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := join(conn, 1); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	ch, _ := e.Channel("/chat/1")
+	for i := range 100 {
+		if err := ch.Broadcast(fmt.Sprint("event-", i), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := expect(r, fmt.Sprintf(`"event-%d"`, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Shutdown(t.Context()) }()
+	if goodbye, err := io.ReadAll(r); err != nil || !strings.HasSuffix(string(goodbye), "\x88\x16\x03\xe9server shutting down") {
+		t.Errorf("ended with %q, %v", goodbye, err)
+	}
+	conn.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -35,7 +35,7 @@ type Frame struct {
 	doc    []byte // the JSON document; nil if lazy
 	text   []byte // header and document, in one piece; nil if lazy
 	lazy   *lazyParts
-	charge int // what the frame counts in an outbox, in bytes
+	charge int // what the frame counts in an outbox, in bytes: itself and frameCost
 
 	// Meta is what the frame's maker wants to find again in [Owner.Outgoing].
 	// It is set before the frame is sent.
@@ -52,6 +52,10 @@ type lazyParts struct {
 	parts [3][]byte
 }
 
+// frameCost is what a frame costs besides its bytes, so that a client cannot have
+// an outbox filled with frames that are hardly anything but that, such as pongs.
+const frameCost = 64
+
 // NewFrame returns the frame of the document in buf[Headroom:], and takes over
 // buf. The document is one JSON text without line feeds. event names it for
 // clients that read named server-sent events.
@@ -59,7 +63,7 @@ func NewFrame(event string, buf []byte) *Frame {
 	doc := buf[Headroom:]
 	start := Headroom - ws.HeaderSize(len(doc))
 	ws.AppendHeader(buf[start:start], ws.Text, false, len(doc))
-	return &Frame{event: event, doc: doc, text: buf[start:], charge: len(doc)}
+	return &Frame{event: event, doc: doc, text: buf[start:], charge: len(doc) + frameCost}
 }
 
 // NewLazyFrame returns a frame whose document is put together by parts when the
@@ -67,12 +71,12 @@ func NewFrame(event string, buf []byte) *Frame {
 // lock held, and returns slices that nobody changes any more. Until then the
 // frame is little more than charge, the bytes that it counts in an outbox.
 func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
-	return &Frame{event: event, charge: charge, lazy: &lazyParts{make: parts}}
+	return &Frame{event: event, charge: charge + frameCost, lazy: &lazyParts{make: parts}}
 }
 
 // rawFrame returns a frame of bytes that are ready for one connection.
 func rawFrame(e encoding, b []byte) *Frame {
-	f := &Frame{charge: len(b)}
+	f := &Frame{charge: len(b) + frameCost}
 	f.encoded[e].Store(&b)
 	return f
 }
