@@ -102,8 +102,8 @@ type Audience struct {
 	channel *Channel
 	ids     []string
 	except  bool
-	request string // the message that is answered, if any
-	err     error  // why there is no audience
+	request *string // the ID of the message that is answered, which may be empty; nil if none is
+	err     error   // why there is no audience
 }
 
 // To returns the members with these IDs. Others are ignored.
@@ -122,7 +122,10 @@ func (a Audience) Broadcast(event string, payload any) error {
 	if a.err != nil {
 		return a.err
 	}
-	return a.channel.send(event, a.request, payload, a)
+	if a.request != nil {
+		return a.channel.send(event, *a.request, payload, a)
+	}
+	return a.channel.send(event, newRequestID(), payload, a)
 }
 
 // Broadcast sends an event to all members; see [Audience.Broadcast].
@@ -211,9 +214,6 @@ func (ch *Channel) others(seats []*transport.Seat) []*transport.Seat {
 // frame makes the frame of a message, and reports whether it has to pass through
 // a handler for outgoing events.
 func (ch *Channel) frame(action wire.Action, event, request string, body []byte) (f *transport.Frame, handled bool) {
-	if request == "" {
-		request = newRequestID()
-	}
 	f = newFrame(action, event, ch.name, request, body)
 	if h, params := ch.lobby.outgoing.match(event); h != nil {
 		f.Meta = &outgoing{handler: h, action: action, event: event, request: request, params: params, payload: body}

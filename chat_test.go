@@ -27,6 +27,15 @@ func TestJoinBroadcastReplyLeave(t *testing.T) {
 		is(t, bob.Receive(), "BROADCAST", "said", "{}")
 		ann.Quiet()
 
+		for _, event := range []string{"say", "tell-others", "ask"} {
+			ann.SendID("/chat/1", event, "", nil) // an empty ID is an ID
+		}
+		for _, m := range append(drain(ann), drain(bob)...) {
+			if m.RequestID != "" {
+				t.Errorf("got %v", m)
+			}
+		}
+
 		ann.Send("/chat/1", "tell/"+bob.ID(), nil)
 		is(t, bob.Receive(), "BROADCAST", "said", "{}")
 		ann.Send("/chat/1", "tell/nobody", nil)

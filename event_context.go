@@ -71,7 +71,7 @@ func (c *EventContext) Broadcast(event string, payload any) error {
 // Others returns all members but the sender as an audience.
 func (c *EventContext) Others() Audience {
 	others := c.member.channel.Except(c.member.conn.id)
-	others.request = c.msg.RequestID
+	others.request = &c.msg.RequestID
 	return others
 }
 

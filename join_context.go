@@ -134,7 +134,7 @@ func (c *JoinContext) Broadcast(event string, payload any) error {
 // [ErrNotAccepted] if it was asked for before Accept.
 func (c *JoinContext) Others() Audience {
 	others := c.channel.Except(c.conn.id)
-	others.request = c.msg.RequestID
+	others.request = &c.msg.RequestID
 	if c.member == nil {
 		others.err = ErrNotAccepted
 	}
