@@ -29,6 +29,8 @@ type conn struct {
 	inbox    inbox
 	posts    postOrder
 
+	over bool // the client has left all channels for good; owned by who runs the inbox
+
 	mu      sync.Mutex         // guards the following fields
 	assigns map[string]any     // replaced, never changed
 	members map[string]*member // by channel name
@@ -122,14 +124,19 @@ func (c *conn) Closed(_ *transport.Conn, cause error) {
 func (c *conn) run(t *task) {
 	switch t.kind {
 	case taskMessage:
+		if c.over {
+			return // Shutdown waits for handlers up to here
+		}
 		c.endpoint.hub.Pace()
 		c.dispatch(t.msg)
 	case taskLeft:
 		c.left(t.member, t.reason, t.detail)
 	case taskShutdown:
+		c.over = true
 		c.leaveAll(LeaveShutdown)
 		c.tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
 	case taskEnd:
+		c.over = true
 		reason := LeaveDisconnected
 		if errors.Is(c.cause, ErrSlowClient) {
 			reason = LeaveSlow

@@ -219,13 +219,20 @@ func (e *Endpoint) hold(l *Lobby, name string, params pattern.Params) *Channel {
 	return ch
 }
 
-// letGo ends a hold. The channel is forgotten with the last one.
+// letGo ends a hold. With the last one the channel ends and is forgotten: nobody
+// can find it any more, so nobody can join, and who has kept it shall notice.
 func (e *Endpoint) letGo(ch *Channel) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	ch.held--
-	if ch.held == 0 && e.channels[ch.name] == ch {
+	last := ch.held == 0
+	if last && e.channels[ch.name] == ch {
 		delete(e.channels, ch.name)
+	}
+	e.mu.Unlock()
+	if last {
+		ch.mu.Lock()
+		ch.closed = true
+		ch.mu.Unlock()
 	}
 }
 
@@ -268,6 +275,7 @@ func (e *Endpoint) drain(ctx context.Context) error {
 		for _, c := range e.close() {
 			c.tr.Cut(ErrClosed)
 		}
+		e.hub.Cut(ErrClosed) // who has been told goodbye is not ours any more
 	}
 	return err
 }

@@ -87,3 +87,28 @@ func TestContextEndsWithConnection(t *testing.T) {
 		}
 	})
 }
+
+// A member that is evicted while its connection ends leaves once.
+func TestLeaveOnceWhateverEndsIt(t *testing.T) {
+	var left []string
+	p, e, l := newPond()
+	l.OnLeave(func(ctx *pond.LeaveContext) error {
+		left = append(left, ctx.Channel().Name())
+		for _, name := range []string{"/chat/1", "/chat/2"} {
+			if ch, ok := e.Channel(name); ok {
+				_ = ch.Evict(ctx.User().ID, "") // from the one that it is still in
+			}
+		}
+		return nil
+	})
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		s := d.Connect(pondtest.WebSocket, "/socket")
+		s.Join("/chat/1", nil)
+		s.Join("/chat/2", nil)
+		s.Cut()
+		synctest.Wait()
+		if len(left) != 2 || left[0] == left[1] {
+			t.Errorf("left %v", left)
+		}
+	})
+}

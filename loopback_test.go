@@ -355,3 +355,54 @@ func TestWebSocketThatCannotBeTakenOver(t *testing.T) {
 		t.Errorf("something is left: %v", err)
 	}
 }
+
+// Who keeps a channel finds out that it has ended, instead of sending to nobody
+// while another channel has its name.
+func TestChannelThatHasEndedIsClosed(t *testing.T) {
+	p, e, _ := newPond()
+	server := httptest.NewServer(p)
+	defer server.Close()
+	addr := server.Listener.Addr().String()
+	first, err := joined(addr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch, ok := e.Channel("/chat/1")
+	if !ok {
+		t.Fatal("no channel")
+	}
+	first.Close()
+	eventually(t, "the client is gone", func() bool { return e.Len() == 0 })
+	second, err := joined(addr, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := ch.Broadcast("news", nil); !errors.Is(err, pond.ErrClosed) {
+		t.Errorf("a broadcast to nobody returned %v", err)
+	}
+}
+
+// The write timeout bounds writes, not the silence between them: over HTTP/2 a
+// deadline that passes resets a stream on which nobody writes, too.
+func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
+	p, _, _ := newPond(pond.WithWriteTimeout(100*time.Millisecond), pond.WithPingInterval(time.Second))
+	server := httptest.NewUnstartedServer(p)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	ctx, leave := context.WithTimeout(t.Context(), limit)
+	defer leave()
+	resp, err := server.Client().Do(request("GET", server.URL+"/socket", "", "Accept: text/event-stream").WithContext(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	stream := bufio.NewScanner(resp.Body)
+	for stream.Scan() {
+		if stream.Text() == ": keepalive" { // it comes long after the last write's deadline
+			return
+		}
+	}
+	t.Fatalf("the stream ended: %v", stream.Err())
+}

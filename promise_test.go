@@ -1,7 +1,6 @@
 package pond_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -324,74 +323,6 @@ func TestPromiseMemory(t *testing.T) {
 		flood("/chat/%d", 20_000/slowdown, true)
 		if grown := heap() - base; grown > 256<<10 {
 			t.Errorf("memory has grown by %d bytes", grown)
-		}
-	})
-}
-
-// Shutdown tells everybody, runs leave handlers, lets go of everything, and lets
-// nobody in any more (rule S-33).
-func TestShutdown(t *testing.T) {
-	for _, tr := range pondtest.Transports {
-		t.Run(string(tr), func(t *testing.T) {
-			p, _, l := newPond()
-			var reasons []string
-			l.OnLeave(func(ctx *pond.LeaveContext) error {
-				reasons = append(reasons, string(ctx.Reason()))
-				return nil
-			})
-			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
-				s := d.Connect(tr, "/socket")
-				s.Join("/chat/1", nil)
-				s.Send("/chat/1", "ask", nil)
-				s.Send("/chat/1", "track", nil)
-				synctest.Wait()
-				if err := p.Shutdown(t.Context()); err != nil {
-					t.Error(err)
-				}
-				s.Expect("answer") // what was sent before still arrives
-				s.Expect("JOIN")
-				s.Quiet()
-				code, _ := s.Closed()
-				if want := map[pondtest.Transport]int{pondtest.WebSocket: 1001, pondtest.SSE: 0}[tr]; code != want {
-					t.Errorf("closed with %d, want %d", code, want)
-				}
-				if got := strings.Join(reasons, " "); got != "server_shutdown" {
-					t.Errorf("reasons %q", got)
-				}
-				if resp := d.Declined(tr, "/socket"); resp.StatusCode != http.StatusServiceUnavailable {
-					t.Errorf("status %d", resp.StatusCode)
-				}
-				if err := p.Shutdown(t.Context()); err != nil {
-					t.Error("again:", err)
-				}
-			})
-		})
-	}
-}
-
-// Handlers that do not return, and clients that do not read, cannot hold a
-// shutdown up for longer than its context allows.
-func TestShutdownIsBounded(t *testing.T) {
-	p, _, l := newPond()
-	l.OnMessage("hang", func(ctx *pond.EventContext) error {
-		<-ctx.Done()
-		return nil
-	})
-	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
-		s, stalled := d.Connect(pondtest.WebSocket, "/socket"), d.Connect(pondtest.SSE, "/socket")
-		s.Join("/chat/1", nil)
-		stalled.Join("/chat/1", nil)
-		s.Send("/chat/1", "hang", nil)
-		stalled.Stall()
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		began := time.Now()
-		if err := p.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if took := time.Since(began); took != 20*time.Second {
-			t.Errorf("took %v", took)
 		}
 	})
 }

@@ -21,10 +21,13 @@ type bodyStream struct {
 }
 
 // write writes b and flushes it.
-func (s *bodyStream) write(b []byte, timeout time.Duration) error {
+func (s *bodyStream) write(b []byte) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if !s.limit(time.Now().Add(timeout)) {
+	s.gate.Lock()
+	finished := s.finished
+	s.gate.Unlock()
+	if finished {
 		return ErrClosed
 	}
 	if _, err := s.w.Write(b); err != nil {
@@ -33,16 +36,14 @@ func (s *bodyStream) write(b []byte, timeout time.Duration) error {
 	return s.rc.Flush()
 }
 
-// limit sets the deadline of writes, where the host server supports one. It
-// reports false when the handler has returned.
-func (s *bodyStream) limit(deadline time.Time) bool {
+// limit sets the deadline of writes, where the host server supports one, unless
+// the handler has returned.
+func (s *bodyStream) limit(deadline time.Time) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
-	if s.finished {
-		return false
+	if !s.finished {
+		_ = s.rc.SetWriteDeadline(deadline)
 	}
-	_ = s.rc.SetWriteDeadline(deadline)
-	return true
 }
 
 // close asks the handler to return.

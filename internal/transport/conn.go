@@ -71,11 +71,12 @@ type Conn struct {
 	queue   *queue     // what waits; nil if nothing does
 	waiting int        // bytes in queue
 	state   state
-	busy    bool  // somebody writes: the others only queue
-	ending  bool  // Closed has been, or is being called
-	deaf    bool  // reading has ended
-	said    bool  // the goodbye is written
-	cause   error // why, once state is not open
+	busy    bool      // somebody writes: the others only queue
+	ending  bool      // Closed has been, or is being called
+	deaf    bool      // reading has ended
+	said    bool      // the goodbye is written
+	cause   error     // why, once state is not open
+	until   time.Time // when the goodbye must be written; zero before it is queued
 
 	// Owned by whoever set busy.
 	sending *queue
@@ -163,6 +164,7 @@ func (c *Conn) leaveLocked(last *Frame, cause error) bool {
 		return false
 	}
 	c.state, c.cause = draining, cause
+	c.until = time.Now().Add(c.hub.cfg.CloseTimeout)
 	c.pushLocked(item{last, nil})
 	return true
 }
@@ -177,8 +179,13 @@ func (c *Conn) end() {
 	c.ending = true
 	cause := c.cause
 	c.mu.Unlock()
-	c.shard.unregister(c)
 	c.recv.Closed(c, cause)
+}
+
+func (c *Conn) is(s state) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == s
 }
 
 // Cut takes the network away, without a goodbye.
@@ -199,6 +206,7 @@ func (c *Conn) Cut(cause error) {
 	} else {
 		c.body.close()
 	}
+	c.shard.unregister(c)
 	c.end()
 }
 

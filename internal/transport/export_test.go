@@ -6,3 +6,11 @@ func (c *Conn) Waiting() int {
 	defer c.mu.Unlock()
 	return c.waiting
 }
+
+// Registered returns the number of connections on the wheels.
+func (h *Hub) Registered() (n int) {
+	for _, s := range h.shards {
+		n += len(s.connections())
+	}
+	return n
+}

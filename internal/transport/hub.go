@@ -70,6 +70,16 @@ func (h *Hub) Overloaded() bool {
 	return false
 }
 
+// Cut cuts all connections that have been started, those included that have been
+// told goodbye.
+func (h *Hub) Cut(cause error) {
+	for _, s := range h.shards {
+		for _, c := range s.connections() {
+			c.Cut(cause)
+		}
+	}
+}
+
 // Wait waits until all goroutines of the hub have ended, which they do when all
 // connections are closed, or until ctx is done.
 func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }

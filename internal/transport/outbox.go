@@ -82,7 +82,7 @@ func (c *Conn) overflowLocked() {
 // Receiver, and sees to it that the goodbye does not wait for ever. flush says
 // whether the caller set busy.
 func (c *Conn) settle(flush bool) {
-	c.limitWrites()
+	c.limitGoodbye()
 	if flush {
 		c.flush()
 	}
@@ -92,9 +92,18 @@ func (c *Conn) settle(flush bool) {
 // slowCode is 1013, try again later: the client may come back (rule S-5).
 const slowCode = 1013
 
-// limitWrites bounds the write that is under way when a connection begins to end.
-func (c *Conn) limitWrites() {
-	deadline := time.Now().Add(c.hub.cfg.CloseTimeout)
+// limitGoodbye bounds the write that is under way when a connection begins to end.
+func (c *Conn) limitGoodbye() {
+	c.mu.Lock()
+	until := c.until
+	c.mu.Unlock()
+	if !until.IsZero() {
+		c.limitWrites(until)
+	}
+}
+
+// limitWrites sets the deadline of writes; the zero time is none.
+func (c *Conn) limitWrites(deadline time.Time) {
 	if c.net != nil {
 		_ = c.net.SetWriteDeadline(deadline)
 	} else {
@@ -165,24 +174,22 @@ func (c *Conn) write(next chunk) {
 	}
 }
 
-// writeAll writes b, and waits for the client as long as WriteTimeout allows.
-func (c *Conn) writeAll(b []byte) error {
-	c.mu.Lock()
-	timeout := c.hub.cfg.WriteTimeout
-	if c.state != open {
-		timeout = c.hub.cfg.CloseTimeout
-	}
-	c.mu.Unlock()
+// writeAll writes b, and waits for the client as long as WriteTimeout allows, or
+// the goodbye.
+func (c *Conn) writeAll(b []byte) (err error) {
+	c.limitWrites(time.Now().Add(c.hub.cfg.WriteTimeout))
+	c.limitGoodbye() // which may have begun while we set another limit
 	if c.net == nil {
-		return c.body.write(b, timeout)
+		err = c.body.write(b)
+	} else {
+		_, err = c.net.Write(b)
 	}
-	_ = c.net.SetWriteDeadline(time.Now().Add(timeout))
-	_, err := c.net.Write(b)
 	if err != nil && isTimeout(err) {
 		return ErrSlow
 	}
-	// tryWrite refuses to work behind a deadline that has passed.
-	_ = c.net.SetWriteDeadline(time.Time{})
+	// tryWrite refuses to work behind a deadline that has passed, and an HTTP/2
+	// stream is reset by one although nobody writes.
+	c.limitWrites(time.Time{})
 	return err
 }
 

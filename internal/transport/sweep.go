@@ -184,13 +184,16 @@ func (o *op) item(seat *Seat) item {
 	return item{frame: o.frame}
 }
 
-// mark tells the seats that the broadcast is not for.
+// mark tells the seats that the broadcast is not for. Those in other shards belong
+// to the workers of these.
 func (o *op) mark(special bool) {
-	if o.seat != nil {
+	if o.seat != nil && o.seat.Conn.shard == o.sector.shard {
 		o.seat.special = special
 	}
 	for _, seat := range o.except {
-		seat.special = special
+		if seat.Conn.shard == o.sector.shard {
+			seat.special = special
+		}
 	}
 }
 

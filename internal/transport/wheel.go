@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -19,10 +20,14 @@ type wheel struct {
 	timer    *time.Timer
 }
 
-// register puts c on the wheel; its first visit is an interval from now.
+// register puts c on the wheel, unless it has been cut already; its first visit is
+// an interval from now.
 func (s *shard) register(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.is(closed) {
+		return
+	}
 	w := &s.wheel
 	c.slot, c.pos = w.at, len(w.slots[w.at])
 	w.slots[w.at] = append(w.slots[w.at], c)
@@ -39,7 +44,7 @@ func (s *shard) unregister(c *Conn) {
 	w := &s.wheel
 	slot := w.slots[c.slot]
 	if c.pos >= len(slot) || slot[c.pos] != c {
-		return // ended before it was started
+		return // cut before it was started
 	}
 	last := len(slot) - 1
 	slot[c.pos] = slot[last]
@@ -71,7 +76,7 @@ func (s *shard) tick() {
 	var dead []*Conn
 	for _, c := range due {
 		heard := c.heard.Swap(false)
-		if c.WebSocket() && c.pinged && !heard && !c.paused.Load() {
+		if c.WebSocket() && c.pinged && !heard && !c.paused.Load() && c.is(open) {
 			dead = append(dead, c)
 		}
 		c.pinged = true
@@ -89,6 +94,13 @@ func (s *shard) tick() {
 	for _, c := range dead {
 		c.Cut(ErrTimeout)
 	}
+}
+
+// connections returns all connections that have been started and not been cut.
+func (s *shard) connections() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Concat(s.wheel.slots[:]...)
 }
 
 // dawdles reports whether the message that the client is sending had begun before
