@@ -3,6 +3,9 @@ package pond_test
 import (
 	"errors"
 	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pondsocket/pond"
@@ -138,5 +141,50 @@ func TestJoinEffectsKeepTheirOrder(t *testing.T) {
 			s.Expect(event)
 		}
 		s.Quiet()
+	})
+}
+
+// Between the acknowledgements of a join and of a leave a client gets what the
+// channel sends, and outside of them nothing (rule S-31).
+func TestAcknowledgementsEnclose(t *testing.T) {
+	const cycles = 300
+	onBoth(t, func() *pond.Pond {
+		p := pond.New()
+		e := p.Endpoint("/socket", accept)
+		e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+			var wg sync.WaitGroup
+			var accepted atomic.Bool
+			for range 2 { // at the same time as the join
+				wg.Go(func() {
+					for !accepted.Load() {
+						_ = ctx.Channel().Broadcast("noise", nil)
+					}
+				})
+			}
+			runtime.Gosched()
+			err := ctx.Accept()
+			accepted.Store(true)
+			wg.Wait()
+			return err
+		})
+		return p
+	}, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		s := d.Connect(tr, "/socket")
+		for range cycles / slowdown {
+			s.SendRaw([]byte(`{"action":"JOIN_CHANNEL","event":"","channelName":"/chat/1","requestId":"","payload":{}}`))
+			s.SendRaw([]byte(`{"action":"LEAVE_CHANNEL","event":"","channelName":"/chat/1","requestId":"","payload":{}}`))
+		}
+		inside := false
+		for _, m := range drain(s) {
+			switch {
+			case m.Event == "ACKNOWLEDGE" && !inside:
+				inside = true
+			case m.Event == "EXIT_ACKNOWLEDGE" && inside:
+				inside = false
+			case m.Event == "noise" && inside:
+			default:
+				t.Fatalf("got %v, a member: %t", m, inside)
+			}
+		}
 	})
 }
