@@ -147,7 +147,7 @@ func TestJoinEffectsKeepTheirOrder(t *testing.T) {
 // Between the acknowledgements of a join and of a leave a client gets what the
 // channel sends, and outside of them nothing (rule S-31).
 func TestAcknowledgementsEnclose(t *testing.T) {
-	const cycles = 300
+	const cycles = 600
 	onBoth(t, func() *pond.Pond {
 		p := pond.New()
 		e := p.Endpoint("/socket", accept)
