@@ -284,6 +284,7 @@ func (ch *Channel) Close(reason string) {
 		members = append(members, m)
 		ch.removeLocked(m)
 	}
+	ch.roster = roster{channel: ch}
 	ch.mu.Unlock()
 	ch.lobby.endpoint.forget(ch)
 	w.Do()

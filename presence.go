@@ -16,14 +16,16 @@ import (
 // Every tracked member gets the whole list with every change (rule S-27), so the
 // list is what presence costs. It is encoded when it is about to be written,
 // once, and shared by all receivers and, as long as members only come, by all
-// versions: each version is a prefix of the next.
+// versions: each version is a prefix of the next. What waits for a client holds
+// none of them.
 type roster struct {
 	channel *Channel
 	group   transport.Group // the tracked members; ready once there is one
 	order   []*member       // in the order of tracking
 
-	list  []byte // "[" and the values, while valid
-	valid bool
+	list    []byte // "[" and the values, while valid
+	valid   bool
+	version int // of list: another one is not an extension of it
 }
 
 // Presence returns the public state of the tracked members by user ID, in the
@@ -139,7 +141,7 @@ func (r *roster) set(w *transport.Work, m *member, value []byte) {
 	m.presence = value
 	if m.tracked != nil {
 		r.valid = false
-		r.tell(w, wire.PresenceUpdate, value, nil)
+		r.tell(w, wire.PresenceUpdate, value)
 		return
 	}
 	if r.order == nil {
@@ -148,18 +150,14 @@ func (r *roster) set(w *transport.Work, m *member, value []byte) {
 	r.order = append(r.order, m)
 	m.tracked = &transport.Seat{Conn: m.conn.tr}
 	r.group.Add(m.tracked)
-	var list []byte
-	if r.valid || len(r.order) == 1 {
-		r.extend(value)
-		list = r.list
-	}
-	r.tell(w, wire.PresenceJoin, value, list)
+	r.extend(value)
+	r.tell(w, wire.PresenceJoin, value)
 }
 
 // leave takes m off the list, if it is on it, and tells the others.
 func (r *roster) leave(w *transport.Work, m *member) {
 	if r.remove(m) {
-		r.tell(w, wire.PresenceLeave, m.presence, nil)
+		r.tell(w, wire.PresenceLeave, m.presence)
 	}
 }
 
@@ -175,13 +173,13 @@ func (r *roster) remove(m *member) bool {
 	return true
 }
 
-// extend appends to the encoded list. Those who hold a shorter list share its
-// bytes and do not see the new ones.
+// extend appends to the encoded list, if there is one. Those who hold a shorter
+// list share its bytes and do not see the new ones.
 func (r *roster) extend(value []byte) {
-	if !r.valid {
-		r.list = append([]byte(nil), '[')
-		r.valid = true
-	} else if len(r.list) > 1 {
+	switch {
+	case !r.valid:
+		return
+	case len(r.list) > 1:
 		r.list = append(r.list, ',')
 	}
 	r.list = append(r.list, value...)
@@ -196,6 +194,7 @@ func (r *roster) encoded() []byte {
 		}
 		r.list = append(make([]byte, 0, size), '[')
 		r.valid = true
+		r.version++
 		for _, m := range r.order {
 			r.extend(m.presence)
 		}
@@ -203,18 +202,23 @@ func (r *roster) encoded() []byte {
 	return r.list
 }
 
-// tell commits a change for all who are tracked now. If list is nil, receivers
-// get the list as it is when the change is written: a client that lags behind
-// costs no list of its own.
-func (r *roster) tell(w *transport.Work, event string, changed, list []byte) {
+// tell commits a change for all who are tracked now. Receivers get the list as it
+// was then, if that is a part of what there is, or else as it is when the change
+// is written to them: a client that lags behind costs no list of its own.
+func (r *roster) tell(w *transport.Work, event string, changed []byte) {
 	ch := r.channel
 	head := wire.AppendPresenceHead(nil, event, ch.name, newRequestID())
 	tail := wire.AppendPresenceTail([]byte{']'}, changed)
+	end, version := len(r.list), r.version
+	if !r.valid {
+		version = 0 // no version has this number
+	}
 	f := transport.NewLazyFrame(event, len(head)+len(tail), func() [3][]byte {
-		if list == nil {
-			ch.mu.Lock()
-			list = r.encoded()
-			ch.mu.Unlock()
+		ch.mu.Lock()
+		defer ch.mu.Unlock()
+		list := r.encoded()
+		if r.version == version {
+			list = list[:end]
 		}
 		return [3][]byte{head, list, tail}
 	})

@@ -3,8 +3,8 @@ package transport
 import (
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/pondsocket/pond/internal/ws"
 )
@@ -31,25 +31,18 @@ const Headroom = 10
 // are made when the first receiver needs them, and shared by all. Frames are
 // safe for concurrent use.
 type Frame struct {
-	event  string // names the event in named SSE frames
-	doc    []byte // the JSON document; nil if lazy
-	text   []byte // header and document, in one piece; nil if lazy
-	lazy   *lazyParts
-	charge int // what the frame counts in an outbox, in bytes: itself and frameCost
+	event  string           // names the event in named SSE frames
+	doc    []byte           // the JSON document; nil if lazy
+	text   []byte           // header and document, in one piece; nil if lazy
+	lazy   func() [3][]byte // the document of a lazy frame
+	charge int              // what the frame counts in an outbox, in bytes: itself and frameCost
 
 	// Meta is what the frame's maker wants to find again in [Owner.Outgoing].
 	// It is set before the frame is sent.
 	Meta any
 
-	encoded [encodings]atomic.Pointer[[]byte] // made on demand; wsText is text
-}
-
-// lazyParts is the document of a frame that is put together when it is written
-// for the first time, from pieces that it may share with other frames.
-type lazyParts struct {
-	once  sync.Once
-	make  func() [3][]byte
-	parts [3][]byte
+	encoded [encodings]atomic.Pointer[[]byte]    // made on demand; wsText is text
+	packed  atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames: wsDeflate
 }
 
 // frameCost is what a frame costs besides its bytes, so that a client cannot have
@@ -66,12 +59,13 @@ func NewFrame(event string, buf []byte) *Frame {
 	return &Frame{event: event, doc: doc, text: buf[start:], charge: len(doc) + frameCost}
 }
 
-// NewLazyFrame returns a frame whose document is put together by parts when the
-// first receiver is about to be written to. parts is called once, without any
-// lock held, and returns slices that nobody changes any more. Until then the
-// frame is little more than charge, the bytes that it counts in an outbox.
+// NewLazyFrame returns a frame whose document is put together when a receiver is
+// written to, from pieces that it may share with other frames. parts is called
+// each time, without any lock held, and returns slices that nobody changes any
+// more. The frame keeps none of them: however long it waits for a client, it is
+// little more than charge, the bytes that it counts in an outbox.
 func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
-	return &Frame{event: event, charge: charge + frameCost, lazy: &lazyParts{make: parts}}
+	return &Frame{event: event, charge: charge + frameCost, lazy: parts}
 }
 
 // rawFrame returns a frame of bytes that are ready for one connection.
@@ -100,11 +94,13 @@ func (f *Frame) document() [3][]byte {
 	if f.lazy == nil {
 		return [3][]byte{f.doc}
 	}
-	f.lazy.once.Do(func() {
-		f.lazy.parts = f.lazy.make()
-		f.lazy.make = nil
-	})
-	return f.lazy.parts
+	return f.lazy()
+}
+
+// size returns about how long the frame is.
+func (f *Frame) size() int {
+	doc := f.document()
+	return len(doc[0]) + len(doc[1]) + len(doc[2])
 }
 
 // bytes returns the frame in an encoding, ready to be written. The bytes of
@@ -113,15 +109,34 @@ func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 	if f.text != nil && (e == wsText || e == wsDeflate && len(f.doc) < compressFrom) {
 		return f.text
 	}
+	if f.lazy != nil {
+		return f.lazyBytes(e, compressFrom)
+	}
 	if b := f.encoded[e].Load(); b != nil {
 		return *b
 	}
 	b := f.encode(nil, e, compressFrom)
-	if f.lazy == nil || e == wsDeflate {
-		// Two receivers may have encoded at the same time: all keep the first.
-		if !f.encoded[e].CompareAndSwap(nil, &b) {
-			b = *f.encoded[e].Load()
+	// Two receivers may have encoded at the same time: all keep the first.
+	if !f.encoded[e].CompareAndSwap(nil, &b) {
+		b = *f.encoded[e].Load()
+	}
+	return b
+}
+
+// lazyBytes compresses for many receivers at once, as long as memory is not
+// wanted for something else.
+func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
+	if e == wsDeflate {
+		if packed := f.packed.Load(); packed != nil {
+			if b := packed.Value(); b != nil {
+				return *b
+			}
 		}
+	}
+	b := f.encode(nil, e, compressFrom)
+	if e == wsDeflate {
+		packed := weak.Make(&b)
+		f.packed.Store(&packed)
 	}
 	return b
 }

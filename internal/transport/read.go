@@ -46,17 +46,19 @@ func (c *Conn) readOnce() error {
 	if c.raw != nil {
 		return c.readRaw()
 	}
-	var first [2]byte
-	n, err := c.net.Read(first[:]) // waiting in a small read costs no buffer
-	if n > 0 {
-		if err := c.received(first[:n]); err != nil {
+	if c.middle.Load() == 0 {
+		var first [2]byte
+		n, err := c.net.Read(first[:]) // waiting in a small read costs no buffer
+		if n > 0 {
+			if err := c.received(first[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil || c.middle.Load() == 0 {
 			return err
 		}
 	}
-	for err == nil && c.middle.Load() != 0 {
-		err = c.readOn()
-	}
-	return err
+	return c.readOn()
 }
 
 // readOn reads once with a buffer.

@@ -40,9 +40,11 @@ func (s *shard) sweep(batch []op) {
 // runLength returns how many broadcasts to one sector the batch begins with.
 func runLength(batch []op) int {
 	n, size := 0, 0
-	for n < len(batch) && batch[n].kind == broadcast && batch[n].sector == batch[0].sector &&
-		(n == 0 || size+batch[n].frame.charge <= chunkSize) {
-		size += batch[n].frame.charge
+	for n < len(batch) && batch[n].kind == broadcast && batch[n].sector == batch[0].sector {
+		size += batch[n].frame.size()
+		if n > 0 && size > chunkSize {
+			break
+		}
 		n++
 	}
 	return n
@@ -206,6 +208,7 @@ type joint struct {
 	run          []op
 	compressFrom int
 	joined       [encodings]chunk
+	ends         [encodings][]int // of the frames in joined, if there are several
 }
 
 func (j *joint) bytes(e encoding) []byte {
@@ -218,6 +221,7 @@ func (j *joint) bytes(e encoding) []byte {
 			k.bytes = *k.pooled
 			for i := range j.run {
 				k.bytes = j.run[i].frame.append(k.bytes, e, j.compressFrom)
+				j.ends[e] = append(j.ends[e], len(k.bytes))
 			}
 		}
 	}
@@ -230,9 +234,7 @@ func (j *joint) rest(e encoding, n int) (next int, rest []byte) {
 	if len(j.run) == 1 {
 		return 1, j.joined[e].bytes[n:] // immutable, so it can be kept
 	}
-	end := 0
-	for i := range j.run {
-		end += len(j.run[i].frame.bytes(e, j.compressFrom))
+	for i, end := range j.ends[e] {
 		if n < end {
 			return i + 1, append([]byte(nil), j.joined[e].bytes[n:end]...)
 		}

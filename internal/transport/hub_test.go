@@ -1,0 +1,12 @@
+package transport
+
+import "testing"
+
+// The counter of connections wraps around, also where an int has 32 bits.
+func TestNextShardNeverEnds(t *testing.T) {
+	h := NewHub(Config{})
+	h.next.Store(1<<31 - 3)
+	for range 8 {
+		h.nextShard()
+	}
+}
