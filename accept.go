@@ -32,7 +32,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
 	if !e.cfg.allows(r) {
-		e.reject(w, refuse(http.StatusForbidden, "this origin is not allowed"))
+		e.reject(w, r, refuse(http.StatusForbidden, "this origin is not allowed"))
 		return
 	}
 	e.cfg.allow(w.Header(), r)
@@ -42,14 +42,14 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 	case r.Method == http.MethodGet && wantsEvents(r):
 		e.acceptStream(w, r, params)
 	case r.Method == http.MethodGet:
-		e.reject(w, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
+		e.reject(w, r, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
 	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
 		e.serveStream(w, r)
 	case r.Method == http.MethodOptions && e.cfg.crossOrigin():
 		e.preflight(w)
 	default:
 		w.Header().Set("Allow", "GET, POST, DELETE")
-		e.reject(w, refuse(http.StatusMethodNotAllowed, "this method is not allowed"))
+		e.reject(w, r, refuse(http.StatusMethodNotAllowed, "this method is not allowed"))
 	}
 }
 
@@ -67,7 +67,7 @@ func wantsEvents(r *http.Request) bool {
 }
 
 // reject answers a request that does not become a connection (rule S-4).
-func (e *Endpoint) reject(w http.ResponseWriter, err error) {
+func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := public(err)
 	status := refusal.status()
 	if c := refusal.Code; c >= 200 && c <= 599 {
@@ -77,7 +77,9 @@ func (e *Endpoint) reject(w http.ResponseWriter, err error) {
 		f(e, status)
 	}
 	h := w.Header()
-	h.Set("Connection", "close")
+	if r.ProtoMajor == 1 { // HTTP/2 would close what others use, too
+		h.Set("Connection", "close")
+	}
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
 		return
@@ -94,7 +96,7 @@ func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, param
 		if broken.Status == http.StatusUpgradeRequired {
 			w.Header().Set("Sec-WebSocket-Version", "13")
 		}
-		e.reject(w, refuse(broken.Status, broken.Message))
+		e.reject(w, r, refuse(broken.Status, broken.Message))
 		return
 	}
 	c, ctx := e.authorize(w, r, params, WebSocket)
@@ -103,7 +105,7 @@ func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, param
 	}
 	tr, err := e.hub.AcceptWebSocket(w, handshake, c)
 	if err != nil {
-		e.lose(w, err)
+		e.lose(w, r, err)
 		return
 	}
 	c.begin(tr, ctx, newSecret())
@@ -122,7 +124,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	h.Set("X-Connection-ID", c.secret)
 	tr, taken, err := e.hub.AcceptStream(w, r, e.cfg.wantsNamed(r), c)
 	if err != nil {
-		e.lose(w, err)
+		e.lose(w, r, err)
 		return
 	}
 	c.begin(tr, ctx, c.secret)
@@ -133,12 +135,12 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 
 // lose gives up a connection that was accepted but cannot be taken over: some
 // wrapper of the ResponseWriter is in the way, and the error names it.
-func (e *Endpoint) lose(w http.ResponseWriter, err error) {
+func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, err error) {
 	e.release()
 	e.pond.logger().Error("pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
-		e.reject(w, refuse(http.StatusInternalServerError, "internal error"))
+		e.reject(w, r, refuse(http.StatusInternalServerError, "internal error"))
 	}
 }
 
@@ -147,7 +149,7 @@ func (e *Endpoint) lose(w http.ResponseWriter, err error) {
 func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (*conn, *ConnectionContext) {
 	if err := e.reserve(); err != nil {
 		w.Header().Set("Retry-After", "5")
-		e.reject(w, err)
+		e.reject(w, r, err)
 		return nil, nil
 	}
 	c := &conn{endpoint: e, id: newUserID(), bucket: newBucket(e.cfg.rate, e.cfg.burst)}
@@ -165,7 +167,7 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 			slog.String("endpoint", e.Path()), slog.Any("error", err))
 	}
 	e.release()
-	e.reject(w, err)
+	e.reject(w, r, err)
 	return nil, nil
 }
 

@@ -16,6 +16,7 @@ type inbox struct {
 	first   *task
 	last    *task
 	waiting int           // messages of the client
+	bytes   int           // of their payloads
 	running bool          // somebody runs tasks
 	room    chan struct{} // closed when a message fits again; nil while nobody waits for that
 }
@@ -52,10 +53,11 @@ func (in *inbox) push(t *task) {
 func (in *inbox) offer(t *task) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.waiting >= in.conn.endpoint.cfg.inbox {
+	if in.full(len(t.msg.Payload)) {
 		return false
 	}
 	in.waiting++
+	in.bytes += len(t.msg.Payload)
 	in.append(t)
 	return true
 }
@@ -65,7 +67,7 @@ func (in *inbox) wait(t *task, done <-chan struct{}) bool {
 	for !in.offer(t) {
 		in.start() // what is in the way may be our own
 		select {
-		case <-in.vacancy():
+		case <-in.vacancy(len(t.msg.Payload)):
 		case <-done:
 			return false
 		}
@@ -73,18 +75,24 @@ func (in *inbox) wait(t *task, done <-chan struct{}) bool {
 	return true
 }
 
-// vacancy returns a channel that is closed when there is room.
-func (in *inbox) vacancy() <-chan struct{} {
+// full reports whether a payload of so many bytes has to wait. All that wait are
+// as much as one message may be, so that a slow handler does not make its client
+// expensive.
+func (in *inbox) full(size int) bool {
+	cfg := &in.conn.endpoint.cfg
+	return in.waiting >= cfg.inbox || in.waiting > 0 && in.bytes+size > cfg.maxMessage
+}
+
+// vacancy returns a channel that is closed when there is room for size more bytes.
+func (in *inbox) vacancy(size int) <-chan struct{} {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.room == nil {
 		in.room = make(chan struct{})
-		if in.waiting < in.conn.endpoint.cfg.inbox {
-			close(in.room)
-		}
 	}
 	room := in.room
-	if in.waiting < in.conn.endpoint.cfg.inbox {
+	if !in.full(size) {
+		close(room)
 		in.room = nil
 	}
 	return room
@@ -139,6 +147,7 @@ func (in *inbox) run() {
 		in.first = t.next
 		if t.kind == taskMessage {
 			in.waiting--
+			in.bytes -= len(t.msg.Payload)
 			if in.room != nil {
 				close(in.room)
 				in.room = nil

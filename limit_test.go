@@ -216,6 +216,40 @@ func TestStreamInbox(t *testing.T) {
 	})
 }
 
+// What waits for a handler that takes its time is bounded in bytes, too.
+func TestInboxIsBoundedInBytes(t *testing.T) {
+	const messages, size = 20, 900 << 10
+	release := make(chan struct{})
+	p, _, l := newPond()
+	l.OnMessage("wait", func(ctx *pond.EventContext) error {
+		<-release
+		return ctx.Reply("done", nil)
+	})
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		release = make(chan struct{})
+		s := d.Connect(pondtest.WebSocket, "/socket")
+		s.Join("/chat/1", nil)
+		body := []byte(`{"action":"BROADCAST","event":"wait","channelName":"/chat/1","requestId":"r","payload":{"x":"` +
+			strings.Repeat("x", size) + `"}}`)
+		base := heap()
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range messages {
+				s.SendRaw(body)
+			}
+		})
+		synctest.Wait()
+		if grown := heap() - base; grown > 8<<20 {
+			t.Errorf("memory has grown by %d bytes", grown)
+		}
+		close(release)
+		wg.Wait()
+		for range messages {
+			s.Expect("done")
+		}
+	})
+}
+
 // Clients get a sign of life every 30 s. Those that answer stay, for hours; those
 // that do not are found within a minute.
 func TestHeartbeats(t *testing.T) {

@@ -161,9 +161,11 @@ func WithOutboxSize(bytes int) EndpointOption {
 	return func(c *endpointConfig) { c.outbox = bytes }
 }
 
-// WithInboxSize bounds the messages of one client that wait for its handlers. A
-// WebSocket is not read while so many wait; a POST for an event stream is
-// refused with [http.StatusServiceUnavailable]. The default is 64.
+// WithInboxSize bounds the messages of one client that wait for its handlers;
+// together they are never more than [WithMaxMessageSize] allows for one. A
+// WebSocket is not read while no more may wait. POSTs for an event stream wait,
+// too, and as many again; more are refused with [http.StatusServiceUnavailable].
+// The default is 64.
 func WithInboxSize(messages int) EndpointOption {
 	positive("WithInboxSize", messages)
 	return func(c *endpointConfig) { c.inbox = messages }

@@ -78,6 +78,9 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request) error {
 	if !turn.wait(r.Context().Done()) {
 		return gone
 	}
+	if c.Err() != nil {
+		return refuse(http.StatusNotFound, "connection not found")
+	}
 	if t := c.decode(data); t != nil && !c.inbox.wait(t, r.Context().Done()) {
 		return gone
 	}

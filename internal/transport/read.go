@@ -54,6 +54,9 @@ func (c *Conn) readOnce() error {
 				return err
 			}
 		}
+		if err == nil && !c.WebSocket() {
+			return c.discard() // nothing is expected, so it is not worth a goroutine each
+		}
 		if err != nil || c.middle.Load() == 0 {
 			return err
 		}
@@ -111,6 +114,7 @@ func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
 	c := (*Conn)(s)
 	c.paused.Store(true)
 	c.recv.Message(c, data)
+	c.heard.Store(true) // before paused: a heartbeat looks at them in the other order
 	c.paused.Store(false)
 	return nil
 }

@@ -75,8 +75,9 @@ func (s *shard) tick() {
 	w.timer.Reset(w.interval / wheelSlots)
 	var dead []*Conn
 	for _, c := range due {
+		excused := c.paused.Load()
 		heard := c.heard.Swap(false)
-		if c.WebSocket() && c.pinged && !heard && !c.paused.Load() && c.is(open) {
+		if c.WebSocket() && c.pinged && !heard && !excused && c.is(open) {
 			dead = append(dead, c)
 		}
 		c.pinged = true
