@@ -284,7 +284,7 @@ func (ch *Channel) Close(reason string) {
 		members = append(members, m)
 		ch.removeLocked(m)
 	}
-	ch.roster = roster{channel: ch}
+	ch.roster = roster{channel: ch, version: ch.roster.version} // frames that wait know the version
 	ch.mu.Unlock()
 	ch.lobby.endpoint.forget(ch)
 	w.Do()

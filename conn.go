@@ -158,11 +158,10 @@ func (c *conn) dispatch(msg wire.Message) {
 		}
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
-		switch {
-		case m == nil:
-			c.tr.Send(ack)
-		case m.channel.leave(m, ack, false):
+		if m != nil && m.channel.leave(m, ack, false) {
 			c.left(m, LeaveRequested, "")
+		} else {
+			c.tr.Send(ack) // also if somebody else has ended the membership just now
 		}
 	case wire.Broadcast:
 		if m == nil {

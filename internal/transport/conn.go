@@ -146,11 +146,15 @@ func (c *Conn) goodbye(code int, reason string) *Frame {
 	}
 }
 
-// leave begins the goodbye: from now on nothing else is queued. If it was the
-// first to do so, the caller must [Conn.settle].
-func (c *Conn) leave(last *Frame, cause error) (flush, first bool) {
+// leave begins the goodbye: from now on nothing else is queued, and nothing that
+// waits is sent if drop is set. If it was the first to do so, the caller must
+// [Conn.settle].
+func (c *Conn) leave(last *Frame, cause error, drop bool) (flush, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if drop && c.state == open {
+		c.dropLocked() // in one step, or something later could still get out
+	}
 	if !c.leaveLocked(last, cause) {
 		return false, false
 	}

@@ -131,12 +131,7 @@ func (s *frameSink) Control(op ws.Opcode, data []byte) error {
 // client has said that it is not interested any more.
 func (s *frameSink) PeerClosed(code int, reason string) error {
 	c := (*Conn)(s)
-	c.mu.Lock()
-	if c.state == open {
-		c.dropLocked()
-	}
-	c.mu.Unlock()
-	if write, first := c.leave(c.goodbye(code, ""), &ws.CloseError{Code: code, Reason: reason}); first {
+	if write, first := c.leave(c.goodbye(code, ""), &ws.CloseError{Code: code, Reason: reason}, true); first {
 		c.settle(write)
 	}
 	return errGoodbye

@@ -70,7 +70,7 @@ func (s *shard) send(w *Work, c *Conn, it item, cause error) {
 		return
 	}
 	if kind == bye {
-		write, first := c.leave(it.frame, cause)
+		write, first := c.leave(it.frame, cause, false)
 		if first {
 			w.flush(flush{c, write, true})
 		}

@@ -25,7 +25,7 @@ func (s *shard) sweep(batch []op) {
 				o.conn.flush()
 			}
 		case bye:
-			if write, first := o.conn.leave(o.frame, o.cause); first {
+			if write, first := o.conn.leave(o.frame, o.cause, false); first {
 				o.conn.settle(write)
 			}
 		case add:
