@@ -33,7 +33,7 @@ func TestJoinBroadcastReplyLeave(t *testing.T) {
 		for _, event := range []string{"say", "tell-others", "ask"} {
 			ann.SendID("/chat/1", event, "", nil) // an empty ID is an ID
 		}
-		for _, m := range append(drain(ann), drain(bob)...) {
+		for _, m := range append(ann.Drain(), bob.Drain()...) {
 			if m.RequestID != "" {
 				t.Errorf("got %v", m)
 			}
@@ -175,7 +175,7 @@ func TestAcknowledgementsEnclose(t *testing.T) {
 			s.SendRaw([]byte(`{"action":"LEAVE_CHANNEL","event":"","channelName":"/chat/1","requestId":"","payload":{}}`))
 		}
 		inside := false
-		for _, m := range drain(s) {
+		for _, m := range s.Drain() {
 			switch {
 			case m.Event == "ACKNOWLEDGE" && !inside:
 				inside = true

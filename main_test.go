@@ -75,15 +75,6 @@ func status(t *testing.T, m pondtest.Message) int {
 	return e.Status
 }
 
-// drain returns all messages that have come, and takes them.
-func drain(s *pondtest.Session) []pondtest.Message {
-	all := s.Unread()
-	for range all {
-		s.Receive()
-	}
-	return all
-}
-
 func readAll(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	body, err := io.ReadAll(resp.Body)

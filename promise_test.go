@@ -50,7 +50,7 @@ func TestPromiseOrder(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, s := range sessions {
-			drain(s)
+			s.Drain()
 		}
 		last := make([]map[string]int, clients) // of each client: the latest number of each sender
 		for i := range last {
@@ -67,7 +67,7 @@ func TestPromiseOrder(t *testing.T) {
 			var first []string // broadcasts and presence, as the first client saw them
 			for i, s := range sessions {
 				var seen []string
-				for _, m := range drain(s) {
+				for _, m := range s.Drain() {
 					var got numbered
 					payload := m.Payload
 					if m.Action == "PRESENCE" {
@@ -135,7 +135,7 @@ func TestPromiseSlowClients(t *testing.T) {
 			}
 			synctest.Wait()
 			for j, s := range sessions[slow:] {
-				if got := len(drain(s)); got != 1 {
+				if got := len(s.Drain()); got != 1 {
 					t.Fatalf("message %d: client %d got %d messages", i, j, got)
 				}
 			}
@@ -312,7 +312,7 @@ func TestPromiseMemory(t *testing.T) {
 				}
 				if i%1000 == 999 {
 					synctest.Wait()
-					drain(s)
+					s.Drain()
 				}
 			}
 		}

@@ -64,10 +64,10 @@ var Transports = []Transport{WebSocket, SSE}
 // server at http://example.com. The rules of [synctest.Test] apply: t.Run and
 // t.Parallel must not be called inside.
 //
-// When test returns, the sessions that are left vanish. Then, if h has a method
-// Shutdown(context.Context) error, as a Pond has, it is called, even if test did
-// so before. A goroutine that is left then fails the test. So a Pond behind
-// another handler has to be shut down by the test itself.
+// When test returns, the sessions that are left hang up, and the server hears of
+// it. Then, if h has a method Shutdown(context.Context) error, as a Pond has, it
+// is called, even if test did so before. A goroutine that is left then fails the
+// test. So a Pond behind another handler has to be shut down by the test itself.
 func Run(t *testing.T, h http.Handler, test func(t *testing.T, d *Driver)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -87,7 +87,8 @@ type Driver struct {
 	listener *pipenet.Listener
 	tasks    sync.WaitGroup // the server, and what reads for the sessions
 	sessions []*Session
-	requests int // request IDs given out
+	requests int           // request IDs given out
+	slowest  time.Duration // the longest delay of a session
 }
 
 func newDriver(t *testing.T, h http.Handler) *Driver {
@@ -108,7 +109,9 @@ func newDriver(t *testing.T, h http.Handler) *Driver {
 func (d *Driver) close() {
 	for _, s := range d.sessions {
 		s.conn.Close()
+		s.conn.Plug()
 	}
+	time.Sleep(d.slowest)
 	synctest.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.t.Context()), patience)
 	defer cancel()
@@ -133,7 +136,12 @@ func (d *Driver) close() {
 // permessage-deflate with server_no_context_takeover.
 func (d *Driver) Connect(tr Transport, target string, opts ...Option) *Session {
 	d.t.Helper()
-	s := d.open(tr, target, opts)
+	return d.connect(tr, target, opts, network{})
+}
+
+func (d *Driver) connect(tr Transport, target string, opts []Option, n network) *Session {
+	d.t.Helper()
+	s := d.open(tr, target, opts, n)
 	if !s.accepted {
 		s.fatalf("declined with %s: %s", s.response.Status, body(s.response))
 	}
@@ -150,7 +158,7 @@ func (d *Driver) Connect(tr Transport, target string, opts ...Option) *Session {
 // body can be read without waiting.
 func (d *Driver) Declined(tr Transport, target string, opts ...Option) *http.Response {
 	d.t.Helper()
-	s := d.open(tr, target, opts)
+	s := d.open(tr, target, opts, network{})
 	if s.accepted {
 		s.fatalf("accepted with %s, want declined", s.response.Status)
 	}

@@ -2,7 +2,10 @@ package pondtest_test
 
 import (
 	"net/http"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/pondsocket/pond/internal/ws"
 	"github.com/pondsocket/pond/pondtest"
@@ -103,6 +106,41 @@ var failures = append([]failure{
 	}, `waited for the answer to JOIN_CHANNEL /chat, but it did not come within 1m0s; ` +
 		`unread: BROADCAST noise on /chat, request "0": {}; SYSTEM echoed on /chat, request "request-1": {}`},
 
+	{"receive event", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(sse, ann)
+		s.Send("/chat", "echo", nil)
+		s.ReceiveEvent("news")
+	}, `waited for event news, but it did not come within 1m0s; unread: BROADCAST noise`},
+
+	{"order", nil, func(_ *testing.T, d *pondtest.Driver) {
+		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
+		a.Send("/chat", "text", note{Text: numbered(1)})
+		a.Send("/chat", "text", note{Text: numbered(2)})
+		b.Send("/chat", "text", note{Text: numbered(2)})
+		b.Send("/chat", "text", note{Text: numbered(1)})
+		d.SameOrder("e", a, b)
+	}, `SSE 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":2}}, ` +
+		`but WebSocket 1 (/socket?uid=ann) has {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":1}}`},
+
+	{"order with one missing", nil, func(_ *testing.T, d *pondtest.Driver) {
+		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
+		a.Send("/chat", "text", note{Text: system})
+		d.SameOrder("", a, b)
+	}, `SSE 2 (/socket?uid=ann): message 1 is missing, but WebSocket 1 (/socket?uid=ann) has {"action":"SYSTEM"`},
+
+	{"order with one too many", nil, func(_ *testing.T, d *pondtest.Driver) {
+		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
+		b.Send("/chat", "text", note{Text: system})
+		d.SameOrder("", a, b)
+	}, `SSE 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM"`},
+
+	{"order of nothing", nil, func(_ *testing.T, d *pondtest.Driver) {
+		a, b := d.Connect(socket, ann), d.Connect(socket, ann)
+		a.Send("/chat", "text", note{Text: system})
+		b.Send("/chat", "text", note{Text: system})
+		d.SameOrder("other", a, b)
+	}, "there are no messages to compare"},
+
 	{"quiet", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
 		s.Send("/chat", "echo", nil)
@@ -131,6 +169,44 @@ var failures = append([]failure{
 	{"close", rawSocket(nil), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Close()
 	}, "said goodbye and waited for the end of the connection, but it did not come within 1m0s"},
+
+	{"close with", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann).CloseWith(4000, "")
+	}, "CloseWith needs a WebSocket"},
+
+	// Networks
+	{"vanish", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Vanish()
+		s.Request("/chat", "echo", nil)
+	}, "waited for the answer to echo on /chat, but it did not come within 1m0s"},
+
+	{"push into the void", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(sse, ann)
+		s.Vanish()
+		d.Push(s, nil)
+	}, "SSE 1 (/socket?uid=ann): has vanished, so that nobody answers"},
+
+	{"delay", nil, func(_ *testing.T, d *pondtest.Driver) {
+		s := d.Connect(socket, ann)
+		s.Delay(31 * time.Second)
+		s.Request("/chat", "echo", nil)
+	}, "waited for the answer to echo on /chat, but it did not come within 1m0s"},
+
+	{"reconnect", nil, func(_ *testing.T, d *pondtest.Driver) {
+		admitted := true
+		s := d.Connect(sse, "/socket", func(r *http.Request) {
+			if !admitted {
+				r.URL.RawQuery = "uid=nobody"
+			}
+		})
+		admitted = false
+		s.Reconnect()
+	}, "SSE 2 (/socket): declined with 403 Forbidden: who are you?"},
+
+	{"address", nil, func(_ *testing.T, d *pondtest.Driver) {
+		d.Connect(sse, ann, pondtest.RemoteAddr("localhost"))
+	}, `RemoteAddr "localhost": not an ip:port`},
 
 	// Sending
 	{"send after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
@@ -177,6 +253,11 @@ var failures = append([]failure{
 		d.Connect(socket, "/").Closed()
 	}, "the server broke the protocol: message is not text"},
 }, invalidMessages()...)
+
+// numbered returns a message that tells n.
+func numbered(n int) string {
+	return strings.Replace(system, "{}", `{"n":`+strconv.Itoa(n)+"}", 1)
+}
 
 // invalidMessages has what a server must not send, and why.
 func invalidMessages() (failures []failure) {

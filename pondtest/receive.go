@@ -12,6 +12,13 @@ func (s *Session) Receive() Message {
 	return s.receive("a message")
 }
 
+// ReceiveEvent returns the next message with that event. Others that come before
+// it stay for [Session.Receive], in order.
+func (s *Session) ReceiveEvent(event string) Message {
+	s.t.Helper()
+	return s.take("event "+event, func(m Message) bool { return m.Event == event })
+}
+
 // Expect returns the payload of the next message, which must have that event.
 func (s *Session) Expect(event string) json.RawMessage {
 	s.t.Helper()
@@ -43,6 +50,35 @@ func (s *Session) Unread() []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.unread)
+}
+
+// Drain is [Session.Unread], but takes the messages.
+func (s *Session) Drain() []Message { return s.drain(func(Message) bool { return true }) }
+
+// drain takes the messages that match.
+func (s *Session) drain(matches func(Message) bool) []Message {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var taken, left []Message
+	for _, m := range s.unread {
+		if matches(m) {
+			taken = append(taken, m)
+		} else {
+			left = append(left, m)
+		}
+	}
+	s.unread = left
+	return taken
+}
+
+// Ended waits until the server is idle, and reports whether the connection has
+// ended as far as the client knows.
+func (s *Session) Ended() bool {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // Closed waits until the connection has ended and returns the code and the reason

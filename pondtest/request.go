@@ -51,17 +51,29 @@ func Query(key, value string) Option {
 	}
 }
 
+// RemoteAddr sets the address that the client seems to have, such as
+// "203.0.113.7:4711". The default is another port of 192.0.2.2 for each
+// connection.
+func RemoteAddr(addr string) Option {
+	return func(r *http.Request) { r.RemoteAddr = addr } // for the driver
+}
+
 // Do sends a request to the server, on a connection of its own, and returns the
 // answer. Its body can be read without waiting. The URL needs no more than a
-// path.
+// path. A RemoteAddr is the client's, as with [RemoteAddr].
 func (d *Driver) Do(req *http.Request) *http.Response {
+	d.t.Helper()
+	return d.do(req, network{})
+}
+
+func (d *Driver) do(req *http.Request, n network) *http.Response {
 	d.t.Helper()
 	req = req.Clone(req.Context())
 	if req.URL.Host == "" && req.Host == "" {
 		req.Host = host
 	}
 	req.Close = true
-	conn := d.dial()
+	conn := d.dial(req, n)
 	defer conn.Close()
 	resp, _, err := exchange(conn, req)
 	if err == nil {
@@ -76,31 +88,29 @@ func (d *Driver) Do(req *http.Request) *http.Response {
 // Push sends body the way an SSE client sends a message, and returns the status.
 func (d *Driver) Push(s *Session, body []byte) (status int) {
 	d.t.Helper()
-	return s.post(body).StatusCode
+	return s.ask(http.MethodPost, body).StatusCode
 }
 
 // Disconnect asks the server to end the connection of an SSE client, and returns
 // the status.
 func (d *Driver) Disconnect(s *Session) (status int) {
 	d.t.Helper()
-	return d.Do(s.request(http.MethodDelete, nil)).StatusCode
+	return s.ask(http.MethodDelete, nil).StatusCode
 }
 
-// post sends data as a message of s.
-func (s *Session) post(data []byte) *http.Response {
+// ask sends a request of s that belongs to its connection.
+func (s *Session) ask(method string, data []byte) *http.Response {
 	s.t.Helper()
-	return s.driver.Do(s.request(http.MethodPost, data))
-}
-
-// request makes a request of s that belongs to its connection.
-func (s *Session) request(method string, data []byte) *http.Request {
-	s.t.Helper()
-	return s.driver.request(method, s.target, bytes.NewReader(data), s.opts, func(h http.Header) {
+	if s.vanished {
+		s.fatalf("has vanished, so that nobody answers")
+	}
+	req := s.driver.request(method, s.target, bytes.NewReader(data), s.opts, func(h http.Header) {
 		h.Set(connectionIDHeader, s.ConnectionID())
 		if method == http.MethodPost {
 			h.Set("Content-Type", "application/json")
 		}
 	})
+	return s.driver.do(req, s.network)
 }
 
 // request makes a request with what ask and then the options put into it.
@@ -115,15 +125,6 @@ func (d *Driver) request(method, target string, body io.Reader, opts []Option, a
 		opt(req)
 	}
 	return req
-}
-
-func (d *Driver) dial() *pipenet.Conn {
-	d.t.Helper()
-	conn, err := d.listener.Dial(d.t.Context())
-	if err != nil {
-		d.t.Fatalf("pondtest: %v", err)
-	}
-	return conn
 }
 
 // exchange sends req and reads the answer up to its body. What follows on conn

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing/synctest"
 	"time"
 )
 
@@ -117,6 +118,14 @@ func (s *server) leave(p *peer, how string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left = append(s.left, p.user+" "+how)
+}
+
+// lost waits until everything stands still, and returns how connections have ended.
+func (s *server) lost() []string {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.left)
 }
 
 // Shutdown ends all connections and waits for everything.

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pondsocket/pond/internal/pipenet"
@@ -19,12 +18,13 @@ import (
 // fail the test if something goes wrong.
 type Session struct {
 	// Static after construction.
-	driver *Driver
-	t      *testing.T
-	name   string // for failures
-	target string
-	opts   []Option
-	link   link
+	driver    *Driver
+	t         *testing.T
+	name      string // for failures
+	transport Transport
+	target    string
+	opts      []Option
+	link      link
 
 	// Static after the handshake.
 	conn     *pipenet.Conn
@@ -32,6 +32,10 @@ type Session struct {
 	response *http.Response
 	accepted bool
 	identity struct{ ID, ConnectionID string }
+
+	// Owned by the test.
+	network  network
+	vanished bool
 
 	mu      sync.Mutex // guards the following fields
 	changed *sync.Cond // any of them
@@ -57,21 +61,23 @@ type link interface {
 	// send sends one message.
 	send(message []byte) error
 
-	// close says goodbye.
-	close()
+	// close says goodbye, with the code and reason if the transport has them.
+	close(code int, reason string)
 }
 
 // open makes a session up to the server's answer. If it is declined, the
 // connection is closed.
-func (d *Driver) open(tr Transport, target string, opts []Option) *Session {
+func (d *Driver) open(tr Transport, target string, opts []Option, n network) *Session {
 	d.t.Helper()
 	s := &Session{
-		driver: d,
-		t:      d.t,
-		name:   fmt.Sprintf("%s %d (%s)", tr, len(d.sessions)+1, target),
-		target: target,
-		opts:   opts,
-		code:   abnormal,
+		driver:    d,
+		t:         d.t,
+		name:      fmt.Sprintf("%s %d (%s)", tr, len(d.sessions)+1, target),
+		transport: tr,
+		target:    target,
+		opts:      opts,
+		network:   n,
+		code:      abnormal,
 	}
 	s.changed = sync.NewCond(&s.mu)
 	switch tr {
@@ -82,10 +88,11 @@ func (d *Driver) open(tr Transport, target string, opts []Option) *Session {
 	default:
 		d.t.Fatalf("pondtest: unknown transport %q", tr)
 	}
-	s.conn = d.dial()
+	req := d.request(http.MethodGet, target, nil, opts, s.link.ask)
+	s.conn = d.dial(req, n)
 	d.sessions = append(d.sessions, s)
 
-	resp, buf, err := exchange(s.conn, d.request(http.MethodGet, target, nil, opts, s.link.ask))
+	resp, buf, err := exchange(s.conn, req)
 	if err != nil {
 		s.fatalf("%v", err)
 	}
@@ -138,32 +145,34 @@ func (s *Session) ConnectionID() string {
 // Response returns the server's answer to the handshake. It has no body.
 func (s *Session) Response() *http.Response { return s.response }
 
-// Stall makes the client stop to read, as one that has gone to sleep. What the
-// server has sent so far is received; 64 KiB more get as far as the network of
-// the client. Heartbeats are not answered either.
-func (s *Session) Stall() {
-	synctest.Wait()
-	s.conn.Hold()
-}
-
-// Resume ends [Session.Stall].
-func (s *Session) Resume() { s.conn.Release() }
-
 // Close ends the connection as a client does that has time to: it resumes, says
 // goodbye, and waits until the server has closed the WebSocket; SSE clients just
 // close the stream. It does nothing if the connection has ended.
 func (s *Session) Close() {
 	s.t.Helper()
+	s.close(normal, "")
+}
+
+// CloseWith is [Session.Close] of a WebSocket with a code, which is 1000 by
+// default, and a reason, which is cut to 123 bytes. A code that must not be sent,
+// such as 1005, makes the close frame an empty one.
+func (s *Session) CloseWith(code int, reason string) {
+	s.t.Helper()
+	if s.transport != WebSocket {
+		s.fatalf("CloseWith needs a WebSocket")
+	}
+	s.close(code, reason)
+}
+
+func (s *Session) close(code int, reason string) {
+	s.t.Helper()
 	s.mu.Lock()
 	ended := s.ended
 	s.mu.Unlock()
 	if !ended {
-		s.link.close()
+		s.link.close(code, reason)
 	}
 }
-
-// Cut makes the client vanish: the server finds its connection reset.
-func (s *Session) Cut() { s.conn.Cut() }
 
 // goodbye takes down how the connection ends, unless that is known.
 func (s *Session) goodbye(code int, reason string) {

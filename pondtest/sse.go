@@ -109,13 +109,17 @@ func (e *eventStream) received(data []byte) {
 func (e *eventStream) send(message []byte) error {
 	s := e.session
 	s.t.Helper()
-	if resp := s.post(message); resp.StatusCode != http.StatusNoContent {
+	if s.vanished {
+		return nil // as a WebSocket that sends into the void
+	}
+	if resp := s.ask(http.MethodPost, message); resp.StatusCode != http.StatusNoContent {
 		return fmt.Errorf("POST was answered with %s: %s", resp.Status, body(resp))
 	}
 	return nil
 }
 
-func (e *eventStream) close() {
+func (e *eventStream) close(int, string) {
 	e.session.goodbye(0, "")
 	e.session.conn.Close()
+	e.session.Resume()
 }

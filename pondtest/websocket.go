@@ -95,31 +95,31 @@ func (w *webSocket) Control(op ws.Opcode, data []byte) error {
 // PeerClosed implements [ws.Sink].
 func (w *webSocket) PeerClosed(code int, reason string) error {
 	w.session.goodbye(code, reason)
-	w.respond(w.goodbye(code))
+	w.respond(w.goodbye(code, ""))
 	return nil
 }
 
 func (w *webSocket) send(message []byte) error { return w.write(frame(ws.Text, message)) }
 
-func (w *webSocket) close() {
+func (w *webSocket) close(code int, reason string) {
 	s := w.session
 	s.t.Helper()
-	s.conn.Release()
-	s.sent(w.write(w.goodbye(normal)))
+	s.Resume()
+	s.sent(w.write(w.goodbye(code, reason)))
 	if !s.wait(func() bool { return s.ended }) {
 		s.fatalf("said goodbye and waited for the end of the connection, but %s", s.state())
 	}
 }
 
 // goodbye returns our close frame, but only once.
-func (w *webSocket) goodbye(code int) []byte {
+func (w *webSocket) goodbye(code int, reason string) []byte {
 	w.session.mu.Lock()
 	defer w.session.mu.Unlock()
 	if w.closing {
 		return nil
 	}
 	w.closing = true
-	return frame(ws.Close, ws.AppendCloseBody(nil, code, ""))
+	return frame(ws.Close, ws.AppendCloseBody(nil, code, reason))
 }
 
 func frame(op ws.Opcode, payload []byte) []byte {

@@ -69,10 +69,31 @@ func (c *Conn) Cut() {
 // Hold makes the reads of this end wait as if nothing arrived any more, not even
 // the end, until [Conn.Release]. What is written to it is buffered, and then
 // makes the other end wait.
-func (c *Conn) Hold() { c.in.hold(true) }
+func (c *Conn) Hold() { c.in.set(func() { c.in.held = true }) }
 
 // Release ends [Conn.Hold].
-func (c *Conn) Release() { c.in.hold(false) }
+func (c *Conn) Release() { c.in.set(func() { c.in.held = false }) }
+
+// Unplug pulls the cable: both ends hear nothing of each other any more, not even
+// the end, and what they write is buffered until that makes them wait. Nothing
+// tells them, until [Conn.Plug].
+func (c *Conn) Unplug() { c.both(func(s *stream) { s.down = true }) }
+
+// Plug ends [Conn.Unplug]. What was on its way arrives.
+func (c *Conn) Plug() { c.both(func(s *stream) { s.down = false }) }
+
+// Delay makes what either end sends from now on, the end included, arrive after
+// d and in order. What is on its way counts as buffered.
+func (c *Conn) Delay(d time.Duration) { c.both(func(s *stream) { s.delay = d }) }
+
+// Trickle makes every read of both ends return one byte.
+func (c *Conn) Trickle() { c.both(func(s *stream) { s.trickle = true }) }
+
+func (c *Conn) both(change func(*stream)) {
+	for _, s := range []*stream{c.in, c.out} {
+		s.set(func() { change(s) })
+	}
+}
 
 // LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.local }

@@ -37,11 +37,15 @@ func Listen(buffer int) *Listener {
 	return &Listener{buffer: buffer, conns: make(chan *Conn), done: make(chan struct{})}
 }
 
-// Dial connects to the listener. It waits until the connection is accepted, the
-// listener is closed, or ctx is done.
+// Dial connects to the listener, from an address of its own. It waits until the
+// connection is accepted, the listener is closed, or ctx is done.
 func (l *Listener) Dial(ctx context.Context) (*Conn, error) {
-	port := firstPort + int(l.dialed.Add(1)) - 1
-	client, server := pipe(l.buffer, address(2, port), l.addr())
+	return l.DialFrom(ctx, address(2, firstPort+int(l.dialed.Add(1))-1))
+}
+
+// DialFrom is [Listener.Dial] from a given address.
+func (l *Listener) DialFrom(ctx context.Context, from net.Addr) (*Conn, error) {
+	client, server := pipe(l.buffer, from, l.addr())
 	var err error
 	select {
 	case l.conns <- server:

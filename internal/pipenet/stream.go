@@ -21,16 +21,23 @@ type stream struct {
 	mu      sync.Mutex // guards the following fields
 	changed *sync.Cond // any of them
 	buf     bytes.Buffer
+	arrived int // bytes of buf that can be read
 	reader  end
 	writer  end
 	held    bool // reads wait, whatever has arrived
+	down    bool // nothing gets through to either end
 	reset   bool // the connection was cut
 	writing bool // a write is under way; the others wait for their turn
+
+	delay   time.Duration
+	trickle bool
+	last    time.Time // when what was sent last arrives
 }
 
 // An end is what one of the two sides has decided about a stream.
 type end struct {
 	closed bool
+	heard  bool        // the other end has heard of that
 	late   bool        // the deadline has passed
 	timer  *time.Timer // sets late; nil if there is nothing to wait for
 }
@@ -54,13 +61,18 @@ func (s *stream) read(p []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case len(p) == 0:
 			return 0, nil
-		case s.held:
+		case s.held || s.down:
 			// Whatever has arrived has to wait.
-		case s.buf.Len() > 0:
-			n, err := s.buf.Read(p)
+		case s.arrived > 0:
+			most := min(len(p), s.arrived)
+			if s.trickle {
+				most = 1
+			}
+			n, err := s.buf.Read(p[:most])
+			s.arrived -= n
 			s.changed.Broadcast()
 			return n, err
-		case s.writer.closed:
+		case s.writer.heard && s.buf.Len() == 0:
 			return 0, io.EOF
 		}
 		s.changed.Wait()
@@ -88,13 +100,32 @@ func (s *stream) write(p []byte) (n int, err error) {
 		if fits := min(s.capacity-s.buf.Len(), len(p)-n); fits > 0 {
 			s.buf.Write(p[n : n+fits])
 			n += fits
-			s.changed.Broadcast()
+			s.deliver(func() { s.arrived += fits })
 		}
 		if n == len(p) {
 			return n, nil
 		}
 		s.changed.Wait()
 	}
+}
+
+// deliver calls arrive, with mu held, when what is sent now arrives.
+func (s *stream) deliver(arrive func()) {
+	now := time.Now()
+	if at := now.Add(s.delay); at.After(s.last) { // nothing overtakes
+		s.last = at
+	}
+	if !s.last.After(now) {
+		arrive()
+		s.changed.Broadcast()
+		return
+	}
+	time.AfterFunc(s.last.Sub(now), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		arrive()
+		s.changed.Broadcast()
+	})
 }
 
 // broken says why nothing can be written, if so.
@@ -104,7 +135,7 @@ func (s *stream) broken() error {
 		return net.ErrClosed
 	case s.reset:
 		return syscall.ECONNRESET
-	case s.reader.closed:
+	case s.reader.heard && !s.down:
 		return syscall.EPIPE
 	case s.writer.late:
 		return os.ErrDeadlineExceeded
@@ -151,6 +182,7 @@ func (s *stream) close(e *end) {
 		s.buf = bytes.Buffer{}
 	}
 	s.changed.Broadcast()
+	s.deliver(func() { e.heard = true })
 }
 
 func (s *stream) cut() {
@@ -161,10 +193,11 @@ func (s *stream) cut() {
 	s.changed.Broadcast()
 }
 
-func (s *stream) hold(held bool) {
+// set changes a property with mu held.
+func (s *stream) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = held
+	change()
 	s.changed.Broadcast()
 }
 

@@ -1,0 +1,191 @@
+package pondtest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+// newChat is the server under test, the same as in production.
+func newChat(opts ...pond.EndpointOption) *pond.Pond {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		if !ctx.Query().Has("name") {
+			return ctx.Decline(http.StatusForbidden, "who are you?")
+		}
+		ctx.Assign("name", ctx.Query().Get("name"))
+		return ctx.Accept()
+	}, opts...)
+
+	chat := endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+	chat.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
+	chat.OnLeave(func(ctx *pond.LeaveContext) error { return ctx.Broadcast("left", nil) })
+
+	endpoint.Lobby("/office/:room", func(ctx *pond.JoinContext) error {
+		if ctx.Get("name") == "Eve" {
+			return ctx.Decline(http.StatusForbidden, "not on the list")
+		}
+		if err := ctx.Accept(); err != nil {
+			return err
+		}
+		return ctx.Track(map[string]any{"name": ctx.Get("name")})
+	})
+	return p
+}
+
+type said struct {
+	Text string `json:"text"`
+}
+
+func TestSay(t *testing.T) {
+	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
+		ann.Join("/chat/1", nil)
+		ann.Send("/chat/1", "say", said{Text: "hi"})
+		ann.Expect("said")
+		ann.Quiet() // and nothing else
+	})
+}
+
+func TestEverybodyHearsTheSame(t *testing.T) {
+	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+		var all []*pondtest.Session
+		for _, tr := range pondtest.Transports {
+			s := d.Connect(tr, "/socket", pondtest.Query("name", "Ann"))
+			s.Join("/chat/1", nil)
+			all = append(all, s)
+		}
+		for _, s := range all {
+			s.Send("/chat/1", "say", said{Text: "hi"})
+		}
+		var first said
+		heard := d.SameOrder("said", all...)
+		heard[0].Bind(t, &first)
+		if len(heard) != 2 || first.Text != "hi" {
+			t.Errorf("heard %v", heard)
+		}
+	})
+}
+
+func TestNobodyIsDroppedForBeingIdle(t *testing.T) {
+	for _, tr := range pondtest.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+				ann := d.Connect(tr, "/socket?name=Ann")
+				time.Sleep(24 * time.Hour) // in no time
+				ann.Quiet()
+				if ann.Ended() {
+					t.Error("Ann was dropped")
+				}
+			})
+		})
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, tr := range pondtest.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+				if resp := d.Declined(tr, "/socket"); resp.StatusCode != http.StatusForbidden {
+					t.Errorf("without a name: %s", resp.Status)
+				}
+				eve := d.Connect(tr, "/socket?name=Eve")
+				if answer := eve.Join("/office/1", nil); answer.Event != "UNAUTHORIZED" {
+					t.Errorf("Eve is in: %v", answer)
+				}
+			})
+		})
+	}
+}
+
+func TestPulledCable(t *testing.T) {
+	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
+		bob := d.Connect(pondtest.WebSocket, "/socket?name=Bob")
+		ann.Join("/chat/1", nil)
+		bob.Join("/chat/1", nil)
+
+		ann.Vanish()
+		bob.Quiet()                 // nobody knows yet
+		time.Sleep(2 * time.Minute) // of heartbeats that nobody answers
+		bob.Expect("left")
+
+		ann = ann.Reconnect()
+		ann.Join("/chat/1", nil)
+		bob.Send("/chat/1", "say", said{Text: "welcome back"})
+		ann.Expect("said")
+	})
+}
+
+func TestSlowNetwork(t *testing.T) {
+	for _, tr := range pondtest.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+				ann := d.Connect(tr, "/socket?name=Ann")
+				ann.Trickle()          // one byte at a time
+				ann.Delay(time.Second) // one second in each direction
+				began := time.Now()
+				ann.Join("/chat/1", nil)
+				if took := time.Since(began); took != 2*time.Second {
+					t.Errorf("the join took %v", took)
+				}
+			})
+		})
+	}
+}
+
+func TestSleepyClient(t *testing.T) {
+	server := newChat(pond.WithOutboxSize(64 << 10))
+	pondtest.Run(t, server, func(t *testing.T, d *pondtest.Driver) {
+		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
+		bob := d.Connect(pondtest.WebSocket, "/socket?name=Bob")
+		ann.Join("/chat/1", nil)
+		bob.Join("/chat/1", nil)
+
+		bob.Stall() // does not read any more
+		for range 5 {
+			ann.Send("/chat/1", "say", said{Text: strings.Repeat("x", 32<<10)})
+			ann.ReceiveEvent("said") // Ann is not held up
+		}
+		ann.ReceiveEvent("left") // Bob is given up
+	})
+}
+
+func TestOffice(t *testing.T) {
+	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
+		ann, bob := d.Connect(pondtest.SSE, "/socket?name=Ann"), d.Connect(pondtest.SSE, "/socket?name=Bob")
+		ann.Join("/office/1", nil)
+		bob.Join("/office/1", nil)
+		ann.Drain() // presence of the joins
+		bob.Cut()   // no goodbye
+
+		var left struct {
+			Changed  struct{ Name string }
+			Presence []struct{ Name string }
+		}
+		ann.ReceiveEvent("LEAVE").Bind(t, &left)
+		if left.Changed.Name != "Bob" || len(left.Presence) != 1 {
+			t.Errorf("presence says %+v", left)
+		}
+	})
+}
+
+func TestGoodbye(t *testing.T) {
+	server := newChat()
+	pondtest.Run(t, server, func(t *testing.T, d *pondtest.Driver) {
+		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if code, _ := ann.Closed(); code != 1001 {
+			t.Errorf("closed with %d", code)
+		}
+		if resp := d.Declined(pondtest.SSE, "/socket?name=Bob"); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("let in with %s", resp.Status)
+		}
+	})
+}
