@@ -16,7 +16,7 @@ type inbox struct {
 	first   *task
 	last    *task
 	waiting int           // messages of the client
-	bytes   int           // of their payloads
+	bytes   int           // of these
 	running bool          // somebody runs tasks
 	room    chan struct{} // closed when a message fits again; nil while nobody waits for that
 }
@@ -53,11 +53,11 @@ func (in *inbox) push(t *task) {
 func (in *inbox) offer(t *task) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.full(len(t.msg.Payload)) {
+	if in.full(t.size()) {
 		return false
 	}
 	in.waiting++
-	in.bytes += len(t.msg.Payload)
+	in.bytes += t.size()
 	in.append(t)
 	return true
 }
@@ -67,7 +67,7 @@ func (in *inbox) wait(t *task, done <-chan struct{}) bool {
 	for !in.offer(t) {
 		in.start() // what is in the way may be our own
 		select {
-		case <-in.vacancy(len(t.msg.Payload)):
+		case <-in.vacancy(t.size()):
 		case <-done:
 			return false
 		}
@@ -75,7 +75,13 @@ func (in *inbox) wait(t *task, done <-chan struct{}) bool {
 	return true
 }
 
-// full reports whether a payload of so many bytes has to wait. All that wait are
+// size returns about how many bytes a message is. Its names are as long as its
+// sender likes.
+func (t *task) size() int {
+	return len(t.msg.Event) + len(t.msg.Channel) + len(t.msg.RequestID) + len(t.msg.Payload)
+}
+
+// full reports whether a message of so many bytes has to wait. All that wait are
 // as much as one message may be, so that a slow handler does not make its client
 // expensive.
 func (in *inbox) full(size int) bool {
@@ -147,7 +153,7 @@ func (in *inbox) run() {
 		in.first = t.next
 		if t.kind == taskMessage {
 			in.waiting--
-			in.bytes -= len(t.msg.Payload)
+			in.bytes -= t.size()
 			if in.room != nil {
 				close(in.room)
 				in.room = nil

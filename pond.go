@@ -109,6 +109,10 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // headers of a request, unless the server says otherwise.
 const headerTimeout = 10 * time.Second
 
+// idleTimeout is how long [Pond.ListenAndServe] lets a client keep a connection open
+// on which it asks for nothing, unless the server says otherwise.
+const idleTimeout = 2 * time.Minute
+
 // shutdownTimeout is how long [Pond.ListenAndServe] lets clients and handlers
 // take to finish.
 const shutdownTimeout = 10 * time.Second
@@ -128,14 +132,17 @@ func (p *Pond) ListenAndServe(ctx context.Context, srv *http.Server) error {
 
 // Serve runs srv on l until ctx is done. Then it shuts down the server and p in
 // the right order, which takes ten seconds at most, and returns nil if everything
-// ended in that time. p is the handler if srv has none, and ReadHeaderTimeout is
-// ten seconds if srv sets none. Serve closes l.
+// ended in that time. p is the handler if srv has none, ReadHeaderTimeout is ten
+// seconds if srv sets none, and IdleTimeout two minutes. Serve closes l.
 func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) error {
 	if srv.Handler == nil {
 		srv.Handler = p
 	}
 	if srv.ReadHeaderTimeout == 0 {
 		srv.ReadHeaderTimeout = headerTimeout
+	}
+	if srv.IdleTimeout == 0 {
+		srv.IdleTimeout = idleTimeout
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()

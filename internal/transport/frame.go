@@ -41,8 +41,8 @@ type Frame struct {
 	// It is set before the frame is sent.
 	Meta any
 
-	encoded [encodings]atomic.Pointer[[]byte]    // made on demand; wsText is text
-	packed  atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames: wsDeflate
+	encoded [encodings]atomic.Pointer[[]byte]               // made on demand; wsText is text
+	shared  [encodings]atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames
 }
 
 // frameCost is what a frame costs besides its bytes, so that a client cannot have
@@ -103,8 +103,7 @@ func (f *Frame) size() int {
 	return len(doc[0]) + len(doc[1]) + len(doc[2])
 }
 
-// bytes returns the frame in an encoding, ready to be written. The bytes of
-// lazy frames are not kept: they are long, and their parts are shared already.
+// bytes returns the frame in an encoding, ready to be written.
 func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 	if f.text != nil && (e == wsText || e == wsDeflate && len(f.doc) < compressFrom) {
 		return f.text
@@ -123,23 +122,23 @@ func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 	return b
 }
 
-// lazyBytes compresses for many receivers at once, as long as memory is not
-// wanted for something else.
+// lazyBytes encodes for many receivers at once, as long as memory is not wanted for
+// something else. Short frames are not worth it: see [Frame.append].
 func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
-	if e == wsDeflate {
-		if packed := f.packed.Load(); packed != nil {
-			if b := packed.Value(); b != nil {
-				return *b
-			}
+	if shared := f.shared[e].Load(); shared != nil {
+		if b := shared.Value(); b != nil {
+			return *b
 		}
 	}
 	b := f.encode(nil, e, compressFrom)
-	if e == wsDeflate {
-		packed := weak.Make(&b)
-		f.packed.Store(&packed)
-	}
+	shared := weak.Make(&b)
+	f.shared[e].Store(&shared)
 	return b
 }
+
+// long reports whether the frame is a chunk by itself: its bytes are shared, and
+// joining it with others would copy them.
+func (f *Frame) long() bool { return f.size() >= chunkSize }
 
 // append appends the frame in an encoding to dst.
 func (f *Frame) append(dst []byte, e encoding, compressFrom int) []byte {

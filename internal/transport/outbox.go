@@ -241,7 +241,7 @@ func (c *Conn) next(mayWait bool) (chunk, found) {
 // join joins the first of items into a chunk.
 func (c *Conn) join(items []item, mayWait bool) chunk {
 	first := items[0]
-	if len(items) == 1 && first.seat == nil && first.frame.lazy == nil {
+	if first.seat == nil && (len(items) == 1 && first.frame.lazy == nil || first.frame.long()) {
 		c.took(1, first.frame.charge)
 		return chunk{bytes: first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)}
 	}
@@ -249,7 +249,7 @@ func (c *Conn) join(items []item, mayWait bool) chunk {
 	k.bytes = *k.pooled
 	n, charge := 0, 0
 	for _, it := range items {
-		if len(k.bytes) >= chunkSize || it.seat != nil && !mayWait {
+		if len(k.bytes) >= chunkSize || it.seat != nil && !mayWait || it.seat == nil && n > 0 && it.frame.long() {
 			break
 		}
 		n++

@@ -45,6 +45,8 @@ func ParseHandshake(r *http.Request, deflate bool) (Handshake, *HandshakeError) 
 		return refuse(http.StatusBadRequest, "a WebSocket handshake needs HTTP/1.1")
 	case !IsUpgrade(r):
 		return refuse(http.StatusUpgradeRequired, "the request does not ask for an upgrade to WebSocket")
+	case r.ContentLength != 0: // what is a body to a proxy would be frames to us
+		return refuse(http.StatusBadRequest, "a WebSocket handshake has no body")
 	}
 	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
 		return refuse(http.StatusUpgradeRequired, "Sec-WebSocket-Version must be 13")
