@@ -137,7 +137,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 // wrapper of the ResponseWriter is in the way, and the error names it.
 func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, err error) {
 	e.release()
-	e.pond.logger().Error("pond: cannot take over the connection", slog.Any("error", err))
+	e.pond.logger().ErrorContext(r.Context(), "pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
 		e.reject(w, r, refuse(http.StatusInternalServerError, "internal error"))

@@ -155,7 +155,7 @@ func TestAttackOriginsOfTwoEndpoints(t *testing.T) {
 				for _, tr := range pondtest.Transports {
 					origin := func(r *http.Request) { r.Header["Origin"] = []string{test.origin} }
 					if !test.ok {
-						if resp := d.Declined(tr, test.path, origin); resp.StatusCode != 403 || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+						if resp := d.Declined(tr, test.path, origin); resp.StatusCode != http.StatusForbidden || resp.Header.Get("Access-Control-Allow-Origin") != "" {
 							t.Errorf("%s %s %q: %s", tr, test.path, test.origin, resp.Status)
 						}
 						continue

@@ -2,6 +2,7 @@ package pond_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func TestAttackLongNamesForASlowHandler(t *testing.T) {
 		}
 		close(release)
 		for i := range messages {
-			if m := s.Receive(); m.Event != "n" || m.RequestID != fmt.Sprint(i) {
+			if m := s.Receive(); m.Event != "n" || m.RequestID != strconv.Itoa(i) {
 				t.Fatalf("message %d: got %v", i, m)
 			}
 		}

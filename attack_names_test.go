@@ -19,14 +19,14 @@ func TestProbeU3EavesdropWithPatterns(t *testing.T) {
 		"^secret$", "(secret)", "secret|x", ":room", "{secret}", "\\secret", "sec\\x72et", "%73ecret", "secret%00", "secret ",
 		" secret", "SECRET", "secret?x", "secret#x", "secret;x",
 	}
-	make := func() *pond.Pond {
+	build := func() *pond.Pond {
 		p, _, l := newPond()
 		l.OnMessage("to-all/*", func(ctx *pond.EventContext) error {
 			return ctx.Channel().To(patterns...).Broadcast("said", nil)
 		})
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		victim, spy := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 		victim.Join("/chat/secret", nil)
 		for _, name := range patterns {
@@ -65,7 +65,7 @@ func TestProbeU8AliasesOfAName(t *testing.T) {
 	}
 	refused := []string{"/chat//1", "/chat/1/", "//chat/1", "chat/1", "/chat/./1", "/chat/x/../1", "/CHAT/1", "/chat"}
 	var decided []string
-	make := func() *pond.Pond {
+	build := func() *pond.Pond {
 		decided = nil
 		p := pond.New()
 		l := p.Endpoint("/socket", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
@@ -75,7 +75,7 @@ func TestProbeU8AliasesOfAName(t *testing.T) {
 		l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		sessions := map[string]*pondtest.Session{}
 		for _, name := range names {
 			sessions[name] = d.Connect(tr, "/socket")
@@ -153,7 +153,7 @@ func TestAttackChannelNames(t *testing.T) {
 // A client cannot find out whether a channel is in use that it must not join: all
 // answers are the same as if it were not.
 func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
-	make := func() *pond.Pond {
+	build := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(silent))
 		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
 			ctx.Assign("owner", ctx.Query().Has("owner"))
@@ -168,7 +168,7 @@ func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
 		l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", nil) })
 		return p
 	}
-	onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+	onBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		owner, spy := d.Connect(tr, "/socket?owner"), d.Connect(tr, "/socket")
 		owner.Join("/private/in-use", nil)
 		for _, action := range []string{"JOIN_CHANNEL", "BROADCAST", "LEAVE_CHANNEL"} {

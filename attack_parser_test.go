@@ -40,8 +40,8 @@ func TestAttackHugeNonsense(t *testing.T) {
 		"elements":         `{"payload":[` + strings.Repeat(`{},`, size/3),
 	} {
 		t.Run(name, func(t *testing.T) {
-			make := func() *pond.Pond { return newRepeater(pond.WithMaxMessageSize(size + 1000)) }
-			onBoth(t, make, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+			build := func() *pond.Pond { return newRepeater(pond.WithMaxMessageSize(size + 1000)) }
+			onBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 				s := d.Connect(tr, "/socket")
 				s.Join("/chat/1", nil)
 				before := heap()
@@ -119,7 +119,6 @@ func TestAttackOddMessages(t *testing.T) {
 
 // Text that is not UTF-8 is refused wherever it stands, and reaches nobody.
 func TestAttackInvalidUTF8(t *testing.T) {
-	const channel = `"/chat/1"`
 	for _, bad := range []string{"\xff", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80"} {
 		rows := map[string]string{"nowhere": bad}
 		for _, field := range []string{"action", "event", "channelName", "requestId", "payload", "unknown"} {

@@ -197,7 +197,7 @@ func TestAttackCSRF(t *testing.T) {
 			}
 		}
 		for _, origin := range []string{"https://evil.example", "null"} {
-			if resp := d.Do(request("OPTIONS", "/socket", "", "Origin: "+origin, "Access-Control-Request-Headers: x-connection-id")); resp.StatusCode != 403 ||
+			if resp := d.Do(request("OPTIONS", "/socket", "", "Origin: "+origin, "Access-Control-Request-Headers: x-connection-id")); resp.StatusCode != http.StatusForbidden ||
 				resp.Header.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("a page of %s may ask: %s", origin, resp.Status)
 			}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -261,7 +262,7 @@ func TestAttackMetricsCardinality(t *testing.T) {
 				s := d.Connect(pondtest.Transports[i%2], "/"+name+"/socket?x="+name)
 				d.Declined(pondtest.SSE, "/"+name+"/socket", pondtest.Header("Origin", "https://"+name+".example"))
 				for j := range 10 {
-					s.SendRaw([]byte(joinOf("/chat/" + name + fmt.Sprint(j))))
+					s.SendRaw([]byte(joinOf("/chat/" + name + strconv.Itoa(j))))
 					s.SendRaw([]byte(joinOf("/" + name)))
 					s.SendRaw([]byte(joinOf("/chat/" + name + strings.Repeat("x", 1000))))
 					s.SendRaw([]byte(name))

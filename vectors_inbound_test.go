@@ -138,7 +138,7 @@ func checkAccepted(t *testing.T, v vector, message json.RawMessage, answers []po
 		Action string
 		seen
 	}
-	m.seen.Payload = json.RawMessage("{}")
+	m.Payload = json.RawMessage("{}")
 	if err := json.Unmarshal(message, &m); err != nil {
 		t.Fatal(err)
 	}

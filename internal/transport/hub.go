@@ -47,7 +47,7 @@ func NewHub(cfg Config) *Hub {
 
 // nextShard spreads connections evenly.
 func (h *Hub) nextShard() *shard {
-	return h.shards[h.next.Add(1)%uint32(len(h.shards))] //nolint:gosec // at most maxShards
+	return h.shards[h.next.Add(1)%uint32(len(h.shards))]
 }
 
 // Pace waits while more is waiting to be written than the hub gets rid of. Who
