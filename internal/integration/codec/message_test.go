@@ -1,0 +1,81 @@
+package codec_test
+
+import (
+	"math/rand/v2"
+	"strings"
+
+	"github.com/coder/websocket"
+	"pgregory.net/rapid"
+)
+
+// A message is one that is sent whole or in parts, and with a ping in between.
+type message struct {
+	binary bool
+	data   []byte
+	parts  int
+	ping   bool
+}
+
+func (m message) typ() websocket.MessageType {
+	if m.binary {
+		return websocket.MessageBinary
+	}
+	return websocket.MessageText
+}
+
+// cut returns the data in parts of about the same size, of which some may be empty.
+func (m message) cut() [][]byte {
+	var parts [][]byte
+	rest := m.data
+	for i := range m.parts - 1 {
+		n := len(rest) / (m.parts - i)
+		parts = append(parts, rest[:n])
+		rest = rest[n:]
+	}
+	return append(parts, rest)
+}
+
+// sizes are those of messages, next to where headers change and buffers end.
+var sizes = rapid.SampledFrom([]int{1, 10, 0, 125, 126, 127, 1000, 4096, 32767, 65535, 65536, 100_000})
+
+// messages generates a message: text that can be compressed well, or binary noise.
+var messages = rapid.Custom(func(t *rapid.T) message {
+	m := message{
+		binary: rapid.Bool().Draw(t, "binary"),
+		parts:  rapid.IntRange(1, 4).Draw(t, "parts"),
+		ping:   rapid.Bool().Draw(t, "ping"),
+	}
+	size := sizes.Draw(t, "size")
+	if m.binary {
+		m.data = make([]byte, size)
+		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) //nolint:gosec // it is only noise
+		for i := range m.data {
+			m.data[i] = byte(random.Uint32())
+		}
+		return m
+	}
+	m.data = []byte(text(rapid.SampledFrom([]string{"a", "ä", "日本", "😀", `{"n":1}`}).Draw(t, "text"), size))
+	return m
+})
+
+// text repeats s up to size bytes.
+func text(s string, size int) string {
+	return strings.Repeat(s, size/len(s)) + strings.Repeat(".", size%len(s))
+}
+
+// A goodbye is how a connection ends.
+type goodbye struct {
+	code   int
+	reason string
+}
+
+var goodbyes = rapid.Custom(func(t *rapid.T) goodbye {
+	return goodbye{
+		code:   rapid.SampledFrom([]int{1000, 1001, 1003, 1008, 1011, 1013, 3000, 4001, 4999}).Draw(t, "code"),
+		reason: text(rapid.SampledFrom([]string{"bye", "ä", "."}).Draw(t, "reason"), rapid.SampledFrom([]int{0, 3, 123}).Draw(t, "bytes")),
+	}
+})
+
+var modes = rapid.SampledFrom([]websocket.CompressionMode{
+	websocket.CompressionDisabled, websocket.CompressionContextTakeover, websocket.CompressionNoContextTakeover,
+})

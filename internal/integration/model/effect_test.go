@@ -1,0 +1,111 @@
+package model_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+
+	"github.com/pondsocket/pond"
+)
+
+// A speaker is what the contexts of joins and events have in common.
+type speaker interface {
+	User() pond.User
+	Get(key string) any
+	Track(presence any) error
+	Reply(event string, payload any) error
+	Broadcast(event string, payload any) error
+	Others() pond.Audience
+}
+
+// effect carries out an effect of a handler.
+func (s *stage) effect(ctx speaker, ch *pond.Channel, a action, e effect) error {
+	v := a.value(e)
+	switch e.what {
+	case toAll:
+		return ctx.Broadcast("said", presence(v))
+	case toMasked:
+		return ctx.Broadcast("masked", presence(v))
+	case toOthers:
+		return ctx.Others().Broadcast("said", presence(v))
+	case reply:
+		return ctx.Reply("answer", json.RawMessage(a.payload()))
+	case whisper:
+		return ctx.Reply("masked", presence(v))
+	case read:
+		read, _ := ctx.Get(what).(value)
+		return ctx.Reply("read", presence(read))
+	case refuse:
+		return pond.Errorf(418, "refused")
+	case fail:
+		return errSecret
+	case panics:
+		panic(secret)
+	case track:
+		if e.to == nil {
+			return ctx.Track(presence(v))
+		}
+	}
+	target := ctx.User().ID
+	if len(e.to) > 0 {
+		target = s.id(e.to[0])
+	}
+	return s.channelEffect(ch, target, a, e)
+}
+
+// channelEffect carries out an effect that outsiders can have as well.
+func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effect) error {
+	v := a.value(e)
+	switch e.what {
+	case nap:
+		doze()
+		return nil
+	case toAll:
+		return ch.Broadcast("said", presence(v))
+	case toMasked:
+		return ch.Broadcast("masked", presence(v))
+	case toThese:
+		return ch.To(s.idsOf(e.to)...).Broadcast("said", presence(v))
+	case toExcept:
+		return ch.Except(s.idsOf(e.to)...).Broadcast("said", presence(v))
+	case track:
+		return ch.Track(target, presence(v))
+	case update:
+		return ch.Update(target, presence(v))
+	case upsert:
+		return ch.Upsert(target, presence(v))
+	case untrack:
+		return ch.Untrack(target)
+	case assign:
+		return ch.Assign(target, what, v)
+	case evict:
+		return ch.Evict(target, evictedBy(a))
+	case closeRoom:
+		ch.Close(closedBy(a))
+		return nil
+	}
+	return errors.New("unknown effect " + e.what)
+}
+
+func (s *stage) idsOf(clients []int) []string {
+	var ids []string
+	for _, c := range clients {
+		ids = append(ids, s.id(c))
+	}
+	return ids
+}
+
+func evictedBy(a action) string { return "evicted by " + strconv.Itoa(a.n) }
+
+func closedBy(a action) string { return "closed by " + strconv.Itoa(a.n) }
+
+// status returns what a client would learn of an error, or 0 for none.
+func status(err error) int {
+	if err == nil {
+		return 0
+	}
+	if e, ok := errors.AsType[*pond.Error](err); ok {
+		return e.Code
+	}
+	return 500
+}

@@ -1,0 +1,90 @@
+package model_test
+
+// outsiderMove goes on with the actions of an outsider.
+func (x *search) outsiderMove(w *world, o int) bool {
+	out := &w.outsiders[o]
+	a := &x.scripts[w.round].outsiders[o][out.next]
+	switch a.what {
+	case shutdown:
+		for c := range w.clients {
+			w.clients[c].leaving = w.clients[c].up
+		}
+		out.next++
+		return true
+	case disconnect:
+		out.next++
+		return x.disconnect(w, a)
+	case trickle, flood:
+		out.next++
+		return x.flood(w, a)
+	}
+	switch {
+	case out.room == none:
+		i := w.open[a.room]
+		if i == none || len(w.rooms[i].members) == 0 {
+			out.next++
+			return x.results(w, a, 0)
+		}
+		out.room = i
+		return true
+	case out.half:
+		w.forget(out.room)
+		out.half = false
+	default:
+		e := a.do[out.at]
+		status, ok := x.effect(w, scene{action: a, room: out.room, client: none}, e)
+		if !ok || !x.result(w, a, out.at, status) {
+			return false
+		}
+		if e.what == closeRoom {
+			out.half = true
+			return true
+		}
+	}
+	out.at++
+	if out.at == len(a.do) {
+		*out = outsiderState{next: out.next + 1, room: none}
+		return x.results(w, a, len(a.do))
+	}
+	return true
+}
+
+// result checks what an effect of an outsider has given.
+func (x *search) result(w *world, a *action, i, status int) bool {
+	results := x.seen.results[a.n]
+	if i < len(results) && results[i] == status {
+		return true
+	}
+	return x.note(w, "effect %d of r%d has given %v, want %d", i, a.n, results, status)
+}
+
+// results checks how many effects of an outsider there were.
+func (x *search) results(w *world, a *action, n int) bool {
+	results := x.seen.results[a.n]
+	return len(results) == n || x.note(w, "r%d has given %v, want %d results", a.n, results, n)
+}
+
+func (x *search) disconnect(w *world, a *action) bool {
+	cl := &w.clients[a.do[0].to[0]]
+	if !cl.up {
+		return x.result(w, a, 0, gone)
+	}
+	if !cl.deaf {
+		cl.goodbye = kicked
+	}
+	return x.deafen(w, a.do[0].to[0]) && x.result(w, a, 0, 0)
+}
+
+// flood sends a stalled client more than it can take.
+func (x *search) flood(w *world, a *action) bool {
+	i := w.membership(a.by, a.room)
+	if i == none || !x.stalled(w, a.by) {
+		return true
+	}
+	for range a.floods() {
+		if !x.send(w, a.by, a.room, &frame{what: "BROADCAST flood", body: string(large)}) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,278 @@
+package model_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A search looks for an order of moves that explains what was seen: the same
+// moves of the same actors in some order give every client exactly its frames,
+// run exactly those leave handlers, and lead to those states.
+type search struct {
+	history history
+	seen    *seen
+	scripts []script
+	got     map[string]uint // who has got a frame, by its id: a set of clients
+	visited map[string]bool
+	best    int      // how much could be explained at most
+	notes   []string // why no more
+}
+
+// A script is what actors do in one round.
+type script struct {
+	clients   [][]action // messages
+	garbage   []int      // of clients: how often
+	endings   []verb     // of clients: cut, goAway or nothing
+	outsiders [outsiders][]action
+	stalled   []bool // clients
+	connects  int    // clients
+	waits     bool
+}
+
+// maxStates is how many states a search looks at before it gives up.
+const maxStates = 300_000
+
+// explain returns an error that says how far what was seen can be explained.
+func explain(h history, s *seen) error {
+	x := &search{history: h, seen: s, scripts: scripts(h), got: s.got(), visited: map[string]bool{}}
+	w := &world{open: [rooms]int{none, none, none}}
+	w.clients = make([]client, len(h.clients))
+	if x.enter(w) {
+		return nil
+	}
+	if len(x.visited) >= maxStates {
+		return fmt.Errorf("gave up after %d states:\n%s", maxStates, strings.Join(x.notes, "\n"))
+	}
+	return fmt.Errorf("%s", strings.Join(x.notes, "\n"))
+}
+
+func scripts(h history) []script {
+	var all []script
+	stalled := make([]bool, len(h.clients))
+	for _, round := range h.rounds {
+		s := script{
+			clients: make([][]action, len(h.clients)),
+			garbage: make([]int, len(h.clients)),
+			endings: make([]verb, len(h.clients)),
+		}
+		for _, a := range round {
+			switch {
+			case a.what == connect:
+				s.connects++
+			case a.what == stall, a.what == resume:
+				stalled[a.by] = a.what == stall
+			case a.what == wait:
+				s.waits = true
+			case a.what == trickle, a.what == flood:
+				s.outsiders[0] = append(s.outsiders[0], a)
+			case a.by >= outsider:
+				s.outsiders[a.by-outsider] = append(s.outsiders[a.by-outsider], a)
+			case s.endings[a.by] != "":
+			case a.what.ends():
+				s.endings[a.by] = a.what
+			case a.what == garbage:
+				s.garbage[a.by]++
+			case a.what == ping: // is nothing
+			default:
+				s.clients[a.by] = append(s.clients[a.by], a)
+			}
+		}
+		s.stalled = slices.Clone(stalled)
+		all = append(all, s)
+	}
+	return all
+}
+
+// enter begins with a round.
+func (x *search) enter(w *world) bool {
+	if w.round == len(x.scripts) {
+		return x.finished(w)
+	}
+	for c := range w.clients {
+		w.clients[c].next, w.clients[c].complaints = 0, 0
+		if !x.stalled(w, c) {
+			w.clients[c].unread = 0
+		}
+	}
+	for o := range w.outsiders {
+		w.outsiders[o] = outsiderState{room: none}
+	}
+	for range x.scripts[w.round].connects {
+		c := slices.IndexFunc(w.clients, func(c client) bool { return !c.known })
+		w.clients[c].known, w.clients[c].up = true, true
+		if !x.send(w, c, endpoint, &frame{what: "SYSTEM hello", body: "{}"}) {
+			return false
+		}
+	}
+	return x.explore(w)
+}
+
+// explore tries all that may happen next.
+func (x *search) explore(w *world) bool {
+	key := w.key()
+	if x.visited[key] || len(x.visited) >= maxStates {
+		return false
+	}
+	x.visited[key] = true
+	if x.settled(w) {
+		next := w.clone()
+		next.round++
+		if x.enter(next) {
+			return true
+		}
+	}
+	moves := x.moves(w)
+	for _, m := range moves {
+		if x.gain(w, m) < 0 {
+			continue
+		}
+		next := w.clone()
+		if gain := x.gain(w, m); x.do(next, m) && next.explained >= w.explained+gain {
+			return x.explore(next)
+		}
+	}
+	for _, m := range moves {
+		next := w.clone()
+		if x.do(next, m) && x.explore(next) {
+			return true
+		}
+	}
+	return false
+}
+
+// audience checks that nobody has got f but those who had to: a set of clients.
+func (x *search) audience(w *world, i int, f *frame, to uint) bool {
+	q := w.rooms[i].name
+	got := x.got[f.id(q)]
+	if got == to {
+		return true
+	}
+	for c := range w.clients {
+		if (got&^to)>>c&1 == 1 {
+			return x.note(w, "c%d has got %v on %s as well", c, f, channelNames[q])
+		}
+	}
+	return true // some have ended before they got it
+}
+
+// note remembers why a world is not what was seen, if it is one of those that
+// explain the most. It always reports false.
+func (x *search) note(w *world, format string, args ...any) bool {
+	if w.explained < x.best {
+		return false
+	}
+	if w.explained > x.best {
+		x.best, x.notes = w.explained, nil
+	}
+	text := fmt.Sprintf("round %d: ", w.round) + fmt.Sprintf(format, args...)
+	if len(x.notes) < 10 && !slices.Contains(x.notes, text) {
+		x.notes = append(x.notes, text)
+	}
+	return false
+}
+
+// send checks that a client has got f next, and completes f by what only clients
+// can know.
+func (x *search) send(w *world, c, q int, f *frame) bool {
+	cl := &w.clients[c]
+	if cl.deaf {
+		return true
+	}
+	if x.stalled(w, c) {
+		cl.unread += len(f.body) + len(f.list) + 150
+	}
+	frames := x.seen.clients[c].frames[q]
+	n := cl.seen[q]
+	if n == len(frames) && x.mayLose(w, c) {
+		cl.lost = true
+		return true
+	}
+	if n == len(frames) || frames[n].round > w.round && !x.stalled(w, c) {
+		return x.note(w, "c%d has not got %v on %s", c, f, channelNames[q])
+	}
+	got := frames[n]
+	if got.what != f.what || got.body != f.body || (got.list == "") != (f.list == "") ||
+		f.request != "" && got.request != f.request || f.request == "" && len(got.request) != len("00000000-0000-0000-0000-000000000000") {
+		return x.note(w, "c%d has got %v and not %v on %s", c, got, f, channelNames[q])
+	}
+	cl.seen[q]++
+	w.explained++
+	f.request, f.list, f.round = got.request, got.list, got.round
+	return true
+}
+
+// left checks that a client's leave handler has run next.
+func (x *search) left(w *world, c int, d departure) bool {
+	cl := &w.clients[c]
+	ran := x.seen.clients[c].left
+	if cl.ran == x.seen.clients[c].ran[w.round] {
+		return x.note(w, "the leave handler of c%d has not run: %v", c, d)
+	}
+	if ran[cl.ran] != d {
+		return x.note(w, "the leave handler of c%d has run with %v and not %v", c, ran[cl.ran], d)
+	}
+	cl.ran++
+	w.explained++
+	return true
+}
+
+// settled reports whether a world can be the one in which a round ended.
+func (x *search) settled(w *world) bool {
+	for o := range w.outsiders {
+		if w.outsiders[o].next < len(x.scripts[w.round].outsiders[o]) {
+			return false
+		}
+	}
+	for c := range w.clients {
+		if cl := &w.clients[c]; cl.task.phase != idle || len(cl.gone) > 0 ||
+			cl.up && (cl.leaving || cl.next < len(x.scripts[w.round].clients[c]) || cl.complaints < x.scripts[w.round].garbage[c] || x.mustEnd(w, c)) {
+			return false
+		}
+	}
+	for c := range w.clients {
+		if w.clients[c].known && !x.settledClient(w, c) {
+			return false
+		}
+	}
+	for _, d := range w.debts {
+		if d.round <= w.round {
+			return x.note(w, "the list %s on %s was never true", d.list, roomNames[w.rooms[d.room].name])
+		}
+	}
+	if state := w.state(); state != x.seen.states[w.round] {
+		return x.note(w, "the server is in state %s and not %s", x.seen.states[w.round], state)
+	}
+	return true
+}
+
+func (x *search) settledClient(w *world, c int) bool {
+	cl, seen := &w.clients[c], &x.seen.clients[c]
+	for q, n := range seen.arrived[w.round] {
+		if cl.seen[q] < n {
+			return x.note(w, "c%d has got %v on %s as well", c, seen.frames[q][cl.seen[q]], channelNames[q])
+		}
+	}
+	if n := seen.ran[w.round]; cl.ran < n {
+		return x.note(w, "the leave handler of c%d has run with %v as well", c, seen.left[cl.ran])
+	}
+	if cl.lost && cl.up && !x.stalled(w, c) {
+		return x.note(w, "c%d has lost something", c)
+	}
+	return true
+}
+
+// finished reports whether nothing was seen that is not explained.
+func (x *search) finished(w *world) bool {
+	for c := range w.clients {
+		for q, frames := range x.seen.clients[c].frames {
+			if w.clients[c].seen[q] < len(frames) {
+				return x.note(w, "c%d has got %v on %s in the end", c, frames[w.clients[c].seen[q]], channelNames[q])
+			}
+		}
+	}
+	for _, d := range w.debts {
+		return x.note(w, "the list %s on %s was never true", d.list, roomNames[w.rooms[d.room].name])
+	}
+	return true
+}
