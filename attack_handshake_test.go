@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,12 +147,15 @@ func serveOnPipes(t *testing.T, p *pond.Pond, buffer int, test func(t *testing.T
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- p.Serve(ctx, &http.Server{}, listener) }()
+		var mu sync.Mutex
 		var conns []net.Conn
 		test(t, func() net.Conn {
 			conn, err := listener.Dial(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			conns = append(conns, conn)
 			return conn
 		})

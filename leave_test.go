@@ -48,6 +48,7 @@ func TestLeaveReasons(t *testing.T) {
 				pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 					s, other := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 					s.Join("/chat/1", nil)
+					s.Expect("JOIN")
 					id := s.ID()
 					end(e, d, s)
 					synctest.Wait()

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/ws"
@@ -199,6 +200,7 @@ func runCloseCodes(t *testing.T, _ string, each eachVector) {
 			if err != nil || code != want || reason != "bye" {
 				t.Errorf("%s: closed with %d %q, want %d; %v", v.Name, code, reason, want, err)
 			}
+			synctest.Wait()
 			if err := e.Disconnect(s.ID(), 0, ""); !errors.Is(err, pond.ErrClosed) {
 				t.Errorf("%s: again: %v", v.Name, err)
 			}

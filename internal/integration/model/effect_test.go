@@ -62,6 +62,13 @@ func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effec
 		return nil
 	case toAll:
 		return ch.Broadcast("said", presence(v))
+	case storm:
+		for i := range storms {
+			if err := ch.Broadcast("said", presence(v.of(i))); err != nil {
+				return err
+			}
+		}
+		return nil
 	case toMasked:
 		return ch.Broadcast("masked", presence(v))
 	case toThese:

@@ -50,7 +50,7 @@ var (
 
 	inHandlers = effectsOf(toAll, 5, nap, 3, toOthers, 2, reply, 2, track, 5, update, 3, untrack, 3, toThese, 2, toExcept, 1, assign, 3,
 		read, 2, evict, 3, toMasked, 2, whisper, 1, upsert, 1, closeRoom, 1, refuse, 1, fail, 1, panics, 1)
-	outOfHandlers = effectsOf(toAll, 3, nap, 1, track, 3, update, 2, untrack, 2, upsert, 1, toThese, 2, toExcept, 1, assign, 2,
+	outOfHandlers = effectsOf(toAll, 3, nap, 2, storm, 1, track, 3, update, 2, untrack, 2, upsert, 1, toThese, 2, toExcept, 1, assign, 2,
 		evict, 3, toMasked, 1, closeRoom, 1)
 	atDoors = effectsOf(accept, 6, nap, 3, decline, 2, toAll, 1, reply, 1, track, 1, assign, 1, evict, 1, closeRoom, 1, fail, 1, panics, 1)
 )
@@ -114,16 +114,17 @@ func histories(crowd int) *rapid.Generator[history] {
 // A builder makes a history of drafts.
 type builder struct {
 	history
-	wires []wiring // of clients that may connect
-	n     int      // actions so far
-	alone bool     // the last one is to stay alone in its round
+	wires  []wiring // of clients that may connect
+	n      int      // actions so far
+	alone  bool     // the last one is to stay alone in its round
+	stormy bool     // this round has a storm; two are more than a healthy client can take
 }
 
 func (b *builder) begin() {
 	if n := len(b.rounds); n == 0 || len(b.rounds[n-1]) > 0 {
 		b.rounds = append(b.rounds, nil)
 	}
-	b.alone = false
+	b.alone, b.stormy = false, false
 }
 
 func (b *builder) append(a action) {
@@ -131,6 +132,13 @@ func (b *builder) append(a action) {
 		b.begin()
 	}
 	b.alone = a.what.alone()
+	for i := range a.do {
+		if e := &a.do[i]; e.what == storm && b.stormy {
+			e.what = toAll
+		} else if e.what == storm {
+			b.stormy = true
+		}
+	}
 	a.n = b.n
 	b.n++
 	last := len(b.rounds) - 1

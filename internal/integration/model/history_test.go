@@ -96,6 +96,7 @@ type effect struct {
 const (
 	nap       = "nap" // lets others come in between
 	toAll     = "all"
+	storm     = "storm" // many broadcasts to all, by outsiders
 	toOthers  = "others"
 	toThese   = "to"
 	toExcept  = "except"
@@ -127,6 +128,12 @@ func (a action) payload() string { return `{"n":` + strconv.Itoa(a.n) + `}` }
 type value int
 
 func (a action) value(e effect) value { return value(a.n*10 + e.detail + 1) }
+
+// storms is how many broadcasts a storm has.
+const storms = 50
+
+// of returns the value of one broadcast of a storm.
+func (v value) of(i int) value { return 1_000_000 + v*storms + value(i) }
 
 func (v value) json() string { return `{"v":` + strconv.Itoa(int(v)) + `}` }
 

@@ -54,7 +54,7 @@ func (w *world) key() string {
 		w.clients[c].key(&k)
 	}
 	for _, o := range w.outsiders {
-		k.add(o.next, o.room, o.at)
+		k.add(o.next, o.room, o.at, o.sent)
 		k.flags(o.half)
 	}
 	for _, d := range w.debts {

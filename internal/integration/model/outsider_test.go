@@ -30,7 +30,19 @@ func (x *search) outsiderMove(w *world, o int) bool {
 	case out.half:
 		w.forget(out.room)
 		out.half = false
+	case a.do[out.at].what == storm && out.sent < storms:
+		v := a.value(a.do[out.at]).of(out.sent)
+		status, ok := x.broadcast(w, out.room, frame{what: "BROADCAST said", body: v.json()}, everybody)
+		out.sent++
+		if status == 0 {
+			return ok
+		}
+		if !x.result(w, a, out.at, status) {
+			return false
+		}
+		out.sent = 0
 	default:
+		out.sent = 0
 		e := a.do[out.at]
 		status, ok := x.effect(w, scene{action: a, room: out.room, client: none}, e)
 		if !ok || !x.result(w, a, out.at, status) {

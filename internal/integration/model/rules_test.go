@@ -46,7 +46,7 @@ func (x *search) effect(w *world, s scene, e effect) (status int, ok bool) {
 		return x.reply(w, s, frame{what: "SYSTEM answer", body: s.action.payload()})
 	case whisper:
 		return x.reply(w, s, frame{what: "SYSTEM masked", body: v.json()})
-	case nap:
+	case nap, storm: // whose broadcasts are moves of their own
 		return 0, true
 	case refuse:
 		return 418, true

@@ -326,6 +326,12 @@ func (x *search) gain(w *world, m move) int {
 			return never
 		}
 		return 1
+	case outside:
+		a, out := &x.scripts[w.round].outsiders[m.who][w.outsiders[m.who].next], &w.outsiders[m.who]
+		if a.what == act && out.room != none && a.do[out.at].tells() {
+			return 1
+		}
+		return never
 	case proceed:
 	default:
 		return never
@@ -349,7 +355,7 @@ func (x *search) gain(w *world, m move) int {
 // tells reports whether an effect changes nothing but what clients have seen.
 func (e effect) tells() bool {
 	switch e.what {
-	case toAll, toOthers, toThese, toExcept, toMasked, reply, whisper, read:
+	case toAll, toOthers, toThese, toExcept, toMasked, storm, reply, whisper, read:
 		return true
 	default:
 		return false

@@ -106,6 +106,7 @@ type outsiderState struct {
 	room int // found for the current action, or none
 	at   int
 	half bool
+	sent int // of a storm
 }
 
 // A debt is a list of presence that a client has got with a change. It was not
