@@ -48,6 +48,7 @@ func TestEventStreamsAsClientsReadThem(t *testing.T) {
 			s.Send("/chat/1", "track", map[string]string{"t": "line1\nline2\r\u2028"})
 			s.Send("/chat/1", "say", map[string]string{"t": "data: x\n\n"})
 			s.Send("/chat/1", "nobody", nil)
+			synctest.Wait() // for the next one joins later
 		}
 		events := parseEventStream(string(named.Bytes()))
 		for _, e := range events {
