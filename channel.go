@@ -60,6 +60,10 @@ func newChannel(l *Lobby, name string, params pattern.Params) *Channel {
 // Name returns the name that clients use, such as "/chat/42".
 func (ch *Channel) Name() string { return ch.name }
 
+// Lobby returns the lobby whose pattern the name matches. Unlike names, which
+// clients choose, there are few of them: they make good labels for metrics.
+func (ch *Channel) Lobby() *Lobby { return ch.lobby }
+
 // Param returns a parameter of the name: "42" for "room_id" in "/chat/:room_id".
 // It is empty if there is none of that name.
 func (ch *Channel) Param(name string) string { return ch.params.Get(name) }

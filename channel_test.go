@@ -50,6 +50,9 @@ func TestChannelFromOutside(t *testing.T) {
 		for other := range e.Channels() {
 			n += other.Len()
 		}
+		if ch.Lobby().Pattern() != "/chat/:room" {
+			t.Errorf("lobby %s", ch.Lobby().Pattern())
+		}
 		if n != 3 || ch.Name() != "/chat/1" || ch.Param("room") != "1" || ch.Len() != 2 {
 			t.Errorf("%d memberships; %s %s %d", n, ch.Name(), ch.Param("room"), ch.Len())
 		}

@@ -59,6 +59,9 @@ func (c *conn) decode(data []byte) *task {
 	}
 	if err != nil {
 		invalid, _ := errors.AsType[*wire.DecodeError](err)
+		if invalid.TooDeep {
+			c.endpoint.limited(LimitDepth)
+		}
 		c.invalid(invalid.Channel, invalid.RequestID, invalid.Message, http.StatusBadRequest)
 		return nil
 	}
@@ -71,6 +74,9 @@ func (c *conn) decode(data []byte) *task {
 func (c *conn) refuseRate(msg wire.Message, allowed rateVerdict) {
 	c.endpoint.limited(LimitRate)
 	err := &Error{Code: http.StatusTooManyRequests, Message: "too many messages"}
+	if msg.Channel == "" { // it could not even be read
+		msg.Channel = wire.Endpoint
+	}
 	c.answer(wire.ErrorAction, wire.HandlerNotFound, msg, wire.AppendHandlerError(nil, err.Message, err.Code, nil))
 	if allowed == rateAbuse {
 		c.tr.Close(ws.ClosePolicy, err.Message, err)
@@ -107,6 +113,8 @@ func (c *conn) Closed(_ *transport.Conn, cause error) {
 	case errors.Is(cause, transport.ErrSlow):
 		cause = ErrSlowClient
 		c.endpoint.limited(LimitOutbox)
+	case errors.Is(cause, transport.ErrTimeout):
+		c.endpoint.limited(LimitSilence)
 	case errors.Is(cause, transport.ErrClosed):
 		cause = ErrClosed
 	}

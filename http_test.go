@@ -1,11 +1,9 @@
 package pond_test
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -291,47 +289,4 @@ func TestPreflight(t *testing.T) {
 			}
 		}
 	})
-}
-
-// The cookies that connection handlers see are those of the official servers.
-func TestCookieVectors(t *testing.T) {
-	data, err := os.ReadFile("testdata/vectors-client.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vectors []struct {
-		Name     string
-		Input    json.RawMessage
-		Expected json.RawMessage
-	}
-	if err := json.Unmarshal(data, &vectors); err != nil {
-		t.Fatal(err)
-	}
-	var seen map[string]string
-	p := pond.New()
-	p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
-		seen = ctx.Cookies()
-		return ctx.Accept()
-	})
-	n := 0
-	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
-		for _, v := range vectors {
-			if !strings.HasPrefix(v.Name, "cookies/") {
-				continue
-			}
-			n++
-			var in struct{ Cookie string }
-			var want struct{ JS map[string]string }
-			if err := errors.Join(json.Unmarshal(v.Input, &in), json.Unmarshal(v.Expected, &want)); err != nil {
-				t.Fatal(err)
-			}
-			d.Connect(pondtest.WebSocket, "/socket", pondtest.Header("Cookie", in.Cookie)).Close()
-			if got, w := asJSON(t, seen), asJSON(t, want.JS); got != w {
-				t.Errorf("%s: %s, want %s", v.Name, got, w)
-			}
-		}
-	})
-	if n != 9 {
-		t.Errorf("%d vectors, want 9", n)
-	}
 }

@@ -107,6 +107,9 @@ func TestMessageLimits(t *testing.T) {
 		if code, _ := s.Closed(); code != 1008 {
 			t.Errorf("closed with %d", code)
 		}
+		if met.of(pond.LimitDepth) != 1 {
+			t.Errorf("observed %v", met.met)
+		}
 		if met.of(pond.LimitMessage) != 1 || met.of(pond.LimitFragments) != 1 {
 			t.Errorf("observed %v", met.met)
 		}
@@ -253,7 +256,10 @@ func TestInboxIsBoundedInBytes(t *testing.T) {
 // Clients get a sign of life every 30 s. Those that answer stay, for hours; those
 // that do not are found within a minute.
 func TestHeartbeats(t *testing.T) {
-	p, e, l := newPond()
+	var met limits
+	p := pond.New(met.observer())
+	e := p.Endpoint("/socket", accept)
+	l := e.Lobby("/chat/:room", admit)
 	var left atomic.Int32
 	l.OnLeave(func(*pond.LeaveContext) error { left.Add(1); return nil })
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -271,8 +277,8 @@ func TestHeartbeats(t *testing.T) {
 			t.Errorf("found after %v", took)
 		}
 		time.Sleep(3 * time.Hour)
-		if e.Len() != 2 {
-			t.Errorf("%d clients are left", e.Len())
+		if e.Len() != 2 || met.of(pond.LimitSilence) != 1 {
+			t.Errorf("%d clients are left, %d were found silent", e.Len(), met.of(pond.LimitSilence))
 		}
 		if n := strings.Count(string(stream.Bytes()), ": keepalive\n\n"); n < 3*120-1 || n > 3*120+4 {
 			t.Errorf("%d comments", n)

@@ -41,10 +41,12 @@ const (
 	LimitConns       Limit = "connections"  // WithMaxConns
 	LimitMessage     Limit = "message_size" // WithMaxMessageSize
 	LimitFragments   Limit = "fragments"    // WithMaxFragments
+	LimitDepth       Limit = "depth"        // WithMaxDepth
 	LimitChannels    Limit = "channels"     // WithMaxChannels
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize and WithWriteTimeout
 	LimitInbox       Limit = "inbox"        // WithInboxSize, of event streams
 	LimitRate        Limit = "rate"         // WithRateLimit
+	LimitSilence     Limit = "silence"      // WithPingInterval
 )

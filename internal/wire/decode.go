@@ -10,6 +10,7 @@ type DecodeError struct {
 	Message   string // what the client may be told
 	RequestID string // of the message, as far as it could be read
 	Channel   string // of the message, as far as it could be read
+	TooDeep   bool   // it may have been well-formed, but was nested too deep
 }
 
 // Error returns the message.
@@ -119,7 +120,7 @@ func (d *decoder) fill(msg *Message) {
 
 // refuse returns the error about a message with a problem.
 func (d *decoder) refuse(problem string) error {
-	err := &DecodeError{Message: problem}
+	err := &DecodeError{Message: problem, TooDeep: d.fault == depthFault}
 	if raw := d.raw(requestID); isString(raw) {
 		err.RequestID = string(unquote(raw))
 	}

@@ -176,32 +176,32 @@ func TestDecodeErrors(t *testing.T) {
 		{
 			"names are echoed as far as they were read",
 			`{` + rest + `,"payload":{"v":NaN}}`,
-			DecodeError{`unexpected 'N' in JSON at offset 70`, "ré", "c\n"},
+			DecodeError{`unexpected 'N' in JSON at offset 70`, "ré", "c\n", false},
 		},
 		{
 			"names that are no strings are not echoed",
 			`{"action":"BROADCAST","event":"e","channelName":7,"requestId":"r"}`,
-			DecodeError{"channelName: Expected string, got number", "r", ""},
+			DecodeError{"channelName: Expected string, got number", "r", "", false},
 		},
 		{
 			"action that is no string",
 			`{"action":12.5,` + rest + `}`,
-			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got 12.5", "ré", "c\n"},
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got 12.5", "ré", "c\n", false},
 		},
 		{
 			"action in quotes",
 			`{"action":"a\n\u2028",` + rest + `}`,
-			DecodeError{`action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got "a\n\u2028"`, "ré", "c\n"},
+			DecodeError{`action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got "a\n\u2028"`, "ré", "c\n", false},
 		},
 		{
 			"action that is an object",
 			`{"action":{"a":1},` + rest + `}`,
-			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got object", "ré", "c\n"},
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got object", "ré", "c\n", false},
 		},
 		{
 			"action that is long",
 			`{"action":"` + strings.Repeat("x", 64) + `",` + rest + `}`,
-			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got string", "ré", "c\n"},
+			DecodeError{"action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got string", "ré", "c\n", false},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestDecodeDepth(t *testing.T) {
 			t.Errorf("depth %d of %d: %v", maxDepth, maxDepth, err)
 		}
 		_, err := Decode(message(`{"a":`+arrays(inner+1)+`}`), maxDepth)
-		if err == nil || !strings.Contains(err.Error(), "nested deeper") {
+		if broken, _ := errors.AsType[*DecodeError](err); broken == nil || !broken.TooDeep || !strings.Contains(err.Error(), "nested deeper") {
 			t.Errorf("depth %d of %d: %v", maxDepth+1, maxDepth, err)
 		}
 	}

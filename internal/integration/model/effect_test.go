@@ -3,6 +3,7 @@ package model_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 
 	"github.com/pondsocket/pond"
@@ -63,11 +64,7 @@ func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effec
 	case toAll:
 		return ch.Broadcast("said", presence(v))
 	case storm:
-		for i := range storms {
-			if err := ch.Broadcast("said", presence(v.of(i))); err != nil {
-				return err
-			}
-		}
+		s.storm(ch, v)
 		return nil
 	case toMasked:
 		return ch.Broadcast("masked", presence(v))
@@ -92,6 +89,25 @@ func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effec
 		return nil
 	}
 	return errors.New("unknown effect " + e.what)
+}
+
+// storm begins to broadcast. Who has begun it waits for its end with [stage.calm].
+func (s *stage) storm(ch *pond.Channel, v value) {
+	begun := make(chan struct{})
+	s.storms.Go(func() {
+		close(begun)
+		for i := range storms {
+			_ = ch.Broadcast("said", presence(v.of(i))) // may be closed meanwhile
+		}
+	})
+	<-begun
+}
+
+// calm waits for the end of a storm, of which there is one in a round at most.
+func (s *stage) calm(a action) {
+	if slices.ContainsFunc(a.do, func(e effect) bool { return e.what == storm }) {
+		s.storms.Wait()
+	}
 }
 
 func (s *stage) idsOf(clients []int) []string {

@@ -96,7 +96,7 @@ type effect struct {
 const (
 	nap       = "nap" // lets others come in between
 	toAll     = "all"
-	storm     = "storm" // many broadcasts to all, by outsiders
+	storm     = "storm" // many broadcasts to all, at the same time as what follows
 	toOthers  = "others"
 	toThese   = "to"
 	toExcept  = "except"

@@ -54,8 +54,11 @@ func (w *world) key() string {
 		w.clients[c].key(&k)
 	}
 	for _, o := range w.outsiders {
-		k.add(o.next, o.room, o.at, o.sent)
+		k.add(o.next, o.room, o.at)
 		k.flags(o.half)
+	}
+	if w.storm.action != nil {
+		k.add(w.storm.room, w.storm.sent)
 	}
 	for _, d := range w.debts {
 		k.add(d.room, d.round)

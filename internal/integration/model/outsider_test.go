@@ -1,9 +1,18 @@
 package model_test
 
+// outsiderAction returns what an outsider does, or nil.
+func (x *search) outsiderAction(w *world, o int) *action {
+	script := x.scripts[w.round].outsiders[o]
+	if next := w.outsiders[o].next; next < len(script) {
+		return &script[next]
+	}
+	return nil
+}
+
 // outsiderMove goes on with the actions of an outsider.
 func (x *search) outsiderMove(w *world, o int) bool {
 	out := &w.outsiders[o]
-	a := &x.scripts[w.round].outsiders[o][out.next]
+	a := x.outsiderAction(w, o)
 	switch a.what {
 	case shutdown:
 		for c := range w.clients {
@@ -19,6 +28,9 @@ func (x *search) outsiderMove(w *world, o int) bool {
 		return x.flood(w, a)
 	}
 	switch {
+	case out.at == len(a.do):
+		*out = outsiderState{next: out.next + 1, room: none}
+		return x.results(w, a, len(a.do))
 	case out.room == none:
 		i := w.open[a.room]
 		if i == none || len(w.rooms[i].members) == 0 {
@@ -30,19 +42,7 @@ func (x *search) outsiderMove(w *world, o int) bool {
 	case out.half:
 		w.forget(out.room)
 		out.half = false
-	case a.do[out.at].what == storm && out.sent < storms:
-		v := a.value(a.do[out.at]).of(out.sent)
-		status, ok := x.broadcast(w, out.room, frame{what: "BROADCAST said", body: v.json()}, everybody)
-		out.sent++
-		if status == 0 {
-			return ok
-		}
-		if !x.result(w, a, out.at, status) {
-			return false
-		}
-		out.sent = 0
 	default:
-		out.sent = 0
 		e := a.do[out.at]
 		status, ok := x.effect(w, scene{action: a, room: out.room, client: none}, e)
 		if !ok || !x.result(w, a, out.at, status) {
@@ -54,11 +54,18 @@ func (x *search) outsiderMove(w *world, o int) bool {
 		}
 	}
 	out.at++
-	if out.at == len(a.do) {
-		*out = outsiderState{next: out.next + 1, room: none}
-		return x.results(w, a, len(a.do))
-	}
 	return true
+}
+
+// blow sends the next broadcast of a storm. If the room is closed, so be it.
+func (x *search) blow(w *world) bool {
+	s := &w.storm
+	_, ok := x.broadcast(w, s.room, frame{what: "BROADCAST said", body: s.value.of(s.sent).json()}, everybody)
+	s.sent++
+	if s.sent == storms {
+		*s = stormState{}
+	}
+	return ok
 }
 
 // result checks what an effect of an outsider has given.

@@ -193,6 +193,7 @@ func (p *player) act(a action) {
 	if !ok {
 		return
 	}
+	defer p.stage.calm(a)
 	for _, e := range a.do {
 		target := ""
 		if len(e.to) > 0 {

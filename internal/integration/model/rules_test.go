@@ -46,7 +46,10 @@ func (x *search) effect(w *world, s scene, e effect) (status int, ok bool) {
 		return x.reply(w, s, frame{what: "SYSTEM answer", body: s.action.payload()})
 	case whisper:
 		return x.reply(w, s, frame{what: "SYSTEM masked", body: v.json()})
-	case nap, storm: // whose broadcasts are moves of their own
+	case nap:
+		return 0, true
+	case storm:
+		w.storm = stormState{s.action, s.room, v, 0}
 		return 0, true
 	case refuse:
 		return 418, true

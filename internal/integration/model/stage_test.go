@@ -43,6 +43,7 @@ type stage struct {
 	endpoint *pond.Endpoint
 	actions  []action // by their number
 	running  atomic.Int32
+	storms   sync.WaitGroup
 
 	mu     sync.Mutex // guards the following fields
 	ids    []string   // of users, by client
@@ -121,6 +122,7 @@ func (s *stage) connect(ctx *pond.ConnectionContext) error {
 func (s *stage) join(ctx *pond.JoinContext) error {
 	accepted := false
 	a := s.action(ctx.Payload())
+	defer s.calm(a)
 	for _, e := range a.do {
 		var err error
 		switch {
@@ -165,6 +167,7 @@ func needsMember(e effect) bool {
 
 func (s *stage) event(ctx *pond.EventContext) error {
 	a := s.action(ctx.Payload())
+	defer s.calm(a)
 	for _, e := range a.do {
 		if err := s.eventEffect(ctx, a, e); err != nil {
 			return err

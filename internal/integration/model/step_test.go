@@ -26,6 +26,7 @@ const (
 	goDown                   // begin with what a shutdown asks for
 	end                      // begin with the end of the connection for a cause: arg
 	outside                  // go on as an outsider
+	blow                     // go on with the storm
 )
 
 // moves returns what may happen next. What is most likely comes first.
@@ -35,9 +36,12 @@ func (x *search) moves(w *world) []move {
 		all = x.movesOf(all, w, c)
 	}
 	for o := range w.outsiders {
-		if w.outsiders[o].next < len(x.scripts[w.round].outsiders[o]) {
+		if a := x.outsiderAction(w, o); a != nil && (w.storm.action != a || w.outsiders[o].at < len(a.do)) {
 			all = append(all, move{o, outside, 0})
 		}
+	}
+	if w.storm.action != nil {
+		all = append(all, move{0, blow, 0})
 	}
 	return all
 }
@@ -55,6 +59,11 @@ func (x *search) movesOf(all []move, w *world, c int) []move {
 			all = append(all, move{c, leaveOne, i})
 		}
 		if len(rooms) > 0 {
+			return all
+		}
+		return append(all, move{c, proceed, 0})
+	case answering:
+		if w.storm.action == cl.task.action {
 			return all
 		}
 		return append(all, move{c, proceed, 0})
@@ -86,8 +95,11 @@ func (t *task) accepting() bool {
 
 // do makes a move, and reports whether that is what was seen.
 func (x *search) do(w *world, m move) bool {
-	if m.kind == outside {
+	switch m.kind {
+	case outside:
 		return x.outsiderMove(w, m.who)
+	case blow:
+		return x.blow(w)
 	}
 	cl := &w.clients[m.who]
 	t := &cl.task
@@ -327,11 +339,12 @@ func (x *search) gain(w *world, m move) int {
 		}
 		return 1
 	case outside:
-		a, out := &x.scripts[w.round].outsiders[m.who][w.outsiders[m.who].next], &w.outsiders[m.who]
-		if a.what == act && out.room != none && a.do[out.at].tells() {
+		if a, out := x.outsiderAction(w, m.who), &w.outsiders[m.who]; out.room != none && out.at < len(a.do) && a.do[out.at].tells() {
 			return 1
 		}
 		return never
+	case blow:
+		return 1
 	case proceed:
 	default:
 		return never
@@ -355,7 +368,7 @@ func (x *search) gain(w *world, m move) int {
 // tells reports whether an effect changes nothing but what clients have seen.
 func (e effect) tells() bool {
 	switch e.what {
-	case toAll, toOthers, toThese, toExcept, toMasked, storm, reply, whisper, read:
+	case toAll, toOthers, toThese, toExcept, toMasked, reply, whisper, read:
 		return true
 	default:
 		return false

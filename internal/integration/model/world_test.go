@@ -14,6 +14,7 @@ type world struct {
 	open      [rooms]int // which of rooms joins find under a name, or none
 	clients   []client
 	outsiders [outsiders]outsiderState
+	storm     stormState
 	debts     []debt
 	round     int
 	explained int // frames and leave handlers
@@ -106,7 +107,15 @@ type outsiderState struct {
 	room int // found for the current action, or none
 	at   int
 	half bool
-	sent int // of a storm
+}
+
+// A storm is what broadcasts at the same time as the action that has begun it, and
+// which waits for its end.
+type stormState struct {
+	action *action // or nil
+	room   int
+	value  value
+	sent   int
 }
 
 // A debt is a list of presence that a client has got with a change. It was not
