@@ -14,3 +14,14 @@ func (h *Hub) Registered() (n int) {
 	}
 	return n
 }
+
+// The encodings of event streams.
+const (
+	SSENamed          = sseNamed
+	SSEUnnamed        = sseUnnamed
+	SSENamedChunked   = sseNamedChunked
+	SSEUnnamedChunked = sseUnnamedChunked
+)
+
+// Encoded returns the frame as clients with that encoding get it.
+func (f *Frame) Encoded(e encoding) []byte { return f.bytes(e, 0) }
