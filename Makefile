@@ -1,5 +1,8 @@
-tool     := go tool -modfile=tools/go.mod
+tool     := go tool -modfile=$(CURDIR)/tools/go.mod
 fuzztime ?= 30s
+
+# Modules of their own: what they need does not concern users of the library.
+others := examples internal/integration
 
 .DEFAULT_GOAL := help
 
@@ -9,21 +12,24 @@ check: lint test ## everything that a change must pass
 .PHONY: lint
 lint: ## linters, modernizers, tidiness, and no unreviewed change of the API
 	$(tool) golangci-lint config verify
-	$(tool) golangci-lint run
-	go fix -diff ./...
-	go mod tidy -diff
+	@for module in . $(others); do \
+		echo "lint $$module"; \
+		(cd $$module && $(tool) golangci-lint run && go fix -diff ./... && go mod tidy -diff) || exit 1; \
+	done
 	@$(MAKE) --no-print-directory print-api | diff -u testdata/api.txt - || \
 		{ echo 'the exported API has changed: see "make api"'; exit 1; }
 
 .PHONY: fmt
 fmt: ## format, modernize and tidy
-	$(tool) golangci-lint fmt
-	go fix ./...
-	go mod tidy
+	@for module in . $(others); do \
+		(cd $$module && $(tool) golangci-lint fmt && go fix ./... && go mod tidy) || exit 1; \
+	done
 
 .PHONY: test
 test: ## all tests, with the race detector
-	go test -race -shuffle=on ./...
+	@for module in . $(others); do \
+		(cd $$module && go test -race -shuffle=on ./...) || exit 1; \
+	done
 
 .PHONY: stress
 stress: ## the concurrent packages a hundred times: before a release, and after touching one

@@ -11,7 +11,7 @@ import (
 // Code in the documents is copied from files that are compiled and tested. A
 // comment above the block says from where:
 //
-//	<!-- code: example_chat_test.go#Said,onMessage,ExampleNew -->
+//	<!-- code: examples/chat/main.go#Message,onMessage,main -->
 //
 // The path starts at the root. The names are declarations in the order shown,
 // Examples without their frame, as in the package documentation. Without names

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/pondsocket/pond"
@@ -13,7 +14,7 @@ func TestChat(t *testing.T) {
 			p := pond.New()
 			pondtest.Run(t, handler(p), func(t *testing.T, d *pondtest.Driver) {
 				defer p.Shutdown(t.Context()) // the mux in front of p hides it from the driver
-				if resp := d.Declined(tr, "/api/socket?token=guess"); resp.StatusCode != 401 {
+				if resp := d.Declined(tr, "/api/socket?token=guess"); resp.StatusCode != http.StatusUnauthorized {
 					t.Error(resp.Status)
 				}
 				ann := d.Connect(tr, "/api/socket?token=secret&name=Ann")

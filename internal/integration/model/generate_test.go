@@ -52,7 +52,7 @@ var (
 		read, 2, evict, 3, toMasked, 2, whisper, 1, upsert, 1, closeRoom, 1, refuse, 1, fail, 1, panics, 1)
 	outOfHandlers = effectsOf(toAll, 3, nap, 2, storm, 1, track, 3, update, 2, untrack, 2, upsert, 1, toThese, 2, toExcept, 1, assign, 2,
 		evict, 3, toMasked, 1, closeRoom, 1)
-	atDoors = effectsOf(accept, 6, nap, 3, storm, 2, decline, 2, toAll, 1, reply, 1, track, 1, assign, 1, evict, 1, closeRoom, 1, fail, 1, panics, 1)
+	atDoors = effectsOf(accept, 6, storm, 6, nap, 3, decline, 2, toAll, 1, reply, 1, track, 1, assign, 1, evict, 1, closeRoom, 1, fail, 1, panics, 1)
 )
 
 // effectsOf generates effects with targets, and half of the time without.

@@ -167,35 +167,37 @@ func (h history) text(a action) string {
 	if a.by >= outsider {
 		who = "server" + strconv.Itoa(a.by-outsider)
 	}
-	text := who + " " + string(a.what)
+	var text strings.Builder
+	text.WriteString(who + " " + string(a.what))
 	switch a.what {
 	case connect:
-		text += " " + string(h.clients[a.by].transport)
+		text.WriteString(" " + string(h.clients[a.by].transport))
 		if h.clients[a.by].deflate {
-			text += " deflate"
+			text.WriteString(" deflate")
 		}
 	case join, send, unknown, leave, act, trickle, flood:
-		text += " " + roomNames[a.room]
+		text.WriteString(" " + roomNames[a.room])
 	}
 	for i, e := range a.do {
 		if i == 0 {
-			text += ":"
+			text.WriteString(":")
 		}
-		text += " " + e.String()
+		text.WriteString(" " + e.String())
 	}
 	if len(a.do) > 0 || a.what == leave {
-		text += " (" + a.request() + ")"
+		text.WriteString(" (" + a.request() + ")")
 	}
-	return text
+	return text.String()
 }
 
 func (e effect) String() string {
-	text := e.what
+	var text strings.Builder
+	text.WriteString(e.what)
 	for i, c := range e.to {
-		text += map[bool]string{true: "(c", false: ",c"}[i == 0] + strconv.Itoa(c)
+		text.WriteString(map[bool]string{true: "(c", false: ",c"}[i == 0] + strconv.Itoa(c))
 	}
 	if len(e.to) > 0 {
-		text += ")"
+		text.WriteString(")")
 	}
-	return text
+	return text.String()
 }

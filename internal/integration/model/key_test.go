@@ -57,6 +57,7 @@ func (w *world) key() string {
 		k.add(o.next, o.room, o.at)
 		k.flags(o.half)
 	}
+	k.add(int(w.eviction.stage), w.eviction.room, w.eviction.client)
 	if w.storm.action != nil {
 		k.add(w.storm.room, w.storm.sent)
 	}

@@ -190,21 +190,31 @@ func (x *search) remove(w *world, i, c int, reason pond.LeaveReason, detail stri
 	return d, true
 }
 
+// evict begins to evict a client, which goes on with [search.expel].
 func (x *search) evict(w *world, i, c int, reason string) bool {
-	r := &w.rooms[i]
+	w.eviction = eviction{room: i, client: c, reason: reason, stage: told}
 	kickedOut := frame{what: "SYSTEM kicked_out", body: `{"message":"` + reason + `","code":403,"reason":"` + reason + `"}`}
-	evicted := frame{what: "SYSTEM EVICTED", body: `{"reason":"` + reason + `"}`}
-	if !x.send(w, c, r.name, &kickedOut) || !x.send(w, c, r.name, &evicted) {
+	return x.send(w, c, w.rooms[i].name, &kickedOut)
+}
+
+func (x *search) expel(w *world) bool {
+	e := w.eviction
+	if e.stage == expelled {
+		w.eviction = eviction{}
+		return x.untrack(w, e.room, e.client)
+	}
+	w.eviction.stage = expelled
+	if !x.send(w, e.client, w.rooms[e.room].name, &frame{what: "SYSTEM EVICTED", body: `{"reason":"` + e.reason + `"}`}) {
 		return false
 	}
-	d, ok := x.remove(w, i, c, pond.LeaveEvicted, reason)
+	d, ok := x.remove(w, e.room, e.client, pond.LeaveEvicted, e.reason)
 	if !ok {
 		return false
 	}
-	w.clients[c].gone = append(w.clients[c].gone, d)
-	kicked := frame{what: "SYSTEM kicked", body: `{"userId":"c` + strconv.Itoa(c) + `","reason":"` + reason + `"}`}
-	_, ok = x.broadcast(w, i, kicked, everybody)
-	return ok && x.untrack(w, i, c)
+	w.clients[e.client].gone = append(w.clients[e.client].gone, d)
+	kicked := frame{what: "SYSTEM kicked", body: `{"userId":"c` + strconv.Itoa(e.client) + `","reason":"` + e.reason + `"}`}
+	_, ok = x.broadcast(w, e.room, kicked, everybody)
+	return ok
 }
 
 func (x *search) close(w *world, i int, reason string) bool {

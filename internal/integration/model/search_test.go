@@ -204,21 +204,32 @@ func (x *search) send(w *world, c, q int, f *frame) bool {
 
 // left checks that a client's leave handler has run next.
 func (x *search) left(w *world, c int, d departure) bool {
-	cl := &w.clients[c]
-	ran := x.seen.clients[c].left
-	if cl.ran == x.seen.clients[c].ran[w.round] {
+	next, ok := x.nextLeft(w, c)
+	if !ok {
 		return x.note(w, "the leave handler of c%d has not run: %v", c, d)
 	}
-	if ran[cl.ran] != d {
-		return x.note(w, "the leave handler of c%d has run with %v and not %v", c, ran[cl.ran], d)
+	if next != d {
+		return x.note(w, "the leave handler of c%d has run with %v and not %v", c, next, d)
 	}
-	cl.ran++
+	w.clients[c].ran++
 	w.explained++
 	return true
 }
 
+// nextLeft returns what the leave handler of a client has run with next.
+func (x *search) nextLeft(w *world, c int) (departure, bool) {
+	seen := &x.seen.clients[c]
+	if ran := w.clients[c].ran; ran < seen.ran[w.round] {
+		return seen.left[ran], true
+	}
+	return departure{}, false
+}
+
 // settled reports whether a world can be the one in which a round ended.
 func (x *search) settled(w *world) bool {
+	if w.storm.action != nil || w.eviction.stage != noEviction {
+		return false
+	}
 	for o := range w.outsiders {
 		if w.outsiders[o].next < len(x.scripts[w.round].outsiders[o]) {
 			return false

@@ -3,6 +3,7 @@ package model_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -51,7 +52,7 @@ func (f frame) String() string {
 }
 
 // forMembers reports whether nobody but a member can get f.
-func (f *frame) forMembers() bool {
+func (f frame) forMembers() bool {
 	switch f.what {
 	case "BROADCAST said", "BROADCAST masked", "BROADCAST left", "BROADCAST flood",
 		"PRESENCE JOIN", "PRESENCE UPDATE", "PRESENCE LEAVE",
@@ -64,7 +65,7 @@ func (f *frame) forMembers() bool {
 
 // id identifies a frame that several clients get, as far as possible: by the value
 // that only it has, or else by its request.
-func (f *frame) id(q int) string {
+func (f frame) id(q int) string {
 	if i := strings.LastIndex(f.body, `{"v":`); i >= 0 {
 		body, _, _ := strings.Cut(f.body[i:], "}")
 		return channelNames[q] + f.what + body
@@ -122,7 +123,7 @@ func (w *witness) arrive(messages []pondtest.Message, ids []string) {
 	var counts [queues]int
 	for q := range w.frames {
 		counts[q] = len(w.frames[q])
-		w.frames[q] = w.frames[q][:len(w.frames[q]):len(w.frames[q])]
+		w.frames[q] = slices.Clip(w.frames[q])
 	}
 	total := 0
 	for _, n := range counts {
@@ -154,4 +155,4 @@ func (s *seen) String() string {
 	return b.String()
 }
 
-var channelNames = append(roomNames[:len(roomNames):len(roomNames)], "ENDPOINT")
+var channelNames = append(slices.Clip(roomNames), "ENDPOINT")

@@ -27,11 +27,20 @@ const (
 	end                      // begin with the end of the connection for a cause: arg
 	outside                  // go on as an outsider
 	blow                     // go on with the storm
+	expel                    // go on with the eviction
 )
 
 // moves returns what may happen next. What is most likely comes first.
 func (x *search) moves(w *world) []move {
 	var all []move
+	if w.eviction.stage != noEviction {
+		for c := range w.clients {
+			if w.clients[c].task.phase == answering {
+				all = x.movesOf(all, w, c)
+			}
+		}
+		return append(all, move{0, expel, 0})
+	}
 	for c := range w.clients {
 		all = x.movesOf(all, w, c)
 	}
@@ -100,6 +109,8 @@ func (x *search) do(w *world, m move) bool {
 		return x.outsiderMove(w, m.who)
 	case blow:
 		return x.blow(w)
+	case expel:
+		return x.expel(w)
 	}
 	cl := &w.clients[m.who]
 	t := &cl.task
@@ -110,6 +121,9 @@ func (x *search) do(w *world, m move) bool {
 		t.failed, t.phase = gone, answering
 		return true
 	case leaveOne:
+		if next, ok := x.nextLeft(w, m.who); ok && next.room != w.rooms[m.arg].name {
+			return x.note(w, "c%d has left %s first", m.who, roomNames[next.room])
+		}
 		var ok bool
 		if t.gone, ok = x.remove(w, m.arg, m.who, t.reason, ""); !ok {
 			return false
@@ -322,55 +336,4 @@ func (x *search) answer(w *world, c int) bool {
 		f.what, f.body = "ERROR HANDLER_NOT_FOUND", status+" "+status
 	}
 	return x.send(w, c, a.room, &f)
-}
-
-// gain is how many frames and leave handlers a move has to explain so that no other
-// order needs to be tried, or negative if nothing can make sure of that. Such moves
-// change nothing but what clients have seen, or what is the business of the client
-// alone: if that is what was seen next, then it may as well happen first.
-func (x *search) gain(w *world, m move) int {
-	const never = -1
-	switch m.kind {
-	case complain:
-		return 1
-	case receive:
-		if a := &x.scripts[w.round].clients[m.who][w.clients[m.who].next]; a.what == leave && w.membership(m.who, a.room) != none {
-			return never
-		}
-		return 1
-	case outside:
-		if a, out := x.outsiderAction(w, m.who), &w.outsiders[m.who]; out.room != none && out.at < len(a.do) && a.do[out.at].tells() {
-			return 1
-		}
-		return never
-	case blow:
-		return 1
-	case proceed:
-	default:
-		return never
-	}
-	switch t := &w.clients[m.who].task; {
-	case t.phase == handling && (t.at == len(t.action.do) || t.action.do[t.at].what == nap):
-		return 0
-	case t.phase == handling && t.action.do[t.at].tells():
-		return 1
-	case t.phase == answering && t.accepted && t.failed == 0:
-		return 0
-	case t.phase == answering:
-		return 1
-	case t.phase == departing:
-		return 2
-	default:
-		return never
-	}
-}
-
-// tells reports whether an effect changes nothing but what clients have seen.
-func (e effect) tells() bool {
-	switch e.what {
-	case toAll, toOthers, toThese, toExcept, toMasked, reply, whisper, read:
-		return true
-	default:
-		return false
-	}
 }

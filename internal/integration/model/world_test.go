@@ -15,6 +15,7 @@ type world struct {
 	clients   []client
 	outsiders [outsiders]outsiderState
 	storm     stormState
+	eviction  eviction
 	debts     []debt
 	round     int
 	explained int // frames and leave handlers
@@ -117,6 +118,23 @@ type stormState struct {
 	value  value
 	sent   int
 }
+
+// An eviction is one that is under way. It sends two messages to the client, and
+// two to the others: between these, the answer to a message that has failed may
+// come, which the channel knows nothing of, but nothing else.
+type eviction struct {
+	room, client int
+	reason       string
+	stage        evictionStage
+}
+
+type evictionStage int
+
+const (
+	noEviction evictionStage = iota
+	told                     // the client has got the first
+	expelled                 // the others have got the first
+)
 
 // A debt is a list of presence that a client has got with a change. It was not
 // the list then, so it must have become it before the client got it: lists are

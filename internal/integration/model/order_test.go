@@ -1,0 +1,100 @@
+package model_test
+
+import "github.com/pondsocket/pond"
+
+// gain is how many frames and leave handlers a move has to explain so that no other
+// order needs to be tried, or negative if nothing can make sure of that. Such moves
+// change nothing but what clients have seen, or what is the business of the client
+// alone: if that is what was seen next, then it may as well happen first.
+func (x *search) gain(w *world, m move) int {
+	const never = -1
+	if m.kind == expel {
+		return never
+	}
+	if m.kind == blow {
+		return 1
+	}
+	if m.kind == outside {
+		if a, out := x.outsiderAction(w, m.who), &w.outsiders[m.who]; out.room != none && out.at < len(a.do) && a.do[out.at].tells() {
+			return 1
+		}
+		return never
+	}
+	cl := &w.clients[m.who]
+	switch {
+	case m.kind == complain:
+		return 1
+	case m.kind == receive:
+		if a := &x.scripts[w.round].clients[m.who][cl.next]; a.what == leave && w.membership(m.who, a.room) != none {
+			return never
+		}
+		return 1
+	case m.kind == goDown && x.calm(w):
+		return 0
+	case m.kind == leaveOne && cl.task.reason == pond.LeaveShutdown && x.calm(w) && x.exhausted(w, m.who, w.rooms[m.arg].name):
+		return 0
+	case m.kind == end && cl.deaf && len(w.memberships(m.who)) == 0 && cl.next == len(x.scripts[w.round].clients[m.who]):
+		return 0
+	case m.kind != proceed:
+		return never
+	}
+	switch t := &cl.task; {
+	case t.phase == handling && (t.at == len(t.action.do) || t.action.do[t.at].what == nap):
+		return 0
+	case t.phase == handling && t.action.do[t.at].tells():
+		return 1
+	case t.phase == answering && t.accepted && t.failed == 0:
+		return 0
+	case t.phase == answering:
+		return 1
+	case t.phase == departing && x.calm(w):
+		return 1
+	case t.phase == departing:
+		return 2
+	case t.phase != handling && x.calm(w):
+		return 0
+	default:
+		return never
+	}
+}
+
+// tells reports whether an effect changes nothing but what clients have seen.
+func (e effect) tells() bool {
+	switch e.what {
+	case toAll, toOthers, toThese, toExcept, toMasked, reply, whisper, read:
+		return true
+	default:
+		return false
+	}
+}
+
+// calm reports whether nothing happens any more but that clients leave.
+func (x *search) calm(w *world) bool {
+	if w.storm.action != nil || w.eviction.stage != noEviction {
+		return false
+	}
+	for o := range w.outsiders {
+		if x.outsiderAction(w, o) != nil {
+			return false
+		}
+	}
+	s := &x.scripts[w.round]
+	for c := range w.clients {
+		cl := &w.clients[c]
+		if t := cl.task.phase; t == handling || t == answering || len(cl.gone) > 0 ||
+			cl.up && (cl.next < len(s.clients[c]) || cl.complaints < s.garbage[c]) {
+			return false
+		}
+	}
+	return true
+}
+
+// exhausted reports whether a client has got nothing more of a queue in this round.
+func (x *search) exhausted(w *world, c, q int) bool {
+	seen := &x.seen.clients[c]
+	n := seen.arrived[w.round][q]
+	if x.stalled(w, c) {
+		n = len(seen.frames[q])
+	}
+	return w.clients[c].seen[q] >= n
+}
