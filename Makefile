@@ -32,8 +32,8 @@ test: ## all tests, with the race detector
 	done
 
 .PHONY: stress
-stress: ## the concurrent packages a hundred times: before a release, and after touching one
-	go test -race -shuffle=on -count=100 -timeout=1h . ./internal/transport ./pondtest
+stress: ## the concurrent packages ten times: before a release, and after touching one
+	go test -race -shuffle=on -count=10 -timeout=1h . ./internal/transport ./pondtest
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for fuzztime=30s
