@@ -24,18 +24,18 @@ func (s *stage) effect(ctx speaker, ch *pond.Channel, a action, e effect) error 
 	v := a.value(e)
 	switch e.what {
 	case toAll:
-		return ctx.Broadcast("said", presence(v))
+		return ctx.Broadcast("said", v.raw())
 	case toMasked:
-		return ctx.Broadcast("masked", presence(v))
+		return ctx.Broadcast("masked", v.raw())
 	case toOthers:
-		return ctx.Others().Broadcast("said", presence(v))
+		return ctx.Others().Broadcast("said", v.raw())
 	case reply:
 		return ctx.Reply("answer", json.RawMessage(a.payload()))
 	case whisper:
-		return ctx.Reply("masked", presence(v))
+		return ctx.Reply("masked", v.raw())
 	case read:
-		read, _ := ctx.Get(what).(value)
-		return ctx.Reply("read", presence(read))
+		read, _ := ctx.Get(valueKey).(value)
+		return ctx.Reply("read", read.raw())
 	case refuse:
 		return pond.Errorf(418, "refused")
 	case fail:
@@ -44,7 +44,7 @@ func (s *stage) effect(ctx speaker, ch *pond.Channel, a action, e effect) error 
 		panic(secret)
 	case track:
 		if e.to == nil {
-			return ctx.Track(presence(v))
+			return ctx.Track(v.raw())
 		}
 	}
 	target := ctx.User().ID
@@ -62,26 +62,26 @@ func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effec
 		doze()
 		return nil
 	case toAll:
-		return ch.Broadcast("said", presence(v))
+		return ch.Broadcast("said", v.raw())
 	case storm:
 		s.storm(ch, v)
 		return nil
 	case toMasked:
-		return ch.Broadcast("masked", presence(v))
+		return ch.Broadcast("masked", v.raw())
 	case toThese:
-		return ch.To(s.idsOf(e.to)...).Broadcast("said", presence(v))
+		return ch.To(s.idsOf(e.to)...).Broadcast("said", v.raw())
 	case toExcept:
-		return ch.Except(s.idsOf(e.to)...).Broadcast("said", presence(v))
+		return ch.Except(s.idsOf(e.to)...).Broadcast("said", v.raw())
 	case track:
-		return ch.Track(target, presence(v))
+		return ch.Track(target, v.raw())
 	case update:
-		return ch.Update(target, presence(v))
+		return ch.Update(target, v.raw())
 	case upsert:
-		return ch.Upsert(target, presence(v))
+		return ch.Upsert(target, v.raw())
 	case untrack:
 		return ch.Untrack(target)
 	case assign:
-		return ch.Assign(target, what, v)
+		return ch.Assign(target, valueKey, v)
 	case evict:
 		return ch.Evict(target, evictedBy(a))
 	case closeRoom:
@@ -97,7 +97,7 @@ func (s *stage) storm(ch *pond.Channel, v value) {
 	s.storms.Go(func() {
 		close(begun)
 		for i := range storms {
-			_ = ch.Broadcast("said", presence(v.of(i))) // may be closed meanwhile
+			_ = ch.Broadcast("said", v.of(i).raw()) // may be closed meanwhile
 		}
 	})
 	<-begun

@@ -124,16 +124,3 @@ func (x *search) codes(w *world, c int, why cause) []int {
 		return []int{0}
 	}
 }
-
-// stalled reports whether the client of an action is stalled then.
-func (h history) stalled(a action) bool {
-	stalled := false
-	for _, round := range h.rounds {
-		for _, b := range round {
-			if b.n < a.n && b.by == a.by && (b.what == stall || b.what == resume) {
-				stalled = b.what == stall
-			}
-		}
-	}
-	return stalled
-}

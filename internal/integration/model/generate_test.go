@@ -114,17 +114,19 @@ func histories(crowd int) *rapid.Generator[history] {
 // A builder makes a history of drafts.
 type builder struct {
 	history
-	wires  []wiring // of clients that may connect
-	n      int      // actions so far
-	alone  bool     // the last one is to stay alone in its round
-	stormy bool     // this round has a storm; two are more than a healthy client can take
+	wires []wiring // of clients that may connect
+	n     int      // actions so far
+	alone bool     // the last one is to stay alone in its round
+	storm bool     // this round has a storm; two are more than a healthy client can take
+
+	stalled, ended [maxClients]bool
 }
 
 func (b *builder) begin() {
 	if n := len(b.rounds); n == 0 || len(b.rounds[n-1]) > 0 {
 		b.rounds = append(b.rounds, nil)
 	}
-	b.alone, b.stormy = false, false
+	b.alone, b.storm = false, false
 }
 
 func (b *builder) append(a action) {
@@ -133,10 +135,10 @@ func (b *builder) append(a action) {
 	}
 	b.alone = a.what.alone()
 	for i := range a.do {
-		if e := &a.do[i]; e.what == storm && b.stormy {
+		if e := &a.do[i]; e.what == storm && b.storm {
 			e.what = toAll
 		} else if e.what == storm {
-			b.stormy = true
+			b.storm = true
 		}
 	}
 	a.n = b.n
@@ -153,20 +155,28 @@ func (b *builder) connect() {
 	b.append(action{what: connect, by: len(b.clients) - 1})
 }
 
+// add adds a draft, unless it makes no sense.
 func (b *builder) add(d draft) {
-	a := action{what: d.what, by: d.who % len(b.clients), room: d.room, do: b.effects(d)}
+	c := d.who % len(b.clients)
+	a := action{what: d.what, by: c, room: d.room, do: b.effects(d)}
+	if d.what != join {
+		a.room = min(d.room, rooms-1)
+	}
 	switch d.what {
 	case connect:
 		b.connect()
 		return
-	case disconnect:
-		a.do = []effect{{what: string(disconnect), to: []int{a.by}}}
-		a.by = outsider
 	case act:
 		a.by = outsider + d.who%outsiders
-		a.room = min(a.room, rooms-1)
-	case send, unknown, trickle, flood, leave:
-		a.room = min(a.room, rooms-1)
+	case disconnect:
+		a.by, a.do = outsider, []effect{{what: string(disconnect), to: []int{c}}}
+	default:
+		stalls := b.stalled[c]
+		if b.ended[c] || d.what == stall && stalls || (d.what == resume || d.what.floods() > 0) && !stalls {
+			return
+		}
+		b.stalled[c] = d.what == stall || stalls && d.what != resume
+		b.ended[c] = d.what == cut || d.what == goAway
 	}
 	b.append(a)
 }

@@ -70,7 +70,7 @@ const (
 	resume  verb = "resume"
 	trickle verb = "trickle" // fills the pipe of a stalled client, but not its outbox
 	flood   verb = "flood"   // fills both
-	wait    verb = "wait"    // for minutes of heartbeats
+	wait    verb = "wait"    // for days of heartbeats
 )
 
 func (v verb) alone() bool {
@@ -82,8 +82,17 @@ func (v verb) alone() bool {
 	}
 }
 
-// ends reports whether a client does nothing after v.
-func (v verb) ends() bool { return v == cut || v == goAway }
+// floods returns how many large messages v is.
+func (v verb) floods() int {
+	switch v {
+	case trickle:
+		return 3
+	case flood:
+		return 12
+	default:
+		return 0
+	}
+}
 
 // An effect is what a handler or an outsider does with a channel. Without a
 // target it concerns the client itself.
@@ -127,13 +136,25 @@ func (a action) payload() string { return `{"n":` + strconv.Itoa(a.n) + `}` }
 // A value is what an effect broadcasts, tracks or assigns; no other one has it.
 type value int
 
-func (a action) value(e effect) value { return value(a.n*10 + e.detail + 1) }
+// Values tell where they come from.
+const (
+	maxEffects = 10        // of an action
+	storms     = 50        // broadcasts of a storm
+	stormy     = 1_000_000 // from here on they are in a storm
+)
 
-// storms is how many broadcasts a storm has.
-const storms = 50
+func (a action) value(e effect) value { return value(a.n*maxEffects + e.detail + 1) }
 
 // of returns the value of one broadcast of a storm.
-func (v value) of(i int) value { return 1_000_000 + v*storms + value(i) }
+func (v value) of(i int) value { return stormy + v*storms + value(i) }
+
+// author returns the number of the action that v belongs to.
+func (v value) author() int {
+	if v >= stormy {
+		v = (v - stormy) / storms
+	}
+	return int(v / maxEffects)
+}
 
 func (v value) json() string { return `{"v":` + strconv.Itoa(int(v)) + `}` }
 

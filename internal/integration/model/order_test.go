@@ -12,6 +12,10 @@ func (x *search) gain(w *world, m move) int {
 		return never
 	}
 	if m.kind == blow {
+		f := w.storm.next()
+		if x.got[f.id(w.rooms[w.storm.room].name)] == 0 {
+			return 0 // nobody has got it, so nothing depends on when it was sent
+		}
 		return 1
 	}
 	if m.kind == outside {

@@ -60,12 +60,17 @@ func (x *search) outsiderMove(w *world, o int) bool {
 // blow sends the next broadcast of a storm. If the room is closed, so be it.
 func (x *search) blow(w *world) bool {
 	s := &w.storm
-	_, ok := x.broadcast(w, s.room, frame{what: "BROADCAST said", body: s.value.of(s.sent).json()}, everybody)
+	_, ok := x.broadcast(w, s.room, s.next(), everybody)
 	s.sent++
 	if s.sent == storms {
 		*s = stormState{}
 	}
 	return ok
+}
+
+// next is the next broadcast of a storm.
+func (s *stormState) next() frame {
+	return frame{what: "BROADCAST said", body: s.value.of(s.sent).json()}
 }
 
 // result checks what an effect of an outsider has given.
@@ -97,10 +102,10 @@ func (x *search) disconnect(w *world, a *action) bool {
 // flood sends a stalled client more than it can take.
 func (x *search) flood(w *world, a *action) bool {
 	i := w.membership(a.by, a.room)
-	if i == none || !x.stalled(w, a.by) {
+	if i == none {
 		return true
 	}
-	for range a.floods() {
+	for range a.what.floods() {
 		if !x.send(w, a.by, a.room, &frame{what: "BROADCAST flood", body: string(large)}) {
 			return false
 		}

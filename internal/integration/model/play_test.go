@@ -77,7 +77,7 @@ func (p *player) alone(a action) {
 	switch a.what {
 	case connect:
 		w := p.history.clients[a.by]
-		opts := []pondtest.Option{pondtest.Query(who, fmt.Sprint(a.by))}
+		opts := []pondtest.Option{pondtest.Query(clientKey, fmt.Sprint(a.by))}
 		if w.deflate {
 			opts = append(opts, pondtest.Header("Sec-WebSocket-Extensions", "permessage-deflate"))
 		}
@@ -97,8 +97,8 @@ func (p *player) alone(a action) {
 	}
 }
 
-// Of what stalled clients get, three fill the pipe and not the outbox, and twelve
-// fill both. It can hardly be compressed.
+// large is what stalled clients are sent; see [verb.floods]. It can hardly be
+// compressed.
 var large = json.RawMessage(`{"text":"` + base64.StdEncoding.EncodeToString(noise(largeBytes/4*3)) + `"}`)
 
 const largeBytes = 24 << 10
@@ -109,14 +109,12 @@ func noise(n int) []byte {
 	return b
 }
 
-func (a action) floods() int { return map[verb]int{trickle: 3, flood: 12}[a.what] }
-
 func (p *player) flood(a action) {
 	ch, ok := p.stage.endpoint.Channel(roomNames[a.room])
-	if !ok || !p.history.stalled(a) {
+	if !ok {
 		return
 	}
-	for range a.floods() {
+	for range a.what.floods() {
 		_ = ch.To(p.stage.id(a.by)).Broadcast("flood", large) // until the last member has left
 		synctest.Wait()                                       // what can be written is written
 	}
@@ -156,9 +154,6 @@ func (p *player) perform(t *testing.T, script []action) {
 			p.sessions[a.by].Close()
 		default:
 			p.sessions[a.by].SendRaw(a.message())
-		}
-		if a.what.ends() {
-			return
 		}
 	}
 }
@@ -233,6 +228,9 @@ func (p *player) look() {
 // inspect finds what no client may ever see.
 func (p *player) inspect() {
 	for c, s := range p.sessions {
+		if f, found := overtaken(s.Unread(), func(n int) int { return p.stage.actions[n].by }); found {
+			p.stage.fault(fmt.Sprintf("c%d has got %v behind what came later", c, f))
+		}
 		for _, m := range s.Unread() {
 			if strings.Contains(string(m.Raw), secret) {
 				p.stage.fault("the secret got out: " + m.String())

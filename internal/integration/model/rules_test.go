@@ -108,10 +108,10 @@ func (x *search) broadcast(w *world, i int, f frame, to func(c int) bool) (statu
 func (x *search) deliver(w *world, c, i int, f *frame) bool {
 	mine := *f
 	if strings.HasSuffix(f.what, " masked") {
-		switch c % 3 {
-		case 1:
+		switch maskOf(c) {
+		case changed:
 			mine.body = masked(f.body, c)
-		case 2:
+		case blocked:
 			return true
 		}
 	}

@@ -68,8 +68,7 @@ func scripts(h history) []script {
 				s.outsiders[0] = append(s.outsiders[0], a)
 			case a.by >= outsider:
 				s.outsiders[a.by-outsider] = append(s.outsiders[a.by-outsider], a)
-			case s.endings[a.by] != "":
-			case a.what.ends():
+			case a.what == cut, a.what == goAway:
 				s.endings[a.by] = a.what
 			case a.what == garbage:
 				s.garbage[a.by]++

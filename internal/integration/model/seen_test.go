@@ -86,6 +86,40 @@ func (s *seen) got() map[string]uint {
 	return got
 }
 
+// author returns the action that f comes from, if that can be told.
+func (f frame) author() (n int, ok bool) {
+	if text, found := strings.CutPrefix(f.request, "r"); found {
+		n, err := strconv.Atoi(text)
+		return n, err == nil
+	}
+	switch f.what {
+	case "BROADCAST said", "BROADCAST masked", "PRESENCE JOIN", "PRESENCE UPDATE":
+		_, text, _ := strings.Cut(f.body, `"v":`)
+		v, err := strconv.Atoi(strings.TrimRight(text, "}"))
+		return value(v).author(), err == nil
+	default:
+		return 0, false
+	}
+}
+
+// overtaken returns a frame that comes behind one that the same client or outsider
+// has caused later, in whatever channel.
+func overtaken(messages []pondtest.Message, by func(n int) int) (late frame, found bool) {
+	latest := map[int]int{}
+	for _, m := range messages {
+		f := newFrame(m, nil)
+		n, ok := f.author()
+		if !ok {
+			continue
+		}
+		if n < latest[by(n)] {
+			return f, true
+		}
+		latest[by(n)] = n
+	}
+	return frame{}, false
+}
+
 func newFrame(m pondtest.Message, ids []string) frame {
 	f := frame{what: m.Action + " " + m.Event, request: m.RequestID, body: string(m.Payload)}
 	var payload struct {
@@ -110,28 +144,21 @@ func newFrame(m pondtest.Message, ids []string) frame {
 	return f
 }
 
-func queueOf(channel string) int {
-	if channel == "ENDPOINT" {
-		return endpoint
-	}
-	return roomNumber(channel)
-}
+var channelNames = append(slices.Clip(roomNames), "ENDPOINT")
 
-// witness takes down what a session has received until the end of a round.
+func queueOf(channel string) int { return slices.Index(channelNames, channel) }
+
+// arrive takes down what a session has received until the end of a round.
 func (w *witness) arrive(messages []pondtest.Message, ids []string) {
 	round := len(w.arrived)
 	var counts [queues]int
+	known := 0
 	for q := range w.frames {
 		counts[q] = len(w.frames[q])
-		w.frames[q] = slices.Clip(w.frames[q])
+		known += counts[q]
 	}
-	total := 0
-	for _, n := range counts {
-		total += n
-	}
-	for _, m := range messages[total:] {
-		q := queueOf(m.Channel)
-		f := newFrame(m, ids)
+	for _, m := range messages[known:] {
+		q, f := queueOf(m.Channel), newFrame(m, ids)
 		f.round = round
 		w.frames[q] = append(w.frames[q], f)
 		counts[q]++
@@ -154,5 +181,3 @@ func (s *seen) String() string {
 	}
 	return b.String()
 }
-
-var channelNames = append(slices.Clip(roomNames), "ENDPOINT")

@@ -71,15 +71,15 @@ func newStage(h history) *stage {
 	s.endpoint = s.pond.Endpoint("/socket", s.connect, pond.WithMaxChannels(maxMemberships),
 		pond.WithOutboxSize(outboxBytes), pond.WithInboxSize(inboxSize), pond.WithCompression(100),
 		pond.WithWriteTimeout(writeTimeout), pond.WithPingInterval(pingInterval))
-	l := s.endpoint.Lobby("/room/:name", observed(s, s.join))
-	l.OnMessage("do", observed(s, s.event))
-	l.OnOutgoing("masked", observed(s, mask))
-	l.OnLeave(observed(s, s.leave))
+	l := s.endpoint.Lobby("/room/:name", counted(s, s.join))
+	l.OnMessage("do", counted(s, s.event))
+	l.OnOutgoing("masked", counted(s, mask))
+	l.OnLeave(counted(s, s.leave))
 	return s
 }
 
-// observed counts handlers that run.
-func observed[C any](s *stage, h pond.Handler[C]) pond.Handler[C] {
+// counted counts handlers that run.
+func counted[C any](s *stage, h pond.Handler[C]) pond.Handler[C] {
 	return func(ctx C) error {
 		s.running.Add(1)
 		defer s.running.Add(-1)
@@ -99,22 +99,21 @@ func (s *stage) id(c int) string {
 	return s.ids[c]
 }
 
-// who is the key under which a client is assigned its number, and what is that
-// of values.
+// The keys of what is assigned: the number of the client, and values.
 const (
-	who  = "who"
-	what = "what"
+	clientKey = "client"
+	valueKey  = "value"
 )
 
 func (s *stage) connect(ctx *pond.ConnectionContext) error {
-	c, err := strconv.Atoi(ctx.Query().Get(who))
+	c, err := strconv.Atoi(ctx.Query().Get(clientKey))
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.ids[c] = ctx.UserID()
 	s.mu.Unlock()
-	ctx.Assign(who, c)
+	ctx.Assign(clientKey, c)
 	ctx.Assign("password", secret)
 	return ctx.Reply("hello", nil)
 }
@@ -136,7 +135,7 @@ func (s *stage) join(ctx *pond.JoinContext) error {
 		case e.what == decline:
 			err = ctx.Decline(403, "declined")
 		case e.what == assign && e.to == nil:
-			ctx.Assign(what, a.value(e))
+			ctx.Assign(valueKey, a.value(e))
 		default:
 			err = s.effect(ctx, ctx.Channel(), a, e)
 		}
@@ -181,11 +180,11 @@ func (s *stage) eventEffect(ctx *pond.EventContext, a action, e effect) error {
 	if e.to == nil {
 		switch e.what {
 		case update:
-			return ctx.Update(presence(a.value(e)))
+			return ctx.Update(a.value(e).raw())
 		case untrack:
 			return ctx.Untrack()
 		case assign:
-			return ctx.Assign(what, a.value(e))
+			return ctx.Assign(valueKey, a.value(e))
 		}
 	}
 	return s.effect(ctx, ctx.Channel(), a, e)
@@ -202,9 +201,9 @@ func (s *stage) action(payload json.RawMessage) action {
 
 // leave takes down who left and why, and tells the others.
 func (s *stage) leave(ctx *pond.LeaveContext) error {
-	c := ctx.Get(who).(int)
-	d := departure{reason: ctx.Reason(), detail: ctx.Detail(), room: roomNumber(ctx.Channel().Name())}
-	d.value, _ = ctx.Get(what).(value)
+	c := ctx.Get(clientKey).(int)
+	d := departure{reason: ctx.Reason(), detail: ctx.Detail(), room: queueOf(ctx.Channel().Name())}
+	d.value, _ = ctx.Get(valueKey).(value)
 	s.mu.Lock()
 	s.left[c] = append(s.left[c], d)
 	s.mu.Unlock()
@@ -215,33 +214,34 @@ func (d departure) json(c int) string {
 	return `{"who":` + strconv.Itoa(c) + `,"why":"` + string(d.reason) + `"}`
 }
 
-// mask is the handler for outgoing events: every third client does not get them,
-// and another third gets them late and changed.
+// mask is the handler for outgoing events.
 func mask(ctx *pond.OutgoingContext) error {
-	switch c := ctx.Get(who).(int); c % 3 {
-	case 1:
+	c := ctx.Get(clientKey).(int)
+	switch maskOf(c) {
+	case changed:
+		err := ctx.Transform(json.RawMessage(masked(string(ctx.Payload()), c)))
 		doze()
-		return ctx.Transform(json.RawMessage(masked(string(ctx.Payload()), c)))
-	case 2:
+		return err
+	case blocked:
 		ctx.Block()
 	}
 	return nil
 }
 
+// What happens to outgoing events depends on the client.
+const (
+	untouched = iota
+	changed   // and late
+	blocked
+)
+
+func maskOf(c int) int { return []int{changed, untouched, changed, blocked, changed}[c] }
+
 func masked(payload string, c int) string {
 	return `{"for":` + strconv.Itoa(c) + `,"was":` + payload + `}`
 }
 
-func presence(v value) json.RawMessage { return json.RawMessage(v.json()) }
-
-func roomNumber(name string) int {
-	for i, n := range roomNames {
-		if n == name {
-			return i
-		}
-	}
-	return -1
-}
+func (v value) raw() json.RawMessage { return json.RawMessage(v.json()) }
 
 // leaves returns how many leave handlers have run.
 func (s *stage) leaves() int {
@@ -260,8 +260,8 @@ func (s *stage) state() string {
 	for ch := range s.endpoint.Channels() {
 		var members []string
 		for u := range ch.Users() {
-			v, _ := u.Get(what).(value)
-			members = append(members, fmt.Sprintf("c%d v=%d", u.Get(who), v))
+			v, _ := u.Get(valueKey).(value)
+			members = append(members, fmt.Sprintf("c%d v=%d", u.Get(clientKey), v))
 		}
 		slices.Sort(members)
 		var list []string
