@@ -25,3 +25,29 @@ const (
 
 // Encoded returns the frame as clients with that encoding get it.
 func (f *Frame) Encoded(e encoding) []byte { return f.bytes(e, 0) }
+
+// Hold makes all shards busy, so that what is committed piles up until release
+// works it off. Nothing must be under way.
+func (h *Hub) Hold() (release func()) {
+	for _, s := range h.shards {
+		s.mu.Lock()
+		s.working = true
+		s.mu.Unlock()
+	}
+	return func() {
+		for _, s := range h.shards {
+			s.work(false)
+		}
+	}
+}
+
+// Drop forgets what is queued in shards that are held.
+func (h *Hub) Drop() {
+	for _, s := range h.shards {
+		s.mu.Lock()
+		clear(s.queue)
+		s.queue = s.queue[:0]
+		s.backlog.Store(0)
+		s.mu.Unlock()
+	}
+}

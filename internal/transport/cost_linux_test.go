@@ -1,0 +1,131 @@
+//go:build linux && !race
+
+package transport_test
+
+import (
+	"net"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/pondsocket/pond/internal/transport"
+)
+
+// The tests of this file count, on real sockets, what a delivery costs: system
+// calls that write, and allocations. Both are the same on a slow machine.
+
+// members is how many connections a message is delivered to.
+const members = 100
+
+// A crowd is a group of clients on loopback that read all they get, and cost
+// nothing while they do.
+type crowd struct {
+	hub   *transport.Hub
+	group transport.Group
+	read  atomic.Int64  // bytes, by all
+	want  atomic.Int64  // of them
+	done  chan struct{} // has a value when they are there
+}
+
+func newCrowd(t testing.TB, header string) *crowd {
+	cfg := testConfig()
+	cfg.Compress = true
+	s := serve(t, cfg)
+	c := &crowd{hub: s.hub, done: make(chan struct{}, 1)}
+	c.group.Init(s.hub)
+	for range members {
+		conn := dial(t, s, header).Conn
+		c.group.Add(&transport.Seat{Conn: receive(t, s.conns).Conn})
+		go c.drain(conn)
+	}
+	return c
+}
+
+func (c *crowd) drain(conn net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(buf)
+		if c.read.Add(int64(n)) == c.want.Load() {
+			c.done <- struct{}{}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// broadcast sends n frames, and returns when all have been read. If joined, they
+// are committed while all shards are busy.
+func (c *crowd) broadcast(n, wireSize int, joined bool) {
+	c.want.Add(int64(n * wireSize * members))
+	release := func() {}
+	if joined {
+		release = c.hub.Hold()
+	}
+	for range n {
+		var w transport.Work
+		c.group.Broadcast(&w, frame(sample), false)
+		w.Do()
+	}
+	release()
+	<-c.done
+}
+
+var sample = `{"text":"` + strings.Repeat("pond ", 23) + `"}`
+
+// plainSize is with the header of a WebSocket frame. The sample is too short to be
+// compressed.
+const plainSize = 126 + 4
+
+// noise is how many writes the runtime may do meanwhile, to wake itself up.
+const noise = 10
+
+func TestCostOfDelivery(t *testing.T) {
+	for _, tc := range []struct {
+		name       string
+		broadcasts int
+		joined     bool
+		writes     int // of all connections together
+	}{
+		{"one message is one write each", 1, false, members},
+		{"what piles up is joined into one write each", 16, true, members},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCrowd(t, "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+			c.broadcast(1, plainSize, false) // fills the pools
+			before := writes(t)
+			c.broadcast(tc.broadcasts, plainSize, tc.joined)
+			if got := writes(t) - before; got < tc.writes || got > tc.writes+noise {
+				t.Errorf("%d messages to %d connections cost %d writes, want %d", tc.broadcasts, members, got, tc.writes)
+			}
+		})
+	}
+}
+
+// A broadcast allocates its frame and a worker: nothing that grows with members.
+func TestDeliveryAllocatesNothing(t *testing.T) {
+	const most = 12
+	c := newCrowd(t, "")
+	if got := testing.AllocsPerRun(100, func() { c.broadcast(1, plainSize, false) }); got > most {
+		t.Errorf("a message to %d connections costs %v allocations, want at most %d in all", members, got, most)
+	}
+}
+
+// writes returns how many system calls of this process have written so far.
+func writes(t testing.TB) int {
+	runtime.GC() // so that no pool is emptied while we count
+	b, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Skip(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "syscw: ")
+	text, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
