@@ -157,6 +157,26 @@ func (c *conn) run(t *task) {
 	}
 }
 
+// errExited is what has become of a handler that did not return.
+var errExited = errors.New("the handler has ended its goroutine (runtime.Goexit)")
+
+// exited follows a task whose handler has ended the goroutine. It returns the task
+// if it has to be finished.
+func (c *conn) exited(t *task) *task {
+	c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed", slog.String("channel", t.msg.Channel),
+		slog.String("event", t.msg.Event), slog.String("user", c.id), slog.Any("error", errExited))
+	switch {
+	case t.kind == taskShutdown, t.kind == taskEnd:
+		return t // there may be other memberships to be left
+	case t.kind == taskLeft:
+	case t.msg.Action == wire.Broadcast:
+		c.failHandler(t.msg, public(errExited))
+	case c.member(t.msg.Channel) == nil:
+		c.refuseJoin(t.msg, wire.ChannelError, public(errExited))
+	}
+	return nil
+}
+
 func (c *conn) dispatch(msg wire.Message) {
 	m := c.member(msg.Channel)
 	switch msg.Action {
@@ -206,6 +226,11 @@ func (c *conn) join(msg wire.Message) {
 	}
 	ch := c.endpoint.hold(l, msg.Channel, params)
 	ctx := &JoinContext{stdContext: c, conn: c, channel: ch, msg: msg}
+	defer func() {
+		if ctx.member == nil {
+			c.endpoint.letGo(ch)
+		}
+	}()
 	began := time.Now()
 	failure := call(l.join, ctx)
 	c.handled(ch, "", began, failure)
@@ -224,9 +249,6 @@ func (c *conn) join(msg wire.Message) {
 			code = wire.ChannelError
 		}
 		c.refuseJoin(msg, code, public(failure))
-	}
-	if ctx.member == nil {
-		c.endpoint.letGo(ch)
 	}
 }
 
@@ -273,16 +295,16 @@ func (c *conn) leaveAll(reason LeaveReason) {
 // left runs the leave handler of a membership that has ended.
 func (c *conn) left(m *member, reason LeaveReason, detail string) {
 	ch := m.channel
+	defer c.endpoint.letGo(ch)
+	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
+		defer f(ch, m.user(), reason)
+	}
 	if h := ch.lobby.leave.Load(); h != nil {
 		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
 		if err := call(*h, ctx); err != nil {
 			c.report(err, ch, "")
 		}
 	}
-	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
-		f(ch, m.user(), reason)
-	}
-	c.endpoint.letGo(ch)
 }
 
 func (c *conn) handled(ch *Channel, event string, began time.Time, err error) {

@@ -141,25 +141,53 @@ func (in *inbox) proceed() {
 
 // run runs tasks until none is left.
 func (in *inbox) run() {
-	defer in.conn.endpoint.tasks.Done()
-	for {
-		in.mu.Lock()
-		t := in.first
+	var t *task
+	defer func() {
 		if t == nil {
-			in.running = false
-			in.mu.Unlock()
+			in.conn.endpoint.tasks.Done()
 			return
 		}
-		in.first = t.next
-		if t.kind == taskMessage {
-			in.waiting--
-			in.bytes -= t.size()
-			if in.room != nil {
-				close(in.room)
-				in.room = nil
-			}
+		// A handler has ended its goroutine, as t.FailNow does: go on in another.
+		if t = in.conn.exited(t); t != nil {
+			in.prepend(t)
 		}
-		in.mu.Unlock()
+		go in.run()
+	}()
+	for {
+		if t = in.take(); t == nil {
+			return
+		}
 		in.conn.run(t)
+	}
+}
+
+// take removes the first task. If there is none, nobody runs tasks any more.
+func (in *inbox) take() *task {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t := in.first
+	if t == nil {
+		in.running = false
+		return nil
+	}
+	in.first = t.next
+	if t.kind == taskMessage {
+		in.waiting--
+		in.bytes -= t.size()
+		if in.room != nil {
+			close(in.room)
+			in.room = nil
+		}
+	}
+	return t
+}
+
+func (in *inbox) prepend(t *task) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	t.next = in.first
+	in.first = t
+	if t.next == nil {
+		in.last = t
 	}
 }
