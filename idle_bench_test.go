@@ -20,7 +20,8 @@ import (
 
 // BenchmarkIdle prints what a connection costs a server that has nothing to do:
 // resident memory after a collection, and goroutines. The server is a process of
-// its own, with 10,000 clients on loopback that have joined one channel.
+// its own, with 10,000 clients on loopback that have joined one channel. It fails
+// if one costs more than it may.
 //
 //	go test -run '^$' -bench Idle -benchtime 1x .
 func BenchmarkIdle(b *testing.B) {
@@ -45,10 +46,22 @@ func benchmarkIdle(b *testing.B, kind string) {
 		}
 	}
 	fullRSS, fullGoroutines := server.cost()
-	b.ReportMetric(float64(fullRSS-rss)/clients, "RSS-B/conn")
-	b.ReportMetric(float64(fullGoroutines-goroutines)/clients, "goroutines/conn")
+	bytes := float64(fullRSS-rss) / clients
+	running := float64(fullGoroutines-goroutines) / clients
+	b.ReportMetric(bytes, "RSS-B/conn")
+	b.ReportMetric(running, "goroutines/conn")
 	b.ReportMetric(0, "ns/op")
+	if bytes > mostIdleBytes || running > mostIdleGoroutines {
+		b.Errorf("an idle connection costs %.0f bytes and %.3f goroutines, want at most %d and %.3f",
+			bytes, running, mostIdleBytes, mostIdleGoroutines)
+	}
 }
+
+// What an idle connection may cost.
+const (
+	mostIdleBytes      = 6 << 10
+	mostIdleGoroutines = 1.001 // the server has some of its own
+)
 
 // An idleServer is this test binary as a server; see TestMain.
 type idleServer struct {
