@@ -8,6 +8,16 @@
 //	      Channel   one live channel: its members and their presence
 //	        User    one member: a connection seen from inside a channel
 //
+// A chat server is two decisions and one event:
+//
+//	p := pond.New()
+//	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+//	lobby := endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+//	lobby.OnMessage("message", func(ctx *pond.EventContext) error {
+//		return ctx.Broadcast(ctx.Event(), ctx.Payload())
+//	})
+//	log.Fatal(http.ListenAndServe("127.0.0.1:8000", p))
+//
 // Handlers run at five moments of a client's life, each with a context of its
 // own: it connects ([ConnectionContext]), joins a channel ([JoinContext]), sends
 // an event ([EventContext]), is about to receive one ([OutgoingContext]), and
@@ -41,4 +51,25 @@
 // find with Get, and no client ever sees. Presence is public: a member that is
 // tracked is known, with what it was tracked with, to all tracked members of its
 // channel.
+//
+// # Errors
+//
+// A client sees the code, the message and the details of an [*Error], and of any
+// other error, or of a panic, only that there was one; the rest is logged. Either
+// harms that one event. [ErrClosed] and the other errors of this package that have
+// a status are fit to be returned from a handler as they are.
+//
+// # Limits
+//
+// Everything that a client decides is bounded, with a default for each limit; see
+// [EndpointOption] for all of them, and [Observer] for who meets them. Only a rate
+// limit has to be chosen: [WithRateLimit].
+//
+// # Testing
+//
+// Package [github.com/pondsocket/pond/pondtest] connects clients to handlers in
+// memory and in virtual time.
+//
+// Guides, a catalogue of errors, and the protocol for authors of clients are in
+// the folder docs of the repository.
 package pond

@@ -3,6 +3,7 @@ package pond_test
 import (
 	"fmt"
 	"go/ast"
+	"go/doc"
 	"go/parser"
 	"go/token"
 	"regexp"
@@ -14,20 +15,29 @@ import (
 type document struct {
 	anchors []string    // of its headings
 	links   []string    // what they point to
-	code    []codeBlock // those with a mark
+	code    []codeBlock // with a mark or without
 }
 
-// A codeBlock shows names from file.
+// A codeBlock is what stands between two fences, and the mark above it.
 type codeBlock struct {
-	line  int // of the mark
-	file  string
-	names []string
-	text  string // empty if no block of Go follows the mark
+	line     int    // of the mark, or of the fence if there is none
+	kind     string // of the mark: code, output, ...; empty if there is none
+	source   string // what the mark says
+	language string
+	text     string // empty if no block follows the mark
 }
 
-const mark = "<!-- code: "
+// from returns the file that the mark names, and what of it.
+func (b codeBlock) from() (file string, names []string) {
+	file, list, some := strings.Cut(b.source, "#")
+	if some {
+		names = strings.Split(list, ",")
+	}
+	return file, names
+}
 
 var (
+	mark    = regexp.MustCompile("^<!-- ([a-z]+): (.*?) -->$")
 	fence   = regexp.MustCompile("^ {0,3}(```+)(.*)$")
 	heading = regexp.MustCompile(`^#{1,6} +(.*)$`)
 	link    = regexp.MustCompile(`\]\(([^)\s]+)[^)]*\)|(?:src|href)="([^"]+)"|^\[[^\]]+\]:\s*(\S+)`)
@@ -44,19 +54,16 @@ func parseDocument(text string) (doc document) {
 			start := i + 1
 			for i = start; i < len(lines) && strings.TrimSpace(lines[i]) != m[1]; i++ {
 			}
-			if marked && m[2] == "go" {
-				doc.code[len(doc.code)-1].text = strings.Join(lines[start:i], "\n") + "\n"
+			if !marked {
+				doc.code = append(doc.code, codeBlock{line: start})
 			}
+			b := &doc.code[len(doc.code)-1]
+			b.language, b.text = m[2], strings.Join(lines[start:i], "\n")+"\n"
 			marked = false
 			continue
 		}
-		if from, ok := strings.CutPrefix(line, mark); ok {
-			file, names, some := strings.Cut(strings.TrimSuffix(from, " -->"), "#")
-			b := codeBlock{line: i + 1, file: file}
-			if some {
-				b.names = strings.Split(names, ",")
-			}
-			doc.code = append(doc.code, b)
+		if m := mark.FindStringSubmatch(line); m != nil {
+			doc.code = append(doc.code, codeBlock{line: i + 1, kind: m[1], source: m[2]})
 			marked = true
 			continue
 		}
@@ -87,6 +94,44 @@ func slug(heading string) string {
 		}
 		return -1
 	}, strings.TrimSpace(heading))
+}
+
+// section returns what stands in a file that is not Go between two comments that
+// say "begin NAME" and "end NAME"; or all of the file, if there is no name.
+func section(source string, names []string) (string, error) {
+	if names == nil {
+		return source, nil
+	}
+	var kept []string
+	inside, found := false, false
+	for line := range strings.Lines(source) {
+		switch {
+		case strings.Contains(line, "begin "+names[0]):
+			inside, found = true, true
+		case strings.Contains(line, "end "+names[0]):
+			inside = false
+		case inside:
+			kept = append(kept, line)
+		}
+	}
+	if !found || inside {
+		return "", fmt.Errorf("no section %s", names[0])
+	}
+	return strings.Join(kept, ""), nil
+}
+
+// exampleOutput returns what an Example in a Go file is expected to print.
+func exampleOutput(source, name string) (string, error) {
+	f, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range doc.Examples(f) {
+		if "Example"+e.Name == name {
+			return e.Output, nil
+		}
+	}
+	return "", fmt.Errorf("no example %s", name)
 }
 
 // excerpt returns the declarations of names from a Go file, in that order and

@@ -15,22 +15,53 @@ import (
 //
 // The path starts at the root. The names are declarations in the order shown,
 // Examples without their frame, as in the package documentation. Without names
-// it is the whole file from its package clause.
+// it is the whole file from its package clause. Of other files than Go it is all,
+// or what stands between comments that say "begin NAME" and "end NAME". What an
+// Example prints is quoted so:
+//
+//	<!-- output: example_join_test.go#ExampleEndpoint_Lobby -->
 func TestDocumentsShowTestedCode(t *testing.T) {
 	for name, doc := range documents(t) {
 		for _, b := range doc.code {
-			source, err := os.ReadFile(b.file)
+			if b.kind != "code" && b.kind != "output" {
+				continue
+			}
+			want, err := quotation(b)
 			if err != nil {
 				t.Errorf("%s:%d: %v", name, b.line, err)
 				continue
 			}
-			want, err := excerpt(string(source), b.names)
-			if err != nil {
-				t.Errorf("%s:%d: %s: %v", name, b.line, b.file, err)
-				continue
-			}
 			if b.text != want {
-				t.Errorf("%s:%d: is not what %s says:\n%s", name, b.line, b.file, want)
+				t.Errorf("%s:%d: is not what %s says:\n%s", name, b.line, b.source, want)
+			}
+		}
+	}
+}
+
+// quotation returns what a block has to show.
+func quotation(b codeBlock) (string, error) {
+	file, names := b.from()
+	source, err := os.ReadFile(file)
+	switch {
+	case err != nil:
+		return "", err
+	case b.kind == "output":
+		return exampleOutput(string(source), strings.Join(names, ","))
+	case path.Ext(file) != ".go":
+		return section(string(source), names)
+	}
+	return excerpt(string(source), names)
+}
+
+// unquoted are the languages of blocks that need no mark: what a person types or
+// reads, and what the tests of a document check in another way.
+var unquoted = []string{"", "text", "sh", "console", "http", "mermaid", "diff"}
+
+func TestDocumentsQuoteAllCode(t *testing.T) {
+	for name, doc := range documents(t) {
+		for _, b := range doc.code {
+			if b.kind == "" && !slices.Contains(unquoted, b.language) {
+				t.Errorf("%s:%d: %s without a mark that says from where it is", name, b.line, b.language)
 			}
 		}
 	}
@@ -88,10 +119,10 @@ func TestParseDocument(t *testing.T) {
 		"",
 		"# no heading, [no link](f.md)",
 		"```",
-		"```go",
-		"unmarked()",
+		"```sh",
+		"unmarked",
 		"```",
-		"<!-- code: y.go -->",
+		"<!-- output: y.go -->",
 		"No block follows.",
 	}, "\n"))
 
@@ -102,13 +133,38 @@ func TestParseDocument(t *testing.T) {
 		t.Errorf("links = %q, want %q", doc.links, want)
 	}
 	want := []codeBlock{
-		{line: 7, file: "x.go", names: []string{"F", "G"}, text: "f()\n\n# no heading, [no link](f.md)\n"},
-		{line: 17, file: "y.go"},
+		{7, "code", "x.go#F,G", "go", "f()\n\n# no heading, [no link](f.md)\n"},
+		{14, "", "", "sh", "unmarked\n"},
+		{17, "output", "y.go", "", ""},
 	}
-	if !slices.EqualFunc(doc.code, want, func(a, b codeBlock) bool {
-		return a.line == b.line && a.file == b.file && a.text == b.text && slices.Equal(a.names, b.names)
-	}) {
+	if !slices.Equal(doc.code, want) {
 		t.Errorf("code = %+v, want %+v", doc.code, want)
+	}
+	if file, names := doc.code[0].from(); file != "x.go" || !slices.Equal(names, []string{"F", "G"}) {
+		t.Errorf("from() = %q, %q", file, names)
+	}
+}
+
+func TestSection(t *testing.T) {
+	const source = "a\n# begin one\nb\n# end one\nc\n"
+	if got, err := section(source, []string{"one"}); err != nil || got != "b\n" {
+		t.Errorf("section = %q, %v", got, err)
+	}
+	if got, err := section(source, nil); err != nil || got != source {
+		t.Errorf("section = %q, %v", got, err)
+	}
+	if _, err := section(source, []string{"two"}); err == nil {
+		t.Error("section finds two, which does not exist")
+	}
+}
+
+func TestExampleOutput(t *testing.T) {
+	const source = "package p\n\nfunc ExampleT_M() {\n\tf()\n\t// Output:\n\t// 1\n\t//   2\n}\n"
+	if got, err := exampleOutput(source, "ExampleT_M"); err != nil || got != "1\n  2\n" {
+		t.Errorf("exampleOutput = %q, %v", got, err)
+	}
+	if _, err := exampleOutput(source, "ExampleT"); err == nil {
+		t.Error("exampleOutput finds ExampleT, which does not exist")
 	}
 }
 

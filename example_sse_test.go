@@ -1,0 +1,59 @@
+package pond_test
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/pondsocket/pond"
+)
+
+// An event stream needs no more than HTTP: GET opens it, POST sends a message,
+// and DELETE ends it. The connection ID, which only the stream tells, is needed
+// for both.
+func ExampleSSE() {
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	lobby.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
+
+	v := serve(p, p)
+	defer v.close()
+	url := v.http.URL + "/socket"
+
+	open, _ := http.NewRequest(http.MethodGet, url, http.NoBody)
+	open.Header.Set("Accept", "text/event-stream")
+	stream, err := http.DefaultClient.Do(open)
+	if err != nil {
+		panic(err)
+	}
+	defer stream.Body.Close()
+	fmt.Println(stream.StatusCode, stream.Header.Get("Content-Type"))
+
+	ask := func(method, message string) {
+		req, _ := http.NewRequest(method, url, strings.NewReader(message))
+		req.Header.Set("X-Connection-ID", stream.Header.Get("X-Connection-ID"))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			panic(err)
+		}
+		resp.Body.Close()
+		fmt.Println(method, resp.StatusCode)
+	}
+	ask(http.MethodPost, `{"action":"JOIN_CHANNEL","event":"","channelName":"/chat/1","requestId":"1","payload":{}}`)
+	ask(http.MethodPost, `{"action":"BROADCAST","event":"say","channelName":"/chat/1","requestId":"2","payload":{"text":"hi"}}`)
+	ask(http.MethodDelete, "")
+	for lines := bufio.NewScanner(stream.Body); lines.Scan(); { // until the server ends it
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			fmt.Println("event:", name)
+		}
+	}
+	// Output:
+	// 200 text/event-stream; charset=utf-8
+	// POST 204
+	// POST 204
+	// DELETE 204
+	// event: CONNECTION
+	// event: ACKNOWLEDGE
+	// event: said
+}

@@ -1,0 +1,47 @@
+// Quickstart is the chat of the quick start: a server and the page that it serves.
+package main
+
+import (
+	"embed"
+	"log"
+	"net/http"
+
+	"github.com/pondsocket/pond"
+)
+
+// A Message is what the page sends, and what all pages get.
+type Message struct {
+	Text string `json:"text"`
+}
+
+const said pond.Event[Message] = "said"
+
+func connect(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+
+func join(ctx *pond.JoinContext) error { return ctx.Accept() }
+
+func say(ctx *pond.EventContext, m Message) error {
+	if m.Text == "" {
+		return pond.Errorf(http.StatusBadRequest, "say something")
+	}
+	return ctx.Broadcast(said.With(m))
+}
+
+//go:embed index.html
+var page embed.FS
+
+func handler() http.Handler {
+	p := pond.New()
+	lobby := p.Endpoint("/socket", connect).Lobby("/chat/:room", join)
+	pond.On(lobby, said, say)
+
+	mux := http.NewServeMux()
+	mux.Handle("/socket", p)
+	mux.Handle("/", http.FileServerFS(page))
+	return mux
+}
+
+func main() {
+	log.Println("open http://127.0.0.1:8000 in two tabs")
+	log.Fatal(http.ListenAndServe("127.0.0.1:8000", handler()))
+}
