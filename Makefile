@@ -44,6 +44,12 @@ fuzz: ## every fuzz target for fuzztime=30s
 		done; \
 	done
 
+soaktime ?= 10m
+
+.PHONY: soak
+soak: ## a mixed load for soaktime=10m: fails if memory, goroutines or descriptors grow
+	cd internal/integration && go run ./soak -duration $(soaktime)
+
 .PHONY: conformance
 conformance: ## the official clients and Autobahn against a real server
 	$(MAKE) -C conformance

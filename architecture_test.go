@@ -34,7 +34,7 @@ var layers = map[string]layer{
 
 // programs are packages that run rather than are called, and modules of their own.
 // They have no layer.
-var programs = []string{"cmd/...", "conformance/...", "examples/..."}
+var programs = []string{"cmd/...", "conformance/...", "examples/...", "internal/integration/..."}
 
 // A ban names what production code must not use, and why.
 type ban struct {
