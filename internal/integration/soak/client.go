@@ -101,7 +101,7 @@ func (c *client) sendFrame(frame []byte) error {
 
 // request sends what belongs to an event stream, on a connection of its own.
 func (c *client) request(method, id, body string) (status int, err error) {
-	req, err := http.NewRequest(method, "http://"+c.addr+"/socket", strings.NewReader(body))
+	req, err := http.NewRequest(method, "http://"+c.addr+"/socket", strings.NewReader(body)) //nolint:noctx // has a timeout
 	if err != nil {
 		return 0, err
 	}

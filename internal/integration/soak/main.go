@@ -155,7 +155,9 @@ func (s *server) cost() (c cost, err error) {
 // returns what they cost.
 func (s *server) settle() (cost, error) {
 	limit := time.Now().Add(patience)
-	for {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for ; ; <-again.C {
 		c, err := s.cost()
 		switch {
 		case err != nil:
@@ -165,6 +167,5 @@ func (s *server) settle() (cost, error) {
 		case time.Now().After(limit):
 			return cost{}, fmt.Errorf("%d clients are left of %d that should be, %d goroutines", c.Clients, residents, c.Goroutines)
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 }
