@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,9 +57,7 @@ func (s *fuzzStream) until(what string) (line string, err error) {
 
 func (s *fuzzStream) post(body io.Reader, header http.Header) int {
 	r := httptest.NewRequest(http.MethodPost, "/socket", body)
-	for name, values := range header {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, header)
 	w := httptest.NewRecorder()
 	s.server.ServeHTTP(w, r)
 	return w.Code
@@ -153,7 +152,8 @@ func FuzzOpen(f *testing.F) {
 			if !mayEnter(sent) {
 				t.Errorf("got in from %q", sent.Header["Origin"])
 			}
-		case 400, 403, 404, 405, 417, 426:
+		case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+			http.StatusExpectationFailed, http.StatusUpgradeRequired:
 		default:
 			t.Errorf("answered with %s", resp.Status)
 		}
