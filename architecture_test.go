@@ -22,6 +22,10 @@ var layers = map[string]layer{
 		[]string{"internal/ws"},
 		"it moves bytes, and knows neither channels nor messages",
 	},
+	"internal/load": {
+		[]string{"internal/ws"},
+		"it measures whatever server listens, and must not share its mistakes",
+	},
 	".": {
 		[]string{"internal/pattern", "internal/transport", "internal/wire", "internal/ws"},
 		"it must not depend on what is built from it",
@@ -34,7 +38,7 @@ var layers = map[string]layer{
 
 // programs are packages that run rather than are called, and modules of their own.
 // They have no layer.
-var programs = []string{"cmd/...", "conformance/...", "examples/...", "internal/integration/..."}
+var programs = []string{"cmd/...", "conformance/...", "examples/...", "bench/...", "internal/integration/..."}
 
 // A ban names what production code must not use, and why.
 type ban struct {

@@ -1,0 +1,113 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The key of every handshake, and the answer to it: RFC 6455 section 1.3. Load
+// needs no protection against caches.
+const (
+	handshakeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
+	handshakeAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+)
+
+// appendOpening appends the request that connects a client.
+func appendOpening(dst []byte, t Transport, host string, r Request) []byte {
+	dst = fmt.Appendf(dst, "GET %s HTTP/1.1\r\nHost: %s\r\n", r.Path, host)
+	if t == WebSocket {
+		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+handshakeKey+"\r\n"...)
+	} else {
+		dst = append(dst, "Accept: text/event-stream\r\n"...)
+	}
+	return append(append(dst, r.Header...), "\r\n"...)
+}
+
+// appendPost appends a request that carries a message.
+func appendPost(dst []byte, host string, r Request, message []byte) []byte {
+	dst = append(append(append(dst, "POST "...), r.Path...), " HTTP/1.1\r\nHost: "...)
+	dst = append(append(append(dst, host...), "\r\n"...), r.Header...)
+	dst = strconv.AppendInt(append(dst, "Content-Length: "...), int64(len(message)), 10)
+	return append(append(dst, "\r\n\r\n"...), message...)
+}
+
+var errHead = errors.New("the server's answer is no HTTP/1.1")
+
+// A head is the beginning of an HTTP response.
+type head struct {
+	status int
+	line   string // the first one
+	fields string
+}
+
+// nextHead reads the head that b begins with, and its size n, which is 0 if b
+// has only a part of it.
+func nextHead(b []byte) (h head, n int, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(b) > 64<<10 {
+			return h, 0, errHead
+		}
+		return h, 0, nil
+	}
+	h.line, h.fields, _ = strings.Cut(string(b[:end+2]), "\r\n")
+	version, status, _ := strings.Cut(h.line, " ")
+	status, _, _ = strings.Cut(status, " ")
+	if h.status, err = strconv.Atoi(status); err != nil || !strings.HasPrefix(version, "HTTP/1.") {
+		return h, 0, errHead
+	}
+	return h, end + 4, nil
+}
+
+// field returns the first field with a name, or "".
+func (h head) field(name string) string {
+	for line := range strings.SplitSeq(h.fields, "\r\n") {
+		key, value, _ := strings.Cut(line, ":")
+		if strings.EqualFold(key, name) {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func (h head) chunked() bool { return strings.EqualFold(h.field("Transfer-Encoding"), "chunked") }
+
+// accepts reports whether the server has opened what was asked for.
+func (h head) accepts(t Transport) error {
+	ok := h.status == 200
+	if t == WebSocket {
+		ok = h.status == 101 && h.field("Sec-WebSocket-Accept") == handshakeAccept
+	}
+	if !ok {
+		return fmt.Errorf("the server answered %q", h.line)
+	}
+	return nil
+}
+
+// nextResponse reads the response that b begins with, and its size n, which is 0
+// if b has only a part of it.
+func nextResponse(b []byte) (h head, n int, err error) {
+	h, n, err = nextHead(b)
+	switch {
+	case n == 0 || h.status == 204 || h.status == 304:
+		return h, n, err
+	case h.chunked():
+		end := bytes.Index(b[n:], []byte("0\r\n\r\n"))
+		if end < 0 {
+			return h, 0, nil
+		}
+		return h, n + end + 5, nil
+	}
+	length, err := strconv.Atoi(h.field("Content-Length"))
+	if err != nil || length < 0 {
+		return h, 0, errHead
+	}
+	if len(b) < n+length {
+		return h, 0, nil
+	}
+	return h, n + length, nil
+}

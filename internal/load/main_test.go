@@ -1,0 +1,41 @@
+package load_test
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/load"
+)
+
+// servePond serves what the dialect Pond expects, and returns its address.
+func servePond(t *testing.T) string {
+	t.Helper()
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+	l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+		var join struct{ Track map[string]string }
+		if err := ctx.Bind(&join); err != nil {
+			return err
+		}
+		if err := ctx.Accept(); err != nil || join.Track == nil {
+			return err
+		}
+		return ctx.Track(join.Track)
+	})
+	l.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+	l.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
+	srv := httptest.NewServer(p)
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		if err := p.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+		srv.Close()
+	})
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+var pondDialect = load.Pond{Path: "/socket", Channel: "/chat/%d"}

@@ -1,0 +1,120 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// clockTick is the unit of times in /proc: USER_HZ, which is 100 on all platforms
+// that Go knows.
+const clockTick = 10 * time.Millisecond
+
+// cpuOf returns the user and system time of processes.
+func cpuOf(pids []int) (total time.Duration, err error) {
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, err
+		}
+		fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before may hold anything
+		for _, i := range []int{11, 12} {
+			ticks, err := strconv.ParseInt(string(fields[i]), 10, 64)
+			if err != nil {
+				return 0, err
+			}
+			total += time.Duration(ticks) * clockTick
+		}
+	}
+	return total, nil
+}
+
+// rssOf returns the resident memory of processes in bytes.
+func rssOf(pids []int) (total int64, err error) {
+	for _, pid := range pids {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		if err != nil {
+			return 0, err
+		}
+		pages, err := strconv.ParseInt(string(bytes.Fields(b)[1]), 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		total += pages * int64(os.Getpagesize())
+	}
+	return total, nil
+}
+
+// ownCPU returns the user and system time of this process.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// checkFiles refuses a run for which there are not enough descriptors.
+func checkFiles(need int) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	if uint64(need) > limit.Cur { //nolint:gosec // not negative
+		return fmt.Errorf("it takes %d open files, and %d are allowed: raise the limit with \"ulimit -n\", "+
+			"or use fewer clients", need, limit.Cur)
+	}
+	return nil
+}
+
+// FindPIDs returns the processes that listen at an address of this machine, as far
+// as /proc shows them to this user.
+func FindPIDs(addr string) ([]int, error) {
+	target, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	var sockets []string
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		b, err := os.ReadFile(table) //nolint:gosec // one of two
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+		sockets = append(sockets, listeners(string(b), target.Port())...)
+	}
+	var pids []int
+	files, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	for _, file := range files {
+		link, err := os.Readlink(file)
+		if err != nil || !slices.Contains(sockets, link) {
+			continue
+		}
+		pid, err := strconv.Atoi(strings.Split(file, "/")[2])
+		if err == nil && !slices.Contains(pids, pid) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
+}
+
+// listeners returns the sockets in a table of /proc/net that listen at a port, as
+// they are called in /proc/PID/fd.
+func listeners(table string, port uint16) (sockets []string) {
+	suffix := fmt.Sprintf(":%04X", port)
+	const listening = "0A"
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) > 9 && strings.HasSuffix(fields[1], suffix) && fields[3] == listening {
+			sockets = append(sockets, "socket:["+fields[9]+"]")
+		}
+	}
+	return sockets
+}
