@@ -2,7 +2,7 @@ tool     := go tool -modfile=$(CURDIR)/tools/go.mod
 fuzztime ?= 30s
 
 # Modules of their own: what they need does not concern users of the library.
-others := examples internal/integration
+others := examples bench internal/integration
 
 .DEFAULT_GOAL := help
 
@@ -55,7 +55,11 @@ conformance: ## the official clients and Autobahn against a real server
 	$(MAKE) -C conformance
 
 .PHONY: bench
-bench: ## benchmarks into artifacts/bench.txt; old=FILE compares with an earlier run
+bench: ## pond beside its peers: half an hour, writes docs/benchmarks.md
+	$(MAKE) -C bench
+
+.PHONY: microbench
+microbench: ## benchmarks of parts into artifacts/bench.txt; old=FILE compares with an earlier run
 	@mkdir -p artifacts
 	go test -run='^$$' -bench=. -benchmem -count=6 ./... | tee artifacts/bench.txt
 	$(tool) benchstat $(old) artifacts/bench.txt

@@ -1,0 +1,140 @@
+//go:build linux
+
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond/internal/load"
+
+	"github.com/pondsocket/pond/bench/internal/fleet"
+)
+
+// Every scenario with every server that takes part in it: all deliveries arrive,
+// once and in order, or the run fails.
+func TestAllScenariosWithAllServers(t *testing.T) {
+	for _, server := range fleet.Servers() {
+		t.Run(server.Name, func(t *testing.T) {
+			b := &bench{fleet: installed(t, server), patience: time.Minute}
+			for _, s := range scenarios() {
+				for _, row := range rows(s) {
+					if s.out[row] == "" && (row == server.Name || row == plain && server.Name == "pond") {
+						t.Run(s.name, func(t *testing.T) { testOnce(t, b, tiny(s), row) })
+					}
+				}
+			}
+		})
+	}
+}
+
+// tiny returns s with ten clients and a few messages instead of a time.
+func tiny(s scenario) scenario {
+	s.load.Clients, s.load.Messages = 10, 20
+	s.load.Rooms = min(s.load.Rooms, 2)
+	s.load.Stalled = min(s.load.Stalled, 1)
+	s.load.Patience = 20 * time.Second
+	return s
+}
+
+func testOnce(t *testing.T, b *bench, s scenario, row string) {
+	rec := b.run(t.Context(), s, row, 0)
+	if rec.Failure != "" {
+		t.Fatal(rec.Failure)
+	}
+	if rec.Deflate != nil {
+		if rec.Deflate.Deliveries == 0 {
+			t.Error("nothing was delivered")
+		}
+		return
+	}
+	r := rec.Load
+	switch {
+	case r.Scenario == load.Echo && r.Faults.Expected < 20:
+		t.Errorf("%d answers", r.Faults.Expected)
+	case slices.Contains([]load.Scenario{load.Fanout, load.Rate, load.Rooms}, r.Scenario):
+		if want := 20 * int64(r.Clients/r.Rooms); r.Faults.Expected < want {
+			t.Errorf("%d deliveries were expected, want %d at least", r.Faults.Expected, want)
+		}
+	case r.Scenario == load.Presence && r.PresenceComplete != 10:
+		t.Errorf("%d lists are complete", r.PresenceComplete)
+	case r.Joins < 10:
+		t.Errorf("%d joins", r.Joins)
+	}
+	if r.Server == nil || r.Server.RSSMax == 0 {
+		t.Error("nothing is known of the server's process")
+	}
+}
+
+// installed returns a fleet with that server. Packages of a registry are only
+// installed where a test that is skipped would go unnoticed.
+func installed(t *testing.T, server fleet.Server) *fleet.Fleet {
+	t.Helper()
+	source, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet.Fleet{Source: source, Artifacts: filepath.Join(source, "artifacts")}
+	if !f.Installed(server) && os.Getenv("CI") == "" {
+		t.Skipf("%s is not installed: make quick installs it", server.Name)
+	}
+	if err := f.Install(t.Context(), server); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestNamesAreUnique(t *testing.T) {
+	all := slices.Sorted(slices.Values(slices.Concat(names(scenarios()), serverNames())))
+	if unique := slices.Compact(slices.Clone(all)); len(unique) != len(all) {
+		t.Errorf("-only cannot tell these apart: %q", all)
+	}
+	for _, s := range scenarios() {
+		for name := range s.out {
+			if !slices.Contains(rows(s), name) {
+				t.Errorf("%s leaves out %q, which is no server", s.name, name)
+			}
+		}
+		for name := range s.few {
+			if !slices.Contains(rows(s), name) {
+				t.Errorf("%s limits %q, which is no server", s.name, name)
+			}
+		}
+	}
+}
+
+func TestOnlyChoosesScenariosAndServers(t *testing.T) {
+	b := &bench{only: []string{"fanout", "pond", "melody"}}
+	var fanout, presence []string
+	for _, s := range scenarios() {
+		switch s.name {
+		case "fanout":
+			fanout = b.servers(s, 0)
+		case "presence":
+			presence = b.servers(s, 0)
+		}
+	}
+	if !slices.Equal(fanout, []string{"pond", "melody"}) || !slices.Equal(presence, []string{"pond"}) {
+		t.Errorf("fanout: %q, presence: %q", fanout, presence)
+	}
+	if !b.chosen("fanout", names(scenarios())) || b.chosen("echo", names(scenarios())) {
+		t.Error("other scenarios than fanout")
+	}
+	if b.only = []string{"nobody"}; b.check() == nil {
+		t.Error("nobody is known")
+	}
+}
+
+func TestVersionsAreKnown(t *testing.T) {
+	f := &fleet.Fleet{Source: "."}
+	for _, s := range fleet.Servers() {
+		ours := s.Name == "pond" || strings.HasPrefix(s.Name, "epoll")
+		if v := f.Version(s); (v == "") != ours {
+			t.Errorf("%s has version %q", s.Name, v)
+		}
+	}
+}

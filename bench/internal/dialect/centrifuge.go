@@ -1,0 +1,143 @@
+package dialect
+
+import (
+	"bytes"
+	"net/url"
+	"strconv"
+	"sync"
+
+	"github.com/pondsocket/pond/internal/load"
+)
+
+// Centrifuge is the JSON protocol of centrifuge. Several messages come in one
+// frame, a line each. Over SSE, commands are sent to the emulation endpoint.
+type Centrifuge struct{ rosters *sync.Map }
+
+// NewCentrifuge returns a dialect for one run.
+func NewCentrifuge() Centrifuge { return Centrifuge{new(sync.Map)} }
+
+// Traits implements [load.Dialect].
+func (Centrifuge) Traits() load.Traits {
+	return load.Traits{
+		Name: "centrifuge", Transports: []load.Transport{load.WebSocket, load.SSE},
+		Echo: true, Presence: true,
+	}
+}
+
+// Commands have numbers that their answers repeat. Those of publications do not
+// matter.
+const (
+	cfConnect   = `{"id":1,"connect":{}}`
+	cfSubscribe = `{"id":2,"subscribe":{"channel":"`
+	cfPresence  = `{"id":3,"presence":{"channel":"`
+	cfPublish   = `{"id":4,"publish":{"channel":"`
+	cfEcho      = `{"id":5,"rpc":{"method":"echo","data":`
+)
+
+// Open implements [load.Dialect].
+func (Centrifuge) Open(c *load.Client) load.Request {
+	if c.Transport == load.SSE {
+		return load.Request{Path: "/connection/sse?cf_connect=" + url.QueryEscape(cfConnect)}
+	}
+	return load.Request{Path: "/connection/websocket"}
+}
+
+// Opened implements [load.Dialect]. Over SSE, the request has connected already.
+func (Centrifuge) Opened(c *load.Client, out *load.Outgoing) {
+	if c.Transport != load.SSE {
+		out.SendString(cfConnect)
+	}
+}
+
+// Receive implements [load.Dialect].
+func (d Centrifuge) Receive(c *load.Client, message []byte, events []load.Event, out *load.Outgoing) []load.Event {
+	for line := range bytes.Lines(message) {
+		events = d.receive(c, bytes.TrimSpace(line), events, out)
+	}
+	return events
+}
+
+func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, out *load.Outgoing) []load.Event {
+	if push, ok := bytes.CutPrefix(line, []byte(`{"push":{"channel":"`)); ok {
+		return d.push(c, push, events)
+	}
+	switch {
+	case string(line) == "{}": // a ping
+		out.Send(d.wrap(nil, c, []byte("{}")))
+	case bytes.HasPrefix(line, []byte(`{"id":5,"rpc"`)):
+		return load.AppendDeliveries(events, line)
+	case bytes.Contains(line, []byte(`"error":{`)):
+		return append(events, load.Event{Kind: load.Refused, Text: line})
+	case bytes.HasPrefix(line, []byte(`{"id":1,`)):
+		d.connected(c, line, out)
+	case bytes.HasPrefix(line, []byte(`{"id":2,`)):
+		if c.Track { // join pushes tell of those who come later
+			out.Send(d.wrap(nil, c, []byte(cfPresence+room(c)+`"}}`)))
+		}
+		return append(events, load.Event{Kind: load.Joined})
+	case bytes.HasPrefix(line, []byte(`{"id":3,`)):
+		return d.roster(c).list(events, line)
+	}
+	return events
+}
+
+// push returns what a push means, of which rest begins with the channel.
+func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []load.Event {
+	_, rest, _ = bytes.Cut(rest, []byte(`"`))
+	switch {
+	case bytes.HasPrefix(rest, []byte(`,"pub":`)):
+		return load.AppendDeliveries(events, rest)
+	case bytes.HasPrefix(rest, []byte(`,"join":`)):
+		return d.roster(c).join(events, rest)
+	case bytes.HasPrefix(rest, []byte(`,"leave":`)):
+		return d.roster(c).leave(events, rest)
+	}
+	return events
+}
+
+func (d Centrifuge) connected(c *load.Client, line []byte, out *load.Outgoing) {
+	if c.Transport == load.SSE { // what each command needs from now on
+		c.ID = `{"node":"` + textOf(line, `"node":"`) + `","session":"` + textOf(line, `"session":"`) + `","data":`
+	}
+	subscribe := cfSubscribe + room(c) + `"`
+	if c.Track { // the server shows it to the members
+		subscribe += `,"data":` + card(c.Number)
+	}
+	out.Send(d.wrap(nil, c, []byte(subscribe+`}}`)))
+}
+
+// wrap appends a command in the form that the transport needs: for SSE, as a
+// string in the request of the emulation endpoint.
+func (Centrifuge) wrap(dst []byte, c *load.Client, command []byte) []byte {
+	if c.Transport != load.SSE {
+		return append(dst, command...)
+	}
+	dst = append(dst, c.ID...)
+	return append(strconv.AppendQuote(dst, string(command)), '}')
+}
+
+// AppendPublish implements [load.Dialect].
+func (d Centrifuge) AppendPublish(dst []byte, c *load.Client, body []byte) []byte {
+	if c.Transport == load.SSE {
+		return d.wrap(dst, c, appendPublication(nil, c, body))
+	}
+	return appendPublication(dst, c, body)
+}
+
+func appendPublication(dst []byte, c *load.Client, body []byte) []byte {
+	dst = append(dst, cfPublish+"/chat/"...)
+	dst = strconv.AppendInt(dst, int64(c.Room), 10)
+	dst = append(dst, `","data":`...)
+	return append(appendPayload(dst, body), `}}`...)
+}
+
+// AppendEcho implements [load.Dialect].
+func (d Centrifuge) AppendEcho(dst []byte, c *load.Client, body []byte) []byte {
+	command := append(appendPayload([]byte(cfEcho), body), `}}`...)
+	return d.wrap(dst, c, command)
+}
+
+// Post implements [load.Dialect].
+func (Centrifuge) Post(*load.Client) load.Request {
+	return load.Request{Path: "/emulation", Header: "Content-Type: application/json\r\n"}
+}

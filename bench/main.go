@@ -1,0 +1,209 @@
+//go:build linux
+
+// Command bench measures pond beside its peers, and writes docs/benchmarks.md.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pondsocket/pond/bench/internal/fleet"
+)
+
+// A bench is what the flags ask for.
+type bench struct {
+	fleet    *fleet.Fleet
+	rounds   int
+	warmup   time.Duration
+	duration time.Duration
+	patience time.Duration // for one run
+	quick    bool
+	only     []string // scenarios and servers; none: all
+	doc      string   // where to write the report
+
+	missing map[string]string // servers that could not be installed, and why
+	records []record
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	b := &bench{fleet: &fleet.Fleet{}, missing: map[string]string{}}
+	var only string
+	flag.IntVar(&b.rounds, "rounds", 5, "how often to measure everything")
+	flag.DurationVar(&b.warmup, "warmup", 500*time.Millisecond, "what goes before each measurement")
+	flag.DurationVar(&b.duration, "duration", 2*time.Second, "how long each measurement lasts")
+	flag.DurationVar(&b.patience, "patience", time.Minute, "how long one run may take in all")
+	flag.BoolVar(&b.quick, "quick", false, "one short round with a tenth of the clients, to see that all works")
+	flag.StringVar(&only, "only", "", "names of scenarios and servers, separated by commas")
+	flag.StringVar(&b.doc, "doc", "", "where to write the report; by default ../docs/benchmarks.md, and nowhere with -only")
+	list := flag.Bool("list", false, "print the names of scenarios and servers")
+	flag.Parse()
+
+	if *list {
+		fmt.Println("scenarios:", strings.Join(names(scenarios()), " "))
+		fmt.Println("servers:  ", strings.Join(serverNames(), " "))
+		return nil
+	}
+	if only != "" {
+		b.only = strings.Split(only, ",")
+	} else if b.doc == "" {
+		b.doc = filepath.Join("..", "docs", "benchmarks.md")
+	}
+	if b.quick {
+		b.rounds, b.warmup, b.duration = 1, 100*time.Millisecond, 300*time.Millisecond
+	}
+	return b.all(ctx)
+}
+
+func (b *bench) all(ctx context.Context) error {
+	if err := b.check(); err != nil {
+		return err
+	}
+	var err error
+	if b.fleet.Source, err = filepath.Abs("."); err != nil {
+		return err
+	}
+	b.fleet.Artifacts = filepath.Join(b.fleet.Source, "artifacts")
+	b.install(ctx)
+	b.measureAll(ctx)
+	if len(b.records) == 0 {
+		return fmt.Errorf("nothing was measured: %w", context.Cause(ctx))
+	}
+	if ctx.Err() != nil {
+		b.doc = "" // which stays as it is
+	}
+	return b.write(context.WithoutCancel(ctx))
+}
+
+// check returns an error if a name of -only is nobody's.
+func (b *bench) check() error {
+	known := slices.Concat(names(scenarios()), serverNames())
+	for _, name := range b.only {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("no scenario or server is called %q: see -list", name)
+		}
+	}
+	return nil
+}
+
+// chosen reports whether name, one of all, was asked for: if none of them was,
+// all are.
+func (b *bench) chosen(name string, all []string) bool {
+	asked := slices.ContainsFunc(b.only, func(n string) bool { return slices.Contains(all, n) })
+	return !asked || slices.Contains(b.only, name)
+}
+
+func (b *bench) install(ctx context.Context) {
+	for _, s := range fleet.Servers() {
+		if !b.chosen(s.Name, serverNames()) {
+			continue
+		}
+		if err := b.fleet.Install(ctx, s); err != nil {
+			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", s.Name, err)
+			b.missing[s.Name] = "could not be installed"
+		}
+	}
+}
+
+// measureAll goes round by round, and in each through all scenarios and all of
+// their servers, so that what else happens on the machine hits all alike. A round
+// begins with another server than the last one.
+func (b *bench) measureAll(ctx context.Context) {
+	began := time.Now()
+	for round := range b.rounds {
+		for _, s := range scenarios() {
+			if !b.chosen(s.name, names(scenarios())) {
+				continue
+			}
+			if b.quick {
+				s.load.Clients /= 10
+				s.load.Rooms /= 10
+				s.load.Stalled /= 10
+			}
+			servers := b.servers(s, round)
+			for i := range servers {
+				rec := b.run(ctx, s, servers[(i+round)%len(servers)], round)
+				if ctx.Err() != nil {
+					return // what was interrupted is no result
+				}
+				b.records = append(b.records, rec)
+				fmt.Printf("%6.0f s  round %d  %-10s %-16s %s\n", time.Since(began).Seconds(), round+1, s.name, rec.Server, rec.brief(s))
+			}
+		}
+	}
+}
+
+// servers returns who is measured in a round.
+func (b *bench) servers(s scenario, round int) (in []string) {
+	if s.rounds > 0 && round >= s.rounds {
+		return nil
+	}
+	for _, name := range rows(s) {
+		switch limit, limited := s.few[name]; {
+		case limited && round >= limit:
+		case s.out[name] != "" || b.missing[name] != "":
+		case name == plain && !b.chosen("pond", serverNames()):
+		case name != plain && !b.chosen(name, serverNames()):
+		default:
+			in = append(in, name)
+		}
+	}
+	return in
+}
+
+// rows returns all rows of a scenario's table.
+func rows(s scenario) []string {
+	all := serverNames()
+	if s.deflate {
+		all = slices.Insert(all, 1, plain)
+	}
+	return all
+}
+
+// brief is one line about a run.
+func (r record) brief(s scenario) string {
+	if r.Values == nil {
+		return "FAILED: " + r.Failure
+	}
+	var parts []string
+	for _, c := range s.columns {
+		if v, ok := r.Values[c.Key]; ok {
+			parts = append(parts, fmt.Sprintf("%s %.4g", c.Title, v))
+		}
+	}
+	if r.Failure != "" {
+		parts = append(parts, "FAILED: "+r.Failure)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func names(all []scenario) (n []string) {
+	for _, s := range all {
+		n = append(n, s.name)
+	}
+	return n
+}
+
+func serverNames() (n []string) {
+	for _, s := range fleet.Servers() {
+		n = append(n, s.Name)
+	}
+	return n
+}

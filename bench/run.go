@@ -1,0 +1,162 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pondsocket/pond/internal/load"
+
+	"github.com/pondsocket/pond/bench/internal/deflate"
+	"github.com/pondsocket/pond/bench/internal/dialect"
+	"github.com/pondsocket/pond/bench/internal/fleet"
+	"github.com/pondsocket/pond/bench/internal/process"
+	"github.com/pondsocket/pond/bench/internal/report"
+)
+
+// plain is the row of pond without compression in the table about compression.
+const plain = "pond, plain"
+
+// A record is one run with everything that it has measured.
+type record struct {
+	report.Run
+
+	Load    *load.Result    `json:"load,omitempty"`
+	Deflate *deflate.Result `json:"deflate,omitempty"`
+}
+
+// dialectOf returns what a server speaks.
+func dialectOf(server string, s scenario) load.Dialect {
+	switch server {
+	case "pond", plain, "pondsocket-asgi":
+		return load.Pond{Name: server, Path: "/socket", Channel: "/chat/%d"}
+	case "centrifuge":
+		return dialect.NewCentrifuge()
+	case "socket.io":
+		return dialect.SocketIO{}
+	}
+	return dialect.Plain{Name: server, Echo: s.load.Scenario == load.Echo}
+}
+
+// run measures one server once. What goes wrong is part of the record.
+func (b *bench) run(ctx context.Context, s scenario, server string, round int) record {
+	rec := record{Run: report.Run{Scenario: s.name, Server: server, Round: round}}
+	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	defer cancel()
+	err := b.measure(ctx, s, server, &rec)
+	switch {
+	case ctx.Err() != nil:
+		rec.Failure = fmt.Sprintf("not done after %v", b.patience)
+	case err != nil:
+		rec.Failure = err.Error()
+	}
+	return rec
+}
+
+func (b *bench) measure(ctx context.Context, s scenario, server string, rec *record) (err error) {
+	name := server
+	if server == plain {
+		name = "pond"
+	}
+	of, _ := fleet.Named(name)
+	p, err := b.fleet.Start(ctx, of, s.deflate && server != plain)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	if s.deflate {
+		return b.measureDeflate(ctx, s, server, p, rec)
+	}
+	return b.measureLoad(ctx, s, server, p, rec)
+}
+
+// lasts is how long a measurement is.
+func (b *bench) lasts(s scenario, server string) time.Duration {
+	return b.duration * time.Duration(max(1, s.longer)) * time.Duration(max(1, s.slower[server]))
+}
+
+func (b *bench) measureDeflate(ctx context.Context, s scenario, server string, p *process.Process, rec *record) error {
+	r, err := deflate.Run(ctx, deflate.Config{
+		Dialect: dialectOf(server, s), Addr: p.Addr, Compress: server != plain,
+		Clients: s.load.Clients, Size: s.load.Size, InFlight: s.load.InFlight,
+		Warmup: b.warmup, Duration: b.lasts(s, server), Messages: int(s.load.Messages), CPU: p.CPU,
+	})
+	if err != nil {
+		return err
+	}
+	rec.Deflate = &r
+	n := float64(r.Deliveries)
+	rec.Values = map[string]float64{
+		"rate": n / r.Elapsed.Seconds(),
+		"cpu":  micros(r.CPU) / n,
+		"wire": float64(r.Bytes) / n,
+	}
+	return nil
+}
+
+func (b *bench) measureLoad(ctx context.Context, s scenario, server string, p *process.Process, rec *record) error {
+	config := s.load
+	config.Dialect, config.Addr, config.PIDs = dialectOf(server, s), p.Addr, []int{p.PID()}
+	config.Warmup, config.Duration = b.warmup, b.lasts(s, server)
+	if config.Scenario == load.Idle {
+		config.Collect = p.Collect
+	}
+	before, err := p.CPU()
+	if err != nil {
+		return err
+	}
+	r, err := load.Run(ctx, config)
+	if err != nil {
+		return err
+	}
+	after, err := p.CPU()
+	if err != nil {
+		return fmt.Errorf("%w, after %w", err, r.Err())
+	}
+	rec.Load = &r
+	rec.Values = valuesOf(r, after-before)
+	if r.Messages > 0 && r.Deliveries == 0 {
+		rec.Values = nil
+		return errors.Join(fmt.Errorf("nothing was delivered within %v", config.Duration), r.Err())
+	}
+	return r.Err()
+}
+
+// valuesOf returns what the columns show. The time of the server is all that it
+// used, for connecting and leaving, too.
+func valuesOf(r load.Result, all time.Duration) map[string]float64 {
+	v := map[string]float64{
+		"rate":     r.DeliveriesPerSecond,
+		"joins":    r.JoinsPerSecond,
+		"cpuJoin":  micros(all) / float64(r.Joins),
+		"cpuAll":   millis(all),
+		"bytes":    float64(r.BytesIn) / 1e6,
+		"gap":      millis(r.LongestGap),
+		"complete": millis(r.PresenceTime),
+		"engine":   100 * r.Load.Busy,
+	}
+	if r.Latency != nil {
+		v["p50"], v["p99"] = millis(r.Latency.P50), millis(r.Latency.P99)
+	}
+	if r.SendLag != nil {
+		v["lag"] = millis(r.SendLag.P99)
+	}
+	if s := r.Server; s != nil {
+		v["rss"] = float64(s.RSSMax) / 1e6
+		v["perClient"] = float64(s.RSSPerClient)
+		if r.Deliveries > 0 {
+			v["cpu"] = micros(s.CPU) / float64(r.Deliveries)
+		}
+	}
+	if r.Scenario == load.Presence && r.PresenceTime == 0 {
+		delete(v, "complete") // they never were
+	}
+	return v
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,71 @@
+// Command centrifuge is the tutorial in centrifuge's README: the engine in
+// memory, everybody may subscribe and publish, an RPC to compare echoes, and the
+// handlers for event streams beside the WebSocket. Its defaults are untouched.
+package main
+
+import (
+	"compress/flate"
+	"flag"
+	"log"
+	"net/http"
+
+	"github.com/centrifugal/centrifuge"
+
+	"github.com/pondsocket/pond/bench/internal/serve"
+)
+
+// auth is the middleware of the tutorial: everybody is anonymous.
+func auth(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := centrifuge.SetCredentials(r.Context(), &centrifuge.Credentials{UserID: ""})
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func onConnect(client *centrifuge.Client) {
+	client.OnSubscribe(func(e centrifuge.SubscribeEvent, cb centrifuge.SubscribeCallback) {
+		track := len(e.Data) > 0 // what the client wants to be shown as
+		cb(centrifuge.SubscribeReply{Options: centrifuge.SubscribeOptions{
+			ChannelInfo:   e.Data,
+			EmitPresence:  track,
+			EmitJoinLeave: track,
+			PushJoinLeave: track,
+		}}, nil)
+	})
+	client.OnPresence(func(_ centrifuge.PresenceEvent, cb centrifuge.PresenceCallback) {
+		cb(centrifuge.PresenceReply{}, nil)
+	})
+	client.OnPublish(func(_ centrifuge.PublishEvent, cb centrifuge.PublishCallback) {
+		cb(centrifuge.PublishReply{}, nil)
+	})
+	client.OnRPC(func(e centrifuge.RPCEvent, cb centrifuge.RPCCallback) {
+		cb(centrifuge.RPCReply{Data: e.Data}, nil)
+	})
+}
+
+func main() {
+	flag.Parse()
+	node, err := centrifuge.New(centrifuge.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	node.OnConnect(onConnect)
+	if err := node.Run(); err != nil {
+		log.Fatal(err)
+	}
+
+	config := centrifuge.WebsocketConfig{Compression: *serve.Compress}
+	if *serve.Compress {
+		config.CompressionLevel = flate.BestSpeed // its default of 0 compresses nothing
+		// Experimental, says its documentation; without it, each client's copy is
+		// compressed again.
+		config.CompressionPreparedMessageCacheSize = 10 << 20
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/connection/websocket", auth(centrifuge.NewWebsocketHandler(node, config)))
+	mux.Handle("/connection/sse", auth(centrifuge.NewSSEHandler(node, centrifuge.SSEConfig{})))
+	mux.Handle("/emulation", centrifuge.NewEmulationHandler(node, centrifuge.EmulationConfig{}))
+	if err := serve.HTTP(mux); err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,52 @@
+// Command pond is the quick start of pond, with a reply to compare echoes and
+// presence when it is asked for.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"log"
+	"log/slog"
+
+	"github.com/pondsocket/pond"
+
+	"github.com/pondsocket/pond/bench/internal/serve"
+)
+
+func auth(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+
+func onJoin(ctx *pond.JoinContext) error {
+	var asked struct {
+		Track json.RawMessage `json:"track"` // what the members are to see of the new one
+	}
+	if err := ctx.Bind(&asked); err != nil {
+		return err
+	}
+	if err := ctx.Accept(); err != nil || asked.Track == nil {
+		return err
+	}
+	return ctx.Track(asked.Track)
+}
+
+func onMessage(ctx *pond.EventContext) error {
+	return ctx.Broadcast(ctx.Event(), ctx.Payload())
+}
+
+func onEcho(ctx *pond.EventContext) error {
+	return ctx.Reply(ctx.Event(), ctx.Payload())
+}
+
+func main() {
+	flag.Parse()
+	var options []pond.EndpointOption
+	if *serve.Compress {
+		options = append(options, pond.WithCompression(128))
+	}
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	lobby := p.Endpoint("/socket", auth, options...).Lobby("/chat/:room_id", onJoin)
+	lobby.OnMessage("message", onMessage)
+	lobby.OnMessage("echo", onEcho)
+	if err := serve.HTTP(p); err != nil {
+		log.Fatal(err)
+	}
+}
