@@ -1,9 +1,9 @@
 package transport
 
 import (
+	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -38,6 +38,7 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 	if named {
 		enc = sseNamed
 	}
+	missing := "http.Flusher"
 	if r.ProtoMajor == 1 {
 		header := w.Header().Clone()
 		conn, early, err := hijack(w)
@@ -53,11 +54,11 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 		if !errors.Is(err, http.ErrNotSupported) {
 			return nil, false, err
 		}
+		missing = "http.Hijacker and http.Flusher"
 	}
-	body := &bodyStream{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}
-	w.WriteHeader(http.StatusOK)
-	if err := body.rc.Flush(); err != nil {
-		return nil, false, fmt.Errorf("%T cannot stream: %w", w, err)
+	body, err := newBodyStream(w, missing)
+	if err != nil {
+		return nil, false, err
 	}
 	c = h.newConn(nil, enc, recv)
 	c.body = body
@@ -73,13 +74,23 @@ func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
 }
 
 // hijack takes a connection over from net/http, with the bytes that it had read
-// already. It finds its way through the wrappers of middlewares.
-func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%T cannot hand over its connection: %w", w, err)
+// already. It finds its way through the wrappers of middlewares. The error is an
+// [http.ErrNotSupported] if the request can still be answered.
+func hijack(w http.ResponseWriter) (conn net.Conn, early []byte, err error) {
+	if _, ok := innermost(w).(http.Hijacker); !ok {
+		return nil, nil, &hiddenError{w, "http.Hijacker", http.ErrNotSupported} // untried: gin's would panic
 	}
-	var early []byte
+	var rw *bufio.ReadWriter
+	err = guard(func() (err error) {
+		conn, rw, err = http.NewResponseController(w).Hijack()
+		return err
+	})
+	switch {
+	case errors.Is(err, http.ErrHijacked):
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, &hiddenError{w, "http.Hijacker", err}
+	}
 	if n := rw.Reader.Buffered(); n > 0 {
 		early = make([]byte, n)
 		_, _ = rw.Read(early)
@@ -98,6 +109,7 @@ func hijack(w http.ResponseWriter) (net.Conn, []byte, error) {
 func appendStreamHeader(r *http.Request, header http.Header) []byte {
 	b := []byte("HTTP/1.0 200 OK\r\n")
 	header.Set("Connection", "close")
+	header.Del("Content-Encoding") // of a middleware that would have compressed
 	if r.ProtoAtLeast(1, 1) {
 		b = []byte("HTTP/1.1 200 OK\r\n")
 		header.Set("Connection", "keep-alive")

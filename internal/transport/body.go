@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -20,6 +21,20 @@ type bodyStream struct {
 	finished bool       // the handler returns: w must not be touched any more
 }
 
+// newBodyStream sends the headers. If the error is an [http.ErrNotSupported], it
+// has not, and the error says that missing is missing.
+func newBodyStream(w http.ResponseWriter, missing string) (*bodyStream, error) {
+	if !flushes(w) {
+		return nil, &hiddenError{w, missing, http.ErrNotSupported}
+	}
+	s := &bodyStream{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}
+	w.WriteHeader(http.StatusOK)
+	if err := guard(s.rc.Flush); err != nil {
+		return nil, fmt.Errorf("%T cannot stream: %s", innermost(w), err) //nolint:errorlint // it is too late for any other answer
+	}
+	return s, nil
+}
+
 // write writes b and flushes it.
 func (s *bodyStream) write(b []byte) error {
 	s.writing.Lock()
@@ -30,10 +45,12 @@ func (s *bodyStream) write(b []byte) error {
 	if finished {
 		return ErrClosed
 	}
-	if _, err := s.w.Write(b); err != nil {
-		return err
-	}
-	return s.rc.Flush()
+	return guard(func() error {
+		if _, err := s.w.Write(b); err != nil {
+			return err
+		}
+		return s.rc.Flush()
+	})
 }
 
 // limit sets the deadline of writes, where the host server supports one, unless
