@@ -1,8 +1,9 @@
 // Command pond runs a Pond without a program around it.
 //
-//	pond demo       a chat page to look at, with everything that a Pond can do
-//	pond version    which pond this is
-//	pond help       what each command takes
+//	pond demo          a chat page to look at, with everything that a Pond can do
+//	pond version       which pond this is
+//	pond completion    commands and flags for the shell to complete
+//	pond help          what each command takes
 package main
 
 import (

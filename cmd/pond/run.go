@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -15,8 +16,12 @@ type command struct {
 	summary string // in the list of commands
 	help    string // above its flags
 
+	// arg is what follows the name, such as URL, or a choice like bash|zsh. It is
+	// required; none if empty.
+	arg string
+
 	// setup declares the flags. The action that it returns runs when they are
-	// parsed, until it is done or ctx is.
+	// parsed, until it is done or ctx is. The argument is flags.Arg(0).
 	setup func(flags *flag.FlagSet) action
 }
 
@@ -24,10 +29,17 @@ type action func(ctx context.Context, stdout, stderr io.Writer) error
 
 var commands = []command{demoCommand, versionCommand}
 
-// A misuse is a command line that makes no sense.
+// allCommands has those as well that speak of all commands, and so cannot be
+// where these are declared.
+func allCommands() []command { return append(slices.Clone(commands), completionCommand(), helpCommand) }
+
+// helpCommand is in the list only: dispatch does what it says.
+var helpCommand = command{name: "help", summary: "print what a command takes", setup: func(*flag.FlagSet) action { return nil }}
+
+// A misuse is a command line that makes no sense. Its usage is shown if there is one.
 type misuse struct{ problem, usage string }
 
-func (m *misuse) Error() string { return strings.TrimPrefix(m.problem+"\n\n"+m.usage, "\n\n") }
+func (m *misuse) Error() string { return strings.TrimSpace(m.problem + "\n\n" + m.usage) }
 
 // run runs the command that args begin with. It returns the exit code: 0 if
 // all went well, 1 if the command failed, 2 if the command line makes no sense.
@@ -56,7 +68,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		_, err := fmt.Fprintln(stdout, usage())
 		return err
 	}
-	for _, c := range commands {
+	for _, c := range allCommands() {
 		if c.name == name {
 			return c.run(ctx, args, stdout, stderr)
 		}
@@ -69,13 +81,10 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	flags.SetOutput(io.Discard) // it would not know where which text belongs
 	act := c.setup(flags)
 
-	err := flags.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
+	err := c.parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
 		_, err := fmt.Fprintln(stdout, c.usage(flags))
 		return err
-	case err == nil && flags.NArg() > 0:
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if err != nil {
 		return &misuse{fmt.Sprintf("pond %s: %v", c.name, err), c.usage(flags)}
@@ -86,12 +95,39 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 	return nil
 }
 
+// parse takes flags before and after the argument.
+func (c command) parse(flags *flag.FlagSet, args []string) error {
+	plain := []string{"--"}
+	for {
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		plain = append(plain, flags.Arg(0))
+		args = flags.Args()[1:]
+	}
+	if err := flags.Parse(plain); err != nil {
+		return err
+	}
+	switch {
+	case c.arg == "" && flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case c.arg != "" && flags.NArg() == 0:
+		return fmt.Errorf("%s is missing", c.arg)
+	case c.arg != "" && flags.NArg() > 1:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(1))
+	}
+	return nil
+}
+
 func usage() string {
 	var b strings.Builder
 	b.WriteString("Pond is realtime messaging over WebSocket and Server-Sent Events.\n\n" +
 		"Usage: pond <command> [flags]\n\nCommands:\n")
-	for _, c := range commands {
-		fmt.Fprintf(&b, "  %-9s %s\n", c.name, c.summary)
+	for _, c := range allCommands() {
+		fmt.Fprintf(&b, "  %-10s  %s\n", c.name, c.summary)
 	}
 	b.WriteString("\nRun \"pond help <command>\" for more about one of them.")
 	return b.String()
@@ -101,7 +137,14 @@ func (c command) usage(flags *flag.FlagSet) string {
 	var b strings.Builder
 	flags.SetOutput(&b)
 	flags.PrintDefaults()
-	text := fmt.Sprintf("Usage: pond %s [flags]\n\n%s", c.name, c.help)
+	text := "Usage: pond " + c.name
+	if b.Len() > 0 {
+		text += " [flags]"
+	}
+	if c.arg != "" {
+		text += " " + c.arg
+	}
+	text += "\n\n" + c.help
 	if b.Len() > 0 {
 		text += "\n\nFlags:\n" + strings.TrimSuffix(b.String(), "\n")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -21,7 +22,10 @@ func TestRun(t *testing.T) {
 		{"demo -nonsense", 2, "", "-addr host:port"},
 		{"demo nonsense", 2, "", "unexpected argument \"nonsense\""},
 		{"demo -addr nonsense", 1, "", "pond demo: listen tcp: address nonsense"},
+		{"completion", 2, "", "bash|zsh|fish is missing"},
+		{"completion csh", 2, "", "\"csh\" is none of bash|zsh|fish"},
 		{"version", 0, "pond ", ""},
+		{"version", 0, runtime.Version(), ""},
 		{"version nonsense", 2, "", "Usage: pond version"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
