@@ -1,0 +1,268 @@
+// Package hosttest runs the servers of the examples on real sockets and looks at
+// them the way clients do, over both transports. It is for hosts and middlewares;
+// handlers are easier to test with pondtest.
+package hosttest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// A T is a test.
+type T interface {
+	Helper()
+	Context() context.Context
+	Cleanup(f func())
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// patience is how long a test waits for what does not come.
+const patience = 30 * time.Second
+
+// A Transport is how a client talks to the server.
+type Transport string
+
+// The transports.
+const (
+	WebSocket Transport = "WebSocket"
+	SSE       Transport = "SSE"
+)
+
+// Transports are all transports.
+var Transports = []Transport{WebSocket, SSE}
+
+// A Target is an endpoint and a way to it.
+type Target struct {
+	URL    string
+	HTTP   *http.Client // nil: [http.DefaultClient]
+	Header http.Header  // goes along with every request
+}
+
+func (to Target) client() *http.Client {
+	if to.HTTP == nil {
+		return http.DefaultClient
+	}
+	return to.HTTP
+}
+
+func (to Target) do(ctx context.Context, method, body string, headers ...string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, to.URL, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, to.Header)
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		req.Header.Set(name, value)
+	}
+	return to.client().Do(req)
+}
+
+// message is what goes over the wire, in both directions.
+type message struct {
+	Action    string          `json:"action"`
+	Event     string          `json:"event"`
+	Channel   string          `json:"channelName"`
+	RequestID string          `json:"requestId"`
+	Payload   json.RawMessage `json:"payload"`
+}
+
+// A Session is a client that is connected. It belongs to the goroutine of its test.
+type Session struct {
+	// Response is the answer to the handshake.
+	Response *http.Response
+
+	t    T
+	send func(text string) error
+	next func() (text []byte, err error)
+	end  func() error
+}
+
+// Dial connects a client. A client of event streams asks for compression, as
+// browsers do, and understands it.
+func Dial(t T, tr Transport, to Target) *Session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	s := &Session{t: t}
+	dial := s.dialWebSocket
+	if tr == SSE {
+		dial = s.dialStream
+	}
+	if err := dial(ctx, to); err != nil {
+		t.Fatalf("%s at %s: %v", tr, to.URL, err)
+	}
+	s.Hear("CONNECTION")
+	return s
+}
+
+func (s *Session) dialWebSocket(ctx context.Context, to Target) error {
+	conn, resp, err := websocket.Dial(ctx, to.URL, &websocket.DialOptions{HTTPClient: to.client(), HTTPHeader: to.Header})
+	if err != nil {
+		return err
+	}
+	s.Response = resp
+	s.t.Cleanup(func() { _ = conn.CloseNow() })
+	s.send = func(text string) error { return conn.Write(ctx, websocket.MessageText, []byte(text)) }
+	s.next = func() ([]byte, error) {
+		_, text, err := conn.Read(ctx)
+		return text, err
+	}
+	s.end = func() error { return conn.Close(websocket.StatusNormalClosure, "") }
+	return nil
+}
+
+func (s *Session) dialStream(ctx context.Context, to Target) error {
+	resp, err := to.do(ctx, http.MethodGet, "", "Accept: text/event-stream")
+	if err != nil {
+		return err
+	}
+	s.Response = resp
+	s.t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	ask := func(method, body string) error {
+		answer, err := to.do(ctx, method, body, "X-Connection-ID: "+resp.Header.Get("X-Connection-ID"))
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusNoContent {
+			return fmt.Errorf("%s is answered with %s", method, answer.Status)
+		}
+		return nil
+	}
+	s.send = func(text string) error { return ask(http.MethodPost, text) }
+	lines := bufio.NewReader(resp.Body)
+	s.next = func() ([]byte, error) {
+		for {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				return nil, err
+			}
+			if data, ok := strings.CutPrefix(line, "data: "); ok {
+				return []byte(data), nil
+			}
+		}
+	}
+	s.end = func() error {
+		if err := ask(http.MethodDelete, ""); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, lines); err != nil {
+			return fmt.Errorf("after DELETE: %w", err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// Join joins a channel.
+func (s *Session) Join(channel string) {
+	s.t.Helper()
+	s.write(message{"JOIN_CHANNEL", "JOIN_CHANNEL", channel, "1", json.RawMessage("{}")})
+	s.Hear("ACKNOWLEDGE")
+}
+
+// Say sends an event with a text.
+func (s *Session) Say(channel, event, text string) {
+	s.t.Helper()
+	payload, err := json.Marshal(map[string]string{"text": text})
+	if err != nil {
+		s.t.Fatalf("%v", err)
+	}
+	s.write(message{"BROADCAST", event, channel, "2", payload})
+}
+
+func (s *Session) write(m message) {
+	s.t.Helper()
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = s.send(string(text))
+	}
+	if err != nil {
+		s.t.Fatalf("%s: %v", m.Action, err)
+	}
+}
+
+// Hear waits for the next message, which must have that event, and returns its
+// payload.
+func (s *Session) Hear(event string) string {
+	s.t.Helper()
+	text, err := s.next()
+	if err != nil {
+		s.t.Fatalf("no %s: %v", event, err)
+	}
+	var m message
+	if err := json.Unmarshal(text, &m); err != nil {
+		s.t.Fatalf("%s: %v", text, err)
+	}
+	if m.Event != event {
+		s.t.Fatalf("%s has come, and not %s", text, event)
+	}
+	return string(m.Payload)
+}
+
+// End ends the connection as clients do: with the close handshake, or DELETE.
+func (s *Session) End() {
+	s.t.Helper()
+	if err := s.end(); err != nil {
+		s.t.Errorf("the end: %v", err)
+	}
+}
+
+// Told waits until the server has ended the connection, and fails the test unless
+// it said so: with close code 1001, or by ending the stream in order.
+func (s *Session) Told() {
+	s.t.Helper()
+	for {
+		_, err := s.next()
+		switch {
+		case err == nil:
+			continue
+		case err != io.EOF && websocket.CloseStatus(err) != websocket.StatusGoingAway: //nolint:errorlint // exactly this one: an end in order
+			s.t.Errorf("the connection broke off: %v", err)
+		}
+		return
+	}
+}
+
+// Refused connects a client that must not get in, and returns the answer's status
+// and body.
+func Refused(t T, tr Transport, to Target) (status int, body string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	headers := []string{"Accept: text/event-stream"}
+	if tr == WebSocket {
+		headers = []string{
+			"Connection: Upgrade", "Upgrade: websocket",
+			"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+		}
+	}
+	resp, err := to.do(ctx, http.MethodGet, "", headers...)
+	if err != nil {
+		t.Fatalf("%s at %s: %v", tr, to.URL, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode < http.StatusBadRequest {
+		t.Fatalf("%s at %s is let in: %s", tr, to.URL, resp.Status)
+	}
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s at %s: %v", tr, to.URL, err)
+	}
+	return resp.StatusCode, strings.TrimSpace(string(text))
+}

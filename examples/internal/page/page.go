@@ -1,0 +1,33 @@
+// Package page serves the pages of the examples: their own files, and the
+// client and the style that they share. There is no build step.
+package page
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed pond.js style.css
+var shared embed.FS
+
+// Handler serves the folder page of files, and /pond.js and /style.css. The
+// browser is told to load and run nothing else.
+func Handler(files fs.FS) http.Handler {
+	own, err := fs.Sub(files, "page")
+	if err != nil {
+		panic(err) // "page" is a valid path
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", http.FileServerFS(own))
+	mux.Handle("/pond.js", http.FileServerFS(shared))
+	mux.Handle("/style.css", http.FileServerFS(shared))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "+
+			"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-cache")
+		mux.ServeHTTP(w, r)
+	})
+}
