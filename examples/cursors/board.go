@@ -1,0 +1,77 @@
+package main
+
+import (
+	"net/http"
+
+	"github.com/pondsocket/pond"
+)
+
+// A Position is a place on the board, from 0 to 1 in both directions.
+type Position struct {
+	X float64 `json:"x"`
+	Y float64 `json:"y"`
+}
+
+// A Moved says whose cursor is where.
+type Moved struct {
+	ID string `json:"id"`
+	Position
+}
+
+// A Person is who is there. Position is nil where moves are events.
+type Person struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Position *Position `json:"position,omitempty"`
+}
+
+const (
+	move  pond.Event[Position] = "move"
+	moved pond.Event[Moved]    = "moved"
+)
+
+func auth(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+
+func onJoin(ctx *pond.JoinContext) error {
+	var hello struct{ Name string }
+	if err := ctx.Bind(&hello); err != nil {
+		return err
+	}
+	if len(hello.Name) < 1 || len(hello.Name) > 40 {
+		return ctx.Decline(http.StatusBadRequest, "a name has 1 to 40 bytes")
+	}
+	if err := ctx.Accept(); err != nil {
+		return err
+	}
+	person := Person{ID: ctx.User().ID, Name: hello.Name}
+	ctx.Assign("person", person)
+	return ctx.Track(person)
+}
+
+func (p Position) check() error {
+	if p.X < 0 || p.X > 1 || p.Y < 0 || p.Y > 1 {
+		return pond.Errorf(http.StatusBadRequest, "x and y are from 0 to 1")
+	}
+	return nil
+}
+
+// moveByEvent is the better design: a move is told to the others and forgotten.
+// One move of n people costs n small messages.
+func moveByEvent(ctx *pond.EventContext, p Position) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	return ctx.Others().Broadcast(moved.With(Moved{ctx.User().ID, p}))
+}
+
+// moveByPresence makes the position part of who is there. Whoever joins sees it
+// at once, but every change tells everybody about everybody: one move of n
+// people costs n lists of n.
+func moveByPresence(ctx *pond.EventContext, p Position) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	person, _ := ctx.Get("person").(Person)
+	person.Position = &p
+	return ctx.Update(person)
+}

@@ -1,0 +1,53 @@
+import { connect, showState } from "./pond.js";
+
+const metrics = {
+  clients: ["Clients connected", (v) => v],
+  watched: ["Metrics that somebody watches", (v) => v],
+  goroutines: ["Goroutines", (v) => v],
+  memory: ["Memory in use", (v) => `${v.toFixed(1)} MiB`],
+};
+const shown = 60;
+
+const pond = connect("/socket", { onState: showState(document.getElementById("status")) });
+
+for (const [name, [title, format]] of Object.entries(metrics)) {
+  const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
+  const [svg, line, checkbox] = ["svg", "polyline", "input"].map((s) => card.querySelector(s));
+  card.querySelector("h2").textContent = title;
+  checkbox.setAttribute("aria-label", `watch ${title}`);
+  document.getElementById("cards").append(card);
+
+  let points = [];
+  const draw = () => {
+    if (points.length === 0) return;
+    const values = points.map((p) => p.value);
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const span = high - low || 1;
+    const x = (i) => 240 - (points.length - 1 - i) * (240 / (shown - 1));
+    const y = (v) => (high === low ? 30 : 55 - ((v - low) / span) * 50);
+    line.setAttribute("points", values.map((v, i) => `${x(i)},${y(v)}`).join(" "));
+    card.querySelector(".value").textContent = format(values.at(-1));
+    svg.setAttribute("aria-label", `${title} in the last minute: from ${format(low)} to ${format(high)}`);
+  };
+
+  // The snapshot comes first, and then each point once: also after the server was away.
+  const watch = () => {
+    const channel = pond.join(`/metrics/${name}`);
+    channel.on("snapshot", (snapshot) => {
+      points = snapshot.points ?? [];
+      draw();
+    });
+    channel.on("point", (point) => {
+      points = [...points, point].slice(-shown);
+      draw();
+    });
+    return channel;
+  };
+
+  let channel = watch();
+  checkbox.addEventListener("change", () => {
+    card.classList.toggle("off", !checkbox.checked);
+    if (checkbox.checked) channel = watch();
+    else channel.leave();
+  });
+}
