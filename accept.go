@@ -41,6 +41,8 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 		e.acceptWebSocket(w, r, params)
 	case r.Method == http.MethodGet && wantsEvents(r):
 		e.acceptStream(w, r, params)
+	case r.Method == http.MethodGet && r.Header.Get("Sec-WebSocket-Key") != "":
+		e.acceptWebSocket(w, r, params) // which says what a proxy has dropped
 	case r.Method == http.MethodGet:
 		e.reject(w, r, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
 	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
@@ -79,6 +81,11 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	if r.ProtoMajor == 1 { // HTTP/2 would close what others use, too
 		h.Set("Connection", "close")
+		if status == http.StatusUpgradeRequired { // which has to say to what
+			h.Add("Connection", "Upgrade")
+			h.Set("Upgrade", "websocket")
+			h.Set("Sec-WebSocket-Version", "13")
+		}
 	}
 	if status == http.StatusNoContent {
 		w.WriteHeader(status)
@@ -93,9 +100,6 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, params pattern.Params) {
 	handshake, broken := ws.ParseHandshake(r, e.cfg.compressFrom > 0)
 	if broken != nil {
-		if broken.Status == http.StatusUpgradeRequired {
-			w.Header().Set("Sec-WebSocket-Version", "13")
-		}
 		e.reject(w, r, refuse(broken.Status, broken.Message))
 		return
 	}

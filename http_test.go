@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,8 @@ func TestRequestsThatAreNoConnections(t *testing.T) {
 		}{
 			"plain GET":      {request("GET", "/socket", ""), 404, ""},
 			"GET anything":   {request("GET", "/socket", "", "Accept: */*"), 404, ""},
+			"no Upgrade":     {request("GET", "/socket", "", slices.Delete(slices.Clone(upgrade), 1, 2)...), 426, "Upgrade: websocket"},
+			"no Connection":  {request("GET", "/socket", "", upgrade[1:]...), 426, "Upgrade: websocket"},
 			"old WebSocket":  {request("GET", "/socket", "", append(upgrade, "Sec-WebSocket-Version: 8")...), 426, "Sec-Websocket-Version: 13"},
 			"WebSocket POST": {request("POST", "/socket", "", append(upgrade, "Sec-WebSocket-Version: 13")...), 400, ""},
 			"no key":         {request("GET", "/socket", "", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"), 400, ""},

@@ -44,7 +44,7 @@ func ParseHandshake(r *http.Request, deflate bool) (Handshake, *HandshakeError) 
 	case !r.ProtoAtLeast(1, 1):
 		return refuse(http.StatusBadRequest, "a WebSocket handshake needs HTTP/1.1")
 	case !IsUpgrade(r):
-		return refuse(http.StatusUpgradeRequired, "the request does not ask for an upgrade to WebSocket")
+		return refuse(http.StatusUpgradeRequired, "upgrade required: Upgrade: websocket and Connection: Upgrade did not both arrive")
 	case r.ContentLength != 0: // what is a body to a proxy would be frames to us
 		return refuse(http.StatusBadRequest, "a WebSocket handshake has no body")
 	}
