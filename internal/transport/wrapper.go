@@ -16,16 +16,16 @@ type hiddenError struct {
 }
 
 func (e *hiddenError) Error() string {
-	name := fmt.Sprintf("%T", innermost(e.w))
+	const text = "%T hides %s: %s"
+	culprit := innermost(e.w)
 	remedy := "give it a method Unwrap, or keep its middleware away from the Pond"
-	if name == "*http.timeoutWriter" {
+	if fmt.Sprintf("%T", culprit) == "*http.timeoutWriter" {
 		remedy = "mount the Pond outside of http.TimeoutHandler"
 	}
-	text := name + " hides " + e.what + ": " + remedy
 	if !errors.Is(e.cause, http.ErrNotSupported) {
-		text += " (" + e.cause.Error() + ")"
+		remedy += " (" + e.cause.Error() + ")"
 	}
-	return text
+	return fmt.Sprintf(text, culprit, e.what, remedy)
 }
 
 func (e *hiddenError) Is(target error) bool { return target == http.ErrNotSupported }
