@@ -2,8 +2,12 @@
 package main
 
 import (
+	"context"
 	"log"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/pondsocket/pond"
 )
@@ -24,4 +28,10 @@ func chat() *pond.Pond {
 	return p
 }
 
-func main() { log.Fatal(http.ListenAndServe("127.0.0.1:8000", chat())) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := chat().ListenAndServe(ctx, &http.Server{Addr: "127.0.0.1:8000"}); err != nil {
+		log.Fatal(err)
+	}
+}

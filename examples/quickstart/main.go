@@ -2,9 +2,13 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"log"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/pondsocket/pond"
 )
@@ -30,8 +34,7 @@ func say(ctx *pond.EventContext, m Message) error {
 //go:embed index.html
 var page embed.FS
 
-func handler() http.Handler {
-	p := pond.New()
+func handler(p *pond.Pond) http.Handler {
 	lobby := p.Endpoint("/socket", connect).Lobby("/chat/:room", join)
 	pond.On(lobby, said, say)
 
@@ -42,6 +45,12 @@ func handler() http.Handler {
 }
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	log.Println("open http://127.0.0.1:8000 in two tabs")
-	log.Fatal(http.ListenAndServe("127.0.0.1:8000", handler()))
+	p := pond.New()
+	srv := &http.Server{Addr: "127.0.0.1:8000", Handler: handler(p)}
+	if err := p.ListenAndServe(ctx, srv); err != nil {
+		log.Fatal(err)
+	}
 }

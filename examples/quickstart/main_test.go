@@ -3,6 +3,7 @@ package main
 import (
 	"testing"
 
+	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/pondtest"
 )
 
@@ -10,7 +11,7 @@ import (
 func TestTwoTabs(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
-			pondtest.Run(t, handler(), func(t *testing.T, d *pondtest.Driver) {
+			pondtest.Run(t, handler(pond.New()), func(t *testing.T, d *pondtest.Driver) {
 				one, two := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 				one.Join("/chat/lounge", nil)
 				two.Join("/chat/lounge", nil)
