@@ -1,0 +1,150 @@
+"""What clients see differently, and nothing else.
+
+docs/migration.md has a row for each of them, which says why.
+"""
+
+import re
+
+
+class Difference:
+    """One thing that the two servers do differently.
+
+    A line of pond's transcript that matches becomes the line, or the lines, or
+    nothing, that pondsocket-asgi has in its place.
+    """
+
+    def __init__(self, name, pond, python, transports=("websocket", "sse")):
+        self.name = name
+        self.pond = re.compile(pond)
+        self.python = python
+        self.transports = transports
+
+    def apply(self, lines):
+        """Return the lines as pondsocket-asgi has them, and in how many of them that is so."""
+        changed = [self.pond.sub(self.python, line) for line in lines]
+        return [part for line in changed for part in line.split("\n") if part], sum(map(str.__ne__, lines, changed))
+
+
+ROOM = r"/team/1 \(no request\)"
+
+DIFFERENCES = [
+    Difference(
+        "A refused WebSocket",
+        r"^(a guessed token .* refused with) 401 unknown token$",
+        r"\1 403",
+        transports=["websocket"],
+    ),
+    Difference(
+        "Pages of other origins",
+        r"^(a page of another origin \| a page \|) refused with 403 this origin is not allowed$",
+        r'\1 CONNECT CONNECTION GATEWAY (no request) {"connectionId": "the same", "id": "a page"}',
+    ),
+    Difference(
+        "Texts of HTTP errors",
+        r"(GET 404) (no endpoint at this path|connect with a WebSocket, or ask for text/event-stream)$",
+        lambda m: m[1] + (" endpoint not found" if "path" in m[2] else " PondSocket: not found"),
+    ),
+    Difference(
+        "The sender outside of channels",
+        r"\| (CONNECT CONNECTION|ERROR INVALID_MESSAGE) ENDPOINT ",
+        r"| \1 GATEWAY ",
+    ),
+    Difference(
+        "The connection id",
+        r'"connectionId": "another"',
+        r'"connectionId": "the same"',
+    ),
+    Difference(
+        "Streams for browsers",
+        r"^(a stream, as a browser opens it .*) \(no request, named nothing\)",
+        r"\1 (no request)",
+    ),
+    Difference(
+        "The id of a broadcast's request",
+        r"\| (BROADCAST \S+ \S+) \((own request|request of \w+)\)",
+        r"| \1 (no request)",
+    ),
+    Difference(
+        "A second join",
+        r"^Gus joins again \| Gus \| SYSTEM ACKNOWLEDGE /team/1 \(own request\) {}$",
+        "",
+    ),
+    Difference(
+        "A refused join",
+        r'^(Bob joins the board .* UNAUTHORIZED .*) {"code": "UNAUTHORIZED_JOIN_REQUEST", "error": {.*?}, "message": "moderators only", "status": 403, "statusCode": 403}$',
+        r'\1 {"code": 403, "message": "moderators only"}',
+    ),
+    Difference(
+        "A join of what is not there",
+        r'^(Bob joins what is not there .* SYSTEM) UNAUTHORIZED (.*) {"code": "CHANNEL_NOT_FOUND", .*}$',
+        r'\1 NOT_FOUND \2 {"channel": "/club/1"}',
+    ),
+    Difference(
+        "An error of a handler",
+        r'^Bob says nothing \| Bob \| ERROR HANDLER_NOT_FOUND /team/1 \(own request\) {"code": 400, .*"say something".*}$',
+        "",
+    ),
+    Difference(
+        "An event without a handler",
+        r'^an event without a handler \| Bob \| ERROR HANDLER_NOT_FOUND /team/1 \(own request\) {"code": 500, .*}$',
+        "",
+    ),
+    Difference(
+        "An event of one who is no member",
+        r'^(an event in a channel of others|Gus talks on) .* ERROR CHANNEL_NOT_FOUND \S+ \(own request\) .*"not a member.*}$',
+        "",
+    ),
+    Difference(
+        "A frame that is no message",
+        r'^(a frame that is not JSON \| Bob \| ERROR INVALID_MESSAGE GATEWAY \(no request\)) {"code": "INVALID_MESSAGE", .* "status": 400, "statusCode": 400}$',
+        r'\1 {"error": "wireMessage: Invalid JSON: Expecting value"}',
+    ),
+    Difference(
+        "NaN and Infinity",
+        r'^(a number that is not JSON) \| Bob \| ERROR INVALID_MESSAGE /team/1 \(no request\) {"code": "INVALID_MESSAGE", .*}$',
+        "\n".join(rf'\1 | {who} | BROADCAST said /team/1 (no request) {{"name": "Bob", "text": NaN}}' for who in ("Ann", "Bob", "Gus")),
+    ),
+    Difference(
+        "Presence that is not tracked",
+        r'^Bob hides again \| Bob \| ERROR HANDLER_NOT_FOUND /team/1 \(own request\) {"code": 409, .*}$',
+        "",
+    ),
+    Difference(
+        "Assigns of another channel",
+        r"^(the host goes to another room \| Bob \| SYSTEM) refused (/team/3 \(own request\)) {.*}$",
+        r"\1 muted \2 {}",
+    ),
+    Difference(
+        "Notices of an eviction",
+        rf"^Ann kicks Gus \| (Gus \| SYSTEM kicked_out|(Ann|Bob) \| SYSTEM kicked) {ROOM} {{.*}}$",
+        "",
+    ),
+    Difference(
+        "A second leave",
+        r"^Bob leaves again \| Bob \| SYSTEM EXIT_ACKNOWLEDGE /team/1 \(own request\) {}$",
+        "",
+    ),
+    Difference(
+        "Acting with the id of another",
+        r"^(a message with the user id of another) \| a stranger \| POST 404 connection not found$",
+        "\n".join(
+            [
+                r"\1 | a stranger | POST 204",
+                r"\1 | Gus | SYSTEM ACKNOWLEDGE /team/9 (no request) {}",
+                r'\1 | Gus | PRESENCE JOIN /team/9 (no request) {"changed": GUS, "presence": [GUS]}',
+                r'\1 | Gus | SYSTEM welcome /team/9 (no request) {"name": "Gus", "room": "9"}',
+            ]
+        ).replace("GUS", '{"id": "Gus", "name": "Gus", "status": "online"}'),
+    ),
+    Difference(
+        "Disconnecting with the id of another",
+        r"^(the goodbye of another) \| (a stranger \| DELETE 404 connection not found|Ann \| is connected)$",
+        lambda m: f"{m[1]} | " + ("a stranger | DELETE 204" if "DELETE" in m[2] else "Ann | is not connected any more"),
+    ),
+    Difference(
+        "The close code of a shutdown",
+        r"^(the server ends \| Bob \| closed with) 1001$",
+        r"\1 1012",
+        transports=["websocket"],
+    ),
+]

@@ -1,0 +1,165 @@
+"""A day in the life of the team's chat, as its members see it."""
+
+from client import EventStream
+from world import TEAM
+
+
+def play(world):
+    strangers(world)
+    ann, bob, gus = (world.connect(name) for name in ("Ann", "Bob", "Gus"))
+
+    world.step("Ann joins")
+    ann.join()
+    world.settle(ann)
+    world.step("Bob joins")
+    bob.join()
+    world.settle(bob)
+    world.step("Gus joins")
+    gus.join()
+    world.settle(gus)
+    world.step("Gus joins again")
+    gus.join()
+    world.settle(gus)
+
+    world.step("Bob joins the board")
+    bob.join("/team/board")
+    world.settle(bob)
+    world.step("Bob joins what is not there")
+    bob.join("/club/1")
+    world.settle(bob)
+
+    messages(world, ann, bob, gus)
+    errors(world, ann, bob)
+    presence(world, bob)
+    privileges(world, ann, bob, gus)
+    departures(world, ann, bob)
+    strangers_again(world, ann)
+
+    world.step("the server ends")
+    world.terminate()
+    bob.end()
+
+
+def strangers(world):
+    world.step("a guessed token")
+    world.connect("a stranger", "?token=guess")
+    world.step("a page of another origin")
+    if page := world.connect("a page", "?token=token-of-gus", {"Origin": "https://evil.example"}):
+        page.gone()
+    world.step("no such endpoint")
+    world.http("a stranger", "GET", "/api/nowhere", {"Accept": "text/event-stream"})
+    world.step("neither transport")
+    world.http("a stranger", "GET", "/api/socket?token=token-of-gus")
+    world.step("an announcement to nobody")
+    world.http("the office", "POST", "/announce/1", body="lunch")
+
+
+def messages(world, ann, bob, gus):
+    world.step("Bob says something")
+    bob.send("say", text="hi \u2028 <&> 🎉")
+    world.settle(bob)
+    world.step("Bob types")
+    bob.send("typing")
+    world.settle(bob)
+    world.step("Bob whispers to Gus, and to nobody")
+    bob.send("whisper", to=[gus.id, "nobody"], text="psst")
+    world.settle(bob)
+    world.step("Bob counts")
+    bob.send("count")
+    bob.send("count")
+    world.settle(bob)
+    world.step("Gus reports")
+    gus.send("report", text="spam")
+    world.settle(gus)
+    world.step("an announcement")
+    world.http("the office", "POST", "/announce/1", body="lunch")
+    world.settle()
+
+
+def errors(world, ann, bob):
+    world.step("Bob says nothing")
+    bob.send("say", text="")
+    world.settle(bob)
+    world.step("an event without a handler")
+    bob.send("sing")
+    world.settle(bob)
+    world.step("an event in a channel of others")
+    ann.join("/team/board")
+    world.settle(ann)
+    bob.send("say", "/team/board", text="hello?")
+    world.settle(bob)
+    world.step("a frame that is not JSON")
+    bob.conn.send("hello")
+    world.settle(bob)
+    world.step("a number that is not JSON")
+    bob.conn.send(
+        '{"action":"BROADCAST","event":"say","channelName":"%s","requestId":"x","payload":{"text":NaN}}' % TEAM
+    )
+    world.settle(bob)
+
+
+def presence(world, bob):
+    world.step("Bob is away")
+    bob.send("status", status="away")
+    world.settle(bob)
+    world.step("Bob hides")
+    bob.send("hide")
+    world.settle(bob)
+    world.step("Bob hides again")
+    bob.send("hide")
+    world.settle(bob)
+
+
+def privileges(world, ann, bob, gus):
+    world.step("Bob would like to kick")
+    bob.send("kick", id=gus.id, reason="me")
+    world.settle(bob)
+    world.step("Bob is the host of a room")
+    bob.join("/team/2", key="host")
+    world.settle(bob)
+    world.step("the host goes to another room")
+    bob.join("/team/3")
+    bob.send("mute", "/team/3", id=bob.id)
+    world.settle(bob)
+    world.step("Ann mutes Bob")
+    ann.send("mute", id=bob.id)
+    world.settle(ann)
+    gus.send("report", text="him too")
+    world.settle(gus)
+    world.step("Ann kicks Gus")
+    ann.send("kick", id=gus.id, reason="spam")
+    world.settle(ann)
+    world.step("Gus talks on")
+    gus.send("say", text="why?")
+    world.settle(gus)
+    world.step("Gus comes back")
+    gus.join()
+    world.settle(gus)
+
+
+def departures(world, ann, bob):
+    world.step("Bob leaves")
+    bob.leave()
+    ann.until_event("left")
+    world.settle(bob)
+    world.step("Bob leaves again")
+    bob.leave()
+    world.settle(bob)
+    world.step("Gus disconnects")
+    world.clients["Gus"].gone()
+    ann.until_event("left")
+    world.settle()
+
+
+def strangers_again(world, ann):
+    """What others may do with an id that they have seen."""
+    world.step("a stream, as a browser opens it")
+    stream = world.connect("Gus", headers={"Cache-Control": "no-cache"}, kind=EventStream)
+    world.step("a message with the user id of another")
+    join = '{"action":"JOIN_CHANNEL","event":"x","channelName":"/team/9","requestId":"x","payload":{}}'
+    world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": stream.id}, join)
+    stream.fence()
+    stream.flush()
+    world.step("the goodbye of another")
+    world.http("a stranger", "DELETE", "/api/socket", {"X-Connection-ID": ann.id})
+    ann.ping()

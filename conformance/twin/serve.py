@@ -1,0 +1,24 @@
+"""Serves chat.py on a free port, which it prints, until its standard input ends."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+import uvicorn
+from chat import app
+
+
+def follow() -> None:
+    """Ends with the test, however the test ends."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+threading.Thread(target=follow, daemon=True).start()
+# Without a timeout, uvicorn does not end while an event stream is open.
+config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+listener = socket.create_server(("127.0.0.1", 0))
+print("{}:{}".format(*listener.getsockname()), flush=True)
+uvicorn.Server(config).run(sockets=[listener])
