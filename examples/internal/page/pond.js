@@ -10,10 +10,10 @@
 
 /** What a request failed with: an HTTP `status`, a `message` to show, and what the handler said in `details`. */
 export class Refusal extends Error {
-  constructor({ status = 0, message = "refused", error = {} }) {
+  constructor({ status = 0, message = "refused", details }) {
     super(message);
     this.status = status;
-    this.details = error.details;
+    this.details = details;
   }
 }
 

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"github.com/coder/websocket"
+)
+
+// A Caller asks over a WebSocket, and finds the answer to each question by its
+// requestId: requests need no more of a client. It is safe for concurrent use.
+type Caller struct {
+	conn  *websocket.Conn
+	heard func(event string, payload json.RawMessage)
+	ended chan struct{} // closed when nothing more comes
+	err   error         // why; set before ended is closed
+
+	mu      sync.Mutex              // guards waiting
+	waiting map[string]chan message // for the answer, by requestId; with room for it
+}
+
+type message struct {
+	Action    string          `json:"action"`
+	Event     string          `json:"event"`
+	Channel   string          `json:"channelName"`
+	RequestID string          `json:"requestId"`
+	Payload   json.RawMessage `json:"payload"`
+}
+
+// A Refusal is an error that the server has answered with.
+type Refusal struct {
+	Status  int             `json:"status"`
+	Message string          `json:"message"`
+	Details json.RawMessage `json:"details"` // nil if there are none
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("%d: %s", r.Status, r.Message) }
+
+// Dial connects. heard is called with what nobody waits for, one at a time.
+func Dial(ctx context.Context, url string, heard func(event string, payload json.RawMessage)) (*Caller, error) {
+	conn, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // the connection owns it
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadLimit(1 << 20)
+	c := &Caller{conn: conn, heard: heard, ended: make(chan struct{}), waiting: map[string]chan message{}}
+	go c.read(context.WithoutCancel(ctx)) // until Close, or until the server hangs up
+	return c, nil
+}
+
+// Close hangs up. Whoever still waits gets an error.
+func (c *Caller) Close() error {
+	err := c.conn.Close(websocket.StatusNormalClosure, "")
+	<-c.ended
+	return err
+}
+
+func (c *Caller) read(ctx context.Context) {
+	defer close(c.ended)
+	for {
+		_, text, err := c.conn.Read(ctx)
+		if err != nil {
+			c.err = fmt.Errorf("the connection has ended: %w", err)
+			return
+		}
+		var m message
+		if err := json.Unmarshal(text, &m); err != nil {
+			c.err = fmt.Errorf("the server speaks another protocol: %w", err)
+			_ = c.conn.CloseNow()
+			return
+		}
+		if answer, ok := c.waitsFor(m); ok {
+			answer <- m
+		} else if m.Action != "CONNECT" {
+			c.heard(m.Event, m.Payload)
+		}
+	}
+}
+
+// waitsFor finds who waits for m, and lets nobody wait for it again: of all that
+// carries a requestId, the first is the answer. Changes of presence never are;
+// they carry the ID of the request that caused them.
+func (c *Caller) waitsFor(m message) (answer chan<- message, ok bool) {
+	if m.Action == "PRESENCE" {
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	answer, ok = c.waiting[m.RequestID]
+	delete(c.waiting, m.RequestID)
+	return answer, ok
+}
+
+// Join joins a channel. A refusal is a [*Refusal].
+func (c *Caller) Join(ctx context.Context, channel string, params any) error {
+	_, err := c.roundTrip(ctx, message{Action: "JOIN_CHANNEL", Event: "JOIN_CHANNEL", Channel: channel}, params)
+	return err
+}
+
+// Ask sends an event to a channel, waits for the answer, and decodes it. If the
+// server answers with an error, that is a [*Refusal].
+func (c *Caller) Ask(ctx context.Context, channel, event string, question, answer any) error {
+	m, err := c.roundTrip(ctx, message{Action: "BROADCAST", Event: event, Channel: channel}, question)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Payload, answer)
+}
+
+func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message, error) {
+	var err error
+	if m.Payload, err = json.Marshal(payload); err != nil {
+		return message{}, err
+	}
+	// Nobody else may use this ID: what another member's request makes the server
+	// broadcast has the ID of that request, and would pass for the answer.
+	m.RequestID = rand.Text()
+	answer := make(chan message, 1)
+	c.mu.Lock()
+	c.waiting[m.RequestID] = answer
+	c.mu.Unlock()
+	defer c.forget(m.RequestID)
+
+	text, err := json.Marshal(m)
+	if err != nil {
+		return message{}, err
+	}
+	if err := c.conn.Write(ctx, websocket.MessageText, text); err != nil {
+		return message{}, err
+	}
+	select {
+	case m := <-answer:
+		if m.Action == "ERROR" || m.Event == "UNAUTHORIZED" {
+			return message{}, refusal(m.Payload)
+		}
+		return m, nil
+	case <-ctx.Done():
+		return message{}, ctx.Err()
+	case <-c.ended:
+		return message{}, c.err
+	}
+}
+
+// forget is for questions that were given up. Their answers may still come, and
+// are heard like anything else.
+func (c *Caller) forget(requestID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, requestID)
+}
+
+func refusal(payload []byte) error {
+	r := &Refusal{}
+	if err := json.Unmarshal(payload, r); err != nil {
+		return err
+	}
+	return r
+}
