@@ -27,7 +27,7 @@ type command struct {
 
 type action func(ctx context.Context, stdout, stderr io.Writer) error
 
-var commands = []command{demoCommand, versionCommand}
+var commands = []command{demoCommand, doctorCommand, versionCommand}
 
 // allCommands has those as well that speak of all commands, and so cannot be
 // where these are declared.
