@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/pondsocket/pond"
 )
@@ -37,5 +38,5 @@ func serve(ctx context.Context) error {
 	}
 	fmt.Println(l.Addr())
 	p := pond.New()
-	return p.Serve(ctx, &http.Server{Handler: application(p)}, l)
+	return p.Serve(ctx, &http.Server{Handler: application(p), ReadHeaderTimeout: 10 * time.Second}, l)
 }
