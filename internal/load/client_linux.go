@@ -64,7 +64,7 @@ func (c *client) enter(l *loop) {
 		c.lost(l, err)
 		return
 	}
-	c.conn.out = appendOpening(c.conn.out, c.Transport, l.config.Addr, l.dialect.Open(&c.Client))
+	c.conn.out = appendOpening(c.conn.out, c.Transport, l.config.Host, l.dialect.Open(&c.Client))
 }
 
 // leave ends the connection as a client does that has all it wants.
@@ -288,7 +288,7 @@ func (p *poster) post(l *loop, r Request, message []byte) {
 		}
 		p.conn = c
 	}
-	p.conn.out = appendPost(p.conn.out, l.config.Addr, r, message)
+	p.conn.out = appendPost(p.conn.out, l.config.Host, r, message)
 	p.pending++
 	l.soil(p.conn)
 }

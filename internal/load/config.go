@@ -38,6 +38,7 @@ type Config struct {
 	Dialect   Dialect
 	Transport Transport // default WebSocket
 	Addr      string    // host:port of the server; an IP address
+	Host      string    // that requests are addressed to, as in a URL; default Addr
 
 	Clients int // default 100
 	Rooms   int // that the clients are spread over evenly; default 1
@@ -75,6 +76,7 @@ type Progress struct {
 
 func (c Config) withDefaults() Config {
 	c.Transport = cmp.Or(c.Transport, WebSocket)
+	c.Host = cmp.Or(c.Host, c.Addr)
 	c.Clients = cmp.Or(c.Clients, 100)
 	c.Rooms = cmp.Or(c.Rooms, 1)
 	c.Threads = cmp.Or(c.Threads, 1)
@@ -100,6 +102,15 @@ func (c Config) withDefaults() Config {
 
 // The most that stamps have room for.
 const maxClients = 1 << 24
+
+// Check returns why [Run] would not even begin: [ErrPlatform], or what is wrong
+// with c.
+func (c Config) Check() error {
+	if !supported {
+		return ErrPlatform
+	}
+	return c.withDefaults().check()
+}
 
 func (c Config) check() error {
 	if c.Dialect == nil {

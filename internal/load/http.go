@@ -78,14 +78,17 @@ func (h head) chunked() bool { return strings.EqualFold(h.field("Transfer-Encodi
 
 // accepts reports whether the server has opened what was asked for.
 func (h head) accepts(t Transport) error {
-	ok := h.status == 200
-	if t == WebSocket {
-		ok = h.status == 101 && h.field("Sec-WebSocket-Accept") == handshakeAccept
+	switch {
+	case t == WebSocket && h.status == 101 && h.field("Sec-WebSocket-Accept") == handshakeAccept:
+		return nil
+	case t == SSE && h.status == 200:
+		kind, _, _ := strings.Cut(h.field("Content-Type"), ";")
+		if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
+			return nil
+		}
+		return fmt.Errorf("the server answered with %q instead of an event stream", kind)
 	}
-	if !ok {
-		return fmt.Errorf("the server answered %q", h.line)
-	}
-	return nil
+	return fmt.Errorf("the server answered %q", h.line)
 }
 
 // nextResponse reads the response that b begins with, and its size n, which is 0
@@ -96,11 +99,11 @@ func nextResponse(b []byte) (h head, n int, err error) {
 	case n == 0 || h.status == 204 || h.status == 304:
 		return h, n, err
 	case h.chunked():
-		end := bytes.Index(b[n:], []byte("0\r\n\r\n"))
-		if end < 0 {
-			return h, 0, nil
+		size, err := chunkedSize(b[n:])
+		if size == 0 {
+			return h, 0, err
 		}
-		return h, n + end + 5, nil
+		return h, n + size, nil
 	}
 	length, err := strconv.Atoi(h.field("Content-Length"))
 	if err != nil || length < 0 {

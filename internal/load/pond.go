@@ -12,7 +12,8 @@ import (
 // "track" with that.
 type Pond struct {
 	Name    string // of the server, in results
-	Path    string // of the endpoint, such as "/socket"
+	Path    string // of the endpoint, such as "/socket", with its query
+	Header  string // of all requests: more lines, each with "\r\n" at its end
 	Channel string // a name with %d for the room, such as "/chat/%d"
 	Message string // the event that is broadcast; default "message"
 	Echo    string // the event that is answered; default "echo"
@@ -30,7 +31,7 @@ func (p Pond) Traits() Traits {
 }
 
 // Open implements [Dialect].
-func (p Pond) Open(*Client) Request { return Request{Path: p.Path} }
+func (p Pond) Open(*Client) Request { return Request{p.Path, p.Header} }
 
 // Opened implements [Dialect]. The server speaks first.
 func (Pond) Opened(*Client, *Outgoing) {}
@@ -103,5 +104,5 @@ func (p Pond) append(dst []byte, c *Client, event, otherwise string, body []byte
 
 // Post implements [Dialect].
 func (p Pond) Post(c *Client) Request {
-	return Request{p.Path, "Content-Type: application/json\r\nX-Connection-ID: " + c.ID + "\r\n"}
+	return Request{p.Path, "Content-Type: application/json\r\nX-Connection-ID: " + c.ID + "\r\n" + p.Header}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+const supported = true
+
 // Run plays a scenario against a server that runs already. The error says why the
 // scenario could not be played; [Result.Err] says whether the server did well.
 func Run(ctx context.Context, config Config) (Result, error) {

@@ -52,6 +52,30 @@ func (c *chunks) decode(b []byte, done int) (end int, rest []byte, err error) {
 	return done, nil, nil
 }
 
+// chunkedSize returns the size of a whole chunked body without trailers, 0 if b has
+// only a part of it.
+func chunkedSize(b []byte) (n int, err error) {
+	for {
+		line := bytes.IndexByte(b[n:], '\n')
+		if line < 0 {
+			return 0, nil
+		}
+		size, ok := parseHex(b[n:][:line])
+		if !ok {
+			return 0, errChunk
+		}
+		n += line + 1 + size + 2
+		switch {
+		case n > len(b):
+			return 0, nil
+		case string(b[n-2:n]) != "\r\n":
+			return 0, errChunk
+		case size == 0:
+			return n, nil
+		}
+	}
+}
+
 // parseHex reads the size in the first line of a chunk.
 func parseHex(line []byte) (size int, ok bool) {
 	for i, b := range line {

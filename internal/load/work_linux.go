@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -144,6 +145,7 @@ func (l *loop) fresh(c *client, pos int, seq uint32) bool {
 	if seq > next {
 		if seq-next > tooFar {
 			l.counters.Stray++
+			l.counters.blame(fmt.Sprintf("stray: message %d of a client whose message %d is due", seq, next))
 			return false
 		}
 		if c.missing == nil {

@@ -1,0 +1,78 @@
+package load_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/pondsocket/pond/internal/load"
+)
+
+func TestPondSpeaksTheProtocol(t *testing.T) {
+	type frame struct {
+		Action, Event, ChannelName, RequestID string
+		Payload                               map[string]any
+	}
+	parse := func(text string) (f frame) {
+		if err := json.Unmarshal([]byte(text), &f); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+		return f
+	}
+	c := &load.Client{Number: 7, Room: 3, Track: true}
+	plain := load.Pond{Path: "/socket", Channel: "/chat/%d"}
+	named := load.Pond{Path: "/socket", Channel: "/lobby", Message: "say", Echo: "ask", Header: "X-A: b\r\n"}
+
+	var out load.Outgoing
+	events := plain.Receive(c, []byte(`{"action":"CONNECT","event":"CONNECTION","payload":{"connectionId":"secret"}}`), nil, &out)
+	if len(events) > 0 || c.ID != "secret" || len(out.Messages()) != 1 {
+		t.Fatalf("connected as %q, %d events, sends %q", c.ID, len(events), out.Messages())
+	}
+	join := parse(out.Messages()[0])
+	track, _ := join.Payload["track"].(map[string]any)
+	if join.Action != "JOIN_CHANNEL" || join.ChannelName != "/chat/3" || track["name"] != load.PresenceMark(7) {
+		t.Errorf("joins with %+v", join)
+	}
+
+	for _, tt := range []struct {
+		text                   []byte
+		event, channel, action string
+	}{
+		{plain.AppendPublish(nil, c, []byte("body")), "message", "/chat/3", "BROADCAST"},
+		{plain.AppendEcho(nil, c, []byte("body")), "echo", "/chat/3", "BROADCAST"},
+		{named.AppendPublish(nil, c, []byte("body")), "say", "/lobby", "BROADCAST"},
+		{named.AppendEcho(nil, c, []byte("body")), "ask", "/lobby", "BROADCAST"},
+	} {
+		f := parse(string(tt.text))
+		if f.Action != tt.action || f.Event != tt.event || f.ChannelName != tt.channel || f.Payload["b"] != "body" {
+			t.Errorf("sends %+v, want %s %s to %s", f, tt.action, tt.event, tt.channel)
+		}
+	}
+	if got := named.Open(c); got.Path != "/socket" || got.Header != "X-A: b\r\n" {
+		t.Errorf("opens with %+v", got)
+	}
+	if got := named.Post(c).Header; !strings.Contains(got, "X-Connection-ID: secret\r\n") || !strings.HasSuffix(got, "X-A: b\r\n") {
+		t.Errorf("posts with %q", got)
+	}
+}
+
+func TestPondUnderstandsAnswers(t *testing.T) {
+	list := load.PresenceMark(1)
+	for message, want := range map[string]load.Event{
+		`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{}}`:                                {Kind: load.Joined},
+		`{"action":"SYSTEM","event":"UNAUTHORIZED","payload":{"code":401}}`:                     {Kind: load.Refused},
+		`{"action":"ERROR","event":"INVALID_MESSAGE","payload":{}}`:                             {Kind: load.Refused},
+		`{"action":"PRESENCE","payload":{"presence":[{"n":"` + list + `"}],"changed":{"n":2}}}`: {Kind: load.PresenceList, Text: []byte(`{"n":"` + list + `"}`)},
+		`{"action":"BROADCAST","event":"other","payload":{}}`:                                   {},
+	} {
+		var out load.Outgoing
+		events := load.Pond{}.Receive(&load.Client{}, []byte(message), nil, &out)
+		var got load.Event
+		if len(events) > 0 {
+			got = events[0]
+		}
+		if len(events) > 1 || got.Kind != want.Kind || want.Text != nil && string(got.Text) != string(want.Text) || len(out.Messages()) > 0 {
+			t.Errorf("%s: %d events, %d with %q, want %d with %q", message, len(events), got.Kind, got.Text, want.Kind, want.Text)
+		}
+	}
+}

@@ -1,0 +1,114 @@
+package load_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/load"
+)
+
+// serveRefusals serves endpoints that keep clients out in different ways.
+func serveRefusals(t *testing.T) string {
+	t.Helper()
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	accept := func(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+	p.Endpoint("/declines", func(ctx *pond.ConnectionContext) error {
+		return ctx.Decline(http.StatusUnauthorized, "who are you?")
+	})
+	p.Endpoint("/refuses", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+		return ctx.Decline(http.StatusForbidden, "members only")
+	})
+	p.Endpoint("/forgets", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error { // one member's presence
+		var join struct{ Track map[string]string }
+		if err := ctx.Bind(&join); err != nil {
+			return err
+		}
+		if err := ctx.Accept(); err != nil || join.Track["name"] == load.PresenceMark(2) {
+			return err
+		}
+		return ctx.Track(join.Track)
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", p)
+	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = w.Write([]byte("<p>hello")) // the client may have gone
+	})
+	srv := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+	})
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+// Whoever is kept out is counted, and the first reason is told.
+func TestWhoIsKeptOut(t *testing.T) {
+	addr := serveRefusals(t)
+	var together sync.WaitGroup // since some wait for an answer that does not come
+	checks := make(chan func())
+	for name, tt := range map[string]struct {
+		path     string
+		scenario load.Scenario
+		err      string      // of Run
+		want     load.Faults // else
+		broken   string      // of Result.Err
+	}{
+		"connection":          {"/declines", load.Fanout, "0 of 5 clients are in: client ", load.Faults{}, ""},
+		"connection, churn":   {"/declines", load.Churn, "", load.Faults{Failed: 5, Reason: "401"}, "5 failed: client "},
+		"join":                {"/refuses", load.Fanout, "0 of 5 clients are in: refused: ", load.Faults{}, ""},
+		"join, churn":         {"/refuses", load.Churn, "", load.Faults{Refused: 5, Reason: "members only"}, "5 refused: refused: "},
+		"presence":            {"/forgets", load.Presence, "", load.Faults{}, "5 lists incomplete"},
+		"no endpoint":         {"/nowhere", load.Idle, "404 Not Found", load.Faults{}, ""},
+		"another kind of URL": {"/page", load.Idle, "the server answered ", load.Faults{}, ""},
+	} {
+		for _, tr := range transports {
+			together.Go(func() {
+				res, err := load.Run(t.Context(), load.Config{
+					Scenario: tt.scenario, Transport: tr, Clients: 5, Addr: addr, Patience: patience, Messages: 20,
+					Dialect: load.Pond{Path: tt.path, Channel: "/chat/%d"},
+				})
+				checks <- func() {
+					t.Run(name+"/"+string(tr), func(t *testing.T) {
+						if err != nil || tt.err != "" {
+							if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
+								t.Errorf("error %v, want %q in it", err, tt.err)
+							}
+							return
+						}
+						if err := res.Err(); err == nil || !strings.HasPrefix(err.Error(), tt.broken) {
+							t.Errorf("result %v, want %q", err, tt.broken)
+						}
+						if tt.scenario != load.Presence {
+							checkFaults(t, res, tt.want)
+						}
+					})
+				}
+			})
+		}
+	}
+	go func() { together.Wait(); close(checks) }()
+	for check := range checks {
+		check()
+	}
+}
+
+func TestFindPIDs(t *testing.T) {
+	addr := servePond(t)
+	if pids, err := load.FindPIDs(addr); err != nil || !slices.Equal(pids, []int{os.Getpid()}) {
+		t.Errorf("%v, %v, want %d", pids, err, os.Getpid())
+	}
+	if pids, err := load.FindPIDs("127.0.0.1:1"); err != nil || len(pids) > 0 {
+		t.Errorf("where nobody listens: %v, %v", pids, err)
+	}
+	if _, err := load.FindPIDs("localhost:x"); err == nil {
+		t.Error("no error for an address that is none")
+	}
+}
