@@ -1,0 +1,71 @@
+import { connect, el, showState } from "./pond.js";
+
+const $ = (id) => document.getElementById(id);
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const show = showState($("status"));
+let notifications = [];
+let pond;
+let room;
+
+const post = (path, form) => fetch(path, { method: "POST", body: form && new URLSearchParams(new FormData(form)) });
+
+// Who is logged in is a matter of the cookie, and so of all tabs at a time.
+async function start() {
+  const { name } = await (await fetch("/me")).json();
+  $("login").hidden = name !== "";
+  $("app").hidden = name === "";
+  if (!name) return;
+  $("title").textContent = `For ${name}`;
+  if (pond) pond.retry(); // with the new cookie
+  else pond = connect("/socket", { onState });
+  room?.leave();
+  room = pond.join(`/users/${name}`);
+  room.on("inbox", (inbox) => draw(inbox.notifications ?? []));
+  room.on("notification", (n) => draw([...notifications, n]));
+  room.on("read", ({ id }) => draw(notifications.map((n) => (n.id === id ? { ...n, read: true } : n))));
+}
+
+// The server hangs up on all tabs of a session that has ended.
+function onState(state, reason) {
+  show(state, reason);
+  if (state !== "refused") return;
+  $("login").hidden = false;
+  $("app").hidden = true;
+  document.title = "Notifications · pond";
+}
+
+function draw(latest) {
+  notifications = latest.slice(-20);
+  const unread = notifications.filter((n) => !n.read).length;
+  $("unread").textContent = unread ? `${unread} unread` : "";
+  document.title = unread ? `(${unread}) Notifications` : "Notifications · pond";
+  $("empty").hidden = notifications.length > 0;
+  $("inbox").replaceChildren(...notifications.toReversed().map(item));
+}
+
+function item({ id, from, text, at, read }) {
+  const li = el("li", { className: read ? "" : "unread" }, el("p", {}, el("b", {}, from), ` ${text}`));
+  li.append(el("time", { dateTime: new Date(at).toISOString() }, time.format(at)));
+  if (!read) li.append(el("button", { onclick: () => room.send("read", { id }) }, "Mark as read"));
+  return li;
+}
+
+$("login").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if ((await post("/login", event.target)).ok) start();
+});
+
+$("logout").addEventListener("click", () => post("/logout"));
+
+$("notify").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const form = event.target;
+  const answer = await post("/notify", form);
+  if (!answer.ok) return ($("told").textContent = await answer.text());
+  const { tabs } = await answer.json();
+  const to = form.elements.to.value;
+  $("told").textContent = tabs ? `Shown in ${tabs} of ${to}'s tabs.` : `${to} has no tab open, and will see it later.`;
+  form.elements.text.value = "";
+});
+
+start();
