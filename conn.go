@@ -53,7 +53,7 @@ func (c *conn) Proceed(*transport.Conn) { c.inbox.proceed() }
 // never reaches a handler.
 func (c *conn) decode(data []byte) *task {
 	msg, err := wire.Decode(data, c.endpoint.cfg.maxDepth)
-	if allowed := c.bucket.take(time.Now()); allowed != rateOK {
+	if allowed := c.bucket.take(); allowed != rateOK {
 		c.refuseRate(msg, allowed)
 		return nil
 	}
@@ -207,7 +207,7 @@ func (c *conn) handle(m *member, msg wire.Message) {
 		c.failHandler(msg, &Error{Message: "A handler did not respond to the event"})
 		return
 	}
-	began := time.Now()
+	began := c.clock()
 	err := call(h, &EventContext{stdContext: c, member: m, msg: msg, params: params})
 	c.handled(m.channel, msg.Event, began, err)
 	if err != nil {
@@ -231,7 +231,7 @@ func (c *conn) join(msg wire.Message) {
 			c.endpoint.letGo(ch)
 		}
 	}()
-	began := time.Now()
+	began := c.clock()
 	failure := call(l.join, ctx)
 	c.handled(ch, "", began, failure)
 	if failure != nil {
@@ -305,6 +305,14 @@ func (c *conn) left(m *member, reason LeaveReason, detail string) {
 			c.report(err, ch, "")
 		}
 	}
+}
+
+// clock returns the time if somebody wants to know how long handlers take.
+func (c *conn) clock() (now time.Time) {
+	if c.endpoint.pond.cfg.observer.Handled != nil {
+		now = time.Now()
+	}
+	return now
 }
 
 func (c *conn) handled(ch *Channel, event string, began time.Time, err error) {

@@ -33,10 +33,11 @@ func newBucket(perSecond float64, burst int) *bucket {
 }
 
 // take takes a token for one message.
-func (b *bucket) take(now time.Time) rateVerdict {
+func (b *bucket) take() rateVerdict {
 	if b == nil {
 		return rateOK
 	}
+	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tokens = min(b.burst, b.tokens+now.Sub(b.last).Seconds()*b.perSecond)

@@ -62,7 +62,8 @@ type Conn struct {
 	body  *bodyStream     // instead of net
 	enc   encoding
 
-	// Owned by the reading goroutine.
+	// Owned by the reading goroutine. On the raw path, the decoder goes with what
+	// there is to be decoded.
 	dec    ws.Decoder
 	reader *rawReader
 	early  []byte // what the client sent right behind its handshake
@@ -100,7 +101,10 @@ func (c *Conn) WebSocket() bool { return c.enc <= wsDeflate }
 func (c *Conn) Start() {
 	c.hub.tasks.Add()
 	c.shard.register(c)
-	if c.body == nil {
+	switch {
+	case c.raw != nil:
+		go c.readRaw()
+	case c.body == nil:
 		go c.read()
 	}
 	c.kick()

@@ -24,6 +24,8 @@
 //
 // # Goroutines
 //
-// A connection costs one goroutine, which reads. Writers and shard workers exist
-// only while there is something to write. [Hub.Wait] waits for all of them.
+// A connection costs one goroutine, which waits for bytes with a shallow stack. On
+// the raw path it hands what it reads to a worker of its shard's crew; a few of
+// those stay as long as there are connections. Writers and shard workers exist only
+// while there is something to write. [Hub.Wait] waits for all of them.
 package transport

@@ -51,3 +51,16 @@ func (h *Hub) Drop() {
 		s.mu.Unlock()
 	}
 }
+
+// Idle returns how many workers wait for work.
+func (h *Hub) Idle() (n int) {
+	for _, s := range h.shards {
+		s.crew.mu.Lock()
+		n += len(s.crew.idle)
+		s.crew.mu.Unlock()
+	}
+	return n
+}
+
+// MaxIdle returns how many those may be.
+func (h *Hub) MaxIdle() int { return maxIdle * len(h.shards) }

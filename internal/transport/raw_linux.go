@@ -1,11 +1,15 @@
 package transport
 
 import (
+	"cmp"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"syscall"
 	"unsafe"
+
+	"github.com/pondsocket/pond/internal/ws"
 )
 
 // This file is the raw path for TCP connections: reads that hold no buffer while
@@ -25,72 +29,115 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// A rawReader is the state of a waiting read.
+// A rawReader is the state of a connection that is read on the raw path.
 type rawReader struct {
-	buf *[]byte
-	n   int
-	err error
-	try func(fd uintptr) bool // the method value of read, made once
+	conn *Conn
+	buf  *[]byte // has n bytes that could not be handed on yet; nil if there are none
+	n    int
+	err  error
+	try  func(fd uintptr) bool // the method value of read, made once
+
+	// decoding is held by whoever has bytes that come next: it goes with them to
+	// the worker that decodes them. It guards the decoder and the following field.
+	decoding sync.Mutex
+	over     bool // what comes now is of no interest any more
 }
 
-// readRaw waits until something comes, and handles it. An event stream expects
-// nothing, so it goes on to wait. What has been read is handled outside of
-// raw.Read: closing a connection waits for that to return.
-func (c *Conn) readRaw() error {
-	r := c.reader
-	if r == nil {
-		r = new(rawReader)
-		r.try = r.read
-		c.reader = r
+// readRaw is the connection's goroutine on the raw path. It stays as shallow as it
+// is: what it reads is handled by a worker.
+func (c *Conn) readRaw() {
+	defer c.hub.tasks.Done()
+	r := &rawReader{conn: c}
+	r.try = r.read
+	c.reader = r
+	if len(c.early) > 0 {
+		r.decoding.Lock()
+		c.shard.hand(piece{conn: c, data: c.early})
+		c.early = nil
 	}
 	for {
-		if err := c.raw.Read(r.try); err != nil {
-			return err
-		}
-		if r.err != nil {
-			return r.err
-		}
-		if c.WebSocket() {
-			break
-		}
-	}
-	err := c.received((*r.buf)[:r.n])
-	r.release()
-	return err
-}
-
-// read reads without waiting, and reports false to be called again when there is
-// something to read.
-func (r *rawReader) read(fd uintptr) bool {
-	if r.buf == nil {
-		r.buf = readBuffers.Get().(*[]byte)
-	}
-	for {
-		n, err := syscall.Read(int(fd), *r.buf)
-		switch {
-		case err == syscall.EINTR:
+		err := c.raw.Read(r.try)
+		r.decoding.Lock() // what came before is decoded
+		if err == nil && r.err == nil {
+			c.shard.hand(piece{c, (*r.buf)[:r.n], r.buf})
+			r.buf = nil
 			continue
-		case err == syscall.EAGAIN:
-			r.release()
+		}
+		r.decoding.Unlock()
+		c.hangUp(cmp.Or(err, r.err))
+		c.recv.Proceed(c)
+		return
+	}
+}
+
+// read reads without waiting until nothing is there, hands on what it has read, and
+// reports false to be called again when there is more. It reports true if it cannot
+// go on: at the end, and when the last piece is not decoded yet. It must not wait
+// for that: closing a connection waits for read to return.
+func (r *rawReader) read(fd uintptr) bool {
+	for {
+		buf := readBuffers.Get().(*[]byte)
+		n, errno := rawRead(fd, *buf)
+		switch {
+		case errno == syscall.EINTR:
+			readBuffers.Put(buf)
+			continue
+		case errno == syscall.EAGAIN:
+			readBuffers.Put(buf)
 			return false
-		case err != nil:
-			r.err = err
+		case errno != 0:
+			r.err = errno
 		case n == 0:
 			r.err = io.EOF
 		}
 		if r.err != nil {
-			r.release()
+			readBuffers.Put(buf)
+			return true
 		}
-		r.n = n
-		return true
+		if !r.conn.WebSocket() { // nothing is expected of a stream
+			readBuffers.Put(buf)
+			continue
+		}
+		if !r.decoding.TryLock() {
+			r.buf, r.n = buf, n
+			return true
+		}
+		r.conn.shard.hand(piece{r.conn, (*buf)[:n], buf})
 	}
 }
 
-func (r *rawReader) release() {
-	if r.buf != nil {
-		readBuffers.Put(r.buf)
-		r.buf = nil
+// rawRead reads once. The system call is a raw one, because it never blocks: the
+// scheduler need not prepare for that.
+func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))) //nolint:gosec // the slice outlives the call
+	return int(n), errno
+}
+
+// handle decodes a piece, lets the next one follow, and handles what it has brought.
+func (c *Conn) handle(p piece) {
+	r := c.reader
+	if !r.over {
+		if err := c.received(p.data); err != nil {
+			r.over = true
+			c.reject(err)
+		}
 	}
+	if p.buf != nil {
+		readBuffers.Put(p.buf)
+	}
+	r.decoding.Unlock()
+	c.recv.Proceed(c)
+}
+
+// reject ends a connection whose client has said goodbye or broken the rules. The
+// rest that it sends is read until it closes its side, but not looked at.
+func (c *Conn) reject(err error) {
+	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
+		c.refuse(broken)
+		return
+	}
+	c.hangUp(err)
 }
 
 // A rawWriter is the state of one write. Its method value is made once.

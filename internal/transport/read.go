@@ -15,10 +15,10 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); retur
 // errGoodbye ends reading after the client's close frame.
 var errGoodbye = errors.New("goodbye")
 
-// read is the connection's goroutine. It waits with a shallow stack and without a
-// buffer. When something has come, it handles that as deep as need be, and a new
-// goroutine reads on: stacks that have grown do not shrink again, so a goroutine
-// that has handled something must not be the one that waits.
+// read is the connection's goroutine on the general path. It waits with a shallow
+// stack and without a buffer. When something has come, it handles that as deep as
+// need be, and a new goroutine reads on: stacks that have grown do not shrink
+// again, so a goroutine that has handled something must not be the one that waits.
 func (c *Conn) read() {
 	var err error
 	if len(c.early) > 0 {
@@ -43,9 +43,6 @@ func (c *Conn) read() {
 
 // readOnce waits until something comes, and handles it.
 func (c *Conn) readOnce() error {
-	if c.raw != nil {
-		return c.readRaw()
-	}
 	if c.middle.Load() == 0 {
 		var first [2]byte
 		n, err := c.net.Read(first[:]) // waiting in a small read costs no buffer

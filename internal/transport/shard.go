@@ -20,6 +20,8 @@ type shard struct {
 	drained sync.Cond
 	wheel   wheel
 
+	crew crew
+
 	backlog atomic.Int64 // bytes in queue, and on the worker's table
 }
 

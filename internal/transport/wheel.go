@@ -32,6 +32,7 @@ func (s *shard) register(c *Conn) {
 	c.slot, c.pos = w.at, len(w.slots[w.at])
 	w.slots[w.at] = append(w.slots[w.at], c)
 	w.count++
+	s.crew.count(1)
 	if w.timer == nil && w.interval > 0 {
 		w.timer = time.AfterFunc(w.interval/wheelSlots, s.tick)
 	}
@@ -52,6 +53,7 @@ func (s *shard) unregister(c *Conn) {
 	slot[last] = nil
 	w.slots[c.slot] = slot[:last]
 	w.count--
+	s.crew.count(-1)
 	if w.count == 0 {
 		w.slots = [wheelSlots][]*Conn{}
 		if w.timer != nil {
