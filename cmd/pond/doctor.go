@@ -26,7 +26,7 @@ var doctorCommand = command{
 		"and what to do about it: upgrades that are dropped, event streams that are held back, headers and methods\n" +
 		"that do not arrive, origins, limits, idle timeouts. It works with any server of the protocol. What it sends\n" +
 		"reaches no handler but the connection's, and with -channel the join's.\n\n" +
-		"  pond doctor https://example.com/socket?token=...\n" +
+		"  pond doctor 'https://example.com/socket?token=...'\n" +
 		"  pond doctor -header 'Authorization: Bearer ...' -channel /chat/1 https://example.com/socket\n\n" +
 		"The exit code is 0 if there is no problem (warnings are none), 1 if there is one or the exam is interrupted,\n" +
 		"2 if the command line makes no sense. All findings: " + doctorPage,
@@ -49,6 +49,9 @@ var doctorCommand = command{
 		return func(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			if cfg.URL, err = endpointURL(flags.Arg(0)); err != nil {
 				return err
+			}
+			if cfg.Timeout <= 0 {
+				return &misuse{problem: "-timeout has to be more than nothing"}
 			}
 			if terminal(stderr) {
 				cfg.Waiting = countDown(stderr)

@@ -26,6 +26,7 @@ func TestRun(t *testing.T) {
 		{"doctor -h", 0, "Usage: pond doctor [flags] URL", ""},
 		{"doctor nonsense", 2, "", "\"nonsense\" is no URL"},
 		{"doctor http:///socket", 2, "", "names no host"},
+		{"doctor http://a -timeout 0s", 2, "", "-timeout has to be more"},
 		{"doctor http://a http://b", 2, "", "unexpected argument \"http://b\""},
 		{"doctor http://a -nonsense", 2, "", "flag provided but not defined: -nonsense"},
 		{"doctor http://a -header nonsense", 2, "", "write 'Name: value'"},

@@ -65,7 +65,9 @@ func examine(t *testing.T, p proxy, edit func(*Config), options ...pond.Endpoint
 }
 
 func TestNothingInTheWay(t *testing.T) {
+	var waits []time.Duration
 	found := examine(t, proxy{}, func(cfg *Config) {
+		cfg.Waiting = func(left time.Duration) { waits = append(waits, left) }
 		cfg.Channel, cfg.Idle, cfg.Origin = "/chat/1", 75*time.Second, "https://app.example.com"
 	}, pond.WithOrigins("https://app.example.com"))
 	var checks []Check
@@ -84,6 +86,9 @@ func TestNothingInTheWay(t *testing.T) {
 	}
 	if !slices.Equal(checks, want) {
 		t.Errorf("checks: %q, want %q", checks, want)
+	}
+	if n := len(waits); n != 76 || waits[0] != 75*time.Second || waits[74] != time.Second || waits[75] != 0 {
+		t.Errorf("counted down: %v", waits)
 	}
 }
 
