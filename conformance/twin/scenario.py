@@ -128,6 +128,7 @@ def privileges(world, ann, bob, gus):
     world.settle(gus)
     world.step("Ann kicks Gus")
     ann.send("kick", id=gus.id, reason="spam")
+    ann.until_event("left")
     world.settle(ann)
     world.step("Gus talks on")
     gus.send("say", text="why?")

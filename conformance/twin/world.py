@@ -151,7 +151,10 @@ class Client:
             raise AssertionError(f"{self.world.now}: {self.name} was disconnected")
 
     def until_event(self, event):
-        """Receive until an event, which is noted."""
+        """Receive until an event, which is noted.
+
+        A leave handler runs by itself, so there is nothing else to wait for.
+        """
         while frame := self.conn.receive():
             self.keep(frame)
             if frame["event"] == event:
