@@ -128,6 +128,9 @@ func (s *frameSink) Control(op ws.Opcode, data []byte) error {
 // client has said that it is not interested any more.
 func (s *frameSink) PeerClosed(code int, reason string) error {
 	c := (*Conn)(s)
+	c.mu.Lock()
+	c.deaf = true // nothing more is expected, so the answer is the end
+	c.mu.Unlock()
 	if write, first := c.leave(c.goodbye(code, ""), &ws.CloseError{Code: code, Reason: reason}, true); first {
 		c.settle(write)
 	}
