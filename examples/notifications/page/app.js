@@ -1,7 +1,7 @@
 import { connect, el, showState } from "./pond.js";
 
 const $ = (id) => document.getElementById(id);
-const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const show = showState($("status"));
 let notifications = [];
 let pond;
@@ -44,7 +44,7 @@ function draw(latest) {
 }
 
 function item({ id, from, text, at, read }) {
-  const li = el("li", { className: read ? "" : "unread" }, el("p", {}, el("b", {}, from), ` ${text}`));
+  const li = el("li", { className: read ? "" : "unread" }, el("p", {}, el("b", {}, `${from}: `), text));
   li.append(el("time", { dateTime: new Date(at).toISOString() }, time.format(at)));
   if (!read) li.append(el("button", { onclick: () => room.send("read", { id }) }, "Mark as read"));
   return li;
