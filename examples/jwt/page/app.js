@@ -16,7 +16,7 @@ function enter() {
   room.on("joined", () => where(`You are in ${roomName}.`));
   room.on("declined", ({ message }) => where(`Declined: ${message}`, true));
   room.on("kicked_out", ({ message }) => where(`Evicted: ${message}. Log in again.`, true));
-  room.on("said", ({ from, text }) => note(el("b", {}, from), ` ${text}`));
+  room.on("said", ({ from, text }) => note(el("b", {}, `${from}: `), text));
   room.on("error", ({ message }) => note(el("span", { className: "bad" }, message)));
 }
 
