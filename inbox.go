@@ -8,7 +8,7 @@ import (
 
 // An inbox runs what concerns one client one at a time, in order, on a goroutine
 // that exists only while there is something to run. Often that is the one that
-// has read the message: it goes on to handle it, and another one reads.
+// has decoded the message: it goes on to handle it.
 type inbox struct {
 	conn *conn
 
@@ -170,7 +170,9 @@ func (in *inbox) take() *task {
 		in.running = false
 		return nil
 	}
-	in.first = t.next
+	if in.first = t.next; in.first == nil {
+		in.last = nil // or an idle client would keep its last message
+	}
 	if t.kind == taskMessage {
 		in.waiting--
 		in.bytes -= t.size()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/pondtest"
@@ -296,6 +297,26 @@ func TestPromiseNoSecrets(t *testing.T) {
 
 // Promise 6: memory returns to base when clients leave, and declined joins leave
 // nothing behind.
+// What has been handled is not kept, however idle its client is.
+func TestPromiseMemoryOfMessages(t *testing.T) {
+	var payload weak.Pointer[byte]
+	p := pond.New()
+	p.Endpoint("/socket", accept).Lobby("/chat/:n", admit).OnMessage("say", func(ctx *pond.EventContext) error {
+		payload = weak.Make(&ctx.Payload()[0])
+		return nil
+	})
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		s := d.Connect(pondtest.WebSocket, "/socket")
+		s.Join("/chat/1", nil)
+		s.Send("/chat/1", "say", map[string]string{"text": strings.Repeat("x", 50_000)})
+		s.Quiet()
+		runtime.GC()
+		if payload.Value() != nil {
+			t.Error("the message is still in memory")
+		}
+	})
+}
+
 func TestPromiseMemory(t *testing.T) {
 	p := pond.New()
 	e := p.Endpoint("/socket", accept)
