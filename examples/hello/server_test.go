@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/pondsocket/pond/examples/internal/hosttest"
+)
+
+// The same on real sockets, and the end: clients are told.
+func TestServer(t *testing.T) {
+	addr, stop := hosttest.Serve(t, func(ctx context.Context, l net.Listener) error {
+		return chat().Serve(ctx, &http.Server{}, l)
+	})
+	to := hosttest.Target{URL: "http://" + addr + "/socket"}
+	hosttest.Chat(t, to)
+	hosttest.Goodbye(t, to, stop)
+}

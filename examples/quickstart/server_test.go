@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"github.com/pondsocket/pond"
+
+	"github.com/pondsocket/pond/examples/internal/client"
+)
+
+// The same on real sockets, and the end: clients are told.
+func TestServer(t *testing.T) {
+	for _, tr := range client.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			server := client.Serve(t, func(ctx context.Context, srv *http.Server) error {
+				p := pond.New()
+				srv.Handler = handler(p)
+				return p.ListenAndServe(ctx, srv)
+			})
+			tab := client.Dial(t, tr, server.URL+"/socket", nil)
+			tab.Join("/chat/lounge", nil)
+			if heard := tab.Request("/chat/lounge", "said", Message{"hi"}); string(heard.Payload) != `{"text":"hi"}` {
+				t.Error(heard)
+			}
+			server.Stop()
+			if code := tab.Closed(); tr == client.WebSocket && code != 1001 {
+				t.Error("closed with", code)
+			}
+		})
+	}
+}
