@@ -1,6 +1,7 @@
 // Command pond runs a Pond without a program around it.
 //
 //	pond demo          a chat page to look at, with everything that a Pond can do
+//	pond bench         load on a server, to see what it can do and whether anything is lost
 //	pond doctor        what stands between a server and its clients, and in their way
 //	pond version       which pond this is
 //	pond completion    commands and flags for the shell to complete

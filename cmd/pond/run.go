@@ -17,7 +17,7 @@ type command struct {
 	help    string // above its flags
 
 	// arg is what follows the name, such as URL, or a choice like bash|zsh. It is
-	// required; none if empty.
+	// required, unless it is in brackets; none if empty.
 	arg string
 
 	// setup declares the flags. The action that it returns runs when they are
@@ -27,7 +27,7 @@ type command struct {
 
 type action func(ctx context.Context, stdout, stderr io.Writer) error
 
-var commands = []command{demoCommand, doctorCommand, versionCommand}
+var commands = []command{demoCommand, benchCommand, doctorCommand, versionCommand}
 
 // allCommands has those as well that speak of all commands, and so cannot be
 // where these are declared.
@@ -114,7 +114,7 @@ func (c command) parse(flags *flag.FlagSet, args []string) error {
 	switch {
 	case c.arg == "" && flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case c.arg != "" && flags.NArg() == 0:
+	case c.arg != "" && c.arg[0] != '[' && flags.NArg() == 0:
 		return fmt.Errorf("%s is missing", c.arg)
 	case c.arg != "" && flags.NArg() > 1:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(1))

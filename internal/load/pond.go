@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -14,6 +15,7 @@ type Pond struct {
 	Name    string // of the server, in results
 	Path    string // of the endpoint, such as "/socket", with its query
 	Header  string // of all requests: more lines, each with "\r\n" at its end
+	Join    string // the payload of joins, an object of JSON; default {}
 	Channel string // a name with %d for the room, such as "/chat/%d"
 	Message string // the event that is broadcast; default "message"
 	Echo    string // the event that is answered; default "echo"
@@ -61,9 +63,14 @@ func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) 
 }
 
 func (p Pond) join(c *Client) string {
-	payload := "{}"
+	payload := cmp.Or(strings.TrimSpace(p.Join), "{}")
 	if c.Track {
-		payload = `{"track":{"name":"` + PresenceMark(c.Number) + `"}}`
+		track := `{"track":{"name":"` + PresenceMark(c.Number) + `"}`
+		if rest := strings.TrimSpace(payload[1:]); rest == "}" {
+			payload = track + rest
+		} else {
+			payload = track + "," + rest
+		}
 	}
 	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"%s","requestId":"j","payload":%s}`,
 		p.channel(c), payload)

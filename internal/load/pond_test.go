@@ -23,15 +23,20 @@ func TestPondSpeaksTheProtocol(t *testing.T) {
 	plain := load.Pond{Path: "/socket", Channel: "/chat/%d"}
 	named := load.Pond{Path: "/socket", Channel: "/lobby", Message: "say", Echo: "ask", Header: "X-A: b\r\n"}
 
-	var out load.Outgoing
-	events := plain.Receive(c, []byte(`{"action":"CONNECT","event":"CONNECTION","payload":{"connectionId":"secret"}}`), nil, &out)
-	if len(events) > 0 || c.ID != "secret" || len(out.Messages()) != 1 {
-		t.Fatalf("connected as %q, %d events, sends %q", c.ID, len(events), out.Messages())
-	}
-	join := parse(out.Messages()[0])
-	track, _ := join.Payload["track"].(map[string]any)
-	if join.Action != "JOIN_CHANNEL" || join.ChannelName != "/chat/3" || track["name"] != load.PresenceMark(7) {
-		t.Errorf("joins with %+v", join)
+	for payload, key := range map[string]string{"": "", " { } ": "", "{\"token\": 1}": "token"} {
+		var out load.Outgoing
+		d := plain
+		d.Join = payload
+		events := d.Receive(c, []byte(`{"action":"CONNECT","event":"CONNECTION","payload":{"connectionId":"secret"}}`), nil, &out)
+		if len(events) > 0 || c.ID != "secret" || len(out.Messages()) != 1 {
+			t.Fatalf("connected as %q, %d events, sends %q", c.ID, len(events), out.Messages())
+		}
+		join := parse(out.Messages()[0])
+		track, _ := join.Payload["track"].(map[string]any)
+		if join.Action != "JOIN_CHANNEL" || join.ChannelName != "/chat/3" || track["name"] != load.PresenceMark(7) ||
+			key != "" && join.Payload[key] == nil {
+			t.Errorf("joins with %+v, want %q in it", join, key)
+		}
 	}
 
 	for _, tt := range []struct {

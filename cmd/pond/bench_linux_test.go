@@ -1,0 +1,225 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/load"
+)
+
+func TestBenchMakesNoSense(t *testing.T) {
+	for args, want := range map[string]string{
+		"http://a http://b":                        "unexpected argument \"http://b\"",
+		"-nonsense":                                "flag provided but not defined: -nonsense",
+		"-scenario nonsense":                       "unknown scenario \"nonsense\"",
+		"-transport nonsense":                      "no transport \"nonsense\"",
+		"-clients 7 -rooms 2":                      "7 clients cannot be spread over 2 rooms",
+		"-in-flight -1":                            "in-flight have to be 1 or more",
+		"-header nonsense":                         "write 'Name: value'",
+		"-pid 0":                                   "write the number of a process",
+		"-join [1]":                                "-join \"[1]\" is no JSON object",
+		"-join null":                               "-join \"null\" is no JSON object",
+		"-channel /a%s":                            "only one %d is replaced",
+		"-channel /a -rooms 2":                     "2 rooms have different names only with %d in it",
+		"-event \"":                                "is no name to send in JSON",
+		"-serve 127.0.0.1:0 http://127.0.0.1":      "-serve needs no URL",
+		"https://example.com/socket":               "https://example.com/socket needs TLS, which bench does not speak",
+		"wss://ann:secret@example.com":             "wss://ann:xxxxx@example.com needs TLS",
+		"example.com:80/socket":                    "write http://127.0.0.1:8000/socket",
+		"http:///socket":                           "names no host",
+		"-scenario slow -clients 5 -stalled 5":     "fewer members may stall",
+		"-scenario presence -clients 4 -rooms 2":   "presence is compared in one room",
+		"-scenario rate -rate -1 http://127.0.0.1": "not negative",
+	} {
+		t.Run(args, func(t *testing.T) {
+			var stdout, stderr strings.Builder
+			code := run(t.Context(), append([]string{"bench"}, strings.Fields(args)...), &stdout, &stderr)
+			if code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %q in it", code, stdout.String(), stderr.String(), want)
+			}
+		})
+	}
+}
+
+// serveForBench serves what open opens until the test ends, and returns its URL.
+// Each request is shown to look first.
+func serveForBench(t *testing.T, open func(*pond.Pond), look func(*http.Request)) (url string) {
+	t.Helper()
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	open(p)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		look(r)
+		p.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		if err := p.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+		srv.Close()
+	})
+	return srv.URL + "/socket"
+}
+
+func nothing(*http.Request) {}
+
+// runBench runs a short bench with flags and a URL, and returns what it prints.
+func runBench(t *testing.T, flags, url string) (code int, stdout, stderr string) {
+	t.Helper()
+	args := append(strings.Fields("bench -clients 10 -warmup 0 -patience 1m "+flags), strings.Fields(url)...)
+	var out, errs strings.Builder
+	code = run(t.Context(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestBenchScenarios(t *testing.T) {
+	url := serveForBench(t, benchEndpoint, nothing)
+	for _, s := range load.Scenarios {
+		for _, tr := range []load.Transport{load.WebSocket, load.SSE} {
+			t.Run(string(s)+"/"+string(tr), func(t *testing.T) {
+				code, stdout, stderr := runBench(t, "-json -messages 50 -rate 0 -scenario "+string(s)+" -transport "+string(tr), url)
+				if code != 0 || stderr != "" {
+					t.Fatalf("exit code %d, stderr %q", code, stderr)
+				}
+				var r report
+				decoder := json.NewDecoder(strings.NewReader(stdout))
+				decoder.DisallowUnknownFields()
+				if err := decoder.Decode(&r); err != nil {
+					t.Fatal(err)
+				}
+				talks := s != load.Idle && s != load.Presence && s != load.Churn
+				if r.Scenario != s || r.Transport != tr || r.Target != url || r.Clients != 10 || r.Problem != "" || talks != (r.Messages == 50) {
+					t.Errorf("%s", stdout)
+				}
+				if r.Server == nil || len(r.Server.PIDs) != 1 || r.Server.PIDs[0] != os.Getpid() {
+					t.Errorf("server %+v", r.Server)
+				}
+			})
+		}
+	}
+}
+
+// numbers are replaced in what tests compare.
+var numbers = regexp.MustCompile(`[0-9][0-9,.]*( (ns|µs|ms|s|B|[KM]iB)\b)?`)
+
+func TestBenchWithoutURL(t *testing.T) {
+	code, stdout, stderr := runBench(t, "-messages 50", "")
+	if code != 0 || stderr != "" {
+		t.Fatalf("exit code %d, stderr %q", code, stderr)
+	}
+	got, _, _ := strings.Cut(numbers.ReplaceAllString(stdout, "N"), "\nnote:")
+	got = regexp.MustCompile("CPU N.*").ReplaceAllString(got, "CPU N")
+	want := `fanout over WebSocket at http://N:N/socket, a Pond of its own
+One of N members publishes messages of N bytes and keeps N under way.
+
+  joins       N in N: N/s
+  deliveries  N/s for N: N messages/s, N/s received
+  latency     pN N, pN N, pN N, max N
+              from sending a message to each receipt
+  checked     N deliveries: none lost, none twice, none out of order, none gone astray
+  server      CPU N
+              memory N before, N with clients (N each), N at most, N after
+  this load   CPU N
+`
+	if strings.TrimSuffix(got, "\n")+"\n" != want {
+		t.Errorf("prints\n%s\nof\n%s", got, stdout)
+	}
+}
+
+func TestBenchFindsFaults(t *testing.T) {
+	url := serveForBench(t, func(p *pond.Pond) {
+		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+		l := e.Lobby("/room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+		first := new(sync.Once)
+		l.OnMessage("say", func(ctx *pond.EventContext) error {
+			first.Do(func() { _ = ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+			return ctx.Broadcast(ctx.Event(), ctx.Payload())
+		})
+	}, nothing)
+	flags := "-channel /room -event say -messages 20 "
+	code, stdout, stderr := runBench(t, flags, url)
+	if code != 1 || stderr != "pond bench: 10 duplicated\n" || !strings.Contains(stdout, "200 deliveries: none lost, 10 TWICE, none out of order") {
+		t.Errorf("exit code %d, stderr %q, stdout\n%s", code, stderr, stdout)
+	}
+}
+
+func TestBenchFindsFaultsInJSON(t *testing.T) {
+	url := serveForBench(t, func(p *pond.Pond) {
+		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+		l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+		l.OnMessage("ask", func(ctx *pond.EventContext) error { return pond.Errorf(http.StatusForbidden, "not that") })
+	}, nothing)
+	code, stdout, stderr := runBench(t, "-json -scenario echo -echo-event ask -in-flight 30 -messages 20 -patience 1s", url)
+	var r report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if code != 1 || !strings.HasPrefix(r.Problem, "20 lost, 20 refused: ") || stderr != "pond bench: "+r.Problem+"\n" {
+		t.Errorf("exit code %d, stderr %q, problem %q", code, stderr, r.Problem)
+	}
+}
+
+func TestBenchFailures(t *testing.T) {
+	url := serveForBench(t, benchEndpoint, nothing)
+	for name, tt := range map[string]struct{ flags, url, want string }{
+		"nobody there":   {"", "http://127.0.0.1:1", "nobody answers: dial tcp 127.0.0.1:1"},
+		"no endpoint":    {"", url + "/nowhere", "0 of 10 clients are in: client "},
+		"no such lobby":  {"-channel /nowhere -patience 1s", url, "0 of 10 clients are in: refused: "},
+		"no such thing":  {"-scenario idle -pid 2147483647", url, "2147483647"},
+		"too many files": {"-clients 16000000", url, "ulimit -n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := runBench(t, tt.flags, tt.url)
+			if code != 1 || stdout != "" || !strings.Contains(stderr, tt.want) {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %q in it", code, stdout, stderr, tt.want)
+			}
+		})
+	}
+}
+
+// A server behind a name, that asks who comes: names, queries, headers and the
+// payload of joins arrive as they were given.
+func TestBenchSaysWhoItIs(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	url := serveForBench(t, func(p *pond.Pond) {
+		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+		l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+			var join struct{ Name string }
+			if err := ctx.Bind(&join); err != nil || join.Name != "Ann" {
+				return ctx.Decline(http.StatusForbidden, "who are you?")
+			}
+			return ctx.Accept()
+		})
+		l.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+	}, func(r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		host, _, _ := strings.Cut(r.Host, ":")
+		seen[strings.Join([]string{r.Method, host, r.URL.String(), r.Header.Get("Authorization"), r.Header.Get("X-Tenant")}, " ")]++
+	})
+	url = strings.Replace(url, "127.0.0.1", "localhost", 1) + "?token=1"
+	var stderr strings.Builder
+	code := run(t.Context(), []string{
+		"bench", "-transport", "sse", "-header", "Authorization: Bearer 2", "-header", "X-Tenant:3", "-join", `{"name":"Ann"}`,
+		"-clients", "5", "-messages", "4", "-warmup", "0", url,
+	}, io.Discard, &stderr)
+	if code != 0 {
+		t.Errorf("exit code %d, stderr %q", code, stderr.String())
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	const who = " localhost /socket?token=1 Bearer 2 3"
+	if len(seen) != 2 || seen["GET"+who] != 5 || seen["POST"+who] != 5+4 {
+		t.Errorf("requests: %v", seen)
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/pondsocket/pond/internal/load"
+)
+
+// A meter shows what a run is doing: on a terminal in one line that changes, and
+// elsewhere in a line now and then.
+type meter struct {
+	w      io.Writer
+	live   bool
+	config load.Config
+
+	phase string
+	since time.Time // of the phase
+	last  load.Progress
+	at    time.Time // of last
+	told  time.Time // when the last line was written
+	rate  float64   // deliveries a second
+}
+
+// now and then, where lines stay.
+const nowAndThen = 5 * time.Second
+
+func newMeter(w io.Writer, config load.Config) *meter {
+	return &meter{w: w, live: terminal(w), config: config, told: time.Now()}
+}
+
+const eraseLine = "\r\x1b[K"
+
+// show tells p. Nobody minds if that fails.
+func (m *meter) show(now time.Time, p load.Progress) {
+	if p.Phase != m.phase {
+		m.phase, m.since = p.Phase, now
+	}
+	if d := now.Sub(m.at); !m.at.IsZero() && d > 0 {
+		m.rate = float64(p.Deliveries-m.last.Deliveries) / d.Seconds()
+	}
+	m.last, m.at = p, now
+	switch {
+	case m.live:
+		_, _ = io.WriteString(m.w, eraseLine+m.line(now))
+	case now.Sub(m.told) >= nowAndThen:
+		m.told = now
+		_, _ = fmt.Fprintln(m.w, m.line(now))
+	}
+}
+
+// clear leaves a clean line behind.
+func (m *meter) clear() {
+	if m.live {
+		_, _ = io.WriteString(m.w, eraseLine)
+	}
+}
+
+func (m *meter) line(now time.Time) string {
+	elapsed := now.Sub(m.since)
+	var done float64
+	var text string
+	switch m.phase {
+	case "warm up":
+		done = part(elapsed, m.config.Warmup)
+	case "measure", "churn":
+		done = part(elapsed, m.config.Duration)
+	default:
+		done = float64(m.last.Joined) / float64(m.config.Clients)
+	}
+	switch m.phase {
+	case "connect", "presence", "leave", "churn":
+		text = number(m.last.Joined) + " of " + number(int64(m.config.Clients)) + " clients"
+	default:
+		text = number(int64(m.rate)) + " deliveries/s"
+	}
+	return fmt.Sprintf("%-8s  %s  %5.1f s  %s", m.phase, bar(done), elapsed.Seconds(), text)
+}
+
+func part(d, of time.Duration) float64 {
+	if of <= 0 {
+		return 0
+	}
+	return float64(d) / float64(of)
+}
+
+func bar(done float64) string {
+	const width = 20
+	n := min(width, max(0, int(done*width+0.5)))
+	return "[" + strings.Repeat("#", n) + strings.Repeat(".", width-n) + "]"
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/pondsocket/pond"
+)
+
+// benchEndpoint opens an endpoint that does what bench asks for, and nothing else.
+func benchEndpoint(p *pond.Pond) {
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+	lobby := endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+		var join struct {
+			Track json.RawMessage `json:"track"` // what the members are to see of a new one
+		}
+		if err := ctx.Bind(&join); err != nil {
+			return err
+		}
+		if err := ctx.Accept(); err != nil || join.Track == nil {
+			return err
+		}
+		return ctx.Track(join.Track)
+	})
+	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+	lobby.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
+}
+
+// serveBench serves until ctx is done, or until commands end, if there are any. It
+// obeys one command: to collect garbage.
+func serveBench(ctx context.Context, addr string, commands io.Reader, stdout, stderr io.Writer) error {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(stdout, "%shttp://%s/socket (Ctrl+C stops)\n", benchGreeting, visitable(ln.Addr())); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if commands != nil {
+		go func() {
+			defer stop()
+			for lines := bufio.NewScanner(commands); lines.Scan(); {
+				debug.FreeOSMemory()
+				if _, err := fmt.Fprintln(stdout, collected); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))))
+	benchEndpoint(p)
+	return p.Serve(ctx, &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second}, ln)
+}
+
+// What the server and the program that has started it say to each other.
+const (
+	benchGreeting = "pond bench: "
+	collect       = "gc"
+	collected     = "collected"
+)
+
+// pipedStdin returns the standard input if it is a pipe, else nil: then it is nobody
+// who could have started a server, and will go.
+func pipedStdin() io.Reader {
+	info, err := os.Stdin.Stat()
+	if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		return nil
+	}
+	return os.Stdin
+}
+
+// A benchServer is a child process that serves. Closing its standard input ends it,
+// and so does the end of this process, however that comes.
+type benchServer struct {
+	url    string
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stdout *bufio.Reader
+}
+
+func startBenchServer(ctx context.Context, stderr io.Writer) (*benchServer, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &benchServer{cmd: exec.CommandContext(ctx, program, "bench", "-serve", "127.0.0.1:0")} //nolint:gosec // itself
+	s.cmd.Stderr = stderr
+	s.cmd.Cancel = func() error { return s.stdin.Close() }
+	s.cmd.WaitDelay = 10 * time.Second // then it is killed
+	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	s.stdout = bufio.NewReader(stdout)
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	line, err := s.stdout.ReadString('\n')
+	url, ok := strings.CutPrefix(line, benchGreeting)
+	if err == nil && !ok {
+		err = fmt.Errorf("it says %q", line)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the server does not start: %w", err), s.stop())
+	}
+	s.url, _, _ = strings.Cut(url, " ")
+	return s, nil
+}
+
+// collect has the server collect garbage, and waits for it.
+func (s *benchServer) collect() error {
+	if _, err := fmt.Fprintln(s.stdin, collect); err != nil {
+		return err
+	}
+	line, err := s.stdout.ReadString('\n')
+	if err == nil && line != collected+"\n" {
+		err = fmt.Errorf("it says %q", line)
+	}
+	return err
+}
+
+// stop ends the server, and waits for its end.
+func (s *benchServer) stop() error {
+	_ = s.stdin.Close() // it may be closed already
+	kill := time.AfterFunc(s.cmd.WaitDelay, func() { _ = s.cmd.Process.Kill() })
+	defer kill.Stop()
+	_, err := io.Copy(io.Discard, s.stdout) // Wait must not come before the end of it
+	if err := errors.Join(err, s.cmd.Wait()); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("the server ends: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond/internal/load"
+)
+
+// TestMain lets the tests be the program that bench starts to serve: itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == benchCommand.name {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+func TestBenchHelp(t *testing.T) {
+	var stdout, stderr strings.Builder
+	if code := run(t.Context(), []string{"help", "bench"}, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		t.Errorf("exit code %d, stderr %q", code, stderr.String())
+	}
+	for _, s := range load.Scenarios {
+		if !strings.Contains(stdout.String(), "\n  "+string(s)+" ") {
+			t.Errorf("no word of %s in\n%s", s, stdout.String())
+		}
+	}
+}
+
+func TestBenchServes(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	out, stdout := io.Pipe()
+	exit := make(chan int, 1)
+	go func() {
+		defer stdout.Close()
+		exit <- run(ctx, []string{"bench", "-serve", "127.0.0.1:0"}, stdout, t.Output())
+	}()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "pond bench: http://127.0.0.1:") || !strings.HasSuffix(line, "/socket (Ctrl+C stops)\n") {
+		t.Errorf("%q, %v", line, err)
+	}
+	stop()
+	if code := <-exit; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	var stderr strings.Builder
+	if code := run(t.Context(), []string{"bench", "-serve", "nonsense"}, io.Discard, &stderr); code != 1 || !strings.Contains(stderr.String(), "nonsense") {
+		t.Errorf("exit code %d, stderr %q", code, stderr.String())
+	}
+}
+
+// A server that bench has started obeys, and ends with who has started it: the
+// system closes the pipe then.
+func TestBenchServerEndsWithItsParent(t *testing.T) {
+	commands, parent := io.Pipe()
+	out, stdout := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- serveBench(t.Context(), "127.0.0.1:0", commands, stdout, t.Output()) }()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatal("it says nothing")
+	}
+	for range 2 {
+		if _, err := io.WriteString(parent, "gc\n"); err != nil {
+			t.Fatal(err)
+		}
+		if !lines.Scan() || lines.Text() != "collected" {
+			t.Fatalf("it says %q", lines.Text())
+		}
+	}
+	parent.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBenchStartsAServer(t *testing.T) {
+	s, err := startBenchServer(t.Context(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.collect(); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := reach(t.Context(), strings.TrimSuffix(strings.TrimPrefix(s.url, "http://"), "/socket")); err != nil {
+		t.Error(err)
+	}
+	if err := s.stop(); err != nil || s.cmd.ProcessState == nil || !s.cmd.ProcessState.Success() {
+		t.Errorf("%v, %v", err, s.cmd.ProcessState)
+	}
+	if err := s.collect(); err == nil {
+		t.Error("it collects when it is gone")
+	}
+}
+
+func TestMeterOnATerminal(t *testing.T) {
+	var b strings.Builder
+	m := newMeter(&b, load.Config{Clients: 2000, Warmup: time.Second, Duration: 4 * time.Second})
+	m.live = true
+	now := time.Now()
+	for _, tt := range []struct {
+		after time.Duration
+		p     load.Progress
+		want  string
+	}{
+		{0, load.Progress{Phase: "connect", Joined: 500}, "connect   [#####...............]    0.0 s  500 of 2,000 clients"},
+		{200 * time.Millisecond, load.Progress{Phase: "connect", Joined: 2000}, "connect   [####################]    0.2 s  2,000 of 2,000 clients"},
+		{200 * time.Millisecond, load.Progress{Phase: "warm up", Joined: 2000, Deliveries: 1000}, "warm up   [....................]    0.0 s  5,000 deliveries/s"},
+		{time.Second, load.Progress{Phase: "warm up", Joined: 2000, Deliveries: 1_001_000}, "warm up   [####################]    1.0 s  1,000,000 deliveries/s"},
+		{time.Second, load.Progress{Phase: "measure", Joined: 2000, Deliveries: 1_001_000}, "measure   [....................]    0.0 s  0 deliveries/s"},
+		{2 * time.Second, load.Progress{Phase: "measure", Joined: 2000, Deliveries: 1_001_500}, "measure   [##########..........]    2.0 s  250 deliveries/s"},
+		{3 * time.Second, load.Progress{Phase: "measure", Joined: 2000, Deliveries: 1_001_500}, "measure   [####################]    5.0 s  0 deliveries/s"},
+		{time.Second, load.Progress{Phase: "leave", Joined: 100}, "leave     [#...................]    0.0 s  100 of 2,000 clients"},
+	} {
+		b.Reset()
+		now = now.Add(tt.after)
+		m.show(now, tt.p)
+		if got := b.String(); got != "\r\x1b[K"+tt.want {
+			t.Errorf("%+v:\n%q, want\n%q", tt.p, got, tt.want)
+		}
+	}
+	b.Reset()
+	if m.clear(); b.String() != "\r\x1b[K" {
+		t.Errorf("leaves %q behind", b.String())
+	}
+}
+
+func TestMeterElsewhere(t *testing.T) {
+	var b strings.Builder
+	m := newMeter(&b, load.Config{Clients: 1, Messages: 100})
+	now := time.Now()
+	for range 60 { // 12 seconds
+		now = now.Add(200 * time.Millisecond)
+		m.show(now, load.Progress{Phase: "measure", Joined: 1})
+	}
+	m.clear()
+	if got := strings.Count(b.String(), "\n"); got != 2 || strings.ContainsAny(b.String(), "\r\x1b") {
+		t.Errorf("%d lines: %q", got, b.String())
+	}
+}
