@@ -62,7 +62,7 @@ type change struct {
 }
 
 func TestPresenceAtThirtyUpdatesASecond(t *testing.T) {
-	const channel, seconds = "/presence/1", 5
+	const channel, seconds = "/presence/1", 2
 	board(t, channel, func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 		moves := wiggle(all, channel, seconds)
 		var first []Person // the order of changes, as user 0 sees it
@@ -129,7 +129,7 @@ func TestWhoComesLateSeesPositionsOnlyInPresence(t *testing.T) {
 }
 
 func TestEventsGoToTheOthers(t *testing.T) {
-	const channel, seconds = "/events/1", 5
+	const channel, seconds = "/events/1", 2
 	board(t, channel, func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 		moves := wiggle(all, channel, seconds)
 		for _, s := range all {

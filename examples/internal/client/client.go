@@ -3,148 +3,70 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/pondsocket/pond/examples/internal/hosttest"
 )
 
 // A T is a test.
 type T interface {
-	Helper()
-	Context() context.Context
-	Cleanup(f func())
+	hosttest.T
 	Error(args ...any)
 	Fatal(args ...any)
 }
 
-// patience is how long a test waits for what does not come.
-const patience = time.Minute
-
 // A Message is a message of either side.
-type Message struct {
-	Action    string          `json:"action"`
-	Event     string          `json:"event"`
-	Channel   string          `json:"channelName"`
-	RequestID string          `json:"requestId"`
-	Payload   json.RawMessage `json:"payload"`
-}
+type Message = hosttest.Message
 
 // A Transport is how a client talks to the server.
-type Transport string
+type Transport = hosttest.Transport
 
 // The transports.
 const (
-	WebSocket Transport = "WebSocket"
-	SSE       Transport = "SSE"
+	WebSocket = hosttest.WebSocket
+	SSE       = hosttest.SSE
 )
 
 // Transports are all transports.
-var Transports = []Transport{WebSocket, SSE}
+var Transports = hosttest.Transports
 
 // A Client is one connection. It belongs to the goroutine of its test.
 type Client struct {
-	t    T
-	ID   string // the user ID
-	last int    // of the requests
-	send func(message []byte) error
+	t       T
+	session *hosttest.Session
+	last    int // of the requests
 
-	received chan []byte // closed at the end of the connection
-	end      error       // why it has ended: set before received is closed
+	received chan Message // closed at the end of the connection
+	end      error        // why it has ended: set before received is closed
 }
 
 // Dial connects to a URL. The header goes along with every request. What comes
 // is read at once, as by every client that answers to a goodbye.
 func Dial(t T, tr Transport, url string, header http.Header) *Client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	c := &Client{t: t, received: make(chan []byte, 1000)}
-	next := c.dialWebSocket
-	if tr == SSE {
-		next = c.dialSSE
-	}
-	go c.read(ctx, next(ctx, url, header))
-	var payload struct{ ID string }
-	if err := json.Unmarshal(c.Expect("CONNECTION").Payload, &payload); err != nil {
-		t.Fatal(err)
-	}
-	c.ID = payload.ID
+	session := hosttest.Dial(t, tr, hosttest.Target{URL: url, Header: header})
+	c := &Client{t: t, session: session, received: make(chan Message, 1000)}
+	go c.read()
 	return c
 }
 
-func (c *Client) read(ctx context.Context, next func() ([]byte, error)) {
+func (c *Client) read() {
 	defer close(c.received)
 	for {
-		message, err := next()
+		m, err := c.session.Next()
 		if err != nil {
 			c.end = err
 			return
 		}
 		select {
-		case c.received <- message:
-		case <-ctx.Done():
-			c.end = ctx.Err()
+		case c.received <- m:
+		case <-c.t.Context().Done():
+			c.end = c.t.Context().Err()
 			return
-		}
-	}
-}
-
-func (c *Client) dialWebSocket(ctx context.Context, url string, header http.Header) (next func() ([]byte, error)) {
-	c.t.Helper()
-	conn, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if resp.Body != nil {
-		c.t.Cleanup(func() { resp.Body.Close() })
-	}
-	c.t.Cleanup(func() { _ = conn.CloseNow() })
-	c.send = func(message []byte) error { return conn.Write(ctx, websocket.MessageText, message) }
-	return func() ([]byte, error) {
-		_, message, err := conn.Read(ctx)
-		return message, err
-	}
-}
-
-func (c *Client) dialSSE(ctx context.Context, url string, header http.Header) (next func() ([]byte, error)) {
-	c.t.Helper()
-	stream := request(ctx, c.t, http.MethodGet, url, header, nil)
-	stream.Header.Set("Accept", "text/event-stream")
-	resp, err := http.DefaultClient.Do(stream)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { resp.Body.Close() })
-	if resp.StatusCode != http.StatusOK {
-		c.t.Fatal(resp.Status)
-	}
-	c.send = func(message []byte) error {
-		post := request(ctx, c.t, http.MethodPost, url, header, message)
-		post.Header.Set("X-Connection-ID", resp.Header.Get("X-Connection-ID"))
-		answer, err := http.DefaultClient.Do(post)
-		if err != nil {
-			return err
-		}
-		return answer.Body.Close()
-	}
-	lines := bufio.NewReader(resp.Body)
-	return func() ([]byte, error) {
-		for {
-			line, err := lines.ReadString('\n')
-			if err != nil {
-				return nil, err
-			}
-			if data, ok := strings.CutPrefix(line, "data: "); ok {
-				return []byte(data), nil
-			}
 		}
 	}
 }
@@ -152,41 +74,7 @@ func (c *Client) dialSSE(ctx context.Context, url string, header http.Header) (n
 // Declined connects a client that must be declined, and returns the answer.
 func Declined(t T, tr Transport, url string, header http.Header) (status int, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var resp *http.Response
-	var err error
-	if tr == SSE {
-		stream := request(ctx, t, http.MethodGet, url, header, nil)
-		stream.Header.Set("Accept", "text/event-stream")
-		resp, err = http.DefaultClient.Do(stream)
-	} else {
-		_, resp, err = websocket.Dial(ctx, url, &websocket.DialOptions{HTTPHeader: header})
-	}
-	if resp == nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode < http.StatusBadRequest {
-		t.Fatal("let in with", resp.Status)
-	}
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, strings.TrimSpace(string(text))
-}
-
-func request(ctx context.Context, t T, method, url string, header http.Header, body []byte) *http.Request {
-	t.Helper()
-	r, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if header != nil {
-		r.Header = header.Clone()
-	}
-	return r
+	return hosttest.Refused(t, tr, hosttest.Target{URL: url, Header: header})
 }
 
 // Join joins a channel and returns the server's answer.
@@ -214,14 +102,8 @@ func (c *Client) write(action, channel, event string, payload any) (requestID st
 		c.t.Fatal(err)
 	}
 	c.last++
-	requestID = c.ID + "/" + strconv.Itoa(c.last)
-	message, err := json.Marshal(Message{action, event, channel, requestID, raw})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if err := c.send(message); err != nil {
-		c.t.Fatal(err)
-	}
+	requestID = c.session.ID + "/" + strconv.Itoa(c.last) // nobody else's
+	c.session.Write(Message{Action: action, Event: event, Channel: channel, RequestID: requestID, Payload: raw})
 	return requestID
 }
 
@@ -238,11 +120,7 @@ func (c *Client) Expect(event string) Message {
 
 func (c *Client) skip(until func(Message) bool) Message {
 	c.t.Helper()
-	for raw := range c.received {
-		var m Message
-		if err := json.Unmarshal(raw, &m); err != nil {
-			c.t.Fatal(err)
-		}
+	for m := range c.received {
 		if until(m) {
 			return m
 		}

@@ -69,8 +69,8 @@ func (to Target) do(ctx context.Context, method, body string, headers ...string)
 	return to.client().Do(req)
 }
 
-// message is what goes over the wire, in both directions.
-type message struct {
+// A Message is what goes over the wire, in both directions.
+type Message struct {
 	Action    string          `json:"action"`
 	Event     string          `json:"event"`
 	Channel   string          `json:"channelName"`
@@ -82,6 +82,8 @@ type message struct {
 type Session struct {
 	// Response is the answer to the handshake.
 	Response *http.Response
+	// ID is the user ID.
+	ID string
 
 	t    T
 	send func(text string) error
@@ -103,7 +105,11 @@ func Dial(t T, tr Transport, to Target) *Session {
 	if err := dial(ctx, to); err != nil {
 		t.Fatalf("%s at %s: %v", tr, to.URL, err)
 	}
-	s.Hear("CONNECTION")
+	var payload struct{ ID string }
+	if err := json.Unmarshal([]byte(s.Hear("CONNECTION")), &payload); err != nil {
+		t.Fatalf("%s at %s: %v", tr, to.URL, err)
+	}
+	s.ID = payload.ID
 	return s
 }
 
@@ -172,7 +178,7 @@ func (s *Session) dialStream(ctx context.Context, to Target) error {
 // Join joins a channel.
 func (s *Session) Join(channel string) {
 	s.t.Helper()
-	s.write(message{"JOIN_CHANNEL", "JOIN_CHANNEL", channel, "1", json.RawMessage("{}")})
+	s.Write(Message{"JOIN_CHANNEL", "JOIN_CHANNEL", channel, "1", json.RawMessage("{}")})
 	s.Hear("ACKNOWLEDGE")
 }
 
@@ -183,10 +189,11 @@ func (s *Session) Say(channel, event, text string) {
 	if err != nil {
 		s.t.Fatalf("%v", err)
 	}
-	s.write(message{"BROADCAST", event, channel, "2", payload})
+	s.Write(Message{"BROADCAST", event, channel, "2", payload})
 }
 
-func (s *Session) write(m message) {
+// Write sends a message.
+func (s *Session) Write(m Message) {
 	s.t.Helper()
 	text, err := json.Marshal(m)
 	if err == nil {
@@ -201,18 +208,24 @@ func (s *Session) write(m message) {
 // payload.
 func (s *Session) Hear(event string) string {
 	s.t.Helper()
-	text, err := s.next()
+	m, err := s.Next()
 	if err != nil {
 		s.t.Fatalf("no %s: %v", event, err)
 	}
-	var m message
-	if err := json.Unmarshal(text, &m); err != nil {
-		s.t.Fatalf("%s: %v", text, err)
-	}
 	if m.Event != event {
-		s.t.Fatalf("%s has come, and not %s", text, event)
+		s.t.Fatalf("%s has come, and not %s: %s", m.Event, event, m.Payload)
 	}
 	return string(m.Payload)
+}
+
+// Next waits for the next message. The error is how the connection has ended.
+func (s *Session) Next() (Message, error) {
+	var m Message
+	text, err := s.next()
+	if err == nil {
+		err = json.Unmarshal(text, &m)
+	}
+	return m, err
 }
 
 // End ends the connection as clients do: with the close handshake, or DELETE.
