@@ -114,6 +114,9 @@ func (b *bench) check() error {
 		c.Rooms = c.Clients / 10
 	}
 	c.Rooms = cmp.Or(c.Rooms, 1)
+	if c.Duration == 0 && c.Messages == 0 {
+		c.Duration = 5 * time.Second
+	}
 	for _, name := range []string{b.pond.Channel, b.pond.Message, b.pond.Echo} {
 		if strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' }) {
 			return senseless("%q is no name to send in JSON", name)

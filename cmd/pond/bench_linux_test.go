@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -174,7 +173,7 @@ func TestBenchFailures(t *testing.T) {
 		"nobody there":   {"", "http://127.0.0.1:1", "nobody answers: dial tcp 127.0.0.1:1"},
 		"no endpoint":    {"", url + "/nowhere", "0 of 10 clients are in: client "},
 		"no such lobby":  {"-channel /nowhere -patience 1s", url, "0 of 10 clients are in: refused: "},
-		"no such thing":  {"-scenario idle -pid 2147483647", url, "2147483647"},
+		"no such thing":  {"-scenario idle -pid 2147483647", url, "the server's process 2147483647 is not there"},
 		"too many files": {"-clients 16000000", url, "ulimit -n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,13 +207,16 @@ func TestBenchSaysWhoItIs(t *testing.T) {
 		seen[strings.Join([]string{r.Method, host, r.URL.String(), r.Header.Get("Authorization"), r.Header.Get("X-Tenant")}, " ")]++
 	})
 	url = strings.Replace(url, "127.0.0.1", "localhost", 1) + "?token=1"
-	var stderr strings.Builder
+	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{
 		"bench", "-transport", "sse", "-header", "Authorization: Bearer 2", "-header", "X-Tenant:3", "-join", `{"name":"Ann"}`,
 		"-clients", "5", "-messages", "4", "-warmup", "0", url,
-	}, io.Discard, &stderr)
+	}, &stdout, &stderr)
 	if code != 0 {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
+	}
+	if !strings.Contains(stdout.String(), "/socket\n") || strings.Contains(stdout.String(), "token") {
+		t.Errorf("where is it, and where is the secret?\n%s", stdout.String())
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -60,30 +60,29 @@ func (m *meter) clear() {
 
 func (m *meter) line(now time.Time) string {
 	elapsed := now.Sub(m.since)
-	var done float64
-	var text string
+	clients := number(m.last.Joined) + " of " + number(int64(m.config.Clients)) + " clients"
+	there := float64(m.last.Joined) / float64(m.config.Clients)
+	rate := number(int64(m.rate)) + " deliveries/s"
+	done, text := -1.0, rate // nobody knows how long it takes
 	switch m.phase {
+	case "connect", "presence":
+		done, text = there, clients
+	case "leave":
+		done, text = 1-there, clients
 	case "warm up":
-		done = part(elapsed, m.config.Warmup)
+		done = elapsed.Seconds() / m.config.Warmup.Seconds()
 	case "measure", "churn":
-		done = part(elapsed, m.config.Duration)
-	default:
-		done = float64(m.last.Joined) / float64(m.config.Clients)
+		if m.config.Messages == 0 {
+			done = elapsed.Seconds() / m.config.Duration.Seconds()
+		}
+		if m.phase == "churn" {
+			text = clients
+		}
 	}
-	switch m.phase {
-	case "connect", "presence", "leave", "churn":
-		text = number(m.last.Joined) + " of " + number(int64(m.config.Clients)) + " clients"
-	default:
-		text = number(int64(m.rate)) + " deliveries/s"
+	if done < 0 {
+		return fmt.Sprintf("%-8s  %5.1f s  %s", m.phase, elapsed.Seconds(), text)
 	}
 	return fmt.Sprintf("%-8s  %s  %5.1f s  %s", m.phase, bar(done), elapsed.Seconds(), text)
-}
-
-func part(d, of time.Duration) float64 {
-	if of <= 0 {
-		return 0
-	}
-	return float64(d) / float64(of)
 }
 
 func bar(done float64) string {

@@ -201,7 +201,7 @@ func (r report) notes() (notes []string) {
 	if r.Server != nil && r.Scenario == load.Idle && r.Clients < 5000 {
 		note("what the server makes once is part of the memory of each of so few clients; try -clients 10000")
 	}
-	if r.Rate > 0 && r.DeliveriesPerSecond < 0.98*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
+	if r.Rate > 0 && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
 		note("%s deliveries/s were due, and %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
 	}
 	if r.SendLag != nil && r.SendLag.P99*2 > r.Latency.P99 && r.SendLag.P99 > time.Millisecond {

@@ -23,7 +23,9 @@ func (b *bench) aim(ctx context.Context) error {
 		return err
 	}
 	b.config.Addr, b.config.Host = addr, u.Host
-	b.pond.Name, b.pond.Path = u.Redacted(), u.RequestURI()
+	b.pond.Path = u.RequestURI()
+	u.RawQuery = "" // may be secret
+	b.pond.Name = u.Redacted()
 	b.config.Dialect = b.pond
 	if len(b.config.PIDs) == 0 && local {
 		b.config.PIDs, err = load.FindPIDs(addr)

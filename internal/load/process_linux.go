@@ -21,7 +21,7 @@ const clockTick = 10 * time.Millisecond
 // cpuOf returns the user and system time of processes.
 func cpuOf(pids []int) (total time.Duration, err error) {
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		b, err := ofProcess(pid, "stat")
 		if err != nil {
 			return 0, err
 		}
@@ -37,10 +37,21 @@ func cpuOf(pids []int) (total time.Duration, err error) {
 	return total, nil
 }
 
+func ofProcess(pid int, file string) ([]byte, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ESRCH):
+		return nil, fmt.Errorf("the server's process %d is not there, or not any more", pid)
+	case err == nil && len(b) == 0:
+		return nil, fmt.Errorf("the server's process %d ends", pid)
+	}
+	return b, err
+}
+
 // rssOf returns the resident memory of processes in bytes.
 func rssOf(pids []int) (total int64, err error) {
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		b, err := ofProcess(pid, "statm")
 		if err != nil {
 			return 0, err
 		}
