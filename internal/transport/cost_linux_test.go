@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -102,6 +103,31 @@ func TestCostOfDelivery(t *testing.T) {
 				t.Errorf("%d messages to %d connections cost %d writes, want %d", tc.broadcasts, members, got, tc.writes)
 			}
 		})
+	}
+}
+
+// Publishers that are ready at the same time, with a message each, cost their
+// receivers one write, too: nobody has to be busy for that.
+func TestPublishersAreJoined(t *testing.T) {
+	const publishers = 16
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that all are ready before the first is done
+	c := newCrowd(t, "")
+	c.broadcast(1, plainSize, false) // fills the pools
+	c.want.Add(publishers * plainSize * members)
+	before := writes(t)
+	var mu sync.Mutex // a channel's
+	for range publishers {
+		go func() {
+			var w transport.Work
+			mu.Lock()
+			c.group.Broadcast(&w, frame(sample), false)
+			mu.Unlock()
+			w.Do()
+		}()
+	}
+	<-c.done
+	if got := writes(t) - before; got > members+noise {
+		t.Errorf("%d messages to %d connections cost %d writes, want %d", publishers, members, got, members)
 	}
 }
 

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"math/bits"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -129,8 +130,20 @@ func (s *shard) startWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
+		s.gather()
 		s.work(false)
 	}()
+}
+
+// gather lets whoever is about to commit something do so before the queue is worked
+// off, for what is joined costs one write. It returns when nothing more has come,
+// which is at once if nobody else is ready to run, or when a write is full.
+func (s *shard) gather() {
+	before := int64(0)
+	for now := s.backlog.Load(); now > before && now < chunkSize; now = s.backlog.Load() {
+		before = now
+		runtime.Gosched()
+	}
 }
 
 // pace waits until not too much is waiting in this shard.
