@@ -1,6 +1,7 @@
 package pond
 
 import (
+	"bytes"
 	"encoding/json"
 	"iter"
 	"net/http"
@@ -139,7 +140,7 @@ func (ch *Channel) Broadcast(event string, payload any) error {
 
 // send encodes once and commits for all of an audience.
 func (ch *Channel) send(event, request string, payload any, to Audience) error {
-	body, err := wire.Object(payload)
+	body, err := wire.View(payload)
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,10 @@ func (ch *Channel) others(seats []*transport.Seat) []*transport.Seat {
 func (ch *Channel) frame(action wire.Action, event, request string, body []byte) (f *transport.Frame, handled bool) {
 	f = newFrame(action, event, ch.name, request, body)
 	if h, params := ch.lobby.outgoing.match(event); h != nil {
-		f.Meta = &outgoing{handler: h, action: action, event: event, request: request, params: params, payload: body}
+		f.Meta = &outgoing{
+			handler: h, action: action, event: event, request: request, params: params,
+			payload: bytes.Clone(body), // which may be the caller's
+		}
 		handled = true
 	}
 	return f, handled
@@ -366,7 +370,7 @@ func (ch *Channel) removeLocked(m *member) {
 // whisper sends something to one member alone, if it still is one. Replies pass
 // through handlers for outgoing events like broadcasts do (rule S-19).
 func (ch *Channel) whisper(m *member, event, request string, payload any) error {
-	body, err := wire.Object(payload)
+	body, err := wire.View(payload)
 	if err != nil {
 		return err
 	}

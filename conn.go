@@ -54,7 +54,7 @@ func (c *conn) Proceed(*transport.Conn) { c.inbox.proceed() }
 func (c *conn) decode(data []byte) *task {
 	msg, err := wire.Decode(data, c.endpoint.cfg.maxDepth)
 	if allowed := c.bucket.take(); allowed != rateOK {
-		c.refuseRate(msg, allowed)
+		c.refuseRate(&msg, allowed)
 		return nil
 	}
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *conn) decode(data []byte) *task {
 	return &task{msg: msg}
 }
 
-func (c *conn) refuseRate(msg wire.Message, allowed rateVerdict) {
+func (c *conn) refuseRate(msg *wire.Message, allowed rateVerdict) {
 	c.endpoint.limited(LimitRate)
 	err := &Error{Code: http.StatusTooManyRequests, Message: "too many messages"}
 	if msg.Channel == "" { // it could not even be read
@@ -136,7 +136,7 @@ func (c *conn) run(t *task) {
 			return // Shutdown waits for handlers up to here
 		}
 		c.endpoint.hub.Pace()
-		c.dispatch(t.msg)
+		c.dispatch(&t.msg)
 	case taskLeft:
 		c.left(t.member, t.reason, t.detail)
 	case taskShutdown:
@@ -170,14 +170,14 @@ func (c *conn) exited(t *task) *task {
 		return t // there may be other memberships to be left
 	case t.kind == taskLeft:
 	case t.msg.Action == wire.Broadcast:
-		c.failHandler(t.msg, public(errExited))
+		c.failHandler(&t.msg, public(errExited))
 	case c.member(t.msg.Channel) == nil:
-		c.refuseJoin(t.msg, wire.ChannelError, public(errExited))
+		c.refuseJoin(&t.msg, wire.ChannelError, public(errExited))
 	}
 	return nil
 }
 
-func (c *conn) dispatch(msg wire.Message) {
+func (c *conn) dispatch(msg *wire.Message) {
 	m := c.member(msg.Channel)
 	switch msg.Action {
 	case wire.JoinChannel:
@@ -201,7 +201,7 @@ func (c *conn) dispatch(msg wire.Message) {
 }
 
 // handle runs the handler of a message.
-func (c *conn) handle(m *member, msg wire.Message) {
+func (c *conn) handle(m *member, msg *wire.Message) {
 	h, params := m.channel.lobby.messages.match(msg.Event)
 	if h == nil {
 		c.failHandler(msg, &Error{Message: "A handler did not respond to the event"})
@@ -218,7 +218,7 @@ func (c *conn) handle(m *member, msg wire.Message) {
 
 // join runs the handler that decides about a join. Every refusal has the one form
 // that all official clients understand (rule S-17).
-func (c *conn) join(msg wire.Message) {
+func (c *conn) join(msg *wire.Message) {
 	l, params := c.endpoint.lobby(msg.Channel)
 	if code, err := c.mayJoin(l, msg.Channel); err != nil {
 		c.refuseJoin(msg, code, err)
@@ -334,19 +334,19 @@ func (c *conn) log(err error, ch *Channel, event string) {
 }
 
 // answer sends the answer to a message.
-func (c *conn) answer(action wire.Action, event string, to wire.Message, body []byte) {
+func (c *conn) answer(action wire.Action, event string, to *wire.Message, body []byte) {
 	c.tr.Send(newFrame(action, event, to.Channel, to.RequestID, body))
 }
 
-func (c *conn) refuseJoin(msg wire.Message, code string, err *Error) {
+func (c *conn) refuseJoin(msg *wire.Message, code string, err *Error) {
 	c.answer(wire.System, wire.Unauthorized, msg, err.payload(code))
 }
 
-func (c *conn) fail(msg wire.Message, code string, err *Error) {
+func (c *conn) fail(msg *wire.Message, code string, err *Error) {
 	c.answer(wire.ErrorAction, code, msg, err.payload(code))
 }
 
-func (c *conn) failHandler(msg wire.Message, err *Error) {
+func (c *conn) failHandler(msg *wire.Message, err *Error) {
 	c.answer(wire.ErrorAction, wire.HandlerNotFound, msg, wire.AppendHandlerError(nil, err.Message, err.status(), err.details()))
 }
 

@@ -12,7 +12,7 @@ import (
 type EventContext struct {
 	stdContext
 	member *member
-	msg    wire.Message
+	msg    *wire.Message
 	params pattern.Params
 }
 

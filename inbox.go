@@ -173,6 +173,7 @@ func (in *inbox) take() *task {
 	if in.first = t.next; in.first == nil {
 		in.last = nil // or an idle client would keep its last message
 	}
+	t.next = nil // or a context that a handler has kept would keep those behind it
 	if t.kind == taskMessage {
 		in.waiting--
 		in.bytes -= t.size()

@@ -15,7 +15,7 @@ type JoinContext struct {
 	stdContext
 	conn    *conn
 	channel *Channel
-	msg     wire.Message
+	msg     *wire.Message
 	member  *member // nil until accepted
 	staged  map[string]any
 }

@@ -1,6 +1,7 @@
 package pond_test
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -52,5 +53,35 @@ func TestOutgoing(t *testing.T) {
 		is(t, bob.Receive(), "BROADCAST", "said", `{"text":"two","to":""}`)
 		ann.Quiet()
 		bob.Quiet()
+	})
+}
+
+// What was sent may be changed as soon as Broadcast returns: handlers that run
+// later see it as it was.
+func TestOutgoingSeesWhatWasSent(t *testing.T) {
+	p, _, l := newPond()
+	var hold chan struct{}
+	l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
+		<-hold
+		return ctx.Transform(ctx.Payload())
+	})
+	l.OnMessage("now", func(ctx *pond.EventContext) error {
+		payload := json.RawMessage(`{"text":"now"}`)
+		if err := ctx.Broadcast("said", payload); err != nil {
+			return err
+		}
+		copy(payload, `{"text":"not"}`)
+		return nil
+	})
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		hold = make(chan struct{}) // of the bubble
+		s := d.Connect(pondtest.WebSocket, "/socket")
+		s.Join("/chat/1", nil)
+		s.Send("/chat/1", "now", nil)
+		s.Quiet()
+		close(hold)
+		if got := string(s.Expect("said")); got != `{"text":"now"}` {
+			t.Errorf("got %s", got)
+		}
 	})
 }

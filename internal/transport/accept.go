@@ -25,7 +25,7 @@ func (h *Hub) AcceptWebSocket(w http.ResponseWriter, hs ws.Handshake, recv Recei
 	}
 	c.dec.Init(&h.frames, ws.Server, hs.Deflate)
 	c.early = early
-	c.pushLocked(item{frame: rawFrame(c.enc, ws.AppendSwitchingProtocols(nil, hs, w.Header()))})
+	c.pushLocked(item{frame: rawFrame(ws.AppendSwitchingProtocols(nil, hs, w.Header()))})
 	return c, nil
 }
 
@@ -48,7 +48,7 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 			}
 			c := h.newConn(conn, enc, recv)
 			c.early = early
-			c.pushLocked(item{frame: rawFrame(c.enc, appendStreamHeader(r, header))})
+			c.pushLocked(item{frame: rawFrame(appendStreamHeader(r, header))})
 			return c, true, nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {

@@ -142,11 +142,11 @@ func (c *Conn) QueueClose(w *Work, code int, reason string, cause error) {
 func (c *Conn) goodbye(code int, reason string) *Frame {
 	switch c.enc {
 	case wsText, wsDeflate:
-		return rawFrame(c.enc, ws.AppendClose(nil, code, reason))
+		return rawFrame(ws.AppendClose(nil, code, reason))
 	case sseNamedChunked, sseUnnamedChunked:
-		return rawFrame(c.enc, []byte(lastChunk))
+		return rawFrame([]byte(lastChunk))
 	default:
-		return rawFrame(c.enc, nil)
+		return rawFrame(nil)
 	}
 }
 

@@ -32,16 +32,22 @@ const Headroom = 10
 // safe for concurrent use.
 type Frame struct {
 	event  string           // names the event in named SSE frames
-	doc    []byte           // the JSON document; nil if lazy
-	text   []byte           // header and document, in one piece; nil if lazy
-	lazy   func() [3][]byte // the document of a lazy frame
+	text   []byte           // as WebSocket text, header included; nil if lazy
+	header int              // its length
+	raw    bool             // text is ready for its one receiver, whatever the encoding
+	lazy   func() [3][]byte // the JSON document of a lazy frame
 	charge int              // what the frame counts in an outbox, in bytes: itself and frameCost
 
 	// Meta is what the frame's maker wants to find again in [Owner.Outgoing].
 	// It is set before the frame is sent.
 	Meta any
 
-	encoded [encodings]atomic.Pointer[[]byte]               // made on demand; wsText is text
+	forms atomic.Pointer[forms] // made on demand: most frames have but text
+}
+
+// forms are the encodings of a frame other than its text.
+type forms struct {
+	encoded [encodings]atomic.Pointer[[]byte]
 	shared  [encodings]atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames
 }
 
@@ -56,7 +62,7 @@ func NewFrame(event string, buf []byte) *Frame {
 	doc := buf[Headroom:]
 	start := Headroom - ws.HeaderSize(len(doc))
 	ws.AppendHeader(buf[start:start], ws.Text, false, len(doc))
-	return &Frame{event: event, doc: doc, text: buf[start:], charge: len(doc) + frameCost}
+	return &Frame{event: event, text: buf[start:], header: Headroom - start, charge: len(doc) + frameCost}
 }
 
 // NewLazyFrame returns a frame whose document is put together when a receiver is
@@ -69,10 +75,8 @@ func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
 }
 
 // rawFrame returns a frame of bytes that are ready for one connection.
-func rawFrame(e encoding, b []byte) *Frame {
-	f := &Frame{charge: len(b) + frameCost}
-	f.encoded[e].Store(&b)
-	return f
+func rawFrame(b []byte) *Frame {
+	return &Frame{text: b, header: len(b), raw: true, charge: len(b) + frameCost}
 }
 
 // heartbeat keeps a connection alive: a ping, or a comment in an event stream.
@@ -84,15 +88,25 @@ func newHeartbeat() *Frame {
 	comment := []byte(": keepalive\n\n")
 	chunked := appendChunk(nil, comment)
 	for e, b := range [encodings][]byte{ping, ping, comment, comment, chunked, chunked} {
-		f.encoded[e].Store(&b)
+		f.other().encoded[e].Store(&b)
 	}
 	return f
+}
+
+// other returns the frame's forms. Of two that are made at the same time, all keep
+// the first.
+func (f *Frame) other() *forms {
+	if o := f.forms.Load(); o != nil {
+		return o
+	}
+	f.forms.CompareAndSwap(nil, new(forms))
+	return f.forms.Load()
 }
 
 // document returns the parts of the JSON document.
 func (f *Frame) document() [3][]byte {
 	if f.lazy == nil {
-		return [3][]byte{f.doc}
+		return [3][]byte{f.text[f.header:]}
 	}
 	return f.lazy()
 }
@@ -105,34 +119,34 @@ func (f *Frame) size() int {
 
 // bytes returns the frame in an encoding, ready to be written.
 func (f *Frame) bytes(e encoding, compressFrom int) []byte {
-	if f.text != nil && (e == wsText || e == wsDeflate && len(f.doc) < compressFrom) {
+	if f.raw || f.text != nil && (e == wsText || e == wsDeflate && len(f.text)-f.header < compressFrom) {
 		return f.text
 	}
 	if f.lazy != nil {
 		return f.lazyBytes(e, compressFrom)
 	}
-	if b := f.encoded[e].Load(); b != nil {
+	encoded := &f.other().encoded[e]
+	if b := encoded.Load(); b != nil {
 		return *b
 	}
 	b := f.encode(nil, e, compressFrom)
 	// Two receivers may have encoded at the same time: all keep the first.
-	if !f.encoded[e].CompareAndSwap(nil, &b) {
-		b = *f.encoded[e].Load()
-	}
-	return b
+	encoded.CompareAndSwap(nil, &b)
+	return *encoded.Load()
 }
 
 // lazyBytes encodes for many receivers at once, as long as memory is not wanted for
 // something else. Short frames are not worth it: see [Frame.append].
 func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
-	if shared := f.shared[e].Load(); shared != nil {
-		if b := shared.Value(); b != nil {
+	shared := &f.other().shared[e]
+	if known := shared.Load(); known != nil {
+		if b := known.Value(); b != nil {
 			return *b
 		}
 	}
 	b := f.encode(nil, e, compressFrom)
-	shared := weak.Make(&b)
-	f.shared[e].Store(&shared)
+	known := weak.Make(&b)
+	shared.Store(&known)
 	return b
 }
 

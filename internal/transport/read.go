@@ -119,7 +119,7 @@ func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
 func (s *frameSink) Control(op ws.Opcode, data []byte) error {
 	if op == ws.Ping {
 		c := (*Conn)(s)
-		c.Send(rawFrame(c.enc, ws.AppendFrame(nil, ws.Pong, false, data)))
+		c.Send(rawFrame(ws.AppendFrame(nil, ws.Pong, false, data)))
 	}
 	return nil
 }

@@ -17,8 +17,14 @@ const nestingLimit = 10000
 // for HTML. It is an error if the result is not an object.
 //
 // The result does not share memory with v and must not be modified.
-func Object(v any) ([]byte, error) {
-	value, err := Value(v)
+func Object(v any) ([]byte, error) { return objectOf(v, false) }
+
+// View is [Object] for payloads that are copied anyhow: the result may be a part
+// of v.
+func View(v any) ([]byte, error) { return objectOf(v, true) }
+
+func objectOf(v any, share bool) ([]byte, error) {
+	value, err := encode(v, share)
 	switch {
 	case err != nil:
 		return nil, err
@@ -31,11 +37,13 @@ func Object(v any) ([]byte, error) {
 }
 
 // Value returns v as compact JSON, by the rules of [Object] but of any type.
-func Value(v any) ([]byte, error) {
+func Value(v any) ([]byte, error) { return encode(v, false) }
+
+func encode(v any, share bool) ([]byte, error) {
 	if raw, ok := v.(json.RawMessage); ok && raw != nil {
 		value, spaces, err := scanValue(raw)
-		if err != nil {
-			return nil, err
+		if err != nil || share && spaces == 0 {
+			return value, err
 		}
 		return compact(value, spaces), nil
 	}

@@ -47,6 +47,9 @@ func TestObject(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := Object(tc.in)
+			if view, _ := View(tc.in); !bytes.Equal(view, got) {
+				t.Errorf("View returns %q, Object %q", view, got)
+			}
 			if string(got) != tc.want || (err == nil) != (tc.want != "") {
 				t.Errorf("%q, %v; want %q", got, err, tc.want)
 			}
@@ -54,6 +57,14 @@ func TestObject(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tc.problem)
 			}
 		})
+	}
+}
+
+func TestViewDoesNotCopy(t *testing.T) {
+	raw := json.RawMessage(` {"a":1}`)
+	got, err := View(raw)
+	if err != nil || &got[0] != &raw[1] {
+		t.Errorf("%q, %v; want a part of what was given", got, err)
 	}
 }
 
