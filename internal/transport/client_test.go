@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ type server struct {
 	hub   *transport.Hub
 	conns chan *peer // accepted, in order
 	onMsg func(p *peer, data []byte)
+
+	writes *atomic.Int64 // counts those of all connections, on the raw path; may be nil
 }
 
 // A peer is the server's end of a connection, as its Receiver.
@@ -69,6 +72,9 @@ func serve(t testing.TB, cfg transport.Config) *server {
 				return
 			}
 			p.Conn = c
+			if s.writes != nil {
+				c.CountWrites(s.writes)
+			}
 			c.Start()
 			s.conns <- p
 			return

@@ -1,5 +1,10 @@
 package transport
 
+import (
+	"sync/atomic"
+	"syscall"
+)
+
 // Waiting returns the bytes that wait for the client.
 func (c *Conn) Waiting() int {
 	c.mu.Lock()
@@ -64,3 +69,17 @@ func (h *Hub) Idle() (n int) {
 
 // MaxIdle returns how many those may be.
 func (h *Hub) MaxIdle() int { return maxIdle * len(h.shards) }
+
+// CountWrites counts how often the connection sends something on the raw path. It is
+// called before [Conn.Start].
+func (c *Conn) CountWrites(n *atomic.Int64) { c.raw = countedRaw{c.raw, n} }
+
+type countedRaw struct {
+	syscall.RawConn
+	writes *atomic.Int64
+}
+
+func (r countedRaw) Write(f func(fd uintptr) bool) error {
+	r.writes.Add(1)
+	return r.RawConn.Write(f)
+}

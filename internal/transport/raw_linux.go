@@ -1,3 +1,5 @@
+//go:build !386
+
 package transport
 
 import (
@@ -14,7 +16,8 @@ import (
 
 // This file is the raw path for TCP connections: reads that hold no buffer while
 // they wait, and writes that never wait. Everything else takes the general path
-// through net.Conn.
+// through net.Conn, and so does 386, where package syscall lacks recv and send: they
+// take a shorter way through the kernel than read and write do.
 
 // rawConn returns the descriptor's door if conn is a plain TCP connection.
 func rawConn(conn net.Conn) syscall.RawConn {
@@ -106,11 +109,12 @@ func (r *rawReader) read(fd uintptr) bool {
 	}
 }
 
-// rawRead reads once. The system call is a raw one, because it never blocks: the
-// scheduler need not prepare for that.
+// rawRead reads once. The system calls here are raw ones, because they never block:
+// the scheduler need not prepare for that.
 func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd,
-		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))) //nolint:gosec // the slice outlives the call
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd,
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), //nolint:gosec // the slice outlives the call
+		syscall.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
 
@@ -168,13 +172,13 @@ func (c *Conn) tryWrite(b []byte) (int, error) {
 	return n, err
 }
 
-// write always reports true: it does not wait. The system call is a raw one,
-// because it never blocks: the scheduler need not prepare for that.
+// write always reports true: it does not wait.
 func (w *rawWriter) write(fd uintptr) bool {
 	for w.n < len(w.b) {
 		rest := w.b[w.n:]
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd,
-			uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest))) //nolint:gosec // the slice outlives the call
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd,
+			uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)), //nolint:gosec // the slice outlives the call
+			syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL, 0, 0)
 		switch errno {
 		case 0:
 			w.n += int(n)
