@@ -90,9 +90,8 @@ func terminal(w io.Writer) bool {
 
 // countDown shows how long it takes, in a line that goes when it is over.
 func countDown(w io.Writer) func(left time.Duration) {
-	const erase = "\r\x1b[K"
 	return func(left time.Duration) {
-		text := erase
+		text := eraseLine
 		if left > 0 {
 			text += fmt.Sprintf("waiting  connections are left alone for another %.0f s", left.Seconds())
 		}
