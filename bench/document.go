@@ -15,44 +15,66 @@ import (
 	"github.com/pondsocket/pond/bench/internal/report"
 )
 
-// write keeps the raw results, prints the tables, and writes the report if it
-// was asked for.
-func (b *bench) write(ctx context.Context) error {
-	machine := report.Machine(ctx)
-	raw, err := json.MarshalIndent(struct {
-		Time    string   `json:"time"`
-		Machine []string `json:"machine"`
-		Rounds  int      `json:"rounds"`
-		Quick   bool     `json:"quick"`
-		Runs    []record `json:"runs"`
-	}{report.Now(), machine, b.rounds, b.quick, b.records}, "", "\t")
+// results is what is kept of all runs.
+type results struct {
+	Time    string   `json:"time"`
+	Commit  string   `json:"commit"`
+	Machine []string `json:"machine"`
+	Rounds  int      `json:"rounds"`
+	Quick   bool     `json:"quick"`
+	Runs    []record `json:"runs"`
+}
+
+func (b *bench) resultsFile() string { return filepath.Join(b.fleet.Artifacts, "results.json") }
+
+// keep writes the raw results.
+func (b *bench) keep(ctx context.Context) (results, error) {
+	all := results{report.Now(), b.fleet.Commit(ctx), report.Machine(ctx), b.rounds, b.quick, b.records}
+	raw, err := json.MarshalIndent(all, "", "\t")
 	if err != nil {
-		return err
+		return all, err
 	}
-	if err := os.WriteFile(filepath.Join(b.fleet.Artifacts, "results.json"), raw, 0o600); err != nil {
-		return err
+	return all, os.WriteFile(b.resultsFile(), raw, 0o600)
+}
+
+// again reads the raw results of an earlier run.
+func (b *bench) again() (all results, err error) {
+	raw, err := os.ReadFile(b.resultsFile())
+	if err == nil {
+		err = json.Unmarshal(raw, &all)
 	}
-	tables := b.tables()
-	fmt.Print("\n", tables)
+	b.records, b.rounds, b.quick = all.Runs, all.Rounds, all.Quick
+	return all, err
+}
+
+// write prints the tables, and writes the report if it was asked for.
+func (b *bench) write(all results) error {
+	text := b.summary() + b.tables()
+	fmt.Print("\n", text)
 	if b.doc == "" {
 		return nil
 	}
-	text := b.preface(ctx, machine) + tables + postscript
+	text = b.preface(all) + text + postscript
 	return os.WriteFile(b.doc, []byte(strings.TrimSpace(text)+"\n"), 0o644) //nolint:gosec // a document
+}
+
+func (b *bench) table(s scenario) report.Table {
+	table := report.Table{
+		Title: s.title, Text: s.text, Caveat: s.caveat,
+		Columns: s.columns, Servers: rows(s),
+	}
+	for _, r := range b.records {
+		if r.Scenario == s.name {
+			table.Runs = append(table.Runs, r.Run)
+		}
+	}
+	return table
 }
 
 func (b *bench) tables() string {
 	var text strings.Builder
 	for _, s := range scenarios() {
-		table := report.Table{
-			Title: s.title, Text: s.text, Caveat: s.caveat,
-			Columns: s.columns, Servers: rows(s),
-		}
-		for _, r := range b.records {
-			if r.Scenario == s.name {
-				table.Runs = append(table.Runs, r.Run)
-			}
-		}
+		table := b.table(s)
 		if len(table.Runs) == 0 {
 			continue
 		}
@@ -60,6 +82,26 @@ func (b *bench) tables() string {
 		text.WriteString(table.Markdown())
 	}
 	return text.String()
+}
+
+// summary is all scenarios in one table.
+func (b *bench) summary() string {
+	var lines []report.Line
+	for _, s := range scenarios() {
+		table := b.table(s)
+		if len(table.Runs) == 0 {
+			continue
+		}
+		columns := s.best
+		if columns == nil {
+			columns = s.columns[:1]
+		}
+		for _, c := range columns {
+			lines = append(lines, report.Line{Table: table, Column: c})
+		}
+	}
+	return "## Summary\n\nMedians, and × what they are of pond's. More is better where it says `/s`, and less everywhere else.\n\n" +
+		report.Summary(lines, serverNames()) + "\n"
 }
 
 // absent says who was left out, and why, once for each reason.
@@ -82,7 +124,7 @@ func (b *bench) absent(s scenario) (lines []string) {
 	return lines
 }
 
-func (b *bench) preface(ctx context.Context, machine []string) string {
+func (b *bench) preface(all results) string {
 	var text strings.Builder
 	text.WriteString("# Benchmarks\n\n" +
 		"pond beside its peers, on one machine, each in a process of its own. `make -C bench` measures it all again and\n" +
@@ -95,8 +137,8 @@ func (b *bench) preface(ctx context.Context, machine []string) string {
 		rounds = fmt.Sprintf("%d rounds", b.rounds)
 	}
 	fmt.Fprintf(&text, "Measured on %s in %s, each run %v after %v of warm-up, at commit %s:\n\n",
-		report.Now(), rounds, b.duration, b.warmup, b.fleet.Commit(ctx))
-	for _, line := range machine {
+		all.Time, rounds, b.duration, b.warmup, all.Commit)
+	for _, line := range all.Machine {
 		fmt.Fprintf(&text, "- %s\n", line)
 	}
 	text.WriteString("\n| Server | Version | What it is |\n|---|---|---|\n")
@@ -133,6 +175,7 @@ make -C bench             # everything, about half an hour; writes this page
 make -C bench quick       # one short round with a tenth of the clients
 cd bench
 go run . -only fanout,pond,centrifuge -rounds 3
+go run . -again           # this page once more, from the raw results
 go run . -list
 ` + "```" + `
 `

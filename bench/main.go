@@ -53,6 +53,7 @@ func run(ctx context.Context) error {
 	flag.BoolVar(&b.quick, "quick", false, "one short round with a tenth of the clients, to see that all works")
 	flag.StringVar(&only, "only", "", "names of scenarios and servers, separated by commas")
 	flag.StringVar(&b.doc, "doc", "", "where to write the report; by default ../docs/benchmarks.md, and nowhere with -only")
+	again := flag.Bool("again", false, "write the report of the last run again, and measure nothing")
 	list := flag.Bool("list", false, "print the names of scenarios and servers")
 	flag.Parse()
 
@@ -69,10 +70,10 @@ func run(ctx context.Context) error {
 	if b.quick {
 		b.rounds, b.warmup, b.duration = 1, 100*time.Millisecond, 300*time.Millisecond
 	}
-	return b.all(ctx)
+	return b.all(ctx, *again)
 }
 
-func (b *bench) all(ctx context.Context) error {
+func (b *bench) all(ctx context.Context, again bool) error {
 	if err := b.check(); err != nil {
 		return err
 	}
@@ -81,6 +82,13 @@ func (b *bench) all(ctx context.Context) error {
 		return err
 	}
 	b.fleet.Artifacts = filepath.Join(b.fleet.Source, "artifacts")
+	if again {
+		all, err := b.again()
+		if err != nil {
+			return err
+		}
+		return b.write(all)
+	}
 	b.install(ctx)
 	b.measureAll(ctx)
 	if len(b.records) == 0 {
@@ -89,7 +97,11 @@ func (b *bench) all(ctx context.Context) error {
 	if ctx.Err() != nil {
 		b.doc = "" // which stays as it is
 	}
-	return b.write(context.WithoutCancel(ctx))
+	all, err := b.keep(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	return b.write(all)
 }
 
 // check returns an error if a name of -only is nobody's.

@@ -17,6 +17,7 @@ type scenario struct {
 	load    load.Config
 	deflate bool // by package deflate, with compression
 	columns []report.Column
+	best    []report.Column // those that sum it up; none: the first one
 
 	longer int               // how many times as long as others it is measured
 	rounds int               // at most; 0: as many as are asked for
@@ -70,6 +71,7 @@ func scenarios() []scenario {
 				"pond does, centrifuge does within a frame, and the floor with joining shows how much of the difference that is. " +
 				"Latency is that of a server that is never idle: it follows from the rate.",
 			load: load.Config{Scenario: load.Fanout, Clients: 1000, Size: 128, InFlight: 16}, columns: fanoutTable,
+			best: []report.Column{perSecond, cpu},
 		},
 		{
 			name: "fanout10k", title: "Fan-out to 10,000",
@@ -85,13 +87,13 @@ func scenarios() []scenario {
 				"Latency is from when a message was meant to be sent.",
 			caveat: "Here nothing waits, so nothing can be joined: every server writes once for each delivery, and p50 is half " +
 				"of the time that 1,000 writes take. The tails are those of a machine that also runs the load.",
-			load: paced(10_000), columns: pacedTable,
+			load: paced(10_000), columns: pacedTable, best: []report.Column{cpu, p99},
 		},
 		{
 			name: "paced50k", title: "50,000 deliveries a second",
 			text:   "The same with 50 messages a second.",
 			caveat: "A server whose limit is below the rate falls behind, and its latency is then the length of the run.",
-			load:   paced(50_000), columns: pacedTable,
+			load:   paced(50_000), columns: pacedTable, best: []report.Column{cpu, p99},
 		},
 		{
 			name: "rooms", title: "1,000 rooms of 10",
@@ -113,7 +115,8 @@ func scenarios() []scenario {
 				{Key: "cpu", Title: "server CPU, µs an answer"},
 				p50, p99, rss, engine,
 			},
-			out: map[string]string{"epoll-join": noJoining},
+			best: []report.Column{{Key: "rate", Title: "answers/s"}, {Key: "cpu", Title: "server CPU, µs an answer"}},
+			out:  map[string]string{"epoll-join": noJoining},
 		},
 		{
 			name: "idle", title: "10,000 idle clients",
@@ -164,7 +167,7 @@ func scenarios() []scenario {
 			load: load.Config{
 				Scenario: load.Slow, Clients: 1000, Stalled: 10, Size: 16 << 10, InFlight: 4,
 			},
-			columns: []report.Column{perSecond, gap, p99, rss}, longer: 2,
+			columns: []report.Column{perSecond, gap, p99, rss}, longer: 2, best: []report.Column{gap},
 			out: map[string]string{"epoll-join": noJoining},
 		},
 		{

@@ -66,3 +66,19 @@ func TestLinesAreWrapped(t *testing.T) {
 		t.Errorf("words were lost: %q", got)
 	}
 }
+
+func TestSummaryComparesMedians(t *testing.T) {
+	rate := Column{Key: "rate", Title: "per s", Plain: true}
+	got := Summary([]Line{{
+		Column: rate,
+		Table: Table{Title: "Fan-out to 1,000", Runs: []Run{
+			{Server: "pond", Values: map[string]float64{"rate": 100}},
+			{Server: "pond", Values: map[string]float64{"rate": 300}},
+			{Server: "peer", Values: map[string]float64{"rate": 50}},
+		}},
+	}}, []string{"pond", "peer", "absent"})
+	want := "| [Fan-out to 1,000](#fan-out-to-1000) | per s | 200 ×1.0 | 50.0 ×0.25 | - |\n"
+	if !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%s\nwant at its end\n%s", got, want)
+	}
+}
