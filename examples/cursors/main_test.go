@@ -74,7 +74,11 @@ func TestPresenceAtThirtyUpdatesASecond(t *testing.T) {
 			if len(order) != moves || !reflect.DeepEqual(order, first) {
 				t.Fatalf("user %d: %d changes, want %d, in the order of user 0", i, len(order), moves)
 			}
-			for user, p := range last {
+			for _, p := range last { // in the order in which they were tracked
+				var user int
+				if _, err := fmt.Sscanf(p.Name, "user %d", &user); err != nil {
+					t.Fatal(err)
+				}
 				if want := place(user, seconds*second-1); *p.Position != want {
 					t.Errorf("user %d: in the end %s is at %v, want %v", i, p.Name, *p.Position, want)
 				}
