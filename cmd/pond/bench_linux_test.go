@@ -33,6 +33,7 @@ func TestBenchMakesNoSense(t *testing.T) {
 		"-serve 127.0.0.1:0 http://127.0.0.1":      "-serve needs no URL",
 		"https://example.com/socket":               "https://example.com/socket needs TLS, which bench does not speak",
 		"wss://ann:secret@example.com":             "wss://ann:xxxxx@example.com needs TLS",
+		"127.0.0.1:80/socket":                      "write http://127.0.0.1:8000/socket",
 		"example.com:80/socket":                    "write http://127.0.0.1:8000/socket",
 		"http:///socket":                           "names no host",
 		"-scenario slow -clients 5 -stalled 5":     "fewer members may stall",

@@ -35,7 +35,7 @@ func (b *bench) aim(ctx context.Context) error {
 
 // benchURL reads the URL of an endpoint as people write it.
 func benchURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+	u, err := parseURL(text)
 	switch {
 	case err != nil:
 		return nil, senseless("%v", err)

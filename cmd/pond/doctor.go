@@ -33,6 +33,10 @@ var doctorCommand = command{
 	setup: func(flags *flag.FlagSet) action {
 		cfg := doctor.Config{Header: http.Header{}}
 		flags.StringVar(&cfg.Channel, "channel", "", "also join the channel of this `name`, and leave it")
+		flags.Func("join", "`JSON` object that is the payload of the join (default \"{}\")", func(text string) (err error) {
+			cfg.Join, err = object(text)
+			return err
+		})
 		flags.StringVar(&cfg.Origin, "origin", "", "pages of this `origin` have to be let in, too, such as https://app.example.com")
 		flags.DurationVar(&cfg.Idle, "idle", 35*time.Second, "leave connections alone for this `time`, to see whether they are cut; 0 does not")
 		flags.DurationVar(&cfg.Timeout, "timeout", 5*time.Second, "`time` to wait for one answer")
@@ -50,6 +54,9 @@ var doctorCommand = command{
 			if cfg.URL, err = endpointURL(flags.Arg(0)); err != nil {
 				return err
 			}
+			if cfg.Join != nil && cfg.Channel == "" {
+				return &misuse{problem: "-join needs a -channel"}
+			}
 			if cfg.Timeout <= 0 {
 				return &misuse{problem: "-timeout has to be more than nothing"}
 			}
@@ -61,9 +68,18 @@ var doctorCommand = command{
 	},
 }
 
+// object reads a JSON object as a flag has it.
+func object(text string) (json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &members); err != nil || members == nil {
+		return nil, errors.New("it is no JSON object")
+	}
+	return json.RawMessage(text), nil
+}
+
 // endpointURL reads the URL of an endpoint as people write it.
 func endpointURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+	u, err := parseURL(text)
 	if err != nil {
 		return nil, &misuse{problem: err.Error()}
 	}
@@ -76,6 +92,15 @@ func endpointURL(text string) (*url.URL, error) {
 		return nil, &misuse{problem: fmt.Sprintf("%q names no host", text)}
 	}
 	return u, nil
+}
+
+// parseURL parses a URL. What people leave out most often is the scheme, for which
+// url.Parse has another error with each form of a host.
+func parseURL(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		return nil, fmt.Errorf("%q is no URL: write http://127.0.0.1:8000/socket", text)
+	}
+	return url.Parse(text)
 }
 
 // terminal reports whether somebody may be looking.

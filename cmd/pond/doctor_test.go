@@ -31,7 +31,9 @@ func serveDemo(t *testing.T) (url string) {
 func TestDoctorFindsNothing(t *testing.T) {
 	url := strings.Replace(serveDemo(t), "http", "ws", 1) + "/socket"
 	var stdout, stderr strings.Builder
-	code := run(t.Context(), []string{"doctor", url, "-channel", "/rooms", "-timeout=1m", "-idle=0"}, &stdout, &stderr)
+	code := run(t.Context(), []string{
+		"doctor", url, "-channel", "/chat/lounge", "-join", `{"name": "Doctor"}`, "-timeout=1m", "-idle=0",
+	}, &stdout, &stderr)
 	if code != 0 || stderr.Len() > 0 {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}

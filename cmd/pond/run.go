@@ -67,6 +67,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "help", "-h", "-help", "--help":
 		_, err := fmt.Fprintln(stdout, usage())
 		return err
+	case "-version", "--version":
+		name = versionCommand.name
 	}
 	for _, c := range allCommands() {
 		if c.name == name {

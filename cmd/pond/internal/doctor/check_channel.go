@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -34,14 +35,14 @@ func (x *exam) connected(name string, err error) bool {
 }
 
 func (x *exam) join(ctx context.Context, name string, c *conn, hello func(context.Context) (*message, error)) {
-	const remedy = "check the name, and what the join handler wants; no proxy is concerned if other checks are fine"
+	const remedy = "check the name, and what the join handler wants (-join); no proxy is concerned if other checks are fine"
 	limited, cancel := x.limit(ctx)
 	defer cancel()
 	if _, err := hello(limited); !x.connected(name, err) {
 		return
 	}
 	start := time.Now()
-	m, err := c.command(limited, "JOIN_CHANNEL", x.Channel)
+	m, err := c.join(limited, x.Channel, x.Join)
 	switch {
 	case err != nil:
 		x.problem(channel, fmt.Sprintf("%s: the join of %s: %v", name, x.Channel, x.plain(err)), remedy)
@@ -51,12 +52,12 @@ func (x *exam) join(ctx context.Context, name string, c *conn, hello func(contex
 		return
 	}
 	x.ok(channel, "%s: joined %s after %v", name, x.Channel, since(start))
-	_ = c.send(limited, membership("LEAVE_CHANNEL", x.Channel, "leave")) // the end of the connection does the same
+	_ = c.send(limited, membership("LEAVE_CHANNEL", x.Channel, "leave", nil)) // the end of the connection does the same
 }
 
-// command sends what joins or leaves a channel and waits for the answer.
-func (c *conn) command(ctx context.Context, action, channel string) (*message, error) {
-	if err := c.send(ctx, membership(action, channel, "join")); err != nil {
+// join asks to join a channel and waits for the answer.
+func (c *conn) join(ctx context.Context, channel string, payload json.RawMessage) (*message, error) {
+	if err := c.send(ctx, membership("JOIN_CHANNEL", channel, "join", payload)); err != nil {
 		return nil, err
 	}
 	return c.receive(ctx, func(m *message) bool { return m.RequestID == "join" })

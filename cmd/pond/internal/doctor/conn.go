@@ -133,13 +133,17 @@ func nonsense(id string, size int) string {
 	return head + strings.Repeat("x", max(0, size-len(head)-len(tail))) + tail
 }
 
-// membership returns a message that joins or leaves a channel.
-func membership(action, channel, id string) string {
+// membership returns a message that joins or leaves a channel. The payload is a
+// JSON object, or nil for an empty one.
+func membership(action, channel, id string, payload json.RawMessage) string {
+	if payload == nil {
+		payload = json.RawMessage("{}")
+	}
 	text, err := json.Marshal(map[string]any{
-		"action": action, "event": action, "channelName": channel, "requestId": id, "payload": struct{}{},
+		"action": action, "event": action, "channelName": channel, "requestId": id, "payload": payload,
 	})
 	if err != nil {
-		return "" // strings always encode
+		return "" // strings and JSON always encode
 	}
 	return string(text)
 }

@@ -8,6 +8,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -25,6 +26,9 @@ type Config struct {
 
 	// Channel is joined and left again, if it is not empty.
 	Channel string
+
+	// Join is the payload of that join, a JSON object. Empty is {}.
+	Join json.RawMessage
 
 	// Origin is that of pages that have to be let in, beside those of URL
 	// itself. It may be empty.
