@@ -21,7 +21,9 @@ var demoCommand = command{
 	name:    "demo",
 	summary: "serve a chat page to look at",
 	help: "Demo serves a chat page: rooms, presence, typing, and a switch between WebSocket and\n" +
-		"Server-Sent Events. What is said stays in memory and is gone when the demo ends.",
+		"Server-Sent Events. What is said stays in memory and is gone when the demo ends.\n\n" +
+		"Clients of your own connect to /socket, and join /chat/ROOM with a {\"name\": ...} in the payload:\n\n" +
+		"  pond doctor -channel /chat/lounge -join '{\"name\": \"Doctor\"}' http://127.0.0.1:8080/socket",
 	setup: func(flags *flag.FlagSet) action {
 		addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
 		browse := flags.Bool("open", false, "open the page in a browser")
