@@ -25,7 +25,8 @@ type server struct {
 	conns chan *peer // accepted, in order
 	onMsg func(p *peer, data []byte)
 
-	writes *atomic.Int64 // counts those of all connections, on the raw path; may be nil
+	writes *atomic.Int64 // counts those of all WebSockets, on the raw path; may be nil
+	reads  *atomic.Int64 // counts those of all streams, likewise
 }
 
 // A peer is the server's end of a connection, as its Receiver.
@@ -86,6 +87,9 @@ func serve(t testing.TB, cfg transport.Config) *server {
 			return
 		}
 		p.Conn = c
+		if s.reads != nil {
+			c.CountReads(s.reads)
+		}
 		c.Start()
 		s.conns <- p
 		if !taken {

@@ -71,12 +71,20 @@ func (h *Hub) Idle() (n int) {
 func (h *Hub) MaxIdle() int { return maxIdle * len(h.shards) }
 
 // CountWrites counts how often the connection sends something on the raw path. It is
-// called before [Conn.Start].
-func (c *Conn) CountWrites(n *atomic.Int64) { c.raw = countedRaw{c.raw, n} }
+// called before [Conn.Start], and so is CountReads.
+func (c *Conn) CountWrites(n *atomic.Int64) { c.raw = countedRaw{c.raw, new(atomic.Int64), n} }
+
+// CountReads counts how often the connection looks for something to read.
+func (c *Conn) CountReads(n *atomic.Int64) { c.raw = countedRaw{c.raw, n, new(atomic.Int64)} }
 
 type countedRaw struct {
 	syscall.RawConn
-	writes *atomic.Int64
+	reads, writes *atomic.Int64
+}
+
+func (r countedRaw) Read(f func(fd uintptr) bool) error {
+	r.reads.Add(1)
+	return r.RawConn.Read(f)
 }
 
 func (r countedRaw) Write(f func(fd uintptr) bool) error {

@@ -34,11 +34,10 @@ func rawConn(conn net.Conn) syscall.RawConn {
 
 // A rawReader is the state of a connection that is read on the raw path.
 type rawReader struct {
-	conn *Conn
-	buf  *[]byte // has n bytes that could not be handed on yet; nil if there are none
-	n    int
-	err  error
-	try  func(fd uintptr) bool // the method value of read, made once
+	buf *[]byte // has the n bytes that have been read last
+	n   int
+	err error
+	try func(fd uintptr) bool // the method value of read, made once
 
 	// decoding is held by whoever has bytes that come next: it goes with them to
 	// the worker that decodes them. It guards the decoder and the following field.
@@ -47,10 +46,11 @@ type rawReader struct {
 }
 
 // readRaw is the connection's goroutine on the raw path. It stays as shallow as it
-// is: what it reads is handled by a worker.
+// is: what it reads is handled by a worker. It waits for that outside of raw.Read,
+// for whose return whoever closes the connection waits.
 func (c *Conn) readRaw() {
 	defer c.hub.tasks.Done()
-	r := &rawReader{conn: c}
+	r := new(rawReader)
 	r.try = r.read
 	c.reader = r
 	if len(c.early) > 0 {
@@ -59,53 +59,38 @@ func (c *Conn) readRaw() {
 		c.early = nil
 	}
 	for {
-		err := c.raw.Read(r.try)
+		err := cmp.Or(c.raw.Read(r.try), r.err)
 		r.decoding.Lock() // what came before is decoded
-		if err == nil && r.err == nil {
-			c.shard.hand(piece{c, (*r.buf)[:r.n], r.buf})
-			r.buf = nil
-			continue
+		if err != nil {
+			r.decoding.Unlock()
+			c.hangUp(err)
+			return
 		}
-		r.decoding.Unlock()
-		c.hangUp(cmp.Or(err, r.err))
-		c.recv.Proceed(c)
-		return
+		c.shard.hand(piece{c, (*r.buf)[:r.n], r.buf})
 	}
 }
 
-// read reads without waiting until nothing is there, hands on what it has read, and
-// reports false to be called again when there is more. It reports true if it cannot
-// go on: at the end, and when the last piece is not decoded yet. It must not wait
-// for that: closing a connection waits for read to return.
+// read reads once without waiting. It reports false to be called again when there
+// is something to read. One that went on as long as there is could not be stopped:
+// raw.Read looks for a deadline, and for the end of the connection, in between.
 func (r *rawReader) read(fd uintptr) bool {
+	r.buf = readBuffers.Get().(*[]byte)
 	for {
-		buf := readBuffers.Get().(*[]byte)
-		n, errno := rawRead(fd, *buf)
+		n, errno := rawRead(fd, *r.buf)
 		switch {
 		case errno == syscall.EINTR:
-			readBuffers.Put(buf)
 			continue
-		case errno == syscall.EAGAIN:
-			readBuffers.Put(buf)
-			return false
-		case errno != 0:
-			r.err = errno
-		case n == 0:
+		case errno == 0 && n > 0:
+			r.n = n
+			return true
+		case errno == 0:
 			r.err = io.EOF
+		case errno != syscall.EAGAIN:
+			r.err = errno
 		}
-		if r.err != nil {
-			readBuffers.Put(buf)
-			return true
-		}
-		if !r.conn.WebSocket() { // nothing is expected of a stream
-			readBuffers.Put(buf)
-			continue
-		}
-		if !r.decoding.TryLock() {
-			r.buf, r.n = buf, n
-			return true
-		}
-		r.conn.shard.hand(piece{r.conn, (*buf)[:n], buf})
+		readBuffers.Put(r.buf)
+		r.buf = nil
+		return r.err != nil
 	}
 }
 

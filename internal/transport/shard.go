@@ -135,12 +135,20 @@ func (s *shard) startWorker() {
 	}()
 }
 
+// maxYields bounds how long a worker waits for more to join: a turn of the
+// scheduler may take long when all processors are busy.
+const maxYields = 16
+
 // gather lets whoever is about to commit something do so before the queue is worked
 // off, for what is joined costs one write. It returns when nothing more has come,
 // which is at once if nobody else is ready to run, or when a write is full.
 func (s *shard) gather() {
 	before := int64(0)
-	for now := s.backlog.Load(); now > before && now < chunkSize; now = s.backlog.Load() {
+	for range maxYields {
+		now := s.backlog.Load()
+		if now <= before || now >= chunkSize {
+			return
+		}
 		before = now
 		runtime.Gosched()
 	}
