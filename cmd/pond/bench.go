@@ -110,6 +110,9 @@ func (b *bench) declare(flags *flag.FlagSet) {
 // check completes the flags, and says what is wrong with them.
 func (b *bench) check() error {
 	c := &b.config
+	if c.Clients < 1 { // zero would be the default
+		return senseless("-clients has to be 1 or more")
+	}
 	if c.Rooms == 0 && c.Scenario == load.Rooms && c.Clients%10 == 0 {
 		c.Rooms = c.Clients / 10
 	}

@@ -22,6 +22,7 @@ func TestBenchMakesNoSense(t *testing.T) {
 		"-scenario nonsense":                       "unknown scenario \"nonsense\"",
 		"-transport nonsense":                      "no transport \"nonsense\"",
 		"-clients 7 -rooms 2":                      "7 clients cannot be spread over 2 rooms",
+		"-clients 0":                               "-clients has to be 1 or more",
 		"-in-flight -1":                            "in-flight have to be 1 or more",
 		"-header nonsense":                         "write 'Name: value'",
 		"-pid 0":                                   "write the number of a process",

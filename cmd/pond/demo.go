@@ -38,6 +38,9 @@ func demo(ctx context.Context, addr string, browse bool, stdout, stderr io.Write
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w (try -addr 127.0.0.1:0)", err)
 	}
+	if _, ok := errors.AsType[*net.AddrError](err); ok {
+		return fmt.Errorf("%w (write host:port, as in 127.0.0.1:8080)", err)
+	}
 	if err != nil {
 		return err
 	}

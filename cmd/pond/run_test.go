@@ -22,6 +22,7 @@ func TestRun(t *testing.T) {
 		{"demo -nonsense", 2, "", "-addr host:port"},
 		{"demo nonsense", 2, "", "unexpected argument \"nonsense\""},
 		{"demo -addr nonsense", 1, "", "pond demo: listen tcp: address nonsense"},
+		{"demo -addr 8080", 1, "", "write host:port, as in 127.0.0.1:8080"},
 		{"doctor", 2, "", "pond doctor: URL is missing"},
 		{"doctor -h", 0, "Usage: pond doctor [flags] URL", ""},
 		{"doctor nonsense", 2, "", "\"nonsense\" is no URL"},
