@@ -17,8 +17,9 @@ var errGoodbye = errors.New("goodbye")
 
 // read is the connection's goroutine on the general path. It waits with a shallow
 // stack and without a buffer. When something has come, it handles that as deep as
-// need be, and a new goroutine reads on: stacks that have grown do not shrink
-// again, so a goroutine that has handled something must not be the one that waits.
+// need be, and a new goroutine reads on: a stack that has grown shrinks only when
+// memory is collected, by half each time, so a goroutine that has handled something
+// must not be the one that waits.
 func (c *Conn) read() {
 	var err error
 	if len(c.early) > 0 {
