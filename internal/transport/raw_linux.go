@@ -3,7 +3,6 @@
 package transport
 
 import (
-	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -59,7 +58,10 @@ func (c *Conn) readRaw() {
 		c.early = nil
 	}
 	for {
-		err := cmp.Or(c.raw.Read(r.try), r.err)
+		err := c.raw.Read(r.try)
+		if err == nil {
+			err = r.err
+		}
 		r.decoding.Lock() // what came before is decoded
 		if err != nil {
 			r.decoding.Unlock()
