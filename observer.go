@@ -4,9 +4,10 @@ import "time"
 
 // An Observer is told what happens, for metrics and traces. Fields that are nil
 // are skipped, as in [net/http/httptrace.ClientTrace]. Its functions may be
-// called concurrently, must not block, and must not call back into what they
-// observe. Names of events and channels are chosen by clients: do not make them
-// labels of a metric without a bound.
+// called concurrently, must neither block nor panic, and must not call back into
+// what they observe: unlike handlers, they are a part of the server. Names of events
+// and channels are chosen by clients: do not make them labels of a metric without a
+// bound.
 type Observer struct {
 	// Connected reports a new connection, and Disconnected its end. The cause is
 	// [ErrClosed], [ErrSlowClient], or what went wrong with the connection.
