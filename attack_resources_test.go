@@ -226,7 +226,7 @@ func TestAttackParallelJoins(t *testing.T) {
 		if count["ACKNOWLEDGE"] != most || count["UNAUTHORIZED"] != attempts-most || joined.Load() != most {
 			t.Errorf("answers %v, the handler ran %d times", count, joined.Load())
 		}
-		s.Cut()
+		s.Reset()
 		synctest.Wait()
 		if left.Load() != most {
 			t.Errorf("%d have left", left.Load())
@@ -271,7 +271,7 @@ func TestAttackMetricsCardinality(t *testing.T) {
 					s.SendRaw([]byte(strings.Repeat("x", 3000)))
 				}
 				synctest.Wait()
-				s.Cut()
+				s.Reset()
 			}
 			synctest.Wait()
 			mu.Lock()

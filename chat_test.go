@@ -87,7 +87,7 @@ func TestPresence(t *testing.T) {
 		ann.Send("/chat/1", "track", map[string]string{"n": "ann2"})
 		ann.Expect("JOIN")
 		is(t, bob.Receive(), "PRESENCE", "JOIN", `{"presence":[{"n":"bob"},{"n":"ann2"}],"changed":{"n":"ann2"}}`)
-		bob.Cut()
+		bob.Reset()
 		is(t, ann.Receive(), "PRESENCE", "LEAVE", `{"presence":[{"n":"ann2"}],"changed":{"n":"bob"}}`)
 		ann.Quiet()
 		eve.Quiet() // never tracked, never told

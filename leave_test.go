@@ -16,7 +16,7 @@ func TestLeaveReasons(t *testing.T) {
 	for name, end := range map[string]func(e *pond.Endpoint, d *pondtest.Driver, s *pondtest.Session){
 		"explicit_leave":         func(_ *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) { s.Leave("/chat/1") },
 		"connection_closed":      func(_ *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) { s.Close() },
-		"connection_closed cut":  func(_ *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) { s.Cut() },
+		"connection_closed cut":  func(_ *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) { s.Reset() },
 		"connection_closed kick": func(e *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) { _ = e.Disconnect(s.ID(), 403, "") },
 		"evicted": func(e *pond.Endpoint, _ *pondtest.Driver, s *pondtest.Session) {
 			ch, _ := e.Channel("/chat/1")
@@ -106,7 +106,7 @@ func TestLeaveOnceWhateverEndsIt(t *testing.T) {
 		s := d.Connect(pondtest.WebSocket, "/socket")
 		s.Join("/chat/1", nil)
 		s.Join("/chat/2", nil)
-		s.Cut()
+		s.Reset()
 		synctest.Wait()
 		if len(left) != 2 || left[0] == left[1] {
 			t.Errorf("left %v", left)

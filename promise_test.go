@@ -237,7 +237,7 @@ func TestPromisePanic(t *testing.T) {
 				s.Quiet()
 			}
 			left.Store(0)
-			bad.Cut()
+			bad.Reset()
 			synctest.Wait()
 			if left.Load() != 2 {
 				t.Errorf("%d leave handlers ran, want 2", left.Load())
@@ -266,7 +266,7 @@ func TestPromiseSlowHandler(t *testing.T) {
 		other.Request("/chat/1", "ask", nil)
 		time.Sleep(11 * time.Minute)
 		s.Expect("slept")
-		s.Cut()
+		s.Reset()
 		time.Sleep(40 * time.Hour)
 	})
 }

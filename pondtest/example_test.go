@@ -161,7 +161,7 @@ func TestOffice(t *testing.T) {
 		ann.Join("/office/1", nil)
 		bob.Join("/office/1", nil)
 		ann.Drain() // presence of the joins
-		bob.Cut()   // no goodbye
+		bob.Reset() // no close frame
 
 		var left struct {
 			Changed  struct{ Name string }

@@ -211,7 +211,7 @@ var failures = append([]failure{
 	// Sending
 	{"send after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
-		s.Cut()
+		s.Reset()
 		s.Send("/chat", "echo", nil)
 	}, "sending echo on /chat: "},
 

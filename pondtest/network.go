@@ -86,8 +86,9 @@ func (s *Session) Trickle() {
 	s.conn.Trickle()
 }
 
-// Cut destroys the connection and what is on its way: the server finds it reset.
-func (s *Session) Cut() { s.conn.Cut() }
+// Reset resets the connection: the server's reads and writes fail, and data in
+// transit is lost.
+func (s *Session) Reset() { s.conn.Reset() }
 
 // Reconnect connects once more, as [Driver.Connect] does, with the same target
 // and options, over a network of the same [Session.Delay] and [Session.Trickle].

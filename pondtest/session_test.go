@@ -154,8 +154,8 @@ func TestGoodbyeOfTheClient(t *testing.T) {
 			code:   map[pondtest.Transport]int{pondtest.WebSocket: 1000, pondtest.SSE: 0},
 		},
 		{
-			name:   "Cut",
-			hangUp: (*pondtest.Session).Cut,
+			name:   "Reset",
+			hangUp: (*pondtest.Session).Reset,
 			how:    map[pondtest.Transport]string{pondtest.WebSocket: "ann EOF", pondtest.SSE: "ann EOF"},
 			code:   map[pondtest.Transport]int{pondtest.WebSocket: 1006, pondtest.SSE: 1006},
 		},

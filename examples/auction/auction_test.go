@@ -214,7 +214,7 @@ func TestALostConnectionLosesNoBid(t *testing.T) {
 			t.Error(s)
 		}
 		bid(again, 300)
-		again.Cut()
+		again.Reset()
 		time.Sleep(lasts)
 		if s := e.look(again.Reconnect()); !s.Yours || s.Cents != 300 || s.Ends != 0 {
 			t.Error(s)

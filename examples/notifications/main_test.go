@@ -114,7 +114,7 @@ func TestWhoWasAwayFindsItInTheInbox(t *testing.T) {
 		}
 		tab.Quiet() // and not once more
 
-		tab.Cut()
+		tab.Reset()
 		v.notify(bob, "Ann", "dinner?")
 		if _, in := v.open(tr, ann, "Ann"); len(in.Notifications) != 2 || in.Notifications[1].Text != "dinner?" {
 			t.Error(in)

@@ -59,11 +59,11 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-// Cut destroys the connection and what is on its way. From now on, reads and
-// writes of both ends fail with [syscall.ECONNRESET].
-func (c *Conn) Cut() {
-	c.in.cut()
-	c.out.cut()
+// Reset resets the connection. Data in transit is lost, and from now on reads
+// and writes of both ends fail with [syscall.ECONNRESET].
+func (c *Conn) Reset() {
+	c.in.abort()
+	c.out.abort()
 }
 
 // Hold makes the reads of this end wait as if nothing arrived any more, not even

@@ -166,7 +166,7 @@ func TestClose(t *testing.T) {
 func TestCloseWakesEverybody(t *testing.T) {
 	for name, hangUp := range map[string]func(client, server *pipenet.Conn){
 		"Close": func(client, server *pipenet.Conn) { client.Close(); server.Close() },
-		"Cut":   func(client, _ *pipenet.Conn) { client.Cut() },
+		"Reset": func(client, _ *pipenet.Conn) { client.Reset() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, client, server *pipenet.Conn) {
@@ -192,10 +192,10 @@ func TestCloseWakesEverybody(t *testing.T) {
 	}
 }
 
-func TestCutLosesWhatIsOnItsWay(t *testing.T) {
+func TestResetLosesDataInTransit(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *pipenet.Conn) {
 		write(t, client, "lost")
-		client.Cut()
+		client.Reset()
 		for name, c := range map[string]*pipenet.Conn{"cutter": client, "other": server} {
 			wantErr(t, name+" reads", readErr(c), syscall.ECONNRESET)
 			wantErr(t, name+" writes", writeErr(c), syscall.ECONNRESET)

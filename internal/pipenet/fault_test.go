@@ -70,10 +70,10 @@ func TestReleaseIsNotPlug(t *testing.T) {
 	})
 }
 
-func TestCutReachesWhoIsUnplugged(t *testing.T) {
+func TestResetReachesAnUnpluggedEnd(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *pipenet.Conn) {
 		client.Unplug()
-		client.Cut()
+		client.Reset()
 		wantErr(t, "read", readErr(server), syscall.ECONNRESET)
 		wantErr(t, "write", writeErr(server), syscall.ECONNRESET)
 	})

@@ -138,7 +138,7 @@ func TestServesHTTP(t *testing.T) {
 		}
 		write(t, c, "GET /wait HTTP/1.1\r\nHost: example.com\r\n\r\n")
 		synctest.Wait()
-		c.Cut()
+		c.Reset()
 		wantErr(t, "context of a request whose client is gone", <-gone, context.Canceled)
 
 		srv.Close()

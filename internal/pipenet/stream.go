@@ -26,7 +26,7 @@ type stream struct {
 	writer  end
 	held    bool // reads wait, whatever has arrived
 	down    bool // nothing gets through to either end
-	reset   bool // the connection was cut
+	reset   bool // the connection was reset
 	writing bool // a write is under way; the others wait for their turn
 
 	delay   time.Duration
@@ -185,7 +185,7 @@ func (s *stream) close(e *end) {
 	s.deliver(func() { e.heard = true })
 }
 
-func (s *stream) cut() {
+func (s *stream) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reset = true

@@ -149,7 +149,7 @@ func (p *player) perform(t *testing.T, script []action) {
 		case act:
 			p.act(a)
 		case cut:
-			p.sessions[a.by].Cut()
+			p.sessions[a.by].Reset()
 		case goAway:
 			p.sessions[a.by].Close()
 		default:
