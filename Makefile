@@ -33,7 +33,7 @@ test: ## all tests, with the race detector
 
 .PHONY: stress
 stress: ## the concurrent packages ten times: before a release, and after touching one
-	go test -race -shuffle=on -count=10 -timeout=1h . ./internal/transport ./pondtest
+	go test -race -shuffle=on -count=10 -timeout=1h . ./internal/suite/... ./internal/transport ./pondtest
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for fuzztime=30s

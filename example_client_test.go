@@ -131,3 +131,7 @@ func (g *guest) send(channel, event string, payload any) {
 
 // disconnect goes without a word, like a closed browser tab.
 func (g *guest) disconnect() { g.stream.Body.Close() }
+
+func accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+
+func admit(ctx *pond.JoinContext) error { return ctx.Accept() }

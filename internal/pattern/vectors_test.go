@@ -19,7 +19,7 @@ type vector struct {
 // runVectors runs test with each vector of a group, of which there must be want.
 func runVectors(t *testing.T, group string, want int, test func(t *testing.T, v vector)) {
 	t.Helper()
-	data, err := os.ReadFile("../../testdata/vectors-client.json")
+	data, err := os.ReadFile("../suite/vectors/testdata/vectors-client.json")
 	if err != nil {
 		t.Fatal(err)
 	}

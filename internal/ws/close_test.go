@@ -13,7 +13,7 @@ import (
 // The close-code/* vectors of testdata/vectors-client.json.
 func TestCloseCodeVectors(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("../../testdata/vectors-client.json")
+	data, err := os.ReadFile("../suite/vectors/testdata/vectors-client.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,189 @@
+package attack_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/suite/kit"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+// U3: the name of a channel, an event or a user that a client makes up is never a
+// pattern for those of others.
+func TestProbeU3EavesdropWithPatterns(t *testing.T) {
+	patterns := []string{
+		"*", ".*", "s?", "secre?", "[s]ecret", "[a-z]*", "s*", "secret*", "*secret", "%", "_", "#", "+", ">", "$",
+		"^secret$", "(secret)", "secret|x", ":room", "{secret}", "\\secret", "sec\\x72et", "%73ecret", "secret%00", "secret ",
+		" secret", "SECRET", "secret?x", "secret#x", "secret;x",
+	}
+	build := func() *pond.Pond {
+		p, _, l := kit.NewPond()
+		l.OnMessage("to-all/*", func(ctx *pond.EventContext) error {
+			return ctx.Channel().To(patterns...).Broadcast("said", nil)
+		})
+		return p
+	}
+	kit.OnBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		victim, spy := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		victim.Join("/chat/secret", nil)
+		for _, name := range patterns {
+			channel := "/chat/" + name
+			kit.Is(t, spy.Join(channel, nil), "SYSTEM", "ACKNOWLEDGE", "{}")
+			victim.Send("/chat/secret", "say", map[string]string{"pin": "1234"})
+			victim.Expect("said")
+			spy.Quiet()
+			spy.Send(channel, "say", nil)
+			spy.Expect("said")
+			victim.Quiet()
+			spy.Leave(channel)
+		}
+		spy.Join("/chat/secret", nil)
+		for _, name := range patterns {
+			// As the name of a user, and as the name of an event.
+			spy.Send("/chat/secret", "tell/"+name, nil)
+			victim.Quiet()
+			spy.Drain()
+			if m := spy.Request("/chat/secret", name, nil); m.Event != "HANDLER_NOT_FOUND" {
+				t.Errorf("event %q: got %v", name, m)
+			}
+		}
+		spy.Send("/chat/secret", "to-all/x", nil)
+		victim.Quiet()
+		spy.Quiet()
+	})
+}
+
+// U8: names that look alike, or that one decision would cover, are different
+// channels to everybody: whoever decides sees the name that counts.
+func TestProbeU8AliasesOfAName(t *testing.T) {
+	names := []string{
+		"/chat/1", "/chat/%31", "/chat/1?x=1", "/chat/1?", "/chat/1?x=2", "/chat/1#", "/chat/1%20", "/chat/1%2F", "/chat/01", "/chat/+1",
+		"/chat/\uff11", // a wide digit
+	}
+	refused := []string{"/chat//1", "/chat/1/", "//chat/1", "chat/1", "/chat/./1", "/chat/x/../1", "/CHAT/1", "/chat"}
+	var decided []string
+	build := func() *pond.Pond {
+		decided = nil
+		p := pond.New()
+		l := p.Endpoint("/socket", kit.Accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+			decided = append(decided, ctx.Channel().Name())
+			return ctx.Accept()
+		})
+		l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
+		return p
+	}
+	kit.OnBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		sessions := map[string]*pondtest.Session{}
+		for _, name := range names {
+			sessions[name] = d.Connect(tr, "/socket")
+			if m := sessions[name].Join(name, nil); m.Event != "ACKNOWLEDGE" || m.Channel != name {
+				t.Errorf("%s: got %v", name, m)
+			}
+		}
+		if kit.JSON(t, decided) != kit.JSON(t, names) {
+			t.Errorf("decided about %q", decided)
+		}
+		for _, name := range names {
+			sessions[name].Send(name, "say", nil)
+			for other, s := range sessions {
+				if got := s.Drain(); len(got) != map[bool]int{true: 1}[other == name] {
+					t.Errorf("%s got %v of %s", other, got, name)
+				}
+			}
+		}
+		for _, name := range refused {
+			if m := sessions["/chat/1"].Join(name, nil); kit.Status(t, m) != http.StatusNotFound {
+				t.Errorf("%s: got %v", name, m)
+			}
+		}
+	})
+}
+
+// Any text may be a name, exactly as it is, but for control characters and length.
+func TestAttackChannelNames(t *testing.T) {
+	long := strings.Repeat("x", 256)
+	accepted := []string{
+		"*", ".*", "?", "[", "\\", "..", "../../etc/passwd", "%2F", "%00", "%0d%0a", "/", "//", " ", "  ", "\u00e9", "e\u0301", // NFC and NFD
+		"\u202eesrever", "\u200b", "\ufeff", "\u2028", "\U0001F600", "__proto__", "constructor", "toString", "ENDPOINT", "{{.}}", "'; --",
+		"<script>", "\ufffd", long,
+	}
+	refused := []string{"\x00", "a\x00", "\r\n", "a\nb", "\t", "\x1b[31m", "\x7f", "\u0080", "\u0085", "\u009f", long + "x", strings.Repeat("x", 64<<10)}
+	for _, tr := range pondtest.Transports {
+		var met kit.Limits
+		p := pond.New(met.Observer(), pond.WithLogger(kit.Silent))
+		e := p.Endpoint("/socket", kit.Accept)
+		l := e.Lobby("*", kit.Admit)
+		l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", nil) })
+		(&kit.TappedPond{Pond: p}).Run(t, func(t *testing.T, d *pondtest.Driver) {
+			s := d.Connect(tr, "/socket")
+			for _, name := range accepted {
+				if m := s.Join(name, nil); m.Event != "ACKNOWLEDGE" || m.Channel != name {
+					t.Errorf("%q: got %v", name, m)
+				}
+			}
+			live := map[string]bool{}
+			for ch := range e.Channels() {
+				live[ch.Name()] = true
+			}
+			for _, name := range accepted {
+				s.Send(name, "say", nil)
+				if m := s.Receive(); m.Channel != name || !live[name] {
+					t.Errorf("%q: got %v", name, m)
+				}
+			}
+			for i, name := range refused {
+				if m := s.Join(name, nil); kit.Status(t, m) != http.StatusBadRequest || m.Channel != name {
+					t.Errorf("%q: got %v", name, m)
+				}
+				if n := met.Of(pond.LimitChannelName); n != i+1 {
+					t.Errorf("%q: observed %d times", name, n)
+				}
+			}
+			if len(live) != len(accepted) {
+				t.Errorf("%d channels of %d names", len(live), len(accepted))
+			}
+			s.Quiet()
+		})
+	}
+}
+
+// A client cannot find out whether a channel is in use that it must not join: all
+// answers are the same as if it were not.
+func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
+	build := func() *pond.Pond {
+		p := pond.New(pond.WithLogger(kit.Silent))
+		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+			ctx.Assign("owner", ctx.Query().Has("owner"))
+			return ctx.Accept()
+		})
+		l := e.Lobby("/private/:room", func(ctx *pond.JoinContext) error {
+			if owner, _ := ctx.Get("owner").(bool); owner {
+				return ctx.Accept()
+			}
+			return ctx.Decline(http.StatusForbidden, "")
+		})
+		l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", nil) })
+		return p
+	}
+	kit.OnBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		owner, spy := d.Connect(tr, "/socket?owner"), d.Connect(tr, "/socket")
+		owner.Join("/private/in-use", nil)
+		for _, action := range []string{"JOIN_CHANNEL", "BROADCAST", "LEAVE_CHANNEL"} {
+			var answers []string
+			for _, room := range []string{"in-use", "absent"} {
+				spy.SendRaw(json.RawMessage(`{"action":"` + action + `","event":"say","channelName":"/private/` + room + `","requestId":"r","payload":{}}`))
+				answers = append(answers, strings.ReplaceAll(string(spy.Receive().Raw), room, "ROOM"))
+			}
+			if answers[0] != answers[1] {
+				t.Errorf("%s: %s for one in use, %s for none", action, answers[0], answers[1])
+			}
+		}
+		spy.Quiet()
+		owner.Quiet()
+		synctest.Wait()
+	})
+}

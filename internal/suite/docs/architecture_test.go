@@ -1,0 +1,200 @@
+package docs_test
+
+import (
+	"slices"
+	"testing"
+)
+
+// A layer says what one package of the library may import from this module,
+// and why no more. Its tests may import anything.
+type layer struct {
+	may []string
+	why string
+}
+
+// layers has every package of the library, by its directory.
+var layers = map[string]layer{
+	"internal/pattern": {nil, "a matcher of names has no use for anything else"},
+	"internal/wire":    {nil, "messages are bytes and rules; who sends them is another matter"},
+	"internal/ws":      {nil, "a codec without I/O serves TCP, TLS, pipes and fuzzers alike"},
+	"internal/pipenet": {nil, "it has to look like any other network"},
+	"internal/transport": {
+		[]string{"internal/ws"},
+		"it moves bytes, and knows neither channels nor messages",
+	},
+	"internal/load": {
+		[]string{"internal/ws"},
+		"it measures whatever server listens, and must not share its mistakes",
+	},
+	".": {
+		[]string{"internal/pattern", "internal/transport", "internal/wire", "internal/ws"},
+		"it must not depend on what is built from it",
+	},
+	"pondtest": {
+		[]string{"internal/pipenet", "internal/ws"},
+		"it tests any http.Handler, and knows only what a client sees",
+	},
+	"internal/suite/kit": {
+		[]string{".", "internal/ws", "pondtest"},
+		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes",
+	},
+}
+
+// programs are packages that run rather than are called, and modules of their own.
+// They have no layer.
+var programs = []string{"cmd/...", "conformance/...", "examples/...", "bench/...", "internal/integration/..."}
+
+// A ban names what production code must not use, and why.
+type ban struct {
+	pkg    string
+	names  []string // in pkg; none: the import is already too much
+	in     []string // directories; none: everywhere
+	except []string // directories
+	why    string
+}
+
+var bans = []ban{
+	{
+		pkg:    "testing/...",
+		except: []string{"pondtest", "internal/suite/kit"},
+		why:    "code that helps tests does not belong in a server",
+	},
+	{
+		pkg:    "flag",
+		except: programs,
+		why:    "options are Go values; flags belong to programs",
+	},
+	{
+		pkg:    "log",
+		except: programs,
+		why:    "log with log/slog, and the logger that the caller chose",
+	},
+	{
+		pkg:    "os",
+		names:  []string{"Args", "Environ", "Exit", "ExpandEnv", "Getenv", "LookupEnv"},
+		except: programs,
+		why:    "the environment and the end of a process belong to its program",
+	},
+	{
+		pkg: "net",
+		in:  []string{"internal/pattern", "internal/wire", "internal/ws"},
+		why: "a parser gets bytes and does no I/O",
+	},
+	{
+		pkg:    "unsafe",
+		except: []string{"internal/transport"}, // for one system call
+		why:    "a mistake over the bytes of strangers must be a panic, and nothing worse",
+	},
+}
+
+// longest is how many lines a file may have without an entry in tooLong.
+const longest = 500
+
+// tooLong has the files with more lines than that, and the reason for each.
+var tooLong = map[string]string{}
+
+func TestImportsPointDownwards(t *testing.T) {
+	found := map[string]bool{}
+	for _, f := range goFiles(t) {
+		if f.test || within(f.dir, programs...) {
+			continue
+		}
+		found[f.dir] = true
+		l, ok := layers[f.dir]
+		if !ok {
+			t.Errorf("%s: package without a layer: say in %T what it may import, and why", f.path, l)
+			continue
+		}
+		for _, imported := range f.imports() {
+			dir, ours := ours(imported)
+			switch {
+			case ours && !slices.Contains(l.may, dir):
+				t.Errorf("%s imports %s: %s", f.path, dir, l.why)
+			case !ours && !standard(imported):
+				t.Errorf("%s imports %s: the library needs the standard library only", f.path, imported)
+			}
+		}
+	}
+	for dir := range layers {
+		if !found[dir] {
+			t.Errorf("%s: layer without a package", dir)
+		}
+	}
+}
+
+func TestNothingBannedIsUsed(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.test {
+			continue
+		}
+		for _, b := range bans {
+			if len(b.in) > 0 && !within(f.dir, b.in...) || within(f.dir, b.except...) {
+				continue
+			}
+			for _, imported := range f.imports() {
+				if !within(imported, b.pkg) {
+					continue
+				}
+				if b.names == nil {
+					t.Errorf("%s imports %s: %s", f.path, imported, b.why)
+				}
+				for _, name := range b.names {
+					if f.uses(imported, name) {
+						t.Errorf("%s uses %s.%s: %s", f.path, imported, name, b.why)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Time passes by itself in a bubble. Anywhere else, sleeping makes a test slow
+// and still wrong on a slow machine, and a server slow to shut down.
+func TestNobodySleepsOutsideABubble(t *testing.T) {
+	for _, f := range goFiles(t) {
+		if f.dir == "internal/integration/model" {
+			continue // all of its histories are played in a bubble
+		}
+		imports := f.imports()
+		if slices.Contains(imports, "testing/synctest") || slices.Contains(imports, module+"/pondtest") {
+			continue
+		}
+		if f.uses("time", "Sleep") {
+			t.Errorf("%s calls time.Sleep: wait for the event itself, or use testing/synctest", f.path)
+		}
+	}
+}
+
+func TestEveryPackageHasOneComment(t *testing.T) {
+	comments := map[string][]string{} // by directory
+	for _, f := range goFiles(t) {
+		if f.test {
+			continue
+		}
+		comments[f.dir] = append(comments[f.dir], f.syntax.Doc.Text())
+		if name := f.syntax.Name.Name; slices.Contains([]string{"util", "utils", "common", "helpers", "misc"}, name) {
+			t.Errorf("%s: package %s: a package is named for what it provides", f.path, name)
+		}
+	}
+	for dir, texts := range comments {
+		texts = slices.DeleteFunc(texts, func(s string) bool { return s == "" })
+		if len(texts) != 1 {
+			t.Errorf("%s has %d package comments, want 1: they are shown joined, in the order of file names", dir, len(texts))
+		}
+	}
+}
+
+func TestFilesAreShort(t *testing.T) {
+	lines := map[string]int{}
+	for _, f := range goFiles(t) {
+		lines[f.path] = f.lines
+		if f.lines > longest && tooLong[f.path] == "" {
+			t.Errorf("%s has %d lines, more than %d: split it", f.path, f.lines, longest)
+		}
+	}
+	for name := range tooLong {
+		if lines[name] <= longest {
+			t.Errorf("%s has %d lines and needs no exception", name, lines[name])
+		}
+	}
+}

@@ -1,5 +1,0 @@
-//go:build !race
-
-package pond_test
-
-const slowdown = 1
