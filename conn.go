@@ -181,12 +181,12 @@ func (c *conn) dispatch(msg *wire.Message) {
 	m := c.member(msg.Channel)
 	switch msg.Action {
 	case wire.JoinChannel:
-		if m == nil || !m.channel.acknowledge(m, msg.RequestID) {
+		if m == nil || m.acknowledge(msg.RequestID) != nil {
 			c.join(msg)
 		}
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
-		if m != nil && m.channel.leave(m, ack, false) {
+		if m != nil && m.leave(ack, false) == nil {
 			c.left(m, LeaveRequested, "")
 		} else {
 			c.tr.Send(ack) // also if somebody else has ended the membership just now
@@ -224,11 +224,11 @@ func (c *conn) join(msg *wire.Message) {
 		c.refuseJoin(msg, code, err)
 		return
 	}
-	ch := c.endpoint.hold(l, msg.Channel, params)
+	ch := c.endpoint.registry.acquire(l, msg.Channel, params)
 	ctx := &JoinContext{stdContext: c, conn: c, channel: ch, msg: msg}
 	defer func() {
 		if ctx.member == nil {
-			c.endpoint.letGo(ch)
+			c.endpoint.registry.release(ch)
 		}
 	}()
 	began := c.clock()
@@ -286,7 +286,7 @@ func (c *conn) leaveAll(reason LeaveReason) {
 	c.mu.Unlock()
 	for _, m := range members {
 		// When all go, nobody needs a list of who is left.
-		if m.channel.leave(m, nil, reason == LeaveShutdown) {
+		if m.leave(nil, reason == LeaveShutdown) == nil {
 			c.left(m, reason, "")
 		}
 	}
@@ -295,7 +295,7 @@ func (c *conn) leaveAll(reason LeaveReason) {
 // left runs the leave handler of a membership that has ended.
 func (c *conn) left(m *member, reason LeaveReason, detail string) {
 	ch := m.channel
-	defer c.endpoint.letGo(ch)
+	defer c.endpoint.registry.release(ch)
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
 		defer f(ch, m.user(), reason)
 	}

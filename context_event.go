@@ -49,7 +49,7 @@ func (c *EventContext) Bind(v any) error { return bind(c.msg.Payload, v) }
 // Assign sets private state of the sender in this channel: handlers see it,
 // clients never do. It returns [ErrNotMember] if the sender has left meanwhile.
 func (c *EventContext) Assign(key string, value any) error {
-	return c.member.channel.Assign(c.member.conn.id, key, value)
+	return c.member.assign(key, value)
 }
 
 // Get returns private state of the sender that was set with Assign, in this
@@ -59,33 +59,31 @@ func (c *EventContext) Get(key string) any { return c.User().Get(key) }
 // Reply answers the sender, and only the sender. It may be called several times.
 // It returns [ErrNotMember] if the sender has left meanwhile.
 func (c *EventContext) Reply(event string, payload any) error {
-	return c.member.channel.whisper(c.member, event, c.msg.RequestID, payload)
+	return c.member.reply(event, c.msg.RequestID, payload)
 }
 
 // Broadcast sends an event to all members, the sender included; see
 // [Audience.Broadcast].
 func (c *EventContext) Broadcast(event string, payload any) error {
-	return c.member.channel.send(event, c.msg.RequestID, payload, Audience{except: true})
+	return c.member.channel.send(event, c.msg.RequestID, payload, everybody)
 }
 
 // Others returns all members but the sender as an audience.
 func (c *EventContext) Others() Audience {
-	others := c.member.channel.Except(c.member.conn.id)
-	others.request = &c.msg.RequestID
-	return others
+	return c.member.others(&c.msg.RequestID)
 }
 
 // Track gives the sender a public state; see [Channel.Track].
 func (c *EventContext) Track(presence any) error {
-	return c.member.channel.Track(c.member.conn.id, presence)
+	return c.member.track(presence)
 }
 
 // Update replaces the sender's public state; see [Channel.Update].
 func (c *EventContext) Update(presence any) error {
-	return c.member.channel.Update(c.member.conn.id, presence)
+	return c.member.update(presence)
 }
 
 // Untrack takes the sender's public state away; see [Channel.Untrack].
 func (c *EventContext) Untrack() error {
-	return c.member.channel.Untrack(c.member.conn.id)
+	return c.member.untrack()
 }

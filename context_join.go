@@ -57,7 +57,7 @@ func (c *JoinContext) Accept() error {
 	}
 	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
 	m.seat.Conn, m.seat.Owner = c.conn.tr, m
-	if err := c.channel.join(m, c.msg.RequestID); err != nil {
+	if err := m.join(c.msg.RequestID); err != nil {
 		return err
 	}
 	c.member = m
@@ -85,7 +85,7 @@ func (c *JoinContext) Decline(code int, message string) error { return refuse(co
 // clients never do.
 func (c *JoinContext) Assign(key string, value any) {
 	if c.member != nil {
-		_ = c.channel.Assign(c.conn.id, key, value) // gone already: nothing to set
+		_ = c.member.assign(key, value) // nobody can read it if the member left
 		return
 	}
 	if c.staged == nil {
@@ -109,7 +109,7 @@ func (c *JoinContext) Track(presence any) error {
 	if c.member == nil {
 		return ErrNotAccepted
 	}
-	return c.channel.Track(c.conn.id, presence)
+	return c.member.track(presence)
 }
 
 // Reply sends an event to the new member alone. It returns [ErrNotAccepted]
@@ -118,7 +118,7 @@ func (c *JoinContext) Reply(event string, payload any) error {
 	if c.member == nil {
 		return ErrNotAccepted
 	}
-	return c.channel.whisper(c.member, event, c.msg.RequestID, payload)
+	return c.member.reply(event, c.msg.RequestID, payload)
 }
 
 // Broadcast sends an event to all members, the new one included. It returns
@@ -127,16 +127,14 @@ func (c *JoinContext) Broadcast(event string, payload any) error {
 	if c.member == nil {
 		return ErrNotAccepted
 	}
-	return c.channel.send(event, c.msg.RequestID, payload, Audience{except: true})
+	return c.channel.send(event, c.msg.RequestID, payload, everybody)
 }
 
 // Others returns all members but the client as an audience. Sending to it returns
 // [ErrNotAccepted] if it was asked for before Accept.
 func (c *JoinContext) Others() Audience {
-	others := c.channel.Except(c.conn.id)
-	others.request = &c.msg.RequestID
 	if c.member == nil {
-		others.err = ErrNotAccepted
+		return Audience{err: ErrNotAccepted}
 	}
-	return others
+	return c.member.others(&c.msg.RequestID)
 }

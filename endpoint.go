@@ -22,15 +22,15 @@ type Endpoint struct {
 	cfg  endpointConfig
 	hub  *transport.Hub
 
-	tasks transport.Tasks // requests, connections and inboxes
+	tasks    transport.Tasks // requests, connections and inboxes
+	registry registry
 
-	mu       sync.Mutex // guards the following fields
-	lobbies  []*Lobby
-	conns    map[string]*conn // by user ID
-	streams  map[string]*conn // event streams, by connection ID
-	channels map[string]*Channel
-	slots    int // connections that are, or may come to be
-	closing  bool
+	mu      sync.Mutex // guards the following fields
+	lobbies []*Lobby
+	conns   map[string]*conn // by user ID
+	streams map[string]*conn // event streams, by connection ID
+	slots   int              // connections, and requests that may become one
+	closing bool
 }
 
 func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
@@ -47,9 +47,8 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 			Compress:     cfg.compressFrom > 0,
 			CompressFrom: cfg.compressFrom,
 		}),
-		conns:    map[string]*conn{},
-		streams:  map[string]*conn{},
-		channels: map[string]*Channel{},
+		conns:   map[string]*conn{},
+		streams: map[string]*conn{},
 	}
 }
 
@@ -79,9 +78,7 @@ func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext]) *Lobby {
 
 // Channel returns a live channel: one that has members. It never creates one.
 func (e *Endpoint) Channel(name string) (*Channel, bool) {
-	e.mu.Lock()
-	ch := e.channels[name]
-	e.mu.Unlock()
+	ch := e.registry.find(name)
 	if ch == nil || ch.Len() == 0 {
 		return nil, false
 	}
@@ -90,12 +87,7 @@ func (e *Endpoint) Channel(name string) (*Channel, bool) {
 
 // Channels returns the live channels, in no particular order. It is a snapshot.
 func (e *Endpoint) Channels() iter.Seq[*Channel] {
-	e.mu.Lock()
-	channels := make([]*Channel, 0, len(e.channels))
-	for _, ch := range e.channels {
-		channels = append(channels, ch)
-	}
-	e.mu.Unlock()
+	channels := e.registry.all()
 	return func(yield func(*Channel) bool) {
 		for _, ch := range channels {
 			if ch.Len() > 0 && !yield(ch) {
@@ -203,46 +195,6 @@ func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
 		}
 	}
 	return nil, nil
-}
-
-// hold returns the channel with this name, which exists until it is let go. Only
-// joins hold a channel, and members do.
-func (e *Endpoint) hold(l *Lobby, name string, params pattern.Params) *Channel {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	ch := e.channels[name]
-	if ch == nil {
-		ch = newChannel(l, name, params)
-		e.channels[name] = ch
-	}
-	ch.held++
-	return ch
-}
-
-// letGo ends a hold. With the last one the channel ends and is forgotten: nobody
-// can find it any more, so nobody can join, and who has kept it shall notice.
-func (e *Endpoint) letGo(ch *Channel) {
-	e.mu.Lock()
-	ch.held--
-	last := ch.held == 0
-	if last && e.channels[ch.name] == ch {
-		delete(e.channels, ch.name)
-	}
-	e.mu.Unlock()
-	if last {
-		ch.mu.Lock()
-		ch.closed = true
-		ch.mu.Unlock()
-	}
-}
-
-// forget makes room for a new channel with the same name.
-func (e *Endpoint) forget(ch *Channel) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.channels[ch.name] == ch {
-		delete(e.channels, ch.name)
-	}
 }
 
 // shutdown begins to say goodbye to everybody.

@@ -13,6 +13,17 @@ func AppendMessage(dst []byte, a Action, event, channel, requestID string, paylo
 	return append(dst, '}')
 }
 
+// OffsetSize is the largest number of bytes that [AppendOffset] adds.
+const OffsetSize = len(`,"offset":18446744073709551615`)
+
+// AppendOffset gives the message at the end of dst a number: it becomes the last
+// member of the object.
+func AppendOffset(dst []byte, offset uint64) []byte {
+	dst = append(dst[:len(dst)-1], `,"offset":`...)
+	dst = strconv.AppendUint(dst, offset, 10)
+	return append(dst, '}')
+}
+
 // appendHead appends a message up to its payload.
 func appendHead(dst []byte, a Action, event, channel, requestID string) []byte {
 	dst = append(dst, `{"action":`...)

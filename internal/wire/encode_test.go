@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 )
 
@@ -147,5 +148,19 @@ func TestAppendString(t *testing.T) {
 		if got := AppendString(nil, tc.in); string(got) != tc.want {
 			t.Errorf("%q: %s, want %s", tc.in, got, tc.want)
 		}
+	}
+}
+
+func TestAppendOffset(t *testing.T) {
+	t.Parallel()
+	msg := AppendMessage(nil, Broadcast, "said", "/run/1", "m1", nil)
+	before := len(msg)
+	msg = AppendOffset(msg, 12)
+	if want := `{"action":"BROADCAST","event":"said","channelName":"/run/1","requestId":"m1","payload":{},"offset":12}`; string(msg) != want {
+		t.Errorf("got %s, want %s", msg, want)
+	}
+	msg = AppendOffset(AppendMessage(nil, Broadcast, "said", "/run/1", "m1", nil), math.MaxUint64)
+	if got := len(msg) - before; got != OffsetSize {
+		t.Errorf("the largest offset adds %d bytes, want %d", got, OffsetSize)
 	}
 }

@@ -1,0 +1,69 @@
+package pond
+
+import (
+	"bytes"
+
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// A message is one message from the server to clients.
+type message struct {
+	action  wire.Action
+	event   string
+	channel string
+	request string
+	body    []byte // a JSON object; nil is the empty one
+}
+
+// A draft is an encoded message without a number. The number, if there is one, is
+// given when the message is committed: it is the last member of the document, so
+// that only a few bytes are written under the channel's lock.
+type draft struct {
+	event string
+	buf   []byte    // Headroom, and the document behind it
+	meta  *outgoing // nil unless a handler for outgoing events has to see it
+}
+
+// encode encodes the message, with room for a number.
+func (m *message) encode() draft {
+	size := transport.Headroom + 80 + len(m.action) + len(m.event) + len(m.channel) + len(m.request) + len(m.body) + wire.OffsetSize
+	buf := make([]byte, transport.Headroom, size)
+	return draft{event: m.event, buf: wire.AppendMessage(buf, m.action, m.event, m.channel, m.request, m.body)}
+}
+
+// frame returns the frame of a message without a number.
+func (d *draft) frame() *transport.Frame {
+	f := transport.NewFrame(d.event, d.buf)
+	if d.meta != nil {
+		f.Meta = d.meta
+	}
+	return f
+}
+
+// newFrame encodes a message without a number.
+func newFrame(action wire.Action, event, channel, request string, body []byte) *transport.Frame {
+	d := (&message{action, event, channel, request, body}).encode()
+	return d.frame()
+}
+
+// draft encodes a message of the application in this channel. If the lobby has a
+// handler for outgoing events of this name, the draft's frame passes through it.
+func (ch *Channel) draft(action wire.Action, event, request string, body []byte) draft {
+	d := (&message{action, event, ch.name, request, body}).encode()
+	if h, params := ch.lobby.outgoing.match(event); h != nil {
+		d.meta = &outgoing{
+			handler: h, action: action, event: event, request: request, params: params,
+			payload: bytes.Clone(body), // the caller may own body
+		}
+	}
+	return d
+}
+
+// handled reports whether a handler for outgoing events has to see the message.
+func (d *draft) handled() bool { return d.meta != nil }
+
+// notice encodes a message of the server itself about the channel.
+func (ch *Channel) notice(action wire.Action, event string, body []byte) *transport.Frame {
+	return newFrame(action, event, ch.name, newRequestID(), body)
+}
