@@ -14,18 +14,18 @@ import (
 // A carrier is the transport of a peer, used by one goroutine.
 type carrier interface {
 	message(data []byte) error
-	beat() error
-	goodbye(code int, reason string)
+	heartbeat() error
+	close(code int, reason string)
 }
 
 var errVanish = errors.New("vanished")
 
-type errGoodbye struct {
+type errClose struct {
 	code   int
 	reason string
 }
 
-func (e errGoodbye) Error() string { return fmt.Sprint(e.code, e.reason) }
+func (e errClose) Error() string { return fmt.Sprint(e.code, e.reason) }
 
 // An eventStream is the carrier of SSE.
 type eventStream struct{ w http.ResponseWriter }
@@ -47,8 +47,8 @@ func (s eventStream) write(text string) error {
 }
 
 func (s eventStream) message(data []byte) error { return s.write("data: " + string(data) + "\n\n") }
-func (s eventStream) beat() error               { return s.write(": keepalive\n") }
-func (eventStream) goodbye(int, string)         {}
+func (s eventStream) heartbeat() error          { return s.write(": keepalive\n") }
+func (eventStream) close(int, string)           {}
 
 // A webSocket is the carrier of WebSocket, and the sink of its decoder.
 type webSocket struct {
@@ -57,7 +57,7 @@ type webSocket struct {
 	server  *server
 	peer    *peer
 	mu      sync.Mutex // guards the following fields
-	unheard int        // beats without an answer
+	unheard int        // heartbeats without an answer
 	how     string     // the client's close frame
 }
 
@@ -88,7 +88,7 @@ func (s *server) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	err = s.run(k.peer, k, gone)
-	if _, ok := errors.AsType[errGoodbye](err); ok {
+	if _, ok := errors.AsType[errClose](err); ok {
 		<-gone // the client answers
 	}
 	conn.Close()
@@ -108,7 +108,7 @@ func (k *webSocket) message(data []byte) error {
 	return err
 }
 
-func (k *webSocket) beat() error {
+func (k *webSocket) heartbeat() error {
 	k.mu.Lock()
 	k.unheard++
 	gone := k.unheard > 2
@@ -116,11 +116,11 @@ func (k *webSocket) beat() error {
 	if gone {
 		return errVanish
 	}
-	_, err := k.conn.Write(ws.AppendFrame(nil, ws.Ping, false, []byte("beat")))
+	_, err := k.conn.Write(ws.AppendFrame(nil, ws.Ping, false, []byte("heartbeat")))
 	return err
 }
 
-func (k *webSocket) goodbye(code int, reason string) { k.conn.Write(ws.AppendClose(nil, code, reason)) }
+func (k *webSocket) close(code int, reason string) { k.conn.Write(ws.AppendClose(nil, code, reason)) }
 
 // Message implements ws.Sink.
 func (k *webSocket) Message(_ ws.Opcode, data []byte) error {
@@ -132,7 +132,7 @@ func (k *webSocket) Message(_ ws.Opcode, data []byte) error {
 func (k *webSocket) Control(_ ws.Opcode, data []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if string(data) == "beat" {
+	if string(data) == "heartbeat" {
 		k.unheard = 0
 	}
 	return nil
@@ -141,6 +141,6 @@ func (k *webSocket) Control(_ ws.Opcode, data []byte) error {
 // PeerClosed implements ws.Sink.
 func (k *webSocket) PeerClosed(code int, reason string) error {
 	k.how = fmt.Sprint("closed with ", code, reason)
-	k.goodbye(code, "") // a second one, behind our own, is ignored
+	k.close(code, "") // a second close frame is ignored
 	return io.EOF
 }

@@ -1,5 +1,5 @@
 // Package pondtest tests a Pond, or any [http.Handler] that speaks its protocol,
-// as clients see it, and without a network.
+// from the client's side and without a network.
 //
 //	func TestLast(t *testing.T) {
 //		for _, tr := range pondtest.Transports {
@@ -17,19 +17,23 @@
 //		}
 //	}
 //
-// Connections are in memory, so that a test runs in a bubble of
-// [testing/synctest]. Hours pass in milliseconds there, a test that waits for a
-// message that does not come fails at once, and "nothing else comes" is a fact
-// and not a guess.
+// Connections are in memory, so that a test can run in a bubble of
+// [testing/synctest], where time is virtual. Hours take milliseconds, a test that
+// waits for a message that never arrives fails at once, and a test can prove that
+// no further message arrives.
 //
-// The driver is as strict as the strictest client. A message that one of the
+// The driver is as strict as the strictest client: a message that one of the
 // official clients would not understand fails the test.
 //
-// # Waiting
+// # Time
 //
-// What has to wait for the server waits for one minute of the bubble's time, and
-// then fails the test. Methods that speak of an idle server wait until all
-// goroutines stand still, which takes no time in the bubble.
+// A method that waits for the server fails the test after one minute of the
+// bubble's time. Methods that wait until the server is idle wait until all
+// goroutines of the bubble are blocked, which takes no virtual time.
+//
+// The clock of a bubble starts at midnight UTC on 2000-01-01. Tokens and
+// certificates that were made outside the bubble are not yet valid there, so make
+// them inside, with time.Now.
 package pondtest
 
 import (
@@ -44,11 +48,11 @@ import (
 	"github.com/pondsocket/pond/internal/pipenet"
 )
 
-// patience is how long everything waits for the server. It is not forever,
-// because heartbeats would let time pass forever.
-const patience = time.Minute
+// timeout limits every wait for the server. There must be a limit, because
+// heartbeats keep virtual time running, so a bubble never deadlocks.
+const timeout = time.Minute
 
-// A Transport is how a session talks to the server.
+// A Transport is the way in which a session talks to the server.
 type Transport string
 
 // The transports.
@@ -57,17 +61,17 @@ const (
 	SSE       Transport = "SSE"
 )
 
-// Transports are all transports, for tests that must pass with each.
+// Transports lists all transports, for tests that must pass with each.
 var Transports = []Transport{WebSocket, SSE}
 
 // Run runs test in a bubble of [testing/synctest], with h as the handler of a
 // server at http://example.com. The rules of [synctest.Test] apply: t.Run and
 // t.Parallel must not be called inside.
 //
-// When test returns, the sessions that are left hang up, and the server hears of
-// it. Then, if h has a method Shutdown(context.Context) error, as a Pond has, it
-// is called, even if test did so before. A goroutine that is left then fails the
-// test. So a Pond behind another handler has to be shut down by the test itself.
+// When test returns, Run closes the remaining sessions and lets the server detect
+// this. Then, if h has a method Shutdown(context.Context) error, as a Pond does,
+// Run calls it, even if test already did. The test fails if any goroutine remains.
+// If another handler wraps the Pond, the test itself must shut down the Pond.
 func Run(t *testing.T, h http.Handler, test func(t *testing.T, d *Driver)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -78,16 +82,16 @@ func Run(t *testing.T, h http.Handler, test func(t *testing.T, d *Driver)) {
 }
 
 // A Driver connects clients to the handler. Its methods fail the test if
-// something goes wrong. It belongs, with all of its sessions, to the goroutine of
-// the test.
+// something goes wrong. Use a Driver and its sessions only in the goroutine of the
+// test.
 type Driver struct {
 	t        *testing.T
 	handler  http.Handler
 	server   *http.Server
 	listener *pipenet.Listener
-	tasks    sync.WaitGroup // the server, and what reads for the sessions
+	tasks    sync.WaitGroup // the server, and the readers of the sessions
 	sessions []*Session
-	requests int           // request IDs given out
+	requests int           // number of request IDs used so far
 	slowest  time.Duration // the longest delay of a session
 }
 
@@ -95,17 +99,17 @@ func newDriver(t *testing.T, h http.Handler) *Driver {
 	d := &Driver{t: t, handler: h, listener: pipenet.Listen(0)}
 	d.server = &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: patience,
+		ReadHeaderTimeout: timeout,
 		ErrorLog:          slog.NewLogLogger(slog.NewTextHandler(t.Output(), nil), slog.LevelError),
 	}
 	d.tasks.Go(func() {
-		_ = d.server.Serve(d.listener) // until it is shut down
+		_ = d.server.Serve(d.listener) // returns after Shutdown
 	})
 	return d
 }
 
-// close ends everything, in an order in which nothing depends on chance: clients
-// have left before the server is asked to stop.
+// close ends everything in a deterministic order: all clients leave before the
+// server is shut down.
 func (d *Driver) close() {
 	for _, s := range d.sessions {
 		s.conn.Close()
@@ -113,7 +117,7 @@ func (d *Driver) close() {
 	}
 	time.Sleep(d.slowest)
 	synctest.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.t.Context()), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(d.t.Context()), timeout)
 	defer cancel()
 	if h, ok := d.handler.(interface{ Shutdown(context.Context) error }); ok {
 		if err := h.Shutdown(ctx); err != nil {
@@ -121,19 +125,19 @@ func (d *Driver) close() {
 		}
 	}
 	if err := d.server.Shutdown(ctx); err != nil {
-		d.t.Errorf("pondtest: requests were not answered before the end: %v", err)
+		d.t.Errorf("pondtest: the server did not respond to all requests: %v", err)
 		d.server.Close()
 	}
 	d.tasks.Wait()
 }
 
-// Connect connects a client to target, a path with an optional query, and
-// returns it when the server's CONNECTION message has come, which it consumes.
-// The options apply to every request of the client: those of an SSE client that
-// send messages repeat them, as browsers repeat cookies.
+// Connect connects a client to target, a path with an optional query. It waits
+// for the server's CONNECTION message, which it consumes, and returns the session.
+// The options apply to every request of the client. An SSE client also applies
+// them to the requests that send messages, as browsers repeat cookies.
 //
-// A WebSocket client offers compression if an option does: it understands
-// permessage-deflate with server_no_context_takeover.
+// A WebSocket client offers compression only if an option adds the header. It
+// supports permessage-deflate with server_no_context_takeover.
 func (d *Driver) Connect(tr Transport, target string, opts ...Option) *Session {
 	d.t.Helper()
 	return d.connect(tr, target, opts, network{})
@@ -154,8 +158,8 @@ func (d *Driver) connect(tr Transport, target string, opts []Option, n network) 
 	return s
 }
 
-// Declined connects a client that must be declined, and returns the answer. Its
-// body can be read without waiting.
+// Declined connects a client that the server must decline, and returns the
+// response. The body of the response is in memory.
 func (d *Driver) Declined(tr Transport, target string, opts ...Option) *http.Response {
 	d.t.Helper()
 	s := d.open(tr, target, opts, network{})

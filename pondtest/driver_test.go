@@ -92,7 +92,7 @@ func TestPushAndDisconnect(t *testing.T) {
 			t.Errorf("ended with %d %q", code, reason)
 		}
 		if status := d.Push(ann, nil); status != http.StatusNotFound {
-			t.Errorf("Push to a connection that has ended: %d", status)
+			t.Errorf("Push to a connection that ended: %d", status)
 		}
 		if status := d.Disconnect(ann); status != http.StatusNotFound {
 			t.Errorf("second Disconnect: %d", status)
@@ -108,7 +108,7 @@ func TestDo(t *testing.T) {
 			return
 		}
 		if !r.Close {
-			t.Error("the client says that it sends more requests")
+			t.Error("the client did not send Connection: close")
 		}
 		body, _ := io.ReadAll(r.Body)
 		io.WriteString(w, r.Method+" "+r.Host+r.URL.Path+" "+string(body))
@@ -158,7 +158,7 @@ func TestCompression(t *testing.T) {
 	})
 }
 
-// closer counts the calls of Shutdown, and whether clients had left before.
+// closer counts the calls of Shutdown, and records which clients left before.
 type closer struct {
 	server
 	calls int
@@ -196,7 +196,7 @@ func TestShutdownByTheTest(t *testing.T) {
 	})
 }
 
-// A handler may take its time after its client is gone.
+// A handler may run for some time after its client disconnected.
 func TestRunWaitsForHandlers(t *testing.T) {
 	ended := false
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// An eventParser finds the events in a stream as an EventSource does (HTML,
-// section 9.2.6), and comments.
+// An eventParser parses an event stream as an EventSource does (HTML, section
+// 9.2.6). Unlike an EventSource, it also returns comments.
 type eventParser struct {
-	line    []byte // so far
-	afterCR bool   // a line feed would belong to the line before
+	line    []byte // the incomplete line
+	afterCR bool   // a line feed would end the previous line
 	begun   bool   // the first line is complete
-	name    string // the fields of the event so far
+	name    string // name and data are the fields of the event so far
 	data    strings.Builder
 }
 
-// next takes the next byte of the stream and returns the event or comment that
-// it completes.
+// next parses the next byte of the stream and returns the event or comment that it
+// completes.
 func (p *eventParser) next(b byte) (Event, bool) {
 	second := b == '\n' && p.afterCR
 	p.afterCR = b == '\r'

@@ -47,11 +47,11 @@ func TestSay(t *testing.T) {
 		ann.Join("/chat/1", nil)
 		ann.Send("/chat/1", "say", said{Text: "hi"})
 		ann.Expect("said")
-		ann.Quiet() // and nothing else
+		ann.Quiet() // no further message
 	})
 }
 
-func TestEverybodyHearsTheSame(t *testing.T) {
+func TestMembersReceiveTheSame(t *testing.T) {
 	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
 		var all []*pondtest.Session
 		for _, tr := range pondtest.Transports {
@@ -63,30 +63,39 @@ func TestEverybodyHearsTheSame(t *testing.T) {
 			s.Send("/chat/1", "say", said{Text: "hi"})
 		}
 		var first said
-		heard := d.SameOrder("said", all...)
-		heard[0].Bind(t, &first)
-		if len(heard) != 2 || first.Text != "hi" {
-			t.Errorf("heard %v", heard)
+		received := d.SameOrder("said", all...)
+		received[0].Bind(t, &first)
+		if len(received) != 2 || first.Text != "hi" {
+			t.Errorf("received %v", received)
 		}
 	})
 }
 
-func TestNobodyIsDroppedForBeingIdle(t *testing.T) {
+func TestIdleClientStaysConnected(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
 				ann := d.Connect(tr, "/socket?name=Ann")
-				time.Sleep(24 * time.Hour) // in no time
+				time.Sleep(24 * time.Hour) // virtual time: takes milliseconds
 				ann.Quiet()
 				if ann.Ended() {
-					t.Error("Ann was dropped")
+					t.Error("Ann was disconnected")
 				}
 			})
 		})
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestClock(t *testing.T) {
+	made := time.Now() // outside of the bubble
+	pondtest.Run(t, newChat(), func(t *testing.T, _ *pondtest.Driver) {
+		if now := time.Now(); now.UTC().Format(time.DateOnly) != "2000-01-01" || !now.Before(made) {
+			t.Errorf("it is %v", now)
+		}
+	})
+}
+
+func TestRejections(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
@@ -95,14 +104,14 @@ func TestRefusals(t *testing.T) {
 				}
 				eve := d.Connect(tr, "/socket?name=Eve")
 				if answer := eve.Join("/office/1", nil); answer.Event != "UNAUTHORIZED" {
-					t.Errorf("Eve is in: %v", answer)
+					t.Errorf("Eve joined: %v", answer)
 				}
 			})
 		})
 	}
 }
 
-func TestPulledCable(t *testing.T) {
+func TestLostNetwork(t *testing.T) {
 	pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
 		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
 		bob := d.Connect(pondtest.WebSocket, "/socket?name=Bob")
@@ -110,8 +119,8 @@ func TestPulledCable(t *testing.T) {
 		bob.Join("/chat/1", nil)
 
 		ann.Vanish()
-		bob.Quiet()                 // nobody knows yet
-		time.Sleep(2 * time.Minute) // of heartbeats that nobody answers
+		bob.Quiet()                 // the server has not detected it yet
+		time.Sleep(2 * time.Minute) // heartbeats remain unanswered
 		bob.Expect("left")
 
 		ann = ann.Reconnect()
@@ -146,12 +155,12 @@ func TestSleepyClient(t *testing.T) {
 		ann.Join("/chat/1", nil)
 		bob.Join("/chat/1", nil)
 
-		bob.Stall() // does not read any more
+		bob.Stall() // stops reading
 		for range 5 {
 			ann.Send("/chat/1", "say", said{Text: strings.Repeat("x", 32<<10)})
-			ann.ReceiveEvent("said") // Ann is not held up
+			ann.ReceiveEvent("said") // Ann is not delayed
 		}
-		ann.ReceiveEvent("left") // Bob is given up
+		ann.ReceiveEvent("left") // Bob is disconnected
 	})
 }
 
@@ -174,7 +183,7 @@ func TestOffice(t *testing.T) {
 	})
 }
 
-func TestGoodbye(t *testing.T) {
+func TestShutdown(t *testing.T) {
 	server := newChat()
 	pondtest.Run(t, server, func(t *testing.T, d *pondtest.Driver) {
 		ann := d.Connect(pondtest.WebSocket, "/socket?name=Ann")
@@ -185,7 +194,7 @@ func TestGoodbye(t *testing.T) {
 			t.Errorf("closed with %d", code)
 		}
 		if resp := d.Declined(pondtest.SSE, "/socket?name=Bob"); resp.StatusCode != http.StatusServiceUnavailable {
-			t.Errorf("let in with %s", resp.Status)
+			t.Errorf("response during shutdown: %s", resp.Status)
 		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A failure is a test that must fail, and what it has to say.
+// A failure is a test that must fail, with the expected message.
 type failure struct {
 	name    string
 	handler http.Handler // a server if nil
@@ -21,7 +21,7 @@ type failure struct {
 	want    string
 }
 
-// failing makes TestFailing fail, in a process of its own.
+// failing makes TestFailing fail; it is set in a separate process.
 const failing = "PONDTEST_FAILING"
 
 func TestFailing(t *testing.T) {
@@ -53,13 +53,13 @@ func TestFailures(t *testing.T) {
 		if !strings.Contains(log, f.want) {
 			t.Errorf("%s: failed with\n%s\nwant %s", f.name, log, f.want)
 		}
-		// The test is to blame for what it did, and not the driver that noticed.
+		// The failure must be reported at a line of the test, not of the driver.
 		place := `^    failures_test\.go:\d+: pondtest: `
 		if strings.HasPrefix(f.name, "invalid: ") {
 			place = `^    [a-z]+\.go:\d+: pondtest: `
 		}
 		if !regexp.MustCompile(place).MatchString(log) {
-			t.Errorf("%s: the message is of somebody else:\n%s", f.name, log)
+			t.Errorf("%s: the failure is reported at the wrong line:\n%s", f.name, log)
 		}
 	}
 	if passed := regexp.MustCompile(`--- PASS: .*`).FindAllString(output, -1); len(passed) > 0 {
@@ -70,7 +70,7 @@ func TestFailures(t *testing.T) {
 func TestLeakedGoroutine(t *testing.T) {
 	if os.Getenv(failing) == "" {
 		if output := rerun(t, "^TestLeakedGoroutine$"); !strings.Contains(output, "blocked goroutines remain") {
-			t.Errorf("a goroutine was left, but this is all:\n%s", output)
+			t.Errorf("a goroutine remained, but the output is:\n%s", output)
 		}
 		return
 	}
@@ -80,7 +80,7 @@ func TestLeakedGoroutine(t *testing.T) {
 	pondtest.Run(t, h, func(_ *testing.T, d *pondtest.Driver) { d.Declined(pondtest.WebSocket, "/") })
 }
 
-// rerun runs tests of this program that must fail, and returns what they say.
+// rerun runs tests of this program that must fail, and returns their output.
 func rerun(t *testing.T, tests string) string {
 	t.Helper()
 	program, err := os.Executable()
@@ -96,8 +96,9 @@ func rerun(t *testing.T, tests string) string {
 	return string(output)
 }
 
-// raw answers every request with fixed bytes, in which {accept} stands for the
-// proof of a handshake. It hangs up when the client does, or at once.
+// raw responds to every request with fixed bytes, in which {accept} is replaced by
+// the Sec-WebSocket-Accept value. It closes the connection when the client does, or
+// at once.
 func raw(response string, hang bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
@@ -113,13 +114,13 @@ func raw(response string, hang bool) http.Handler {
 	})
 }
 
-// rawSocket answers a WebSocket handshake, and then says hello and what is given.
+// rawSocket accepts a WebSocket handshake, and then sends hello and data.
 func rawSocket(then []byte) http.Handler {
 	greeting := ws.AppendFrame(nil, ws.Text, false, []byte(hello))
 	return raw(switching+"{accept}\r\n"+string(append(greeting, then...)), true)
 }
 
-// rawStream answers with an event stream that ends with the data.
+// rawStream responds with an event stream that ends after the data.
 func rawStream(data string) http.Handler { return raw(streaming+data, false) }
 
 const (

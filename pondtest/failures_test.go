@@ -37,29 +37,29 @@ var failures = append([]failure{
 		d.Connect(sse, "/%zz")
 	}, `invalid URL escape "%zz"`},
 
-	{"no answer", raw("", false), func(_ *testing.T, d *pondtest.Driver) {
+	{"no response", raw("", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, "/")
-	}, "SSE 1 (/): no answer: unexpected EOF"},
+	}, "SSE 1 (/): no response: unexpected EOF"},
 
 	{"proof", raw(switching+"\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/")
-	}, `accepted in the wrong way: Sec-WebSocket-Accept is ""`},
+	}, `accepted, but with an invalid response: Sec-WebSocket-Accept is ""`},
 
 	{"upgrade", raw("HTTP/1.1 101 Sure\r\nUpgrade: h2c\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/")
-	}, `accepted in the wrong way: headers Upgrade: "h2c", Connection: ""`},
+	}, `accepted, but with an invalid response: headers Upgrade: "h2c", Connection: ""`},
 
 	{"extension", raw(switching+"{accept}Sec-WebSocket-Extensions: x\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/")
-	}, `accepted in the wrong way: nobody offered the extensions "x"`},
+	}, `accepted, but with an invalid response: extensions "x" were not offered`},
 
 	{"takeover", raw(switching+"{accept}Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/", pondtest.Header("Sec-WebSocket-Extensions", "permessage-deflate"))
-	}, `extensions "permessage-deflate", but the client understands no context takeover`},
+	}, `extensions "permessage-deflate", but the client requires server_no_context_takeover`},
 
 	{"content type", raw("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Declined(sse, "/")
-	}, `accepted in the wrong way: Content-Type is "text/html"`},
+	}, `accepted, but with an invalid response: Content-Type is "text/html"`},
 
 	{"first message", rawStream("data: " + system + "\n\n"), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, "/")
@@ -69,18 +69,18 @@ var failures = append([]failure{
 		d.Connect(sse, "/")
 	}, `waited for the CONNECTION message, but the connection ended with 0 ""`},
 
-	{"answer without end", nil, func(t *testing.T, d *pondtest.Driver) {
+	{"response without end", nil, func(t *testing.T, d *pondtest.Driver) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, ann, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.Do(req)
-	}, "GET /socket?uid=ann: answer 200 OK, but its body does not end: "},
+	}, "GET /socket?uid=ann: response 200 OK, but its body is incomplete: "},
 
 	// Receiving
 	{"receive", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).Receive()
-	}, "SSE 1 (/socket?uid=ann): waited for a message, but it did not come within 1m0s"},
+	}, "SSE 1 (/socket?uid=ann): waited for a message, but nothing arrived within 1m0s"},
 
 	{"receive after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
@@ -94,23 +94,23 @@ var failures = append([]failure{
 		s.Expect("echoed")
 	}, `waited for event echoed, got BROADCAST noise on /chat, request "0": {}`},
 
-	{"expect in vain", nil, func(_ *testing.T, d *pondtest.Driver) {
+	{"expect without a message", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).Expect("news")
-	}, "waited for event news, but it did not come within 1m0s"},
+	}, "waited for event news, but nothing arrived within 1m0s"},
 
 	{"join", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
 		s.Send("/chat", "echo", nil)
 		s.Stall()
 		s.Join("/chat", nil)
-	}, `waited for the answer to JOIN_CHANNEL /chat, but it did not come within 1m0s; ` +
+	}, `waited for the answer to JOIN_CHANNEL /chat, but nothing arrived within 1m0s; ` +
 		`unread: BROADCAST noise on /chat, request "0": {}; SYSTEM echoed on /chat, request "request-1": {}`},
 
 	{"receive event", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(sse, ann)
 		s.Send("/chat", "echo", nil)
 		s.ReceiveEvent("news")
-	}, `waited for event news, but it did not come within 1m0s; unread: BROADCAST noise`},
+	}, `waited for event news, but nothing arrived within 1m0s; unread: BROADCAST noise`},
 
 	{"order", nil, func(_ *testing.T, d *pondtest.Driver) {
 		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
@@ -160,38 +160,38 @@ var failures = append([]failure{
 
 	{"closed", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, ann).Closed()
-	}, "waited for the end of the connection, but it did not come within 1m0s"},
+	}, "waited for the end of the connection, but nothing arrived within 1m0s"},
 
-	{"closed by half", rawSocket(ws.AppendClose(nil, 1001, "gone")), func(_ *testing.T, d *pondtest.Driver) {
+	{"closed without an end", rawSocket(ws.AppendClose(nil, 1001, "gone")), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Closed()
-	}, `waited for the end of the connection, but the connection is still open 1m0s after a goodbye with 1001 "gone"`},
+	}, `waited for the end of the connection, but the connection is still open 1m0s after the close frame with 1001 "gone"`},
 
 	{"close", rawSocket(nil), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Close()
-	}, "said goodbye and waited for the end of the connection, but it did not come within 1m0s"},
+	}, "sent a close frame and waited for the end of the connection, but nothing arrived within 1m0s"},
 
 	{"close with", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).CloseWith(4000, "")
-	}, "CloseWith needs a WebSocket"},
+	}, "CloseWith requires a WebSocket"},
 
 	// Networks
 	{"vanish", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
 		s.Vanish()
 		s.Request("/chat", "echo", nil)
-	}, "waited for the answer to echo on /chat, but it did not come within 1m0s"},
+	}, "waited for the answer to echo on /chat, but nothing arrived within 1m0s"},
 
-	{"push into the void", nil, func(_ *testing.T, d *pondtest.Driver) {
+	{"push after vanish", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(sse, ann)
 		s.Vanish()
 		d.Push(s, nil)
-	}, "SSE 1 (/socket?uid=ann): has vanished, so that nobody answers"},
+	}, "SSE 1 (/socket?uid=ann): vanished, so there is no response"},
 
 	{"delay", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
 		s.Delay(31 * time.Second)
 		s.Request("/chat", "echo", nil)
-	}, "waited for the answer to echo on /chat, but it did not come within 1m0s"},
+	}, "waited for the answer to echo on /chat, but nothing arrived within 1m0s"},
 
 	{"reconnect", nil, func(_ *testing.T, d *pondtest.Driver) {
 		admitted := true
@@ -220,7 +220,7 @@ var failures = append([]failure{
 		s.Send("/chat", "bye", nil)
 		s.Closed()
 		s.Send("/chat", "echo", nil)
-	}, "sending echo on /chat: POST was answered with 404 Not Found: no such connection"},
+	}, "sending echo on /chat: response to POST: 404 Not Found: no such connection"},
 
 	{"payload", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).Send("/chat", "echo", func() {})
@@ -234,35 +234,35 @@ var failures = append([]failure{
 
 	{"frame", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).SendFrame(nil)
-	}, "SendFrame needs a WebSocket"},
+	}, "SendFrame requires a WebSocket"},
 
 	{"events", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, ann).Events()
-	}, "Events needs SSE"},
+	}, "Events requires SSE"},
 
 	{"bytes", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, ann).Bytes()
-	}, "Bytes needs SSE"},
+	}, "Bytes requires SSE"},
 
-	// What the reading goroutine finds
+	// Found by the reading goroutine
 	{"invalid: frame", rawSocket([]byte{0xff, 0xff}), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Closed()
-	}, "WebSocket 1 (/): the server broke the protocol: websocket closed with code 1002"},
+	}, "WebSocket 1 (/): the server violated the protocol: websocket closed with code 1002"},
 
 	{"invalid: binary", rawSocket(ws.AppendFrame(nil, ws.Binary, false, []byte(system))), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Closed()
-	}, "the server broke the protocol: message is not text"},
+	}, "the server violated the protocol: message is not text"},
 }, invalidMessages()...)
 
-// numbered returns a message that tells n.
+// numbered returns a message that contains n.
 func numbered(n int) string {
 	return strings.Replace(system, "{}", `{"n":`+strconv.Itoa(n)+"}", 1)
 }
 
-// invalidMessages has what a server must not send, and why.
+// invalidMessages are messages that a server must not send, with the failure.
 func invalidMessages() (failures []failure) {
 	for _, invalid := range []struct{ name, text, why string }{
-		{"no JSON", "hello", "invalid character 'h'"},
+		{"not JSON", "hello", "invalid character 'h'"},
 		{"two documents", system + system, "invalid character '{' after top-level value"},
 		{"two lines", "{\n}", "it has more than one line"},
 		{"array", "[]", "json: cannot unmarshal array"},
@@ -271,8 +271,8 @@ func invalidMessages() (failures []failure) {
 		{"no request ID", `{"action":"SYSTEM","event":"e","channelName":"c"}`, "requestId is not a string"},
 		{"null payload", `{"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":null}`, "payload is not an object"},
 		{"no payload", `{"action":"SYSTEM","event":"e","channelName":"c","requestId":"r"}`, "payload is not an object"},
-		{"action", `{"action":"SHOUT","event":"e","channelName":"c","requestId":"r","payload":{}}`, `there is no action "SHOUT"`},
-		{"presence event", presence("join", `{"changed":{},"presence":[]}`), `presence has no event "join"`},
+		{"action", `{"action":"SHOUT","event":"e","channelName":"c","requestId":"r","payload":{}}`, `unknown action "SHOUT"`},
+		{"presence event", presence("join", `{"changed":{},"presence":[]}`), `unknown presence event "join"`},
 		{"no changed", presence("JOIN", `{"presence":[]}`), "changed and the elements of presence must be objects"},
 		{"no presence", presence("JOIN", `{"changed":{}}`), "changed and the elements of presence must be objects"},
 		{"null in presence", presence("LEAVE", `{"changed":{},"presence":[null]}`), "changed and the elements of presence must be objects"},

@@ -14,7 +14,7 @@ const actionConnect = "CONNECT"
 const actionPresence = "PRESENCE"
 
 // serverActions are the actions of all messages from a server. Official clients
-// refuse any other (rule S-10).
+// reject any other.
 var serverActions = []string{actionConnect, "SYSTEM", "BROADCAST", actionPresence, "ERROR"}
 
 // A Message is one message from the server.
@@ -25,11 +25,11 @@ type Message struct {
 	RequestID string          `json:"requestId"`
 	Payload   json.RawMessage `json:"payload"` // an object
 
-	// Raw is the whole message as it came.
+	// Raw is the whole message as received.
 	Raw json.RawMessage `json:"-"`
 }
 
-// Bind decodes the payload into v, and fails the test if that is not possible.
+// Bind decodes the payload into v, and fails the test if it cannot.
 func (m Message) Bind(t testing.TB, v any) {
 	t.Helper()
 	if err := json.Unmarshal(m.Payload, v); err != nil {
@@ -41,8 +41,7 @@ func (m Message) String() string {
 	return fmt.Sprintf("%s %s on %s, request %q: %.200s", m.Action, m.Event, m.Channel, m.RequestID, m.Payload)
 }
 
-// parseMessage decodes one message, as strictly as the strictest of the official
-// clients (rules S-6 to S-10).
+// parseMessage decodes one message as strictly as the strictest official client.
 func parseMessage(data []byte) (Message, error) {
 	m := Message{Raw: bytes.Clone(data)}
 	if bytes.ContainsAny(data, "\r\n") {
@@ -75,7 +74,7 @@ func parseMessage(data []byte) (Message, error) {
 		return m, errors.New("payload is not an object")
 	}
 	if !slices.Contains(serverActions, m.Action) {
-		return m, fmt.Errorf("there is no action %q", m.Action)
+		return m, fmt.Errorf("unknown action %q", m.Action)
 	}
 	if m.Action == actionPresence {
 		return m, checkPresence(m)
@@ -83,14 +82,14 @@ func parseMessage(data []byte) (Message, error) {
 	return m, nil
 }
 
-// checkPresence checks what rule S-8 demands of the list of all.
+// checkPresence checks the event and the payload of a presence message.
 func checkPresence(m Message) error {
 	var payload struct {
 		Changed  map[string]json.RawMessage   `json:"changed"`
 		Presence []map[string]json.RawMessage `json:"presence"`
 	}
 	if !slices.Contains([]string{"JOIN", "UPDATE", "LEAVE"}, m.Event) {
-		return fmt.Errorf("presence has no event %q", m.Event)
+		return fmt.Errorf("unknown presence event %q", m.Event)
 	}
 	if err := json.Unmarshal(m.Payload, &payload); err != nil {
 		return err

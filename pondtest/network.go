@@ -11,14 +11,14 @@ import (
 	"github.com/pondsocket/pond/internal/pipenet"
 )
 
-// A network is what lies between a client and the server, on all connections of
-// the client.
+// A network holds the network conditions of a client. They apply to all of its
+// connections.
 type network struct {
 	delay   time.Duration
 	trickle bool
 }
 
-// dial makes the connection for req.
+// dial opens the connection for req.
 func (d *Driver) dial(req *http.Request, n network) *pipenet.Conn {
 	d.t.Helper()
 	dial := d.listener.Dial
@@ -42,45 +42,45 @@ func (d *Driver) dial(req *http.Request, n network) *pipenet.Conn {
 	return conn
 }
 
-// Stall makes the client stop to read, as one that has gone to sleep. What the
-// server has sent so far is received; 64 KiB more get as far as the network of
-// the client. Heartbeats are not answered either.
+// Stall makes the client stop reading, like a client that is asleep. Data sent so
+// far is received, and the network buffers 64 KiB more. The client does not answer
+// heartbeats either.
 func (s *Session) Stall() {
 	synctest.Wait()
 	s.conn.Hold()
 }
 
-// Vanish pulls the cable of the client. What either side has sent so far has
-// arrived, unless [Session.Delay] holds it up; from now on neither hears of the
-// other. Nothing tells the server, but heartbeats are not answered, and 64 KiB
-// later its writes have to wait. What the client sends goes nowhere, too.
+// Vanish disconnects the client from the network without closing the connection.
+// Data already sent has arrived, unless [Session.Delay] delays it. From now on
+// neither side receives anything from the other. The server gets no error, but its
+// heartbeats are not answered, and its writes block after 64 KiB. Data that the
+// client sends is lost, unless [Session.Resume] is called.
 func (s *Session) Vanish() {
 	synctest.Wait()
 	s.vanished = true
 	s.conn.Unplug()
 }
 
-// Resume ends [Session.Stall] and [Session.Vanish]. What was on its way arrives,
-// but for messages of an SSE client, which are lost.
+// Resume ends [Session.Stall] and [Session.Vanish]. Data in transit arrives,
+// except messages that an SSE client sent, which are lost.
 func (s *Session) Resume() {
 	s.vanished = false
 	s.conn.Plug()
 	s.conn.Release()
 }
 
-// Delay makes all that is sent from now on, by either side, take d to arrive. An
-// SSE client's requests are delayed, too. It must leave time to answer within a
-// minute. Methods that wait until the server is idle do not wait for what is on
-// its way.
+// Delay delays everything that either side sends from now on by d, including the
+// requests of an SSE client. A request and its answer must together take less than
+// a minute. Methods that wait until the server is idle do not wait for delayed
+// data.
 func (s *Session) Delay(d time.Duration) {
 	s.network.delay = d
 	s.driver.slowest = max(s.driver.slowest, d)
 	s.conn.Delay(d)
 }
 
-// Trickle makes all that is sent, by either side, arrive in pieces of one byte,
-// without any delay between them. That goes for the requests of an SSE client,
-// too.
+// Trickle makes everything that either side sends arrive one byte per read, without
+// delay between the bytes. It also applies to the requests of an SSE client.
 func (s *Session) Trickle() {
 	s.network.trickle = true
 	s.conn.Trickle()
@@ -90,10 +90,10 @@ func (s *Session) Trickle() {
 // transit is lost.
 func (s *Session) Reset() { s.conn.Reset() }
 
-// Reconnect connects once more, as [Driver.Connect] does, with the same target
-// and options, over a network of the same [Session.Delay] and [Session.Trickle].
-// The answer is a session of its own: it has joined no channel. The old one stays
-// as it is, so that a server that has not missed it yet has both.
+// Reconnect connects again, as [Driver.Connect] does, with the same target and
+// options, and the same [Session.Delay] and [Session.Trickle]. It returns a new
+// session, which is not a member of any channel. The old session is unchanged, so
+// a server that has not yet detected its loss has both.
 func (s *Session) Reconnect() *Session {
 	s.t.Helper()
 	return s.driver.connect(s.transport, s.target, s.opts, s.network)

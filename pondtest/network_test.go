@@ -21,16 +21,16 @@ func TestVanish(t *testing.T) {
 		ann.Send("/chat", "say", nil)
 		ann.Vanish()
 		ann.Expect("JOIN")
-		ann.Expect("said") // had arrived
+		ann.Expect("said") // arrived before
 
 		ann.Send("/chat", "say", nil)
 		bob.Send("/chat", "say", note{N: 1})
 		ann.Quiet()
 		if got := d.SameOrder("said", bob); len(got) != 2 {
-			t.Errorf("bob got %v, want no word of a client that has vanished", got)
+			t.Errorf("bob got %v, want no message from a client that vanished", got)
 		}
 		if lost := s.lost(); len(lost) > 0 {
-			t.Errorf("the server noticed at once: %q", lost)
+			t.Errorf("the server detected it at once: %q", lost)
 		}
 
 		time.Sleep(time.Hour)
@@ -39,18 +39,18 @@ func TestVanish(t *testing.T) {
 			want = []string{"ann vanished"}
 		}
 		if lost := s.lost(); !slices.Equal(lost, want) {
-			t.Errorf("the server has lost %q after an hour, want %q", lost, want)
+			t.Errorf("the server lost %q after an hour, want %q", lost, want)
 		}
-		ann.Send("/chat", "say", nil) // still nobody tells the client
+		ann.Send("/chat", "say", nil) // the client still gets no error
 		if ann.Ended() {
-			t.Error("a client that has vanished noticed something")
+			t.Error("a client that vanished received something")
 		}
 
 		ann.Resume()
 		ann.Expect("said")
 		ann.Quiet()
 		if ended := ann.Ended(); ended != (tr == pondtest.WebSocket) {
-			t.Errorf("after the cable is back: ended = %v", ended)
+			t.Errorf("after Resume: ended = %v", ended)
 		}
 	})
 }
@@ -65,7 +65,7 @@ func TestVanishedSSEClientResumes(t *testing.T) {
 	})
 }
 
-// Whatever the network was like, the server hears of the end.
+// The server detects the end in every state of the network.
 func TestRunEndsFaultyNetworks(t *testing.T) {
 	for name, fault := range map[string]func(*pondtest.Session){
 		"vanished": (*pondtest.Session).Vanish,
@@ -101,9 +101,9 @@ func TestCloseOfAVanishedClient(t *testing.T) {
 	drive(t, func(t *testing.T, d *pondtest.Driver, s *server, tr pondtest.Transport) {
 		ann := d.Connect(tr, "/socket?uid=ann")
 		ann.Vanish()
-		ann.Close() // with the cable back
+		ann.Close() // resumes first
 		if !ann.Ended() || len(s.lost()) != 1 {
-			t.Errorf("ended = %v, the server has lost %q", ann.Ended(), s.lost())
+			t.Errorf("ended = %v, the server lost %q", ann.Ended(), s.lost())
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestDelay(t *testing.T) {
 		began := time.Now()
 		ann.Request("/chat", "echo", nil)
 		if took := time.Since(began); took != 20*time.Second {
-			t.Errorf("there and back took %v, want 20s", took)
+			t.Errorf("the round trip took %v, want 20s", took)
 		}
 		ann.Drain()
 
@@ -127,18 +127,18 @@ func TestDelay(t *testing.T) {
 		bob.Send("/chat", "say", nil)
 		bob.Expect("said")
 		if took := time.Since(began); took != 0 {
-			t.Errorf("the others wait, too: %v", took)
+			t.Errorf("other sessions are delayed, too: %v", took)
 		}
 		ann.Quiet()
 		ann.Expect("said")
 		if took := time.Since(began); took != 10*time.Second {
-			t.Errorf("what the server sends took %v, want 10s", took)
+			t.Errorf("a message of the server took %v, want 10s", took)
 		}
 
 		ann.Close()
 		time.Sleep(10 * time.Second)
 		if lost := s.lost(); len(lost) != 1 {
-			t.Errorf("the server has lost %q", lost)
+			t.Errorf("the server lost %q", lost)
 		}
 	})
 }
@@ -153,15 +153,15 @@ func TestTrickle(t *testing.T) {
 		if got := string(ann.Expect("said")); got != `{"text":"é😀"}` {
 			t.Errorf("got %s", got)
 		}
-		ann.Reconnect().Request("/chat", "echo", nil) // and a handshake in pieces
+		ann.Reconnect().Request("/chat", "echo", nil) // a handshake byte by byte
 		ann.Close()
 		if lost := s.lost(); len(lost) != 1 {
-			t.Errorf("the server has lost %q", lost)
+			t.Errorf("the server lost %q", lost)
 		}
 	})
 }
 
-// A reader reads what a client sends, and knows the largest piece of it.
+// A reader reads what a client sends, and records the largest piece.
 type reader struct {
 	mu      sync.Mutex // guards the following field
 	largest int
@@ -202,7 +202,7 @@ func (h *reader) read(r io.Reader) {
 	}
 }
 
-// reset forgets largest, and returns it.
+// reset returns largest and sets it to zero.
 func (h *reader) reset() (largest int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -245,7 +245,7 @@ func TestReconnect(t *testing.T) {
 		began := time.Now()
 		ann := old.Reconnect()
 		if took := time.Since(began); took != 2*time.Second {
-			t.Errorf("the network has another delay: connecting took %v", took)
+			t.Errorf("the delay differs: connecting took %v", took)
 		}
 		if ann.ID() != "ann" || ann.ConnectionID() == old.ConnectionID() {
 			t.Errorf("is %q, %q", ann.ID(), ann.ConnectionID())
@@ -260,7 +260,7 @@ func TestReconnect(t *testing.T) {
 		ann.Request("/chat", "echo", nil)
 		ann.Expect("noise")
 		if lost := s.lost(); len(lost) != 0 {
-			t.Errorf("the server has lost %q", lost)
+			t.Errorf("the server lost %q", lost)
 		}
 		old.Resume()
 		ann.Send("/chat", "say", nil)
@@ -298,6 +298,6 @@ func TestCloseWith(t *testing.T) {
 		}
 		bob := d.Connect(pondtest.WebSocket, "/socket?uid=bob")
 		bob.CloseWith(ws.CloseNoStatus, "")
-		ann.CloseWith(4000, "again is nothing")
+		ann.CloseWith(4000, "no effect")
 	})
 }

@@ -1,10 +1,10 @@
 package pondtest
 
-// SameOrder waits until the server is idle, and takes the messages with that
-// event, or all messages if event is empty, out of what the sessions have not
-// received yet. It fails the test unless each session has the same ones, byte for
-// byte and in the same order, and at least one. It returns them. [Session.Drain]
-// before takes what is not to be compared.
+// SameOrder waits until the server is idle. It then takes the unread messages with
+// the given event from each session, or all unread messages if event is empty, and
+// returns them. It fails the test unless all sessions have the same messages, byte
+// for byte and in the same order, and at least one. Call [Session.Drain] before the
+// messages that must be compared are sent, to drop earlier ones.
 func (d *Driver) SameOrder(event string, sessions ...*Session) []Message {
 	d.t.Helper()
 	var want []Message
@@ -26,7 +26,7 @@ func (d *Driver) SameOrder(event string, sessions ...*Session) []Message {
 	return want
 }
 
-// nth returns a message for people.
+// nth formats message n for a failure.
 func nth(messages []Message, n int) string {
 	if n >= len(messages) {
 		return "missing"

@@ -12,14 +12,14 @@ func (s *Session) Receive() Message {
 	return s.receive("a message")
 }
 
-// ReceiveEvent returns the next message with that event. Others that come before
-// it stay for [Session.Receive], in order.
+// ReceiveEvent returns the next message with the given event. Messages that arrive
+// before it stay in the queue, in order, for [Session.Receive].
 func (s *Session) ReceiveEvent(event string) Message {
 	s.t.Helper()
 	return s.take("event "+event, func(m Message) bool { return m.Event == event })
 }
 
-// Expect returns the payload of the next message, which must have that event.
+// Expect returns the payload of the next message, which must have the given event.
 func (s *Session) Expect(event string) json.RawMessage {
 	s.t.Helper()
 	m := s.receive("event " + event)
@@ -34,8 +34,8 @@ func (s *Session) receive(what string) Message {
 	return s.take(what, func(Message) bool { return true })
 }
 
-// Quiet waits until the server is idle, and fails the test if a message has not
-// been received. Time does not pass: what a timer would send has not been sent.
+// Quiet waits until the server is idle, and fails the test if there are unread
+// messages. No virtual time passes, so timers of the server do not fire.
 func (s *Session) Quiet() {
 	s.t.Helper()
 	if unread := s.Unread(); len(unread) > 0 {
@@ -44,7 +44,7 @@ func (s *Session) Quiet() {
 }
 
 // Unread waits until the server is idle, and returns the messages that
-// [Session.Receive] would return, without taking them.
+// [Session.Receive] would return. It does not remove them.
 func (s *Session) Unread() []Message {
 	synctest.Wait()
 	s.mu.Lock()
@@ -52,10 +52,10 @@ func (s *Session) Unread() []Message {
 	return slices.Clone(s.unread)
 }
 
-// Drain is [Session.Unread], but takes the messages.
+// Drain is like [Session.Unread], but removes the messages.
 func (s *Session) Drain() []Message { return s.drain(func(Message) bool { return true }) }
 
-// drain takes the messages that match.
+// drain removes the messages that match, and returns them.
 func (s *Session) drain(matches func(Message) bool) []Message {
 	synctest.Wait()
 	s.mu.Lock()
@@ -72,8 +72,8 @@ func (s *Session) drain(matches func(Message) bool) []Message {
 	return taken
 }
 
-// Ended waits until the server is idle, and reports whether the connection has
-// ended as far as the client knows.
+// Ended waits until the server is idle, and reports whether the client has detected
+// the end of the connection.
 func (s *Session) Ended() bool {
 	synctest.Wait()
 	s.mu.Lock()
@@ -81,10 +81,10 @@ func (s *Session) Ended() bool {
 	return s.ended
 }
 
-// Closed waits until the connection has ended and returns the code and the reason
-// of the server's goodbye. The code is 1006 if it came without one: if a WebSocket
-// had no close frame, or a stream broke off. A stream that ended in order, by
-// either side, gives 0.
+// Closed waits until the connection ends, and returns the code and the reason of
+// the close frame. The code is 1006 if a WebSocket ended without a close frame, or
+// if an event stream was interrupted. It is 0 if either side ended an event stream
+// regularly.
 func (s *Session) Closed() (code int, reason string) {
 	s.t.Helper()
 	if !s.wait(func() bool { return s.ended }) {

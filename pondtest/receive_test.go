@@ -45,11 +45,11 @@ func TestEnded(t *testing.T) {
 	drive(t, func(t *testing.T, d *pondtest.Driver, _ *server, tr pondtest.Transport) {
 		ann := d.Connect(tr, "/socket?uid=ann")
 		if ann.Ended() {
-			t.Error("ended before it began")
+			t.Error("ended too early")
 		}
 		ann.Send("/chat", "bye", nil)
 		if !ann.Ended() {
-			t.Error("has not ended")
+			t.Error("did not end")
 		}
 	})
 }

@@ -14,16 +14,16 @@ import (
 	"github.com/pondsocket/pond/internal/pipenet"
 )
 
-// host is where the server seems to be.
+// host is the host of the server's URL.
 const host = "example.com"
 
 // connectionIDHeader carries the connection ID of an SSE client.
 const connectionIDHeader = "X-Connection-ID"
 
-// An Option changes a request of a client before it is sent.
+// An Option changes a request before the client sends it.
 type Option = func(*http.Request)
 
-// Header sets a header, also one that the driver has set.
+// Header sets a header. It can replace a header that the driver set.
 func Header(key, value string) Option {
 	return func(r *http.Request) {
 		if http.CanonicalHeaderKey(key) == "Host" {
@@ -51,16 +51,15 @@ func Query(key, value string) Option {
 	}
 }
 
-// RemoteAddr sets the address that the client seems to have, such as
-// "203.0.113.7:4711". The default is another port of 192.0.2.2 for each
-// connection.
+// RemoteAddr sets the client address that the server sees, such as
+// "203.0.113.7:4711". By default, each connection has its own port of 192.0.2.2.
 func RemoteAddr(addr string) Option {
-	return func(r *http.Request) { r.RemoteAddr = addr } // for the driver
+	return func(r *http.Request) { r.RemoteAddr = addr } // used by Driver.dial
 }
 
-// Do sends a request to the server, on a connection of its own, and returns the
-// answer. Its body can be read without waiting. The URL needs no more than a
-// path. A RemoteAddr is the client's, as with [RemoteAddr].
+// Do sends a request to the server on a new connection, and returns the response,
+// whose body is in memory. The URL of the request may be just a path. If its
+// RemoteAddr is set, it is the client address, as with [RemoteAddr].
 func (d *Driver) Do(req *http.Request) *http.Response {
 	d.t.Helper()
 	return d.do(req, network{})
@@ -85,24 +84,25 @@ func (d *Driver) do(req *http.Request, n network) *http.Response {
 	return resp
 }
 
-// Push sends body the way an SSE client sends a message, and returns the status.
+// Push sends body as an SSE client sends a message, and returns the status of the
+// response.
 func (d *Driver) Push(s *Session, body []byte) (status int) {
 	d.t.Helper()
 	return s.ask(http.MethodPost, body).StatusCode
 }
 
 // Disconnect asks the server to end the connection of an SSE client, and returns
-// the status.
+// the status of the response.
 func (d *Driver) Disconnect(s *Session) (status int) {
 	d.t.Helper()
 	return s.ask(http.MethodDelete, nil).StatusCode
 }
 
-// ask sends a request of s that belongs to its connection.
+// ask sends a request that refers to the connection of s.
 func (s *Session) ask(method string, data []byte) *http.Response {
 	s.t.Helper()
 	if s.vanished {
-		s.fatalf("has vanished, so that nobody answers")
+		s.fatalf("vanished, so there is no response")
 	}
 	req := s.driver.request(method, s.target, bytes.NewReader(data), s.opts, func(h http.Header) {
 		h.Set(connectionIDHeader, s.ConnectionID())
@@ -113,7 +113,7 @@ func (s *Session) ask(method string, data []byte) *http.Response {
 	return s.driver.do(req, s.network)
 }
 
-// request makes a request with what ask and then the options put into it.
+// request makes a request and applies ask and then the options to it.
 func (d *Driver) request(method, target string, body io.Reader, opts []Option, ask func(http.Header)) *http.Request {
 	d.t.Helper()
 	req, err := http.NewRequestWithContext(d.t.Context(), method, "http://"+host+target, body)
@@ -127,32 +127,32 @@ func (d *Driver) request(method, target string, body io.Reader, opts []Option, a
 	return req
 }
 
-// exchange sends req and reads the answer up to its body. What follows on conn
-// can be read from the buffer.
+// exchange sends req and reads the headers of the response. The returned reader
+// continues with the data after them.
 func exchange(conn *pipenet.Conn, req *http.Request) (*http.Response, *bufio.Reader, error) {
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return nil, nil, err
 	}
-	unsent := req.Write(conn) // a server may answer before it has read everything
+	unsent := req.Write(conn) // a server may respond before it reads the whole request
 	buf := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(buf, req)
 	if err != nil {
-		return nil, nil, errors.Join(unsent, fmt.Errorf("no answer: %w", err))
+		return nil, nil, errors.Join(unsent, fmt.Errorf("no response: %w", err))
 	}
 	return resp, buf, nil
 }
 
-// readBody replaces the body of resp by a copy in memory.
+// readBody replaces the body of resp with a copy in memory.
 func readBody(resp *http.Response) error {
 	data, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return fmt.Errorf("answer %s, but its body does not end: %w", resp.Status, err)
+		return fmt.Errorf("response %s, but its body is incomplete: %w", resp.Status, err)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(data))
 	return nil
 }
 
-// body returns the text of an answer whose body is in memory.
+// body returns the text of a response whose body is in memory.
 func body(resp *http.Response) string {
 	data, _ := io.ReadAll(resp.Body)
 	return strings.TrimSpace(string(data))

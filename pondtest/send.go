@@ -22,11 +22,12 @@ const (
 	actionBroadcast = "BROADCAST"
 )
 
-// Join asks to join a channel and returns the server's answer, which may be a
-// refusal: the first message that has the request's ID and is not about presence.
-// Others that come before it stay for [Session.Receive], in order.
+// Join asks to join a channel and returns the server's answer, which may reject the
+// request. The answer is the first message that has the ID of the request and is not
+// about presence. Messages that arrive before it stay in the queue, in order, for
+// [Session.Receive].
 //
-// Here as everywhere, nil params or payload are the empty object.
+// In all methods, a nil params or payload is sent as an empty object.
 func (s *Session) Join(channel string, params any) Message {
 	s.t.Helper()
 	return s.answer(actionJoin+" "+channel, s.send(actionJoin, channel, actionJoin, params))
@@ -45,43 +46,43 @@ func (s *Session) Request(channel, event string, payload any) Message {
 	return s.answer(event+" on "+channel, s.Send(channel, event, payload))
 }
 
-// Send sends an event to a channel and returns the ID of the request, which no
-// other session of the test uses. An SSE client has to be answered with 204.
+// Send sends an event to a channel and returns the ID of the request, which is
+// unique in the test. For an SSE client, the server must respond with status 204.
 func (s *Session) Send(channel, event string, payload any) (requestID string) {
 	s.t.Helper()
 	return s.send(actionBroadcast, channel, event, payload)
 }
 
-// SendID is [Session.Send] with a given request ID.
+// SendID is like [Session.Send], but uses the given request ID.
 func (s *Session) SendID(channel, event, requestID string, payload any) {
 	s.t.Helper()
 	s.sendEnvelope(actionBroadcast, channel, event, requestID, payload)
 }
 
-// SendRaw sends data, which need not be a message: as the text of a WebSocket
-// message, or as the body of a POST request. The server may refuse it, and may
-// have closed the connection; [Driver.Push] tells the status of a POST.
+// SendRaw sends data, which need not be a valid message, as a WebSocket text message
+// or as the body of a POST request. It does not fail if the server rejects data or
+// has closed the connection. Use [Driver.Push] to get the status of a POST.
 func (s *Session) SendRaw(data []byte) {
 	s.t.Helper()
 	s.sent(s.link.send(data))
 }
 
-// SendFrame sends data on the connection of a WebSocket as it is. It need not be
-// a frame.
+// SendFrame writes data unchanged to the connection of a WebSocket. It need not be a
+// valid frame.
 func (s *Session) SendFrame(data []byte) {
 	s.t.Helper()
 	socket, ok := s.link.(*webSocket)
 	if !ok {
-		s.fatalf("SendFrame needs a WebSocket")
+		s.fatalf("SendFrame requires a WebSocket")
 	}
 	s.sent(socket.write(data))
 }
 
-// sent fails the test if the server did not even read.
+// sent fails the test if err shows that the server did not read.
 func (s *Session) sent(err error) {
 	s.t.Helper()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		s.fatalf("the server did not read for %v", patience)
+		s.fatalf("the server did not read for %v", timeout)
 	}
 }
 

@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// A server is the smallest thing that speaks the protocol. Whoever connects with
-// ?uid=nobody is declined. Every channel exists, and knows these events:
+// A server is a minimal implementation of the protocol. It declines clients with
+// ?uid=nobody. Every channel exists, and handles these events:
 //
 //	say     is broadcast to all members
 //	echo    is answered to the sender, behind a broadcast of "noise"
 //	flood   sends the sender {"n": 0}, {"n": 1}, ... up to n messages
 //	text    sends the sender a message that consists of {"text": ...}
 //	bye     ends the sender's connection with 1001 "bye"
-//	vanish  ends it without a goodbye
-//	nap     keeps the sender waiting, and the server from reading, for two minutes
+//	vanish  ends it without a close frame
+//	nap     blocks the server's reading for two minutes
 type server struct {
 	mu       sync.Mutex // guards the following fields
 	requests []*http.Request
 	peers    map[string]*peer // by secret
-	left     []string         // users whose connection has ended, and how
+	left     []string         // users whose connection ended, and how
 
 	serving sync.WaitGroup
 }
@@ -63,11 +63,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.handle(known, data)
 	case r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusNoContent)
-		known.end(errGoodbye{})
+		known.end(errClose{})
 	}
 }
 
-// add makes a peer, with its first message in its queue.
+// add adds a peer and queues its first message.
 func (s *server) add(r *http.Request) *peer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,12 +100,12 @@ func (s *server) run(p *peer, c carrier, gone <-chan struct{}) error {
 		case write := <-p.out:
 			err = write(c)
 		case <-heartbeat.C:
-			err = c.beat()
+			err = c.heartbeat()
 		case <-gone:
 			err = io.EOF
 		}
-		if goodbye, ok := errors.AsType[errGoodbye](err); ok {
-			c.goodbye(goodbye.code, goodbye.reason)
+		if closing, ok := errors.AsType[errClose](err); ok {
+			c.close(closing.code, closing.reason)
 		}
 		if err != nil {
 			return err
@@ -113,14 +113,14 @@ func (s *server) run(p *peer, c carrier, gone <-chan struct{}) error {
 	}
 }
 
-// leave takes down how the connection of p ended.
+// leave records how the connection of p ended.
 func (s *server) leave(p *peer, how string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left = append(s.left, p.user+" "+how)
 }
 
-// lost waits until everything stands still, and returns how connections have ended.
+// lost waits until the bubble is idle, and returns how connections ended.
 func (s *server) lost() []string {
 	synctest.Wait()
 	s.mu.Lock()
@@ -128,11 +128,11 @@ func (s *server) lost() []string {
 	return slices.Clone(s.left)
 }
 
-// Shutdown ends all connections and waits for everything.
+// Shutdown ends all connections and waits for them.
 func (s *server) Shutdown(context.Context) error {
 	s.mu.Lock()
 	for p := range maps.Values(s.peers) {
-		p.end(errGoodbye{1001, "shutdown"})
+		p.end(errClose{1001, "shutdown"})
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
@@ -188,7 +188,7 @@ func (s *server) handle(p *peer, data []byte) {
 	case "BROADCAST text":
 		p.out <- func(c carrier) error { return c.message([]byte(args.Text)) }
 	case "BROADCAST bye":
-		p.end(errGoodbye{1001, "bye"})
+		p.end(errClose{1001, "bye"})
 	case "BROADCAST vanish":
 		p.end(errVanish)
 	}

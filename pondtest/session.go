@@ -13,9 +13,9 @@ import (
 	"github.com/pondsocket/pond/internal/pipenet"
 )
 
-// A Session is one client. A goroutine of it reads all the time, answers the
-// server's pings, and keeps messages until the test asks for them. Its methods
-// fail the test if something goes wrong.
+// A Session is one client. A goroutine reads continuously, answers the server's
+// pings, and keeps messages until the test receives them. The methods fail the
+// test if something goes wrong.
 type Session struct {
 	// Static after construction.
 	driver    *Driver
@@ -28,7 +28,7 @@ type Session struct {
 
 	// Static after the handshake.
 	conn     *pipenet.Conn
-	in       io.Reader // what follows the head of response
+	in       io.Reader // the data after the headers of response
 	response *http.Response
 	accepted bool
 	identity struct{ ID, ConnectionID string }
@@ -38,21 +38,21 @@ type Session struct {
 	vanished bool
 
 	mu      sync.Mutex // guards the following fields
-	changed *sync.Cond // any of them
+	changed *sync.Cond // signals any change
 	unread  []Message
-	said    bool // somebody said goodbye; code and reason are final
+	closing bool // a side closed the connection; code and reason are final
 	code    int
 	reason  string
-	ended   bool // nothing else will come
+	ended   bool // no further message can arrive
 }
 
 // A link is the part of a session that depends on its transport.
 type link interface {
-	// ask adds what makes a request ask for a connection.
+	// ask adds the headers that request a connection.
 	ask(h http.Header)
 
-	// accepted reports whether resp gives the connection. The error says that
-	// it does so in the wrong way.
+	// accepted reports whether resp accepts the connection. It returns an error
+	// if resp does so in an invalid way.
 	accepted(resp *http.Response) (bool, error)
 
 	// receive reads until the connection ends.
@@ -61,12 +61,13 @@ type link interface {
 	// send sends one message.
 	send(message []byte) error
 
-	// close says goodbye, with the code and reason if the transport has them.
+	// close closes the connection gracefully, with the code and reason if the
+	// transport has them.
 	close(code int, reason string)
 }
 
-// open makes a session up to the server's answer. If it is declined, the
-// connection is closed.
+// open makes a session and reads the server's response. If the server declines,
+// open closes the connection.
 func (d *Driver) open(tr Transport, target string, opts []Option, n network) *Session {
 	d.t.Helper()
 	s := &Session{
@@ -97,7 +98,7 @@ func (d *Driver) open(tr Transport, target string, opts []Option, n network) *Se
 		s.fatalf("%v", err)
 	}
 	if s.accepted, err = s.link.accepted(resp); err != nil {
-		s.fatalf("accepted in the wrong way: %v", err)
+		s.fatalf("accepted, but with an invalid response: %v", err)
 	}
 	if s.accepted {
 		s.in = buf
@@ -117,7 +118,7 @@ func (d *Driver) open(tr Transport, target string, opts []Option, n network) *Se
 	return s
 }
 
-// start begins to read.
+// start starts reading.
 func (s *Session) start() {
 	s.driver.tasks.Go(func() {
 		s.link.receive(s.in)
@@ -129,12 +130,12 @@ func (s *Session) start() {
 	})
 }
 
-// ID returns the user ID that the server gave the client, or "" if it keeps it
-// to itself.
+// ID returns the user ID that the server gave the client, or "" if the server did
+// not send it.
 func (s *Session) ID() string { return s.identity.ID }
 
-// ConnectionID returns the secret with which an SSE client sends, from the
-// CONNECTION message or else from the headers of the stream.
+// ConnectionID returns the secret that an SSE client needs to send messages. It
+// comes from the CONNECTION message or else from the headers of the stream.
 func (s *Session) ConnectionID() string {
 	if s.identity.ConnectionID != "" {
 		return s.identity.ConnectionID
@@ -142,24 +143,25 @@ func (s *Session) ConnectionID() string {
 	return s.response.Header.Get(connectionIDHeader)
 }
 
-// Response returns the server's answer to the handshake. It has no body.
+// Response returns the server's response to the handshake. It has no body.
 func (s *Session) Response() *http.Response { return s.response }
 
-// Close ends the connection as a client does that has time to: it resumes, says
-// goodbye, and waits until the server has closed the WebSocket; SSE clients just
-// close the stream. It does nothing if the connection has ended.
+// Close closes the connection gracefully. It ends [Session.Stall] and
+// [Session.Vanish]. A WebSocket client sends a close frame and waits until the
+// server closes the connection; an SSE client just closes the stream. Close does
+// nothing if the connection has ended.
 func (s *Session) Close() {
 	s.t.Helper()
 	s.close(normal, "")
 }
 
-// CloseWith is [Session.Close] of a WebSocket with a code, which is 1000 by
-// default, and a reason, which is cut to 123 bytes. A code that must not be sent,
-// such as 1005, makes the close frame an empty one.
+// CloseWith is like [Session.Close], but sends the given code and reason. It
+// requires a WebSocket. The reason is truncated to 123 bytes. If code must not be
+// sent, such as 1005, the close frame is empty.
 func (s *Session) CloseWith(code int, reason string) {
 	s.t.Helper()
 	if s.transport != WebSocket {
-		s.fatalf("CloseWith needs a WebSocket")
+		s.fatalf("CloseWith requires a WebSocket")
 	}
 	s.close(code, reason)
 }
@@ -174,12 +176,12 @@ func (s *Session) close(code int, reason string) {
 	}
 }
 
-// goodbye takes down how the connection ends, unless that is known.
-func (s *Session) goodbye(code int, reason string) {
+// setClosing records the code and reason of the first close.
+func (s *Session) setClosing(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.said {
-		s.said, s.code, s.reason = true, code, reason
+	if !s.closing {
+		s.closing, s.code, s.reason = true, code, reason
 	}
 }
 
@@ -196,11 +198,11 @@ func (s *Session) arrived(data []byte) {
 	s.changed.Broadcast()
 }
 
-// wait waits until ready, which is called with s.mu held, and reports whether
-// that was in time.
+// wait waits until ready returns true, and reports whether it did so before the
+// timeout. It calls ready with s.mu held.
 func (s *Session) wait(ready func() bool) bool {
-	deadline := time.Now().Add(patience)
-	alarm := time.AfterFunc(patience, func() {
+	deadline := time.Now().Add(timeout)
+	alarm := time.AfterFunc(timeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.changed.Broadcast()
@@ -217,7 +219,7 @@ func (s *Session) wait(ready func() bool) bool {
 	return true
 }
 
-// take waits for a message that matches, and takes it out of the queue.
+// take waits for a message that matches and removes it from the queue.
 func (s *Session) take(what string, matches func(Message) bool) Message {
 	s.t.Helper()
 	var m Message
@@ -240,7 +242,7 @@ func (s *Session) take(what string, matches func(Message) bool) Message {
 	return m
 }
 
-// state says why there is nothing to wait for any more.
+// state describes why waiting failed.
 func (s *Session) state() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,10 +250,10 @@ func (s *Session) state() string {
 	switch {
 	case s.ended:
 		text = fmt.Sprintf("the connection ended with %d %q", s.code, s.reason)
-	case s.said:
-		text = fmt.Sprintf("the connection is still open %v after a goodbye with %d %q", patience, s.code, s.reason)
+	case s.closing:
+		text = fmt.Sprintf("the connection is still open %v after the close frame with %d %q", timeout, s.code, s.reason)
 	default:
-		text = fmt.Sprintf("it did not come within %v", patience)
+		text = fmt.Sprintf("nothing arrived within %v", timeout)
 	}
 	if len(s.unread) > 0 {
 		text += "; unread: " + list(s.unread)
@@ -259,7 +261,7 @@ func (s *Session) state() string {
 	return text
 }
 
-// list returns messages for people.
+// list formats messages for a failure.
 func list(messages []Message) string {
 	const most = 10
 	var texts []string

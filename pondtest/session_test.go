@@ -37,7 +37,7 @@ func TestConversation(t *testing.T) {
 			if answer := s.Join("/chat", nil); answer.Event != "ACKNOWLEDGE" || answer.Channel != "/chat" {
 				t.Errorf("answer to a join is %v", answer)
 			}
-			s.Expect("JOIN") // presence, which came before the answer and is none
+			s.Expect("JOIN") // presence, which came before the answer
 		}
 
 		id := ann.Send("/chat", "say", note{Text: "hi"})
@@ -96,7 +96,7 @@ func TestAnswersLeaveTheRestInOrder(t *testing.T) {
 func TestHeartbeatsAreAnswered(t *testing.T) {
 	drive(t, func(t *testing.T, d *pondtest.Driver, _ *server, tr pondtest.Transport) {
 		ann := d.Connect(tr, "/socket?uid=ann")
-		ann.Send("/chat", "say", nil) // whose deadline ends with it
+		ann.Send("/chat", "say", nil) // its write deadline must not outlive it
 		time.Sleep(time.Hour)
 		ann.Quiet()
 		if tr == pondtest.SSE {
@@ -122,7 +122,7 @@ func TestStall(t *testing.T) {
 		ann.Send("/chat", "flood", note{N: 200}) // much more than 64 KiB
 		time.Sleep(20 * time.Second)
 		if n := len(ann.Unread()); n != 3 {
-			t.Errorf("a stalled client has received %d messages", n-3)
+			t.Errorf("a stalled client received %d messages", n-3)
 		}
 		ann.Resume()
 		for range 203 {
@@ -135,29 +135,29 @@ func TestStall(t *testing.T) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if silent := len(s.left) == 1; silent != (tr == pondtest.WebSocket) {
-			t.Errorf("the server has lost %q after an hour without pongs", s.left)
+			t.Errorf("the server lost %q after an hour without pongs", s.left)
 		}
 	})
 }
 
-func TestGoodbyeOfTheClient(t *testing.T) {
+func TestCloseByTheClient(t *testing.T) {
 	for _, test := range []struct {
-		name   string
-		hangUp func(*pondtest.Session)
-		how    map[pondtest.Transport]string // as the server sees it
-		code   map[pondtest.Transport]int
+		name  string
+		close func(*pondtest.Session)
+		how   map[pondtest.Transport]string // as the server sees it
+		code  map[pondtest.Transport]int
 	}{
 		{
-			name:   "Close",
-			hangUp: (*pondtest.Session).Close,
-			how:    map[pondtest.Transport]string{pondtest.WebSocket: "ann closed with 1000", pondtest.SSE: "ann EOF"},
-			code:   map[pondtest.Transport]int{pondtest.WebSocket: 1000, pondtest.SSE: 0},
+			name:  "Close",
+			close: (*pondtest.Session).Close,
+			how:   map[pondtest.Transport]string{pondtest.WebSocket: "ann closed with 1000", pondtest.SSE: "ann EOF"},
+			code:  map[pondtest.Transport]int{pondtest.WebSocket: 1000, pondtest.SSE: 0},
 		},
 		{
-			name:   "Reset",
-			hangUp: (*pondtest.Session).Reset,
-			how:    map[pondtest.Transport]string{pondtest.WebSocket: "ann EOF", pondtest.SSE: "ann EOF"},
-			code:   map[pondtest.Transport]int{pondtest.WebSocket: 1006, pondtest.SSE: 1006},
+			name:  "Reset",
+			close: (*pondtest.Session).Reset,
+			how:   map[pondtest.Transport]string{pondtest.WebSocket: "ann EOF", pondtest.SSE: "ann EOF"},
+			code:  map[pondtest.Transport]int{pondtest.WebSocket: 1006, pondtest.SSE: 1006},
 		},
 	} {
 		for _, stalled := range []bool{false, true} {
@@ -167,24 +167,24 @@ func TestGoodbyeOfTheClient(t *testing.T) {
 					if stalled {
 						ann.Stall()
 					}
-					test.hangUp(ann)
+					test.close(ann)
 					if code, reason := ann.Closed(); code != test.code[tr] || reason != "" {
 						t.Errorf("ended with %d %q, want %d", code, reason, test.code[tr])
 					}
-					bob.Quiet() // and the server has noticed
+					bob.Quiet() // waits until the server detects it
 					s.mu.Lock()
 					defer s.mu.Unlock()
 					if want := []string{test.how[tr]}; !slices.Equal(s.left, want) {
 						t.Errorf("the server saw %q, want %q", s.left, want)
 					}
-					test.hangUp(ann) // again is nothing
+					test.close(ann) // no effect
 				})
 			})
 		}
 	}
 }
 
-func TestGoodbyeOfTheServer(t *testing.T) {
+func TestCloseByTheServer(t *testing.T) {
 	drive(t, func(t *testing.T, d *pondtest.Driver, s *server, tr pondtest.Transport) {
 		for event, want := range map[string]map[pondtest.Transport]string{
 			"bye":    {pondtest.WebSocket: `1001 "bye"`, pondtest.SSE: `0 ""`},
@@ -205,7 +205,7 @@ func TestGoodbyeOfTheServer(t *testing.T) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if answered := slices.Contains(s.left, "bye closed with 1001"); answered != (tr == pondtest.WebSocket) {
-			t.Errorf("the server saw %q: a close frame has to be answered", s.left)
+			t.Errorf("the server saw %q: the client must answer a close frame", s.left)
 		}
 	})
 }
@@ -219,7 +219,7 @@ func TestSendRaw(t *testing.T) {
 		}
 		ann.Send("/chat", "bye", nil)
 		ann.Closed()
-		ann.SendRaw([]byte("too late, which is for the test to decide"))
+		ann.SendRaw([]byte("not an error"))
 	})
 }
 

@@ -13,14 +13,14 @@ import (
 
 // An Event is one event or one comment of an SSE stream.
 type Event struct {
-	Name    string // the last event field, empty if there is none
-	Data    string // all data fields, joined by line feeds
-	Comment string // the whole line of a comment; all else is empty
+	Name    string // the last event field, or empty
+	Data    string // all data fields, separated by line feeds
+	Comment string // the whole line of a comment; the other fields are then empty
 }
 
-// Events waits until the server is idle, and returns what an SSE client has
-// received since it connected: the events that an EventSource would dispatch, and
-// comments.
+// Events waits until the server is idle, and returns the events and comments that an
+// SSE client received since it connected. Events are those that an EventSource would
+// dispatch.
 func (s *Session) Events() []Event {
 	s.t.Helper()
 	stream := s.stream("Events")
@@ -29,8 +29,8 @@ func (s *Session) Events() []Event {
 	return slices.Clone(stream.events)
 }
 
-// Bytes waits until the server is idle, and returns the body of the stream of an
-// SSE client as far as it has come.
+// Bytes waits until the server is idle, and returns the body of the event stream
+// received so far.
 func (s *Session) Bytes() []byte {
 	s.t.Helper()
 	stream := s.stream("Bytes")
@@ -39,11 +39,11 @@ func (s *Session) Bytes() []byte {
 	return bytes.Clone(stream.raw)
 }
 
-func (s *Session) stream(who string) *eventStream {
+func (s *Session) stream(method string) *eventStream {
 	s.t.Helper()
 	stream, ok := s.link.(*eventStream)
 	if !ok {
-		s.fatalf("%s needs SSE", who)
+		s.fatalf("%s requires SSE", method)
 	}
 	synctest.Wait()
 	return stream
@@ -79,7 +79,7 @@ func (e *eventStream) receive(r io.Reader) {
 		n, err := r.Read(buf)
 		e.received(buf[:n])
 		if errors.Is(err, io.EOF) {
-			e.session.goodbye(0, "")
+			e.session.setClosing(0, "")
 		}
 		if err != nil {
 			return
@@ -110,16 +110,16 @@ func (e *eventStream) send(message []byte) error {
 	s := e.session
 	s.t.Helper()
 	if s.vanished {
-		return nil // as a WebSocket that sends into the void
+		return nil // the message is lost, as on a WebSocket
 	}
 	if resp := s.ask(http.MethodPost, message); resp.StatusCode != http.StatusNoContent {
-		return fmt.Errorf("POST was answered with %s: %s", resp.Status, body(resp))
+		return fmt.Errorf("response to POST: %s: %s", resp.Status, body(resp))
 	}
 	return nil
 }
 
 func (e *eventStream) close(int, string) {
-	e.session.goodbye(0, "")
+	e.session.setClosing(0, "")
 	e.session.conn.Close()
 	e.session.Resume()
 }

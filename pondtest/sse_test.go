@@ -14,7 +14,7 @@ import (
 func TestEventsAndBytes(t *testing.T) {
 	const said = `{"action":"BROADCAST","event":"said","channelName":"/a","requestId":"2","payload":{}}`
 	for name, test := range map[string]struct {
-		stream string // behind the first event
+		stream string // after the first event
 		want   []pondtest.Event
 	}{
 		"unnamed":              {"data: " + said + "\n\n", []pondtest.Event{{Data: said}}},
@@ -62,7 +62,7 @@ func TestEventsAndBytes(t *testing.T) {
 	}
 }
 
-// A handler may take the connection over, and let the stream end with it.
+// A handler may hijack the connection, so that the stream ends with it.
 func TestStreamWithoutChunks(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
@@ -81,9 +81,9 @@ func TestStreamWithoutChunks(t *testing.T) {
 	})
 }
 
-// A server that ended a stream waits for the client to hang up.
-func TestClientHangsUpAfterTheStream(t *testing.T) {
-	over := false
+// The client closes the connection after the server ended the stream.
+func TestClientClosesAfterTheStream(t *testing.T) {
+	closed := false
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		conn, buf, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -94,14 +94,14 @@ func TestClientHangsUpAfterTheStream(t *testing.T) {
 		body := "data: " + hello + "\n\n"
 		fmt.Fprintf(conn, "%sContent-Length: %d\r\n\r\n%s", strings.TrimSuffix(streaming, "\r\n"), len(body), body)
 		io.Copy(io.Discard, buf)
-		over = true
+		closed = true
 	})
 	pondtest.Run(t, h, func(t *testing.T, d *pondtest.Driver) {
 		s := d.Connect(pondtest.SSE, "/")
 		s.Closed()
 		s.Quiet()
-		if !over {
-			t.Error("the server still waits")
+		if !closed {
+			t.Error("the client did not close the connection")
 		}
 	})
 }

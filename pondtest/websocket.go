@@ -12,20 +12,20 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// The close codes that a session makes up or sends.
+// The close codes that a session reports or sends by default.
 const (
 	abnormal = ws.CloseAbnormal
 	normal   = ws.CloseNormal
 )
 
-// maskingKey is the same for all frames: there is no proxy to protect.
+// maskingKey is the same for all frames, because there is no proxy to protect.
 var maskingKey = [4]byte{0x9a, 0x3c, 0x55, 0xe1}
 
 // A webSocket is the client side of RFC 6455.
 type webSocket struct {
 	session *Session
 	decoder ws.Decoder // owned by receive
-	closing bool       // our close frame is sent; guarded by session.mu
+	sent    bool       // the client sent its close frame; guarded by session.mu
 }
 
 func (w *webSocket) ask(h http.Header) {
@@ -51,10 +51,10 @@ func (w *webSocket) accepted(resp *http.Response) (bool, error) {
 	extensions := h.Get("Sec-WebSocket-Extensions")
 	if extensions != "" {
 		if resp.Request.Header.Get("Sec-WebSocket-Extensions") == "" {
-			return true, fmt.Errorf("nobody offered the extensions %q", extensions)
+			return true, fmt.Errorf("extensions %q were not offered", extensions)
 		}
 		if !strings.Contains(extensions, "server_no_context_takeover") {
-			return true, fmt.Errorf("extensions %q, but the client understands no context takeover", extensions)
+			return true, fmt.Errorf("extensions %q, but the client requires server_no_context_takeover", extensions)
 		}
 	}
 	w.decoder.Init(&ws.Config{}, ws.Client, extensions != "")
@@ -66,7 +66,7 @@ func (w *webSocket) receive(r io.Reader) {
 	for {
 		n, err := r.Read(buf)
 		if broken := w.decoder.Feed(buf[:n], w); broken != nil {
-			w.session.t.Errorf("pondtest: %s: the server broke the protocol: %v", w.session.name, broken)
+			w.session.t.Errorf("pondtest: %s: the server violated the protocol: %v", w.session.name, broken)
 			return
 		}
 		if err != nil {
@@ -94,8 +94,8 @@ func (w *webSocket) Control(op ws.Opcode, data []byte) error {
 
 // PeerClosed implements [ws.Sink].
 func (w *webSocket) PeerClosed(code int, reason string) error {
-	w.session.goodbye(code, reason)
-	w.respond(w.goodbye(code, ""))
+	w.session.setClosing(code, reason)
+	w.respond(w.closeFrame(code, ""))
 	return nil
 }
 
@@ -105,20 +105,20 @@ func (w *webSocket) close(code int, reason string) {
 	s := w.session
 	s.t.Helper()
 	s.Resume()
-	s.sent(w.write(w.goodbye(code, reason)))
+	s.sent(w.write(w.closeFrame(code, reason)))
 	if !s.wait(func() bool { return s.ended }) {
-		s.fatalf("said goodbye and waited for the end of the connection, but %s", s.state())
+		s.fatalf("sent a close frame and waited for the end of the connection, but %s", s.state())
 	}
 }
 
-// goodbye returns our close frame, but only once.
-func (w *webSocket) goodbye(code int, reason string) []byte {
+// closeFrame returns the client's close frame, or nil if it was already sent.
+func (w *webSocket) closeFrame(code int, reason string) []byte {
 	w.session.mu.Lock()
 	defer w.session.mu.Unlock()
-	if w.closing {
+	if w.sent {
 		return nil
 	}
-	w.closing = true
+	w.sent = true
 	return frame(ws.Close, ws.AppendCloseBody(nil, code, reason))
 }
 
@@ -126,17 +126,17 @@ func frame(op ws.Opcode, payload []byte) []byte {
 	return ws.AppendMasked(nil, op, true, false, maskingKey, payload)
 }
 
-// write writes for the test, which does not wait forever.
+// write writes for the test, with a timeout.
 func (w *webSocket) write(data []byte) error {
 	conn := w.session.conn
-	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err
 	}
 	_, err := conn.Write(data)
-	_ = conn.SetWriteDeadline(time.Time{}) // fails if the connection has ended meanwhile
+	_ = conn.SetWriteDeadline(time.Time{}) // fails if the connection ended
 	return err
 }
 
-// respond writes for the reading goroutine, which leaves the deadline alone: it
-// is the test's. If the connection has ended, reading tells.
+// respond writes for the reading goroutine. It does not set the write deadline,
+// which belongs to the test. It ignores errors, because reading fails as well.
 func (w *webSocket) respond(data []byte) { _, _ = w.session.conn.Write(data) }

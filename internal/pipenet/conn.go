@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// A Conn is one end of a connection, a [net.Conn]. What one Write writes is not
-// mixed with what others write. An end that is closed makes the other one read
-// what is on its way and then [io.EOF], and fail to write.
+// A Conn is one end of a connection, a [net.Conn]. The data of concurrent Writes is
+// not interleaved. After one end is closed, the other end reads the data in transit
+// and then [io.EOF], and its writes fail.
 //
-// Methods are safe for concurrent use.
+// The methods are safe for concurrent use.
 type Conn struct {
 	in, out       *stream
 	local, remote net.Addr
 }
 
-// Pipe returns both ends of a new connection, which holds buffer bytes in each
-// direction. Zero or less means [DefaultBuffer].
+// Pipe returns both ends of a new connection, which buffers up to buffer bytes in
+// each direction. Zero or less means [DefaultBuffer].
 func Pipe(buffer int) (client, server *Conn) {
 	return pipe(buffer, address(2, firstPort), address(1, 80))
 }
@@ -32,7 +32,7 @@ func pipe(buffer int, clientAddr, serverAddr net.Addr) (client, server *Conn) {
 		&Conn{in: up, out: down, local: serverAddr, remote: clientAddr}
 }
 
-// Read reads what has arrived. It waits if there is nothing.
+// Read reads data that arrived. It waits until there is some.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.in.read(p)
 	return n, c.wrap("read", err)
@@ -44,7 +44,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, c.wrap("write", err)
 }
 
-// wrap gives errors the form that those of a TCP connection have.
+// wrap makes an error look like one of a TCP connection.
 func (c *Conn) wrap(op string, err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return err
@@ -52,7 +52,7 @@ func (c *Conn) wrap(op string, err error) error {
 	return &net.OpError{Op: op, Net: network, Source: c.local, Addr: c.remote, Err: err}
 }
 
-// Close closes this end. What was written still arrives.
+// Close closes this end. Data already written still arrives.
 func (c *Conn) Close() error {
 	c.in.close(&c.in.reader)
 	c.out.close(&c.out.writer)
@@ -66,24 +66,23 @@ func (c *Conn) Reset() {
 	c.out.abort()
 }
 
-// Hold makes the reads of this end wait as if nothing arrived any more, not even
-// the end, until [Conn.Release]. What is written to it is buffered, and then
-// makes the other end wait.
+// Hold blocks the reads of this end until [Conn.Release], as if no data and no end
+// arrived any more. Writes of the other end fill the buffer and then block.
 func (c *Conn) Hold() { c.in.set(func() { c.in.held = true }) }
 
 // Release ends [Conn.Hold].
 func (c *Conn) Release() { c.in.set(func() { c.in.held = false }) }
 
-// Unplug pulls the cable: both ends hear nothing of each other any more, not even
-// the end, and what they write is buffered until that makes them wait. Nothing
-// tells them, until [Conn.Plug].
+// Unplug interrupts the connection without an error. Neither end receives data or
+// the end of the connection from the other until [Conn.Plug]. Writes fill the buffer
+// and then block.
 func (c *Conn) Unplug() { c.both(func(s *stream) { s.down = true }) }
 
-// Plug ends [Conn.Unplug]. What was on its way arrives.
+// Plug ends [Conn.Unplug]. Data in transit arrives.
 func (c *Conn) Plug() { c.both(func(s *stream) { s.down = false }) }
 
-// Delay makes what either end sends from now on, the end included, arrive after
-// d and in order. What is on its way counts as buffered.
+// Delay delays everything that either end sends from now on by d, including the end
+// of the connection, and keeps the order. Data in transit counts as buffered.
 func (c *Conn) Delay(d time.Duration) { c.both(func(s *stream) { s.delay = d }) }
 
 // Trickle makes every read of both ends return one byte.
@@ -101,18 +100,18 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // RemoteAddr returns the address of the other end.
 func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 
-// SetDeadline is [Conn.SetReadDeadline] and [Conn.SetWriteDeadline].
+// SetDeadline sets both the read and the write deadline.
 func (c *Conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] from t on, also
-// those that wait already. The zero time is no deadline.
+// SetReadDeadline makes reads fail with [os.ErrDeadlineExceeded] after t, including
+// reads that are already blocked. The zero time means no deadline.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.wrap("set", c.in.setDeadline(&c.in.reader, t))
 }
 
-// SetWriteDeadline does for writes what [Conn.SetReadDeadline] does for reads.
+// SetWriteDeadline is like [Conn.SetReadDeadline], but for writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	return c.wrap("set", c.out.setDeadline(&c.out.writer, t))
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/pondsocket/pond/internal/pipenet"
 )
 
-// inBubble runs test with both ends of a connection that holds 8 bytes in each
-// direction. A goroutine that is left fails the test.
+// inBubble runs test with both ends of a connection that buffers 8 bytes in each
+// direction. The test fails if a goroutine remains.
 func inBubble(t *testing.T, test func(t *testing.T, client, server *pipenet.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -60,8 +60,8 @@ func writeErr(c net.Conn) error {
 	return err
 }
 
-// later runs f and returns a function that waits until everything stands still,
-// and says whether f has returned.
+// later starts f and returns a function that waits until the bubble is idle and
+// reports whether f returned.
 func later(f func()) (done func() bool) {
 	ended := make(chan struct{})
 	go func() {
@@ -97,7 +97,7 @@ func TestWriteWaitsForSpace(t *testing.T) {
 		}
 		wantRead(t, server, text)
 		if !written() {
-			t.Fatal("a write still waits although everything was read")
+			t.Fatal("a write still waits after everything was read")
 		}
 	})
 }
@@ -110,7 +110,7 @@ func TestReadWaitsForData(t *testing.T) {
 		}
 		write(t, client, "x")
 		if !read() {
-			t.Fatal("a read still waits although there is data")
+			t.Fatal("a read still waits after data arrived")
 		}
 	})
 }
@@ -163,7 +163,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-func TestCloseWakesEverybody(t *testing.T) {
+func TestCloseWakesAll(t *testing.T) {
 	for name, hangUp := range map[string]func(client, server *pipenet.Conn){
 		"Close": func(client, server *pipenet.Conn) { client.Close(); server.Close() },
 		"Reset": func(client, _ *pipenet.Conn) { client.Reset() },
@@ -181,11 +181,11 @@ func TestCloseWakesEverybody(t *testing.T) {
 					all.Wait()
 				})
 				if blocked() {
-					t.Fatal("nobody waits")
+					t.Fatal("no goroutine waits")
 				}
 				hangUp(client, server)
 				if !blocked() {
-					t.Fatal("somebody still waits")
+					t.Fatal("a goroutine still waits")
 				}
 			})
 		})
@@ -214,11 +214,11 @@ func TestHoldHidesEverything(t *testing.T) {
 		write(t, client, "tly") // the rest of the buffer
 		wrote := later(func() { write(t, client, "more") })
 		if read() || wrote() {
-			t.Fatal("Hold lets something pass")
+			t.Fatal("data passes Hold")
 		}
 		server.Release()
 		if !read() || !wrote() {
-			t.Fatal("Release lets somebody wait")
+			t.Fatal("a goroutine waits after Release")
 		}
 		wantRead(t, server, "tlymore")
 		server.Hold()
@@ -248,12 +248,12 @@ func TestDeadlines(t *testing.T) {
 			{"both, seen by a write", client.SetDeadline, writeErr},
 		} {
 			start := time.Now()
-			op.set(start.Add(time.Hour)) // replaced before it is over
+			op.set(start.Add(time.Hour)) // replaced before it expires
 			op.set(start.Add(time.Minute))
 			err := op.wait(client)
 			wantErr(t, op.name, err, os.ErrDeadlineExceeded)
 			if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() {
-				t.Errorf("%s: %v is no timeout", op.name, err)
+				t.Errorf("%s: %v is not a timeout", op.name, err)
 			}
 			if waited := time.Since(start); waited != time.Minute {
 				t.Errorf("%s: waited %v, want a minute", op.name, waited)
@@ -264,11 +264,11 @@ func TestDeadlines(t *testing.T) {
 			blocked := later(func() { wantErr(t, op.name, op.wait(client), os.ErrDeadlineExceeded) })
 			time.Sleep(24 * time.Hour)
 			if blocked() {
-				t.Fatalf("%s: a deadline that was taken back is over", op.name)
+				t.Fatalf("%s: a deadline that was removed expired", op.name)
 			}
 			op.set(time.Unix(1, 0)) // net/http interrupts its own reads like this
 			if !blocked() {
-				t.Fatalf("%s: a deadline in the past wakes nobody", op.name)
+				t.Fatalf("%s: a deadline in the past does not wake", op.name)
 			}
 			op.set(time.Time{})
 		}
@@ -279,7 +279,7 @@ func TestDeadlineOfAWriterInTheQueue(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, _ *pipenet.Conn) {
 		blocked := later(func() { client.Write(make([]byte, 9)) })
 		if blocked() {
-			t.Fatal("the buffer is larger than it was asked to be")
+			t.Fatal("the buffer is larger than requested")
 		}
 		client.SetWriteDeadline(time.Now().Add(time.Second))
 		n, err := client.Write([]byte("x"))

@@ -16,17 +16,17 @@ func TestUnplugHidesEverythingFromBoth(t *testing.T) {
 	inBubble(t, func(t *testing.T, client, server *pipenet.Conn) {
 		write(t, server, "early")
 		client.Unplug()
-		write(t, client, "12345678") // as much as is buffered
+		write(t, client, "12345678") // fills the buffer
 		write(t, server, "789")
 		read := later(func() { wantRead(t, client, "early789") })
 		heard := later(func() { wantRead(t, server, "123456789") })
 		wrote := later(func() { write(t, client, "9") })
 		if read() || heard() || wrote() {
-			t.Fatal("something gets through")
+			t.Fatal("data passes Unplug")
 		}
 		client.Plug()
 		if !read() || !heard() || !wrote() {
-			t.Fatal("the cable is back, but somebody still waits")
+			t.Fatal("a goroutine still waits after Plug")
 		}
 	})
 }
@@ -37,15 +37,15 @@ func TestUnplugHidesTheEnd(t *testing.T) {
 		server.Close()
 		write(t, client, "12345678")
 		client.SetWriteDeadline(time.Now().Add(time.Minute))
-		wantErr(t, "write into the void", writeErr(client), os.ErrDeadlineExceeded)
+		wantErr(t, "write while unplugged", writeErr(client), os.ErrDeadlineExceeded)
 		client.SetWriteDeadline(time.Time{})
 		end := later(func() { wantErr(t, "read", readErr(client), io.EOF) })
 		if end() {
-			t.Fatal("the end gets through")
+			t.Fatal("the end passes Unplug")
 		}
 		client.Plug()
 		if !end() {
-			t.Fatal("the end does not get through with the cable back")
+			t.Fatal("the end did not arrive after Plug")
 		}
 		wantErr(t, "write", writeErr(client), syscall.EPIPE)
 	})
@@ -58,11 +58,11 @@ func TestReleaseIsNotPlug(t *testing.T) {
 		write(t, client, "x")
 		read := later(func() { wantRead(t, server, "x") })
 		if server.Release(); read() {
-			t.Fatal("Release plugs the cable in")
+			t.Fatal("Release ended Unplug")
 		}
 		server.Hold()
 		if server.Plug(); read() {
-			t.Fatal("Plug releases")
+			t.Fatal("Plug ended Hold")
 		}
 		if server.Release(); !read() {
 			t.Fatal("Release and Plug are not enough")
@@ -79,7 +79,7 @@ func TestResetReachesAnUnpluggedEnd(t *testing.T) {
 	})
 }
 
-// arrives reads want and tells when it had come.
+// arrives reads want and checks how long it took to arrive.
 func arrives(t *testing.T, c net.Conn, want string, after time.Duration) {
 	t.Helper()
 	began := time.Now()
@@ -105,7 +105,7 @@ func TestDelay(t *testing.T) {
 		write(t, client, "12345678")
 		wrote := later(func() { write(t, client, "9") })
 		if wrote() {
-			t.Error("what is on its way takes no space")
+			t.Error("data in transit does not count as buffered")
 		}
 		arrives(t, server, "12345678", time.Second)
 		if !wrote() {
@@ -139,7 +139,7 @@ func TestTheEndIsDelayed(t *testing.T) {
 		if took := time.Since(began); took != time.Second {
 			t.Errorf("the end took %v", took)
 		}
-		synctest.Wait() // both directions have ended at the same time
+		synctest.Wait() // both directions end at the same time
 		wantErr(t, "write", writeErr(server), syscall.EPIPE)
 	})
 }

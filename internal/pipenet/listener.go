@@ -1,10 +1,10 @@
-// Package pipenet is a network in memory: connections that behave like TCP over
-// loopback, but for goroutines in a bubble of [testing/synctest], where waiting
-// for a real network is no standstill.
+// Package pipenet is an in-memory network. Its connections behave like TCP over
+// loopback, but they work in a bubble of [testing/synctest]: a goroutine that waits
+// for them is durably blocked, unlike one that waits for a real network.
 //
-// A connection buffers what is written, so that two sides that write to each
-// other do not wait for each other, and no more than that: a side that does not
-// read makes the other one wait, as a TCP window of zero does.
+// A connection has a limited buffer in each direction, so that both sides can write
+// at the same time. If one side does not read, the writes of the other side block
+// when the buffer is full, as with a TCP window of zero.
 package pipenet
 
 import (
@@ -15,14 +15,15 @@ import (
 	"syscall"
 )
 
-// DefaultBuffer is how many bytes of each direction a connection holds.
+// DefaultBuffer is the default size of the buffer in each direction, in bytes.
 const DefaultBuffer = 64 << 10
 
-// firstPort is the first of the ports that clients seem to dial from.
+// firstPort is the first port in the addresses of clients.
 const firstPort = 49152
 
-// A Listener is a [net.Listener] for those who dial it. Its methods are safe for
-// concurrent use. Make it in the bubble in which it is used.
+// A Listener is an in-memory [net.Listener]. Clients connect with [Listener.Dial].
+// Its methods are safe for concurrent use. It must be created in the bubble in which
+// it is used.
 type Listener struct {
 	buffer int
 	conns  chan *Conn    // never closed
@@ -31,19 +32,19 @@ type Listener struct {
 	dialed atomic.Int32
 }
 
-// Listen returns a Listener. Its connections hold buffer bytes in each
+// Listen returns a Listener. Its connections buffer up to buffer bytes in each
 // direction. Zero or less means [DefaultBuffer].
 func Listen(buffer int) *Listener {
 	return &Listener{buffer: buffer, conns: make(chan *Conn), done: make(chan struct{})}
 }
 
-// Dial connects to the listener, from an address of its own. It waits until the
-// connection is accepted, the listener is closed, or ctx is done.
+// Dial connects to the listener, from a new address. It waits until the connection
+// is accepted, the listener is closed, or ctx is done.
 func (l *Listener) Dial(ctx context.Context) (*Conn, error) {
 	return l.DialFrom(ctx, address(2, firstPort+int(l.dialed.Add(1))-1))
 }
 
-// DialFrom is [Listener.Dial] from a given address.
+// DialFrom is like [Listener.Dial], but from a given address.
 func (l *Listener) DialFrom(ctx context.Context, from net.Addr) (*Conn, error) {
 	client, server := pipe(l.buffer, from, l.addr())
 	var err error
@@ -61,7 +62,7 @@ func (l *Listener) DialFrom(ctx context.Context, from net.Addr) (*Conn, error) {
 // Accept waits for the next connection.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
-	case <-l.done: // comes first, also if somebody dials
+	case <-l.done: // checked first, even if a client is dialing
 		return nil, l.closed()
 	default:
 	}
@@ -77,22 +78,22 @@ func (l *Listener) closed() error {
 	return &net.OpError{Op: "accept", Net: network, Addr: l.addr(), Err: net.ErrClosed}
 }
 
-// Close refuses all further connections. Those that exist stay.
+// Close closes the listener. Existing connections stay open.
 func (l *Listener) Close() error {
 	l.close.Do(func() { close(l.done) })
 	return nil
 }
 
-// Addr returns the address that clients seem to dial.
+// Addr returns the address of the listener.
 func (l *Listener) Addr() net.Addr { return l.addr() }
 
 func (*Listener) addr() net.Addr { return address(1, 80) }
 
-// network is what connections seem to be made of. Code that asks a request for
-// its remote address finds what it finds in production.
+// network is the network of all addresses. It is "tcp", so that code that parses
+// the remote address of a request works as in production.
 const network = "tcp"
 
-// address is in TEST-NET-1, which no machine has (RFC 5737).
+// address returns an address in TEST-NET-1, which no machine uses (RFC 5737).
 func address(host byte, port int) net.Addr {
 	return &net.TCPAddr{IP: net.IPv4(192, 0, 2, host), Port: port}
 }

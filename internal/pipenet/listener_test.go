@@ -56,7 +56,7 @@ func TestDialAndAccept(t *testing.T) {
 		l.Close()
 		wantErr(t, "second Close", l.Close(), nil)
 		if _, ok := <-accepted; ok {
-			t.Error("accepted a connection that nobody has made")
+			t.Error("accepted a connection without a client")
 		}
 		_, err := l.Dial(t.Context())
 		wantErr(t, "Dial after Close", err, syscall.ECONNREFUSED)
@@ -95,8 +95,8 @@ func TestConnectionOutlivesItsListener(t *testing.T) {
 	})
 }
 
-// net/http interrupts its own reads with deadlines to give a connection away,
-// and watches it to cancel the context of a request.
+// net/http interrupts its own reads with deadlines when a connection is hijacked,
+// and reads in the background to cancel the context of a request.
 func TestServesHTTP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := pipenet.Listen(0)
@@ -139,7 +139,7 @@ func TestServesHTTP(t *testing.T) {
 		write(t, c, "GET /wait HTTP/1.1\r\nHost: example.com\r\n\r\n")
 		synctest.Wait()
 		c.Reset()
-		wantErr(t, "context of a request whose client is gone", <-gone, context.Canceled)
+		wantErr(t, "context of a request whose client closed", <-gone, context.Canceled)
 
 		srv.Close()
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {

@@ -12,34 +12,34 @@ import (
 
 // A stream carries the bytes of one direction.
 //
-// Whoever has to wait waits for the condition, also for other writers: in a
-// bubble, waiting for a mutex that is held would not count as a standstill, and
-// time would not pass.
+// A goroutine that must wait, even for another writer, waits for the condition
+// variable. In a bubble, a goroutine that waits for a mutex is not durably blocked,
+// so time would not advance.
 type stream struct {
 	capacity int // static after construction
 
 	mu      sync.Mutex // guards the following fields
-	changed *sync.Cond // any of them
+	changed *sync.Cond // signals any change
 	buf     bytes.Buffer
 	arrived int // bytes of buf that can be read
 	reader  end
 	writer  end
-	held    bool // reads wait, whatever has arrived
-	down    bool // nothing gets through to either end
+	held    bool // reads block, even if data arrived
+	down    bool // nothing reaches either end
 	reset   bool // the connection was reset
-	writing bool // a write is under way; the others wait for their turn
+	writing bool // a write is in progress; other writers wait
 
 	delay   time.Duration
 	trickle bool
-	last    time.Time // when what was sent last arrives
+	last    time.Time // when the data sent last arrives
 }
 
-// An end is what one of the two sides has decided about a stream.
+// An end is the state of one side of a stream.
 type end struct {
-	closed bool
-	heard  bool        // the other end has heard of that
-	late   bool        // the deadline has passed
-	timer  *time.Timer // sets late; nil if there is nothing to wait for
+	closed  bool
+	noticed bool        // the other side was notified that this one is closed
+	expired bool        // the deadline passed
+	timer   *time.Timer // sets expired; nil without a future deadline
 }
 
 func newStream(capacity int) *stream {
@@ -57,12 +57,12 @@ func (s *stream) read(p []byte) (int, error) {
 			return 0, net.ErrClosed
 		case s.reset:
 			return 0, syscall.ECONNRESET
-		case s.reader.late:
+		case s.reader.expired:
 			return 0, os.ErrDeadlineExceeded
 		case len(p) == 0:
 			return 0, nil
 		case s.held || s.down:
-			// Whatever has arrived has to wait.
+			// Data that arrived is not readable yet.
 		case s.arrived > 0:
 			most := min(len(p), s.arrived)
 			if s.trickle {
@@ -72,7 +72,7 @@ func (s *stream) read(p []byte) (int, error) {
 			s.arrived -= n
 			s.changed.Broadcast()
 			return n, err
-		case s.writer.heard && s.buf.Len() == 0:
+		case s.writer.noticed && s.buf.Len() == 0:
 			return 0, io.EOF
 		}
 		s.changed.Wait()
@@ -109,10 +109,10 @@ func (s *stream) write(p []byte) (n int, err error) {
 	}
 }
 
-// deliver calls arrive, with mu held, when what is sent now arrives.
+// deliver calls arrive, with mu held, when data that is sent now arrives.
 func (s *stream) deliver(arrive func()) {
 	now := time.Now()
-	if at := now.Add(s.delay); at.After(s.last) { // nothing overtakes
+	if at := now.Add(s.delay); at.After(s.last) { // keep the order
 		s.last = at
 	}
 	if !s.last.After(now) {
@@ -128,16 +128,16 @@ func (s *stream) deliver(arrive func()) {
 	})
 }
 
-// broken says why nothing can be written, if so.
+// broken returns the reason why nothing can be written, or nil.
 func (s *stream) broken() error {
 	switch {
 	case s.writer.closed:
 		return net.ErrClosed
 	case s.reset:
 		return syscall.ECONNRESET
-	case s.reader.heard && !s.down:
+	case s.reader.noticed && !s.down:
 		return syscall.EPIPE
-	case s.writer.late:
+	case s.writer.expired:
 		return os.ErrDeadlineExceeded
 	default:
 		return nil
@@ -153,17 +153,17 @@ func (s *stream) setDeadline(e *end, t time.Time) error {
 	e.stop()
 	switch left := time.Until(t); {
 	case t.IsZero():
-		e.late = false
+		e.expired = false
 	case left <= 0:
-		e.late = true
+		e.expired = true
 	default:
-		e.late = false
+		e.expired = false
 		var timer *time.Timer
 		timer = time.AfterFunc(left, func() {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if e.timer == timer { // and not a later one
-				e.late = true
+			if e.timer == timer { // not replaced by a later one
+				e.expired = true
 				s.changed.Broadcast()
 			}
 		})
@@ -182,7 +182,7 @@ func (s *stream) close(e *end) {
 		s.buf = bytes.Buffer{}
 	}
 	s.changed.Broadcast()
-	s.deliver(func() { e.heard = true })
+	s.deliver(func() { e.noticed = true })
 }
 
 func (s *stream) abort() {
