@@ -1,57 +1,83 @@
 package pond_test
 
 import (
+	"bufio"
+	"fmt"
+	"net/http"
 	"strings"
-	"testing"
-	"time"
 
 	"github.com/pondsocket/pond"
-	"github.com/pondsocket/pond/pondtest"
 )
 
-func auth(ctx *pond.ConnectionContext) error { return ctx.Accept() }
-
-func onJoin(ctx *pond.JoinContext) error { return ctx.Accept() }
-
-func onMessage(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) }
-
-func newChat() *pond.Pond {
+// Ann and Bob meet in a room. What one says, both get.
+func Example() {
 	p := pond.New()
-	lobby := p.Endpoint("/socket", auth).Lobby("/chat/:room_id", onJoin)
-	lobby.OnMessage("message", onMessage)
-	lobby.OnLeave(func(ctx *pond.LeaveContext) error { return ctx.Broadcast("left", nil) })
-	return p
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+	lobby := endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+	lobby.OnMessage("say", func(ctx *pond.EventContext) error {
+		return ctx.Broadcast("said", ctx.Payload())
+	})
+
+	v := serve(p, p) // a test's server: see http.ListenAndServe, or Pond.ListenAndServe
+	defer v.close()
+	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann.join("/chat/42")
+	bob.join("/chat/42")
+	ann.send("/chat/42", "say", map[string]string{"text": "hi"})
+	ann.receive()
+	bob.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST said {"text":"hi"}
+	// Bob gets BROADCAST said {"text":"hi"}
 }
 
-func TestChatInMemory(t *testing.T) {
-	for _, tr := range pondtest.Transports {
-		t.Run(string(tr), func(t *testing.T) {
-			pondtest.Run(t, newChat(), func(t *testing.T, d *pondtest.Driver) {
-				ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
-				ann.Join("/chat/1", nil)
-				bob.Join("/chat/1", nil)
-				bob.Close()
-				ann.Expect("left")
-				time.Sleep(time.Hour) // of heartbeats, in no time
-				ann.Quiet()
-			})
-		})
+// An event stream needs no more than HTTP: GET opens it, POST sends a message,
+// and DELETE ends it. The connection ID, which only the stream tells, is needed
+// for both.
+func ExampleSSE() {
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	lobby.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
+
+	v := serve(p, p)
+	defer v.close()
+	url := v.http.URL + "/socket"
+
+	open, _ := http.NewRequest(http.MethodGet, url, http.NoBody)
+	open.Header.Set("Accept", "text/event-stream")
+	stream, err := http.DefaultClient.Do(open)
+	if err != nil {
+		panic(err)
 	}
-}
+	defer stream.Body.Close()
+	fmt.Println(stream.StatusCode, stream.Header.Get("Content-Type"))
 
-// The middlewares of a chain run from the first to the last.
-func TestChain(t *testing.T) {
-	var order []string
-	note := func(name string) pond.Middleware[*pond.EventContext] {
-		return func(next pond.Handler[*pond.EventContext]) pond.Handler[*pond.EventContext] {
-			return func(ctx *pond.EventContext) error {
-				order = append(order, name)
-				return next(ctx)
-			}
+	ask := func(method, message string) {
+		req, _ := http.NewRequest(method, url, strings.NewReader(message))
+		req.Header.Set("X-Connection-ID", stream.Header.Get("X-Connection-ID"))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			panic(err)
+		}
+		resp.Body.Close()
+		fmt.Println(method, resp.StatusCode)
+	}
+	ask(http.MethodPost, `{"action":"JOIN_CHANNEL","event":"","channelName":"/chat/1","requestId":"1","payload":{}}`)
+	ask(http.MethodPost, `{"action":"BROADCAST","event":"say","channelName":"/chat/1","requestId":"2","payload":{"text":"hi"}}`)
+	ask(http.MethodDelete, "")
+	for lines := bufio.NewScanner(stream.Body); lines.Scan(); { // until the server ends it
+		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			fmt.Println("event:", name)
 		}
 	}
-	h := pond.Chain(func(*pond.EventContext) error { order = append(order, "handler"); return nil }, note("a"), note("b"))
-	if err := h(nil); err != nil || strings.Join(order, " ") != "a b handler" {
-		t.Errorf("%v, %v", order, err)
-	}
+	// Output:
+	// 200 text/event-stream; charset=utf-8
+	// POST 204
+	// POST 204
+	// DELETE 204
+	// event: CONNECTION
+	// event: ACKNOWLEDGE
+	// event: said
 }

@@ -1,7 +1,10 @@
 package docs_test
 
 import (
+	"os"
+	"path"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -196,5 +199,43 @@ func TestFilesAreShort(t *testing.T) {
 		if lines[name] <= longest {
 			t.Errorf("%s has %d lines and needs no exception", name, lines[name])
 		}
+	}
+}
+
+// Limits of the root folder, so that its listing shows the library.
+const (
+	mostEntries = 65
+	mostTests   = 8 // files, examples included
+)
+
+func TestRootShowsTheLibrary(t *testing.T) {
+	ignored, err := os.ReadFile(".gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	patterns := append(strings.Fields(string(ignored)), ".git")
+	root, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entries, tests []string
+	for _, e := range root {
+		name := e.Name()
+		if slices.ContainsFunc(patterns, func(p string) bool {
+			ok, err := path.Match(strings.Trim(p, "/"), name)
+			return ok || err != nil
+		}) {
+			continue
+		}
+		entries = append(entries, name)
+		if strings.HasSuffix(name, "_test.go") {
+			tests = append(tests, name)
+		}
+	}
+	if len(entries) > mostEntries {
+		t.Errorf("the root folder has %d entries, want at most %d: %q", len(entries), mostEntries, entries)
+	}
+	if len(tests) > mostTests {
+		t.Errorf("the root folder has %d test files, want at most %d: see internal/suite/README.md: %q", len(tests), mostTests, tests)
 	}
 }

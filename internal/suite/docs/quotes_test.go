@@ -19,7 +19,7 @@ import (
 // or what stands between comments that say "begin NAME" and "end NAME". What an
 // Example prints is quoted so:
 //
-//	<!-- output: example_join_test.go#ExampleEndpoint_Lobby -->
+//	<!-- output: example_lobby_test.go#ExampleEndpoint_Lobby -->
 func TestDocumentsShowTestedCode(t *testing.T) {
 	for name, doc := range documents(t) {
 		for _, b := range doc.code {

@@ -1,0 +1,201 @@
+package pond_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/pondsocket/pond"
+)
+
+// What one handler assigns, later ones get. No client ever sees it, and what is
+// assigned in one channel is unknown in the others.
+func ExampleEventContext_Assign() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		ctx.Assign("plan", "free") // for all channels that the client will join
+		return ctx.Accept()
+	})
+	lobby := endpoint.Lobby("/docs/:id", func(ctx *pond.JoinContext) error {
+		if ctx.Channel().Len() == 0 {
+			ctx.Assign("role", "owner") // in this channel: the first one owns it
+		}
+		return ctx.Accept()
+	})
+	lobby.OnMessage("edit", func(ctx *pond.EventContext) error {
+		edits, _ := ctx.Get("edits").(int)
+		if err := ctx.Assign("edits", edits+1); err != nil {
+			return err
+		}
+		return ctx.Reply("edited", map[string]any{
+			"plan": ctx.Get("plan"), "role": ctx.Get("role"), "edits": ctx.Get("edits"),
+		})
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann.join("/docs/1")
+	bob.join("/docs/1")
+	for _, g := range []*guest{ann, ann, bob} {
+		g.send("/docs/1", "edit", nil)
+		g.receive()
+	}
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM edited {"edits":1,"plan":"free","role":"owner"}
+	// Ann gets SYSTEM edited {"edits":2,"plan":"free","role":"owner"}
+	// Bob gets SYSTEM edited {"edits":1,"plan":"free","role":null}
+}
+
+// A reply goes to the sender alone. It carries the ID of the request, by which
+// clients find the question that it answers.
+func ExampleEventContext_Reply() {
+	onCount := func(ctx *pond.EventContext) error {
+		var request struct {
+			Text string `json:"text"`
+		}
+		if err := ctx.Bind(&request); err != nil {
+			return err
+		}
+		return ctx.Reply("counted", map[string]int{"words": len(strings.Fields(request.Text))})
+	}
+
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/texts/:id", admit)
+	lobby.OnMessage("count", onCount)
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/texts/1")
+	ann.send("/texts/1", "count", map[string]string{"text": "to be or not to be"})
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM counted {"words":6}
+}
+
+// One verb and an audience: all members, all but the sender, or some.
+func ExampleEventContext_Others() {
+	// onType tells the others, and onWhisper one member, whose ID is in the name of
+	// the event. Both confirm.
+	onType := func(ctx *pond.EventContext) error {
+		return errors.Join(ctx.Others().Broadcast("typing", ctx.Payload()), ctx.Reply("ok", nil))
+	}
+
+	onWhisper := func(ctx *pond.EventContext) error {
+		return errors.Join(ctx.Channel().To(ctx.Param("id")).Broadcast("whisper", ctx.Payload()), ctx.Reply("ok", nil))
+	}
+
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	lobby.OnMessage("typing", onType)
+	lobby.OnMessage("whisper/:id", onWhisper)
+
+	v := serve(p, p)
+	defer v.close()
+	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann.join("/chat/1")
+	bob.join("/chat/1")
+
+	ann.send("/chat/1", "typing", map[string]string{"name": "Ann"})
+	ann.receive() // only that it is done
+	bob.receive()
+	ann.send("/chat/1", "whisper/"+bob.id, map[string]string{"text": "hi"})
+	ann.receive()
+	bob.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM ok {}
+	// Bob gets BROADCAST typing {"name":"Ann"}
+	// Ann gets SYSTEM ok {}
+	// Bob gets BROADCAST whisper {"text":"hi"}
+}
+
+// Members that are tracked get the list of all who are, with every change.
+func ExampleJoinContext_Track() {
+	// A Presence is what members see of each other.
+	type Presence struct {
+		Name   string `json:"name"`
+		Status string `json:"status"`
+	}
+
+	const wentAway pond.Event[struct{}] = "away"
+
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		ctx.Assign("name", ctx.Query().Get("name"))
+		return ctx.Accept()
+	})
+	lobby := endpoint.Lobby("/office/:floor", func(ctx *pond.JoinContext) error {
+		if err := ctx.Accept(); err != nil {
+			return err
+		}
+		name, _ := ctx.Get("name").(string)
+		return ctx.Track(Presence{name, "online"})
+	})
+	pond.On(lobby, wentAway, func(ctx *pond.EventContext, _ struct{}) error {
+		name, _ := ctx.Get("name").(string)
+		return ctx.Update(Presence{name, "away"})
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket?name=Ann")
+	ann.join("/office/3")
+	ann.receive()
+	bob := v.connect("Bob", "/socket?name=Bob")
+	bob.join("/office/3")
+	ann.receive()
+	bob.send("/office/3", "away", nil)
+	ann.receive()
+	bob.disconnect()
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets PRESENCE JOIN {"presence":[{"name":"Ann","status":"online"}],"changed":{"name":"Ann","status":"online"}}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets PRESENCE JOIN {"presence":[{"name":"Ann","status":"online"},{"name":"Bob","status":"online"}],"changed":{"name":"Bob","status":"online"}}
+	// Ann gets PRESENCE UPDATE {"presence":[{"name":"Ann","status":"online"},{"name":"Bob","status":"away"}],"changed":{"name":"Bob","status":"away"}}
+	// Ann gets PRESENCE LEAVE {"presence":[{"name":"Ann","status":"online"}],"changed":{"name":"Bob","status":"away"}}
+}
+
+// An Error tells the client what went wrong. Of any other error the client learns
+// only that there was one.
+func ExampleError() {
+	// errLocked stands for an error of a database.
+	errLocked := errors.New("row 7 of seats is locked")
+
+	// reserveSeat answers with what the client may know; the log has the cause.
+	reserveSeat := func(ctx *pond.EventContext) error {
+		return &pond.Error{
+			Code:    http.StatusConflict,
+			Message: "somebody was faster",
+			Details: map[string]int{"free": 3},
+			Err:     errLocked,
+		}
+	}
+
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	lobby := p.Endpoint("/socket", accept).Lobby("/cinema/:show", admit)
+	lobby.OnMessage("reserve", reserveSeat)
+	lobby.OnMessage("cancel", func(*pond.EventContext) error { return fmt.Errorf("cancelling: %w", errLocked) })
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/cinema/8pm")
+	ann.send("/cinema/8pm", "reserve", nil)
+	ann.receive()
+	ann.send("/cinema/8pm", "cancel", nil)
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets ERROR HANDLER_NOT_FOUND {"code":409,"message":"somebody was faster","status":409,"statusCode":409,"error":{"message":"somebody was faster","status":409},"details":{"free":3}}
+	// Ann gets ERROR HANDLER_NOT_FOUND {"code":500,"message":"internal error","status":500,"statusCode":500,"error":{"message":"internal error","status":500}}
+}

@@ -1,0 +1,234 @@
+package pond_test
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/pondsocket/pond"
+)
+
+// A join handler decides who becomes a member of a channel. The pattern of the
+// lobby gives the parameters of the channel's name.
+func ExampleEndpoint_Lobby() {
+	// enterRoom lets everybody into rooms, but for the one of the staff.
+	enterRoom := func(ctx *pond.JoinContext) error {
+		var params struct {
+			Badge string `json:"badge"`
+		}
+		if err := ctx.Bind(&params); err != nil {
+			return err // 400: the parameters have another form
+		}
+		if ctx.Channel().Param("room") == "staff" && params.Badge != "staff" {
+			return ctx.Decline(http.StatusForbidden, "staff only")
+		}
+		return ctx.Accept()
+	}
+
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept)
+	endpoint.Lobby("/rooms/:room", enterRoom)
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/rooms/lounge")
+	ann.join("/rooms/staff", map[string]string{"badge": "visitor"})
+	ann.join("/rooms/staff", map[string]string{"badge": "staff"})
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM UNAUTHORIZED {"code":"UNAUTHORIZED_JOIN_REQUEST","message":"staff only","status":403,"statusCode":403,"error":{"message":"staff only","status":403}}
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+}
+
+// Code outside of handlers finds a live channel by its name: to send from a job
+// or an HTTP handler, for example.
+func ExampleEndpoint_Channel() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept)
+	endpoint.Lobby("/orders/:id", admit)
+
+	ship := func(order string) {
+		ch, ok := endpoint.Channel("/orders/" + order)
+		if !ok {
+			fmt.Println("nobody is looking at order", order)
+			return
+		}
+		if err := ch.Broadcast("shipped", nil); err != nil {
+			fmt.Println(err)
+		}
+	}
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/orders/42")
+	ship("42")
+	ann.receive()
+	ship("43")
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST shipped {}
+	// nobody is looking at order 43
+}
+
+// A leave handler runs once for each membership, whatever ended it. The member
+// is out already: what is broadcast goes to those who remain.
+func ExampleLobby_OnLeave() {
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	lobby.OnLeave(func(ctx *pond.LeaveContext) error {
+		return ctx.Broadcast("left", map[string]string{"why": string(ctx.Reason()), "detail": ctx.Detail()})
+	})
+	lobby.OnMessage("kick/:id", func(ctx *pond.EventContext) error {
+		return ctx.Channel().Evict(ctx.Param("id"), "spam")
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/chat/1")
+	asks, closes, spams := v.connect("Bob", "/socket"), v.connect("Cid", "/socket"), v.connect("Dan", "/socket")
+	for _, g := range []*guest{asks, closes, spams} {
+		g.join("/chat/1")
+	}
+
+	asks.leave("/chat/1")
+	ann.receive()
+	closes.disconnect()
+	ann.receive()
+	ann.send("/chat/1", "kick/"+spams.id, nil)
+	ann.next() // that somebody was evicted, and why
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Cid gets SYSTEM ACKNOWLEDGE {}
+	// Dan gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST left {"detail":"","why":"explicit_leave"}
+	// Ann gets BROADCAST left {"detail":"","why":"connection_closed"}
+	// Ann gets BROADCAST left {"detail":"spam","why":"evicted"}
+}
+
+// An OnOutgoing handler runs once for each recipient of an event, and decides
+// what that one gets to see.
+func ExampleLobby_OnOutgoing() {
+	// An Offer is what is on the market. Only buyers see prices.
+	type Offer struct {
+		Item  string `json:"item"`
+		Price int    `json:"price,omitempty"`
+	}
+
+	const offered pond.Event[Offer] = "offer"
+
+	hidePrice := func(ctx *pond.OutgoingContext) error {
+		switch ctx.Get("role") {
+		case "buyer":
+			return nil // as it is
+		case "visitor":
+			var offer Offer
+			if err := ctx.Bind(&offer); err != nil {
+				return err
+			}
+			offer.Price = 0
+			return ctx.Transform(offer)
+		default:
+			ctx.Block()
+			return nil
+		}
+	}
+
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		ctx.Assign("role", ctx.Query().Get("role"))
+		return ctx.Accept()
+	})
+	lobby := endpoint.Lobby("/market", admit)
+	lobby.OnOutgoing("offer", hidePrice)
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket?role=buyer")
+	bob := v.connect("Bob", "/socket?role=visitor")
+	ann.join("/market")
+	bob.join("/market")
+
+	market, _ := endpoint.Channel("/market")
+	if err := market.Broadcast(offered.With(Offer{"lamp", 40})); err != nil {
+		panic(err)
+	}
+	ann.receive()
+	bob.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST offer {"item":"lamp","price":40}
+	// Bob gets BROADCAST offer {"item":"lamp"}
+}
+
+// On registers a handler that gets its payload decoded. What does not decode is
+// answered with 400, and the handler does not see it.
+func ExampleOn() {
+	// A Move is what a player sends, and what the others get.
+	type Move struct {
+		From string `json:"from"`
+		To   string `json:"to"`
+	}
+
+	// moved names the event once, for handlers and for what they send.
+	const moved pond.Event[Move] = "move"
+
+	onMove := func(ctx *pond.EventContext, m Move) error {
+		if m.From == m.To {
+			return pond.Errorf(http.StatusUnprocessableEntity, "%s is where it is already", m.From)
+		}
+		return ctx.Broadcast(moved.With(m))
+	}
+
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/games/:id", admit)
+	pond.On(lobby, moved, onMove)
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/games/7")
+	ann.send("/games/7", "move", Move{"e2", "e4"})
+	ann.receive()
+	ann.send("/games/7", "move", map[string]int{"from": 52})
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST move {"from":"e2","to":"e4"}
+	// Ann gets ERROR HANDLER_NOT_FOUND {"code":400,"message":"the payload does not have the expected form","status":400,"statusCode":400,"error":{"message":"the payload does not have the expected form","status":400}}
+}
+
+// Evict ends one membership, Close all of a channel, and Disconnect the
+// connection itself.
+func ExampleChannel_Evict() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept)
+	endpoint.Lobby("/chat/:room", admit)
+
+	v := serve(p, p)
+	defer v.close()
+	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann.join("/chat/1")
+	bob.join("/chat/1")
+
+	chat, _ := endpoint.Channel("/chat/1")
+	_ = chat.Evict(bob.id, "spam")
+	bob.receive()
+	bob.receive() // the same, for other clients
+	ann.next()    // that Bob was evicted, with his ID
+	chat.Close("closing time")
+	ann.receive()
+	_ = endpoint.Disconnect(bob.id, http.StatusForbidden, "banned")
+	bob.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM kicked_out {"message":"spam","code":403,"reason":"spam"}
+	// Bob gets SYSTEM EVICTED {"reason":"spam"}
+	// Ann gets ERROR destroyed {"message":"closing time"}
+	// Bob is disconnected
+}

@@ -1,0 +1,166 @@
+package pond_test
+
+import (
+	"context"
+	"expvar"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/pondsocket/pond"
+)
+
+// A connection handler decides who may connect. Who is not accepted is declined.
+func ExamplePond_Endpoint() {
+	// sessions stands for what knows who is logged in.
+	sessions := map[string]string{"s3cr3t": "ann"}
+
+	// logIn lets in whoever is logged in, and keeps the name for later handlers.
+	logIn := func(ctx *pond.ConnectionContext) error {
+		name, ok := sessions[ctx.Cookies()["session"]]
+		if !ok {
+			name, ok = sessions[ctx.Query().Get("session")] // for clients without cookies
+		}
+		if !ok {
+			return ctx.Decline(http.StatusUnauthorized, "log in first")
+		}
+		ctx.Assign("name", name)
+		return ctx.Accept()
+	}
+
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", logIn)
+
+	v := serve(p, p)
+	defer v.close()
+	v.connect("Eve", "/socket?session=guess")
+	v.connect("Ann", "/socket?session=s3cr3t")
+	fmt.Println(endpoint.Len(), "client is connected")
+	// Output:
+	// Eve is declined: 401 log in first
+	// 1 client is connected
+}
+
+// A Pond is an http.Handler: mount it where you like. Its endpoints are named by
+// what is left of the path.
+func ExamplePond_ServeHTTP() {
+	p := pond.New()
+	endpoint := p.Endpoint("/:tenant/socket", func(ctx *pond.ConnectionContext) error {
+		fmt.Printf("a client of %q\n", ctx.Param("tenant"))
+		return ctx.Accept()
+	})
+
+	mux := http.NewServeMux()
+	mux.Handle("/realtime/", http.StripPrefix("/realtime", p))
+	mux.Handle("GET /widget", endpoint) // an endpoint is a handler of its own
+
+	v := serve(p, mux)
+	defer v.close()
+	v.connect("Ann", "/realtime/acme/socket")
+	v.connect("Bob", "/realtime/elsewhere")
+	v.connect("Cid", "/widget")
+	// Output:
+	// a client of "acme"
+	// Bob is declined: 404 no endpoint at this path
+	// a client of ""
+}
+
+// Serve ends the server and the Pond in the right order when its context is done.
+// In a program, that is the context of signal.NotifyContext, and ListenAndServe
+// listens for you.
+func ExamplePond_Serve() {
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
+	lobby.OnLeave(func(ctx *pond.LeaveContext) error {
+		fmt.Println("one leaves:", ctx.Reason())
+		return nil
+	})
+
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error)
+	go func() { ended <- p.Serve(ctx, &http.Server{}, l) }()
+
+	ann := dial("Ann", "http://"+l.Addr().String()+"/socket")
+	ann.join("/chat/1")
+	stop() // as SIGTERM would
+	ann.receive()
+	fmt.Println("served:", <-ended)
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// one leaves: server_shutdown
+	// Ann is disconnected
+	// served: <nil>
+}
+
+// Defaults are for all endpoints of a Pond; an endpoint may have its own.
+func ExampleWithEndpointDefaults() {
+	p := pond.New(pond.WithEndpointDefaults(
+		pond.WithMaxMessageSize(16<<10),
+		pond.WithPingInterval(20*time.Second),
+	))
+	chat := p.Endpoint("/socket", accept, pond.WithRateLimit(0.01, 2))
+	chat.Lobby("/chat/:room", admit).OnMessage("say", func(ctx *pond.EventContext) error {
+		return ctx.Reply("said", nil)
+	})
+	p.Endpoint("/admin", accept, pond.WithMaxConns(10), pond.WithMaxMessageSize(1<<20))
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/chat/1") // a message, too
+	for range 2 {
+		ann.send("/chat/1", "say", nil)
+		ann.receive()
+	}
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM said {}
+	// Ann gets ERROR HANDLER_NOT_FOUND {"code":429,"message":"too many messages","status":429,"statusCode":429,"error":{"message":"too many messages","status":429}}
+}
+
+// An Observer is told what happens. Fields that are nil are skipped.
+func ExampleObserver() {
+	// count returns an observer that counts. Labels come from the server: there are as
+	// many names of channels and events as clients like.
+	count := func(counts *expvar.Map) *pond.Observer {
+		return &pond.Observer{
+			Connected: func(e *pond.Endpoint, _ string, t pond.Transport) {
+				counts.Add("connected "+e.Path()+" "+string(t), 1)
+			},
+			Joined: func(ch *pond.Channel, _ pond.User) { counts.Add("joined "+ch.Lobby().Pattern(), 1) },
+			Sent: func(ch *pond.Channel, _ string, recipients int) {
+				counts.Add("sent "+ch.Lobby().Pattern(), int64(recipients))
+			},
+			Limited: func(_ *pond.Endpoint, l pond.Limit) { counts.Add("limited "+string(l), 1) },
+		}
+	}
+
+	counts := new(expvar.Map).Init() // expvar.NewMap publishes it at /debug/vars
+	p := pond.New(pond.WithObserver(count(counts)))
+	endpoint := p.Endpoint("/socket", accept, pond.WithMaxChannels(1))
+	endpoint.Lobby("/chat/:room", admit)
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/chat/1")
+	ann.join("/chat/2")
+	chat, _ := endpoint.Channel("/chat/1")
+	_ = chat.Broadcast("news", nil)
+	ann.receive()
+	counts.Do(func(kv expvar.KeyValue) { fmt.Println(kv.Key, kv.Value) })
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets SYSTEM UNAUTHORIZED {"code":"CHANNEL_ERROR","message":"too many channels","status":429,"statusCode":429,"error":{"message":"too many channels","status":429}}
+	// Ann gets BROADCAST news {}
+	// connected /socket sse 1
+	// joined /chat/:room 1
+	// limited channels 1
+	// sent /chat/:room 1
+}
