@@ -52,15 +52,15 @@ func (c *conn) Proceed(*transport.Conn) { c.inbox.proceed() }
 // decode returns what is to be done about a message. It answers at once what
 // never reaches a handler.
 func (c *conn) decode(data []byte) *task {
-	msg, err := wire.Decode(data, c.endpoint.cfg.maxDepth)
+	msg, err := wire.Decode(data, c.endpoint.cfg.messageLimits())
 	if allowed := c.bucket.take(); allowed != rateOK {
 		c.refuseRate(&msg, allowed)
 		return nil
 	}
 	if err != nil {
 		invalid, _ := errors.AsType[*wire.DecodeError](err)
-		if invalid.TooDeep {
-			c.endpoint.limited(LimitDepth)
+		if limit, ok := messageLimits[invalid.Limit]; ok {
+			c.endpoint.limited(limit)
 		}
 		c.invalid(invalid.Channel, invalid.RequestID, invalid.Message, http.StatusBadRequest)
 		return nil

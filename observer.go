@@ -1,6 +1,10 @@
 package pond
 
-import "time"
+import (
+	"time"
+
+	"github.com/pondsocket/pond/internal/wire"
+)
 
 // An Observer is told what happens, for metrics and traces. Fields that are nil
 // are skipped, as in [net/http/httptrace.ClientTrace]. Its functions may be
@@ -43,6 +47,8 @@ const (
 	LimitMessage     Limit = "message_size" // WithMaxMessageSize
 	LimitFragments   Limit = "fragments"    // WithMaxFragments
 	LimitDepth       Limit = "depth"        // WithMaxDepth
+	LimitEventName   Limit = "event_name"   // WithMaxEventName
+	LimitRequestID   Limit = "request_id"   // WithMaxRequestID
 	LimitChannels    Limit = "channels"     // WithMaxChannels
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
@@ -51,3 +57,10 @@ const (
 	LimitRate        Limit = "rate"         // WithRateLimit
 	LimitSilence     Limit = "silence"      // WithPingInterval
 )
+
+// messageLimits are the limits that decoding checks.
+var messageLimits = map[wire.Limit]Limit{
+	wire.DepthLimit:     LimitDepth,
+	wire.EventLimit:     LimitEventName,
+	wire.RequestIDLimit: LimitRequestID,
+}

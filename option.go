@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/pondsocket/pond/internal/wire"
 )
 
 // An Option configures a [Pond].
@@ -42,6 +44,8 @@ type endpointConfig struct {
 	maxMessage   int
 	maxFragments int
 	maxDepth     int
+	maxEvent     int
+	maxRequestID int
 	maxChannels  int
 	maxName      int
 	maxPresence  int
@@ -62,6 +66,8 @@ func defaultEndpointConfig() endpointConfig {
 		maxMessage:   1 << 20,
 		maxFragments: 1024,
 		maxDepth:     64,
+		maxEvent:     256,
+		maxRequestID: 256,
 		maxChannels:  128,
 		maxName:      256,
 		maxPresence:  16 << 10,
@@ -127,6 +133,22 @@ func WithMaxFragments(n int) EndpointOption {
 func WithMaxDepth(n int) EndpointOption {
 	positive("WithMaxDepth", n)
 	return func(c *endpointConfig) { c.maxDepth = n }
+}
+
+// WithMaxEventName limits the name of an event that a client sends, query included,
+// in bytes. A longer one is answered with [http.StatusBadRequest]. The default is
+// 256. Members receive the name if a handler sends it on.
+func WithMaxEventName(bytes int) EndpointOption {
+	positive("WithMaxEventName", bytes)
+	return func(c *endpointConfig) { c.maxEvent = bytes }
+}
+
+// WithMaxRequestID limits the ID that a client gives to a message, in bytes. A
+// longer one is answered with [http.StatusBadRequest]. The default is 256. All
+// members receive the ID with a broadcast that handles the message.
+func WithMaxRequestID(bytes int) EndpointOption {
+	positive("WithMaxRequestID", bytes)
+	return func(c *endpointConfig) { c.maxRequestID = bytes }
 }
 
 // WithMaxChannels bounds the channels that one client may be a member of. The
@@ -231,6 +253,11 @@ func WithRateLimit(perSecond float64, burst int) EndpointOption {
 	positive("WithRateLimit", perSecond)
 	positive("WithRateLimit", burst)
 	return func(c *endpointConfig) { c.rate, c.burst = perSecond, burst }
+}
+
+// messageLimits returns the limits of one message, other than its size.
+func (c *endpointConfig) messageLimits() wire.Limits {
+	return wire.Limits{Depth: c.maxDepth, Event: c.maxEvent, RequestID: c.maxRequestID}
 }
 
 // positive panics if a limit does not make sense.

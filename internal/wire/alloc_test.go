@@ -25,7 +25,7 @@ func TestDecodeAllocations(t *testing.T) {
 	} {
 		data := []byte(tc.in)
 		got := testing.AllocsPerRun(100, func() {
-			if _, err := Decode(data, 32); err != nil {
+			if _, err := Decode(data, Limits{Depth: 32}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -74,7 +74,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := Decode(data, 32); err != nil {
+				if _, err := Decode(data, Limits{Depth: 32}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -83,7 +83,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkAppendMessage(b *testing.B) {
-	m, err := Decode([]byte(broadcast), 32)
+	m, err := Decode([]byte(broadcast), Limits{Depth: 32})
 	if err != nil {
 		b.Fatal(err)
 	}

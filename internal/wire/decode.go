@@ -2,34 +2,62 @@ package wire
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 )
 
-// A DecodeError says why a message of a client was refused.
+// Limits are the limits of one message. A limit of zero bytes is none.
+type Limits struct {
+	Depth     int // levels of nested arrays and objects; the message is the first
+	Event     int // bytes of the name of a broadcast's event; those of other messages are ignored
+	RequestID int // bytes of the request ID
+}
+
+// A Limit names one of [Limits].
+type Limit uint8
+
+// The limits.
+const (
+	NoLimit Limit = iota
+	DepthLimit
+	EventLimit
+	RequestIDLimit
+)
+
+// A DecodeError says why a message of a client was rejected. Its names are those
+// of the message, or empty if they could not be read, or are not well-formed
+// Unicode.
 type DecodeError struct {
-	Message   string // what the client may be told
-	RequestID string // of the message, as far as it could be read
-	Channel   string // of the message, as far as it could be read
-	TooDeep   bool   // it may have been well-formed, but was nested too deep
+	Message   string // may be sent to the client
+	RequestID string
+	Channel   string
+	Limit     Limit // that the message exceeds, if there is one
 }
 
 // Error returns the message.
 func (e *DecodeError) Error() string { return e.Message }
 
-// Decode parses one message of a client. It must be valid UTF-8 and strict JSON;
-// its containers, and it is the first of them, nest maxDepth levels at most.
-// Names of members are case-sensitive, the last of several members of one name
-// counts, unknown members are skipped, and a payload that is null or missing is
-// the empty object. Of a [Ping] all other members are skipped.
+// Decode parses one message of a client. It must be valid UTF-8 and strict JSON
+// within the limits. Names of members are case-sensitive. If several members have
+// the same name, the last one counts. Unknown members are skipped, and a payload
+// that is null or missing is the empty object. Of a [Ping] all other members are
+// skipped.
+//
+// Names must be well-formed Unicode: a name with a lone surrogate has no UTF-8
+// form, and two such names would become the same Go string.
 //
 // The message does not share memory with data. The error is a [*DecodeError].
-func Decode(data []byte, maxDepth int) (msg Message, err error) {
+func Decode(data []byte, limits Limits) (msg Message, err error) {
 	var d decoder
-	d.data, d.maxDepth = data, maxDepth
+	d.data, d.maxDepth = data, limits.Depth
 	if !d.value(&d.members) || !d.done() {
-		return msg, d.refuse(d.problem())
+		problem := d.problem()
+		if d.fault == depthFault {
+			d.limit = DepthLimit
+		}
+		return msg, d.refuse(problem)
 	}
-	if problem := d.check(); problem != "" {
+	if problem := d.check(&limits); problem != "" {
 		return msg, d.refuse(problem)
 	}
 	d.fill(&msg)
@@ -40,6 +68,7 @@ func Decode(data []byte, maxDepth int) (msg Message, err error) {
 type decoder struct {
 	scanner
 	members members
+	limit   Limit // that was exceeded
 }
 
 // raw returns the raw value of a member, or nothing if it is missing.
@@ -67,11 +96,13 @@ func (d *decoder) clientAction() Action {
 	return ""
 }
 
-// check returns what is wrong with the message, or "", in the words and in the
-// order of the JavaScript server, but lets the payload be null or missing.
-func (d *decoder) check() string {
+// check returns what is wrong with the message, or "". Its texts and their order
+// are those of the JavaScript server, with these exceptions: the payload may be
+// null or missing, a message that is an array or null is called so, and names are
+// checked further.
+func (d *decoder) check(limits *Limits) string {
 	if whole := bytes.TrimLeft(d.data, " \t\r\n"); !isObject(whole) {
-		return "clientMessage: Expected object, got " + typeOf(whole)
+		return "clientMessage: Expected object, got " + kindOf(whole)
 	}
 	a := d.clientAction()
 	if a == Ping {
@@ -93,7 +124,36 @@ func (d *decoder) check() string {
 	if a == "" {
 		return "action: Expected one of [JOIN_CHANNEL, LEAVE_CHANNEL, BROADCAST], got " + show(d.raw(action))
 	}
+	return d.checkNames(a, limits)
+}
+
+// checkNames checks what the JavaScript server leaves unchecked.
+func (d *decoder) checkNames(a Action, limits *Limits) string {
+	for m := event; m <= channel; m++ {
+		if hasLoneSurrogate(d.raw(m)) {
+			return memberNames[m] + ": Expected well-formed Unicode, got a lone surrogate"
+		}
+	}
+	switch {
+	case a == Broadcast && d.exceeds(event, limits.Event):
+		d.limit = EventLimit
+		return tooLong(event, limits.Event)
+	case d.exceeds(requestID, limits.RequestID):
+		d.limit = RequestIDLimit
+		return tooLong(requestID, limits.RequestID)
+	}
 	return ""
+}
+
+// exceeds reports whether a name has more bytes than a limit allows.
+func (d *decoder) exceeds(m member, limit int) bool {
+	raw := d.raw(m)
+	// What a string stands for is never longer than the string.
+	return limit > 0 && len(raw)-len(`""`) > limit && len(unquote(raw)) > limit
+}
+
+func tooLong(m member, limit int) string {
+	return memberNames[m] + ": Expected at most " + strconv.Itoa(limit) + " bytes"
 }
 
 // fill sets msg to the message that was scanned and checked. It gets a pointer
@@ -120,14 +180,16 @@ func (d *decoder) fill(msg *Message) {
 
 // refuse returns the error about a message with a problem.
 func (d *decoder) refuse(problem string) error {
-	err := &DecodeError{Message: problem, TooDeep: d.fault == depthFault}
-	if raw := d.raw(requestID); isString(raw) {
-		err.RequestID = string(unquote(raw))
+	return &DecodeError{Message: problem, RequestID: d.name(requestID), Channel: d.name(channel), Limit: d.limit}
+}
+
+// name returns a name for an answer, or "" if there is none that may be repeated.
+func (d *decoder) name(m member) string {
+	raw := d.raw(m)
+	if !isString(raw) || hasLoneSurrogate(raw) {
+		return ""
 	}
-	if raw := d.raw(channel); isString(raw) {
-		err.Channel = string(unquote(raw))
-	}
-	return err
+	return string(unquote(raw))
 }
 
 // unquote returns what the JSON string raw stands for. Unless there are escapes
@@ -150,7 +212,7 @@ func show(raw []byte) string {
 	switch {
 	case len(raw) > 64 || raw[0] == '{' || raw[0] == '[':
 		return typeOf(raw)
-	case isString(raw):
+	case isString(raw) && !hasLoneSurrogate(raw):
 		return string(AppendString(nil, string(unquote(raw))))
 	}
 	return string(raw)
@@ -167,6 +229,17 @@ func typeOf(raw []byte) string {
 		return "boolean"
 	}
 	return "number"
+}
+
+// kindOf is typeOf that tells arrays and null from objects.
+func kindOf(raw []byte) string {
+	switch raw[0] {
+	case '[':
+		return "array"
+	case 'n':
+		return "null"
+	}
+	return typeOf(raw)
 }
 
 func isString(raw []byte) bool { return len(raw) > 0 && raw[0] == '"' }

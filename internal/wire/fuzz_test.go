@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,12 +63,17 @@ func reference(t *testing.T, data []byte, maxDepth int) (m Message, ok bool) {
 		return m, ok
 	}
 	m.Event, m.Channel, m.RequestID = str("event"), str("channelName"), str("requestId")
+	ok = ok && !loneSurrogate.Match(values["event"]) && !loneSurrogate.Match(values["channelName"]) && !loneSurrogate.Match(values["requestId"])
 	if payload := values["payload"]; payload != nil && string(payload) != "null" {
 		ok = ok && payload[0] == '{'
 		m.Payload = compacted(t, payload)
 	}
 	return m, ok && slices.Contains([]Action{JoinChannel, LeaveChannel, Broadcast}, m.Action)
 }
+
+// loneSurrogate matches a JSON string that has a lone surrogate: it reads pairs and
+// all else that is well-formed from the left, as far as that goes.
+var loneSurrogate = regexp.MustCompile(`(?i)^"([^\\"]|\\[^u]|\\u([0-9a-ce-f]...|d[0-7]..)|\\ud[89ab]..\\ud[c-f]..)*\\ud[89a-f]`)
 
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(broadcast))
@@ -80,7 +86,7 @@ func FuzzDecode(f *testing.F) {
 		const maxDepth = 8
 		want, ok := reference(t, data, maxDepth)
 		scratch := bytes.Clone(data)
-		m, err := Decode(scratch, maxDepth)
+		m, err := Decode(scratch, Limits{Depth: maxDepth})
 		clear(scratch) // nothing may be left in the read buffer
 		if (err == nil) != ok {
 			t.Fatalf("%q: %v; encoding/json accepts it: %t", data, err, ok)
@@ -96,7 +102,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		frame := AppendMessage(nil, m.Action, m.Event, m.Channel, m.RequestID, m.Payload)
-		if again, err := Decode(frame, maxDepth); err != nil || !reflect.DeepEqual(again, m) {
+		if again, err := Decode(frame, Limits{Depth: maxDepth}); err != nil || !reflect.DeepEqual(again, m) {
 			t.Errorf("%q again: %q, %v; want %q", frame, again, err, m)
 		}
 		clientAccepts(t, AppendMessage(nil, System, m.Event, m.Channel, m.RequestID, m.Payload))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 )
 
 // nestingLimit is how deep values of the application may nest. It is the limit
@@ -14,7 +15,8 @@ const nestingLimit = 10000
 // Object returns v as a payload: a compact JSON object. Nil, and what encodes to
 // null, such as a nil map, is the empty object. A [json.RawMessage] is checked
 // and compacted; everything else is encoded by encoding/json, without escapes
-// for HTML. It is an error if the result is not an object.
+// for HTML. It is an error if the result is not an object, and a [*PanicError] if
+// a method of v panics.
 //
 // The result does not share memory with v and must not be modified.
 func Object(v any) ([]byte, error) { return objectOf(v, false) }
@@ -47,16 +49,42 @@ func encode(v any, share bool) ([]byte, error) {
 		}
 		return compact(value, spaces), nil
 	}
+	encoded, err := marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	// encoding/json compacts what a MarshalJSON method returns, but does not
+	// check its UTF-8, which a WebSocket requires.
+	value, _, err := scanValue(encoded)
+	return value, err
+}
+
+// marshal encodes v with encoding/json, which calls methods of v.
+func marshal(v any) (encoded []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	// encoding/json compacts what a MarshalJSON method returns, but passes
-	// invalid UTF-8 on, with which a WebSocket must not be fed.
-	value, _, err := scanValue(buf.Bytes())
-	return value, err
+	return buf.Bytes(), nil
+}
+
+// A PanicError means that a value could not be encoded because one of its methods
+// panicked.
+type PanicError struct {
+	Value any    // that the method panicked with
+	Stack []byte // of the goroutine
+}
+
+// Error returns the value and the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("wire: encoding a value panicked: %v\n%s", e.Value, e.Stack)
 }
 
 // CompactObject checks that raw is one JSON object in valid UTF-8 and returns it
@@ -90,14 +118,7 @@ func scanValue(raw []byte) (value []byte, spaces int, err error) {
 }
 
 func notObjectError(value []byte) error {
-	kind := typeOf(value)
-	switch value[0] {
-	case '[':
-		kind = "array"
-	case 'n':
-		kind = "null"
-	}
-	return fmt.Errorf("wire: a payload must be a JSON object, not %s", kind)
+	return fmt.Errorf("wire: a payload must be a JSON object, not %s", kindOf(value))
 }
 
 // compact returns a copy of a valid value without the white space outside its

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 )
@@ -10,6 +11,58 @@ import (
 type marshaler string
 
 func (m marshaler) MarshalJSON() ([]byte, error) { return []byte(m), nil }
+
+// A panicker panics, or fails, when it is encoded.
+type panicker struct{ value any }
+
+func (p panicker) MarshalJSON() ([]byte, error) {
+	if err, ok := p.value.(error); ok {
+		return nil, err
+	}
+	panic(p.value)
+}
+
+// A textPanicker panics when it is encoded as text.
+type textPanicker struct{}
+
+func (textPanicker) MarshalText() ([]byte, error) { panic("text") }
+
+// Methods of the application's values run guarded: a panic is an error.
+func TestFault2_MarshalJSONThatPanics(t *testing.T) {
+	failure := errors.New("failed")
+	for name, v := range map[string]any{
+		"value":         panicker{"oops"},
+		"inside":        map[string]any{"a": []any{panicker{"oops"}}},
+		"nil pointer":   (*panicker)(nil), // null: there is nothing to call
+		"nil error":     panicker{nil},
+		"text":          map[string]any{"a": textPanicker{}},
+		"name":          map[textPanicker]int{{}: 1},
+		"fails":         panicker{failure},
+		"panics late":   []any{strings.Repeat("x", 1<<16), panicker{"oops"}},
+		"runtime error": panicker{[]int(nil)},
+	} {
+		for function, encode := range map[string]func(any) ([]byte, error){"Object": Object, "View": View, "Value": Value} {
+			got, err := encode(v)
+			panicked, _ := errors.AsType[*PanicError](err)
+			switch {
+			case name == "nil pointer":
+				if err != nil {
+					t.Errorf("%s: %s: %v", function, name, err)
+				}
+			case name == "fails":
+				if !errors.Is(err, failure) || panicked != nil {
+					t.Errorf("%s: %s: %v", function, name, err)
+				}
+			case panicked == nil || got != nil || !strings.Contains(err.Error(), "MarshalJSON") && !strings.Contains(err.Error(), "MarshalText"):
+				t.Errorf("%s: %s: %q, %v; want a panic with its stack", function, name, got, err)
+			}
+		}
+	}
+	// The encoder is none the worse for it.
+	if got, err := Object(map[string]int{"a": 1}); string(got) != `{"a":1}` || err != nil {
+		t.Errorf("afterwards: %q, %v", got, err)
+	}
+}
 
 func TestObject(t *testing.T) {
 	type text struct {

@@ -28,7 +28,7 @@ func TestDecodeStack(t *testing.T) {
 	invalid := []byte(strings.Replace(broadcast, "BROADCAST", "FOO", 1))
 	idle := stackOf(func() {})
 	for name, data := range map[string][]byte{"valid": valid, "invalid": invalid} {
-		got := stackOf(func() { _, _ = Decode(data, 32) })
+		got := stackOf(func() { _, _ = Decode(data, Limits{Depth: 32}) })
 		if got > idle*3/2 {
 			t.Errorf("%s message: a stack of %d bytes, and of %d without", name, got, idle)
 		}

@@ -88,6 +88,27 @@ func writeText(b *strings.Builder, raw []byte) {
 	}
 }
 
+// hasLoneSurrogate reports whether the valid JSON string raw has an escaped
+// surrogate without its other half.
+func hasLoneSurrogate(raw []byte) bool {
+	for {
+		i := bytes.IndexByte(raw, '\\')
+		if i < 0 {
+			return false
+		}
+		escaped := raw[i+1]
+		raw = raw[i+2:]
+		if escaped != 'u' {
+			continue
+		}
+		unit := codeUnit(raw)
+		var r rune
+		if r, raw = codePoint(raw); r == utf8.RuneError && utf16.IsSurrogate(unit) {
+			return true
+		}
+	}
+}
+
 // codePoint returns the character that starts with the four hexadecimal digits
 // at the start of raw, and what follows.
 func codePoint(raw []byte) (r rune, rest []byte) {

@@ -16,7 +16,7 @@ import (
 // short by being called a name.
 func TestAttackLongNamesForASlowHandler(t *testing.T) {
 	const messages, size = 60, 1 << 18
-	p, _, l := kit.NewPond()
+	p, _, l := kit.NewPond(pond.WithMaxEventName(1 << 20))
 	var release chan struct{}
 	l.OnMessage("wait", func(*pond.EventContext) error { <-release; return nil })
 	l.OnMessage("n/*", func(ctx *pond.EventContext) error { return ctx.Reply("n", nil) })

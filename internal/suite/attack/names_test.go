@@ -187,3 +187,122 @@ func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// Two names with different lone surrogates would become one name, which neither
+// client has sent: they are rejected wherever a name may be, and not repeated.
+func TestFault26_LoneSurrogates(t *testing.T) {
+	build := func() *pond.Pond {
+		p := pond.New(pond.WithLogger(kit.Silent))
+		l := p.Endpoint("/socket", kit.Accept).Lobby("*", kit.Admit)
+		l.OnMessage("*", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+		return p
+	}
+	kit.OnBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		s, other := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		s.Join("/chat/1", nil)
+		other.Join("/chat/1", nil)
+		other.Join("/chat/\ufffd", nil) // as which they used to be known
+		for _, lone := range []string{`\ud83d`, `\ud83e`, `\ude00`, `\ud83d\ud83d`} {
+			for _, action := range []string{"JOIN_CHANNEL", "LEAVE_CHANNEL", "BROADCAST"} {
+				for _, names := range [][3]string{{"/chat/" + lone, "e", "r"}, {"/chat/1", lone, "r"}, {"/chat/1", "e", lone}} {
+					s.SendRaw([]byte(`{"action":"` + action + `","channelName":"` + names[0] + `","event":"` + names[1] +
+						`","requestId":"` + names[2] + `","payload":{}}`))
+					m := s.Receive()
+					if m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != http.StatusBadRequest || strings.Contains(string(m.Raw), "\ufffd") {
+						t.Errorf("%s %q: got %v", action, names, m)
+					}
+					if want := map[bool]string{true: "ENDPOINT", false: "/chat/1"}[names[0] != "/chat/1"]; m.Channel != want {
+						t.Errorf("%s %q: answered for channel %q", action, names, m.Channel)
+					}
+				}
+			}
+		}
+		s.Quiet()
+		other.Quiet()
+
+		// In a payload they are the business of the application, and two escapes that
+		// are one character are nobody's.
+		s.SendRaw([]byte(`{"action":"BROADCAST","event":"\ud83d\ude00","channelName":"/chat/1","requestId":"r","payload":{"s":"\ud83d"}}`))
+		kit.Is(t, other.Receive(), "BROADCAST", "\U0001F600", `{"s":"\ud83d"}`)
+	})
+}
+
+// An array is not an object, although JavaScript says so, and nor is null.
+func TestFault26_TopLevelKinds(t *testing.T) {
+	kit.OnBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		s := d.Connect(tr, "/socket")
+		for text, kind := range map[string]string{"[{}]": "array", " null": "null", `"{}"`: "string", "1": "number", "true": "boolean"} {
+			s.SendRaw([]byte(text))
+			m := s.Receive()
+			var payload struct{ Message string }
+			m.Bind(t, &payload)
+			if want := "clientMessage: Expected object, got " + kind; payload.Message != want || kit.Status(t, m) != http.StatusBadRequest {
+				t.Errorf("%s: got %v, want %q", text, m, want)
+			}
+		}
+	})
+}
+
+// The names that a client gives to events and messages go to others, perhaps
+// without a handler having looked at them. So they are short.
+func TestFault18_LongNames(t *testing.T) {
+	var met kit.Limits
+	build := func() *pond.Pond {
+		met = kit.Limits{}
+		p := pond.New(met.Observer(), pond.WithLogger(kit.Silent))
+		e := p.Endpoint("/socket", kit.Accept)
+		p.Endpoint("/short", kit.Accept, pond.WithMaxEventName(8), pond.WithMaxRequestID(36)).Lobby("*", kit.Admit).
+			OnMessage("*", func(ctx *pond.EventContext) error { return ctx.Reply("ok", nil) })
+		l := e.Lobby("*", kit.Admit)
+		l.OnMessage("*", func(ctx *pond.EventContext) error {
+			return ctx.Broadcast(ctx.Event(), map[string]string{"text": "hi"})
+		})
+		return p
+	}
+	long := strings.Repeat("x", 256)
+	kit.OnBoth(t, build, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		s, other := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		s.Join(long, nil)
+		other.Join(long, nil)
+		send := func(s *pondtest.Session, channel, event, request string) {
+			s.SendRaw([]byte(`{"action":"BROADCAST","channelName":"` + channel + `","event":"` + event +
+				`","requestId":"` + request + `","payload":{"pad":"` + strings.Repeat("x", 10_000) + `"}}`))
+		}
+		rejected := func(s *pondtest.Session, text string, limit pond.Limit, times int) {
+			t.Helper()
+			m := s.Receive()
+			var payload struct{ Message string }
+			m.Bind(t, &payload)
+			if m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != http.StatusBadRequest || payload.Message != text {
+				t.Errorf("got %v", m)
+			}
+			if n := met.Of(limit); n != times {
+				t.Errorf("%s: observed %d times, want %d", limit, n, times)
+			}
+		}
+		send(s, long, long+"x", "r")
+		rejected(s, "event: Expected at most 256 bytes", pond.LimitEventName, 1)
+		send(s, long, "e?"+long, "r")
+		rejected(s, "event: Expected at most 256 bytes", pond.LimitEventName, 2)
+		send(s, long, "e", long+"x")
+		rejected(s, "requestId: Expected at most 256 bytes", pond.LimitRequestID, 1)
+		send(s, long, "e", strings.Repeat("x", 900_000))
+		rejected(s, "requestId: Expected at most 256 bytes", pond.LimitRequestID, 2)
+		other.Quiet()
+
+		// What others get of the longest names that are allowed.
+		send(s, long, long, long)
+		if m := other.Receive(); m.Event != long || m.RequestID != long || len(m.Raw) > 3*256+200 {
+			t.Errorf("got %d bytes: %v", len(m.Raw), m)
+		}
+
+		short := d.Connect(tr, "/short")
+		short.Join("c", nil) // with a UUID
+		send(short, "c", "12345678", long[:36])
+		kit.Is(t, short.Receive(), "SYSTEM", "ok", "{}")
+		send(short, "c", "123456789", "1")
+		rejected(short, "event: Expected at most 8 bytes", pond.LimitEventName, 3)
+		send(short, "c", "1", long[:37])
+		rejected(short, "requestId: Expected at most 36 bytes", pond.LimitRequestID, 3)
+	})
+}

@@ -93,9 +93,8 @@ func TestAttackOddMessages(t *testing.T) {
 		rows,
 		row{"many duplicates", "{" + strings.Repeat(`"event":"x","payload":{"x":1},`, 20_000) + say(`"e"`, `"r"`, `{"y":2}`)[1:], "e", "r", `{"y":2}`},
 		row{"names around", `{"__proto__":{"action":"SYSTEM"},"recipients":["x"],"nodeId":"n",` + say(`"e"`, `"r"`, `{}`)[1:], "e", "r", `{}`},
-		row{"surrogates in names", say(`"\ud800e"`, `"\udfff"`, `{}`), "\uFFFDe", "\uFFFD", `{}`},
 		row{"NUL in names", say(`"e\u0000"`, `"\u0000"`, `{}`), "e\x00", "\x00", `{}`},
-		row{"long names", say(`"`+strings.Repeat("e", 1000)+`"`, `"`+strings.Repeat("r", 100_000)+`"`, `{}`), strings.Repeat("e", 1000), strings.Repeat("r", 100_000), `{}`},
+		row{"long names", say(`"`+strings.Repeat("e", 256)+`"`, `"`+strings.Repeat("r", 256)+`"`, `{}`), strings.Repeat("e", 256), strings.Repeat("r", 256), `{}`},
 	)
 	for _, tr := range pondtest.Transports {
 		server := &kit.TappedPond{Pond: newRepeater()}
