@@ -5,6 +5,7 @@ fuzztime ?= 30s
 others := examples bench internal/integration
 
 .DEFAULT_GOAL := help
+SHELL := bash
 
 .PHONY: check
 check: lint test ## everything that a change must pass
@@ -30,6 +31,29 @@ test: ## all tests, with the race detector
 	@for module in . $(others); do \
 		(cd $$module && go test -race -shuffle=on ./...) || exit 1; \
 	done
+
+# The packages that users of the library run, as a list for -coverpkg.
+library = $(shell go list ./... | grep -vE '/(cmd|conformance|internal/(load|suite))(/|$$)' | paste -sd, -)
+
+.PHONY: coverage
+coverage: ## all tests of the library, and how much of it they run together
+	@mkdir -p artifacts
+	@set -o pipefail; library=$(library); status=0; rm -f artifacts/coverage-*.out; \
+	for module in . internal/integration; do \
+		(cd $$module && go test -coverpkg=$$library -coverprofile=$(CURDIR)/artifacts/coverage-$$(basename $$PWD).out ./...) \
+			| sed 's/ of statements in .*//' || status=1; \
+	done; \
+	awk 'FNR > 1 { size[$$1] = $$2; if ($$3) ran[$$1] = 1 } \
+		END { \
+			print "statements that some test runs:"; \
+			for (block in size) { \
+				package = block; sub("/[^/]*$$", "", package); \
+				all[package] += size[block]; all["in all"] += size[block]; \
+				if (block in ran) { hit[package] += size[block]; hit["in all"] += size[block] } \
+			} \
+			for (p in all) printf "%5.1f %%  %s\n", 100 * hit[p] / all[p], p | "sort -k 3" \
+		}' artifacts/coverage-*.out; \
+	exit $$status
 
 .PHONY: stress
 stress: ## the concurrent packages ten times: before a release, and after touching one
