@@ -20,6 +20,9 @@ var layers = map[string]layer{
 	"internal/pattern": {nil, "a matcher of names has no use for anything else"},
 	"internal/wire":    {nil, "messages are bytes and rules; who sends them is another matter"},
 	"internal/ws":      {nil, "a codec without I/O serves TCP, TLS, pipes and fuzzers alike"},
+	"internal/clusterwire": {
+		nil, "messages between nodes are bytes and rules; brokers move them, and nodes give them a meaning",
+	},
 	"internal/pipenet": {nil, "it has to look like any other network"},
 	"internal/transport": {
 		[]string{"internal/ws"},
@@ -80,7 +83,7 @@ var bans = []ban{
 	},
 	{
 		pkg: "net",
-		in:  []string{"internal/pattern", "internal/wire", "internal/ws"},
+		in:  []string{"internal/clusterwire", "internal/pattern", "internal/wire", "internal/ws"},
 		why: "a parser gets bytes and does no I/O",
 	},
 	{

@@ -1,0 +1,93 @@
+package clusterwire
+
+import (
+	"encoding/json"
+	"iter"
+	"maps"
+	"strings"
+)
+
+// Limits of one state response of ours.
+const (
+	chunkUsers = 500
+	chunkBytes = 256 << 10
+)
+
+// Chunks splits the users of a state response, so that no message has more than 500
+// users or, unless a single user is larger, more than about 256 KiB. Receivers merge
+// them. It yields nothing if there are no users.
+func Chunks(users []User) iter.Seq[[]User] {
+	return func(yield func([]User) bool) {
+		for len(users) > 0 {
+			n, size := 0, 0
+			for n < len(users) && n < chunkUsers {
+				u := &users[n]
+				size += len(u.ID) + len(u.Assigns) + len(u.Presence) + len(`{"id":"","assigns":{},"presence":{}},`)
+				if n > 0 && size > chunkBytes {
+					break
+				}
+				n++
+			}
+			if !yield(users[:n:n]) {
+				return
+			}
+			users = users[n:]
+		}
+	}
+}
+
+// ApplyAssigns returns the assigns of a remote user after an [AssignsUpdate]: all of
+// them are replaced, or one is set. It does not change old. A nil map is a user that is
+// not known, and stays nil.
+func (m *Message) ApplyAssigns(old map[string]json.RawMessage) map[string]json.RawMessage {
+	if old == nil {
+		return nil
+	}
+	if m.Assigns == nil {
+		assigns := maps.Clone(old)
+		assigns[m.Key] = m.Value
+		return assigns
+	}
+	assigns := map[string]json.RawMessage{}
+	eachMember(m.Assigns, func(name, value []byte) bool {
+		assigns[string(name)] = value
+		return true
+	})
+	return assigns
+}
+
+// IsFirsthand reports whether the users in a [StateResponse] of this source are its
+// own. JavaScript servers, whose IDs are no UUIDs, answer with everybody whom they
+// know, so that the source may not be where a user is connected.
+func IsFirsthand(source string) bool {
+	if len(source) != len("00000000-0000-0000-0000-000000000000") {
+		return false
+	}
+	for i := range len(source) {
+		switch i {
+		case 8, 13, 18, 23:
+			if source[i] != '-' {
+				return false
+			}
+		default:
+			if !strings.Contains("0123456789abcdefABCDEF", source[i:i+1]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// notices are events that other servers tell all nodes about although they are meant
+// for one client of theirs.
+var notices = map[string]bool{
+	"ACKNOWLEDGE": true, "EXIT_ACKNOWLEDGE": true, "NOT_FOUND": true, "HANDLER_NOT_FOUND": true,
+	"UNAUTHORIZED": true, "INTERNAL_ERROR": true,
+}
+
+// IsNotice reports whether a [UserMessage] of another server is an acknowledgement or
+// an error for one of its own clients. Go and JavaScript servers publish them; for
+// clients of other nodes they mean nothing.
+func (m *Message) IsNotice() bool {
+	return m.Type == UserMessage && m.Ext == (Ext{}) && notices[m.Event]
+}
