@@ -46,8 +46,8 @@ func (c *conn) Message(_ *transport.Conn, data []byte) {
 	}
 }
 
-// Proceed handles what Message has taken.
-func (c *conn) Proceed(*transport.Conn) { c.inbox.proceed() }
+// Process handles the messages that Message has received.
+func (c *conn) Process(*transport.Conn) { c.inbox.runInline() }
 
 // decode returns what is to be done about a message. It answers at once what
 // never reaches a handler.

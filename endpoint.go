@@ -217,7 +217,7 @@ func (e *Endpoint) close() []*conn {
 }
 
 // drain waits until all connections and handlers have ended. When ctx is done it
-// cuts what is left.
+// aborts the remaining ones.
 func (e *Endpoint) drain(ctx context.Context) error {
 	err := e.tasks.Wait(ctx)
 	if err == nil {
@@ -225,9 +225,9 @@ func (e *Endpoint) drain(ctx context.Context) error {
 	}
 	if err != nil {
 		for _, c := range e.close() {
-			c.tr.Cut(ErrClosed)
+			c.tr.Abort(ErrClosed)
 		}
-		e.hub.Cut(ErrClosed) // who has been told goodbye is not ours any more
+		e.hub.AbortAll(ErrClosed) // includes those that are not in conns any more
 	}
 	return err
 }

@@ -132,8 +132,8 @@ func (in *inbox) start() {
 	}
 }
 
-// proceed runs the tasks on the caller's goroutine.
-func (in *inbox) proceed() {
+// runInline runs the tasks on the caller's goroutine.
+func (in *inbox) runInline() {
 	if in.claim() {
 		in.run()
 	}

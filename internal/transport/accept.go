@@ -11,11 +11,11 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// AcceptWebSocket takes the connection of a request over from net/http and
-// answers its handshake, together with what w.Header() holds. The connection
-// lives on when the HTTP handler returns; nothing is read before [Conn.Start].
+// AcceptWebSocket takes over the connection of a request from net/http and queues
+// the response to its handshake, including the headers in w.Header(). The connection
+// outlives the HTTP handler. Nothing is read or written before [Conn.Start].
 func (h *Hub) AcceptWebSocket(w http.ResponseWriter, hs ws.Handshake, recv Receiver) (*Conn, error) {
-	conn, early, err := hijack(w)
+	conn, buffered, err := hijack(w)
 	if err != nil {
 		return nil, err
 	}
@@ -24,16 +24,16 @@ func (h *Hub) AcceptWebSocket(w http.ResponseWriter, hs ws.Handshake, recv Recei
 		c.enc = wsDeflate
 	}
 	c.dec.Init(&h.frames, ws.Server, hs.Deflate)
-	c.early = early
-	c.pushLocked(item{frame: rawFrame(ws.AppendSwitchingProtocols(nil, hs, w.Header()))})
+	c.buffered = buffered
+	c.appendLocked(item{frame: rawFrame(ws.AppendSwitchingProtocols(nil, hs, w.Header()))})
 	return c, nil
 }
 
-// AcceptStream answers a request with an event stream, whose headers are in
-// w.Header(). Over HTTP/1 the connection is taken over from net/http. If that
-// cannot be done, as over HTTP/2, handled is false, and the HTTP handler has to
-// stay in [Conn.Serve] after [Conn.Start].
-func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, recv Receiver) (c *Conn, handled bool, err error) {
+// AcceptStream responds to a request with an event stream, whose headers are in
+// w.Header(). Over HTTP/1 it takes over the connection from net/http. If that is not
+// possible, as over HTTP/2, taken is false, and the HTTP handler must call
+// [Conn.Serve] after [Conn.Start].
+func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, recv Receiver) (c *Conn, taken bool, err error) {
 	enc := sseUnnamed
 	if named {
 		enc = sseNamed
@@ -41,14 +41,14 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 	missing := "http.Flusher"
 	if r.ProtoMajor == 1 {
 		header := w.Header().Clone()
-		conn, early, err := hijack(w)
+		conn, buffered, err := hijack(w)
 		if err == nil {
 			if r.ProtoAtLeast(1, 1) {
 				enc += sseNamedChunked - sseNamed
 			}
 			c := h.newConn(conn, enc, recv)
-			c.early = early
-			c.pushLocked(item{frame: rawFrame(appendStreamHeader(r, header))})
+			c.buffered = buffered
+			c.appendLocked(item{frame: rawFrame(appendStreamHeader(r, header))})
 			return c, true, nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
@@ -73,12 +73,12 @@ func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
 	return c
 }
 
-// hijack takes a connection over from net/http, with the bytes that it had read
-// already. It finds its way through the wrappers of middlewares. The error is an
-// [http.ErrNotSupported] if the request can still be answered.
-func hijack(w http.ResponseWriter) (conn net.Conn, early []byte, err error) {
+// hijack takes over a connection from net/http, with the bytes that net/http has
+// read already. It looks through the wrappers of middlewares. The error is an
+// [http.ErrNotSupported] if the request can still get a response.
+func hijack(w http.ResponseWriter) (conn net.Conn, buffered []byte, err error) {
 	if _, ok := innermost(w).(http.Hijacker); !ok {
-		return nil, nil, &hiddenError{w, "http.Hijacker", http.ErrNotSupported} // untried: gin's would panic
+		return nil, nil, &hiddenError{w, "http.Hijacker", http.ErrNotSupported} // do not try: gin's would panic
 	}
 	var rw *bufio.ReadWriter
 	err = guard(func() (err error) {
@@ -92,20 +92,20 @@ func hijack(w http.ResponseWriter) (conn net.Conn, early []byte, err error) {
 		return nil, nil, &hiddenError{w, "http.Hijacker", err}
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
-		early = make([]byte, n)
-		_, _ = rw.Read(early)
+		buffered = make([]byte, n)
+		_, _ = rw.Read(buffered)
 	}
 	// The host server's deadlines are for requests.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		conn.Close()
 		return nil, nil, err
 	}
-	return conn, early, nil
+	return conn, buffered, nil
 }
 
-// appendStreamHeader returns the head of a response that lasts. It is chunked
-// for HTTP/1.1, which every proxy can follow and which tells a clean end from a
-// cut, and ends with the connection for HTTP/1.0.
+// appendStreamHeader returns the head of an event stream's response. For HTTP/1.1
+// the body is chunked, which every proxy supports, and which distinguishes the end of
+// the stream from an aborted connection. For HTTP/1.0 it ends with the connection.
 func appendStreamHeader(r *http.Request, header http.Header) []byte {
 	b := []byte("HTTP/1.0 200 OK\r\n")
 	header.Set("Connection", "close")
@@ -128,13 +128,13 @@ func (w *headerWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Serve stays in the HTTP handler of a stream that could not be taken over,
-// until the client is gone, which ctx tells, or the connection has ended.
+// Serve keeps the HTTP handler of a stream that could not be taken over, until ctx
+// is done because the client disconnected, or until the connection has ended.
 func (c *Conn) Serve(ctx context.Context) {
 	defer c.hub.tasks.Done()
 	select {
 	case <-ctx.Done():
-		c.Cut(ctx.Err())
+		c.Abort(ctx.Err())
 	case <-c.body.done:
 	}
 	c.body.finish()

@@ -18,11 +18,11 @@ type bodyStream struct {
 
 	writing  sync.Mutex // held while w is written to
 	gate     sync.Mutex // guards finished
-	finished bool       // the handler returns: w must not be touched any more
+	finished bool       // the handler returns: w must not be used any more
 }
 
-// newBodyStream sends the headers. If the error is an [http.ErrNotSupported], it
-// has not, and the error says that missing is missing.
+// newBodyStream sends the headers. If the error is an [http.ErrNotSupported], the
+// headers are not sent, and the error names the missing interface.
 func newBodyStream(w http.ResponseWriter, missing string) (*bodyStream, error) {
 	if !flushes(w) {
 		return nil, &hiddenError{w, missing, http.ErrNotSupported}
@@ -30,7 +30,7 @@ func newBodyStream(w http.ResponseWriter, missing string) (*bodyStream, error) {
 	s := &bodyStream{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}
 	w.WriteHeader(http.StatusOK)
 	if err := guard(s.rc.Flush); err != nil {
-		return nil, fmt.Errorf("%T cannot stream: %s", innermost(w), err) //nolint:errorlint // it is too late for any other answer
+		return nil, fmt.Errorf("%T cannot stream: %s", innermost(w), err) //nolint:errorlint // it is too late for any other response
 	}
 	return s, nil
 }
@@ -66,7 +66,7 @@ func (s *bodyStream) limit(deadline time.Time) {
 // close asks the handler to return.
 func (s *bodyStream) close() { s.once.Do(func() { close(s.done) }) }
 
-// finish waits for a write that is under way, and allows no other.
+// finish ends the current write, if any, and allows no other.
 func (s *bodyStream) finish() {
 	if !s.writing.TryLock() {
 		s.limit(time.Now())

@@ -18,15 +18,15 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A server serves one hub on loopback: real sockets, the raw path.
+// A server serves one hub on loopback: real sockets, direct reads and writes.
 type server struct {
 	*httptest.Server
 	hub   *transport.Hub
 	conns chan *peer // accepted, in order
 	onMsg func(p *peer, data []byte)
 
-	writes *atomic.Int64 // counts those of all WebSockets, on the raw path; may be nil
-	reads  *atomic.Int64 // counts those of all streams, likewise
+	writes *atomic.Int64 // counts the direct writes of all WebSockets; may be nil
+	reads  *atomic.Int64 // counts the direct reads of all streams; may be nil
 }
 
 // A peer is the server's end of a connection, as its Receiver.
@@ -45,7 +45,7 @@ func (p *peer) Message(_ *transport.Conn, data []byte) {
 	}
 	p.msgs <- string(data)
 }
-func (p *peer) Proceed(*transport.Conn)                       {}
+func (p *peer) Process(*transport.Conn)                       {}
 func (p *peer) Invalid(_ *transport.Conn, err *ws.CloseError) { p.broken <- err }
 func (p *peer) Closed(_ *transport.Conn, cause error)         { p.closed <- cause }
 
@@ -108,7 +108,7 @@ func serve(t testing.TB, cfg transport.Config) *server {
 	return s
 }
 
-// A client is a WebSocket client that hides nothing.
+// A client is a WebSocket client.
 type client struct {
 	net.Conn
 	t   testing.TB
@@ -196,7 +196,7 @@ func (c *client) next() string {
 	return msg
 }
 
-// closed waits for the goodbye and for the end of the connection.
+// closed waits for the close frame and for the end of the connection.
 func (c *client) closed() *ws.CloseError {
 	c.t.Helper()
 	if err := c.read(func() bool { return c.end != nil }); err != nil {

@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// Waiting returns the bytes that wait for the client.
-func (c *Conn) Waiting() int {
+// Queued returns the bytes that are queued for the client.
+func (c *Conn) Queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.waiting
+	return c.queuedBytes
 }
 
 // Registered returns the number of connections on the wheels.
@@ -28,25 +28,25 @@ const (
 	SSEUnnamedChunked = sseUnnamedChunked
 )
 
-// Encoded returns the frame as clients with that encoding get it.
+// Encoded returns the frame as clients with that encoding receive it.
 func (f *Frame) Encoded(e encoding) []byte { return f.bytes(e, 0) }
 
-// Hold makes all shards busy, so that what is committed piles up until release
-// works it off. Nothing must be under way.
+// Hold makes all shards busy, so that commits are queued until release delivers
+// them. The shards must be idle.
 func (h *Hub) Hold() (release func()) {
 	for _, s := range h.shards {
 		s.mu.Lock()
-		s.working = true
+		s.draining = true
 		s.mu.Unlock()
 	}
 	return func() {
 		for _, s := range h.shards {
-			s.work(false)
+			s.drain(false)
 		}
 	}
 }
 
-// Drop forgets what is queued in shards that are held.
+// Drop drops the queues of shards that are held.
 func (h *Hub) Drop() {
 	for _, s := range h.shards {
 		s.mu.Lock()
@@ -57,24 +57,24 @@ func (h *Hub) Drop() {
 	}
 }
 
-// Idle returns how many workers wait for work.
+// Idle returns the number of workers that wait for work.
 func (h *Hub) Idle() (n int) {
 	for _, s := range h.shards {
-		s.crew.mu.Lock()
-		n += len(s.crew.idle)
-		s.crew.mu.Unlock()
+		s.workers.mu.Lock()
+		n += len(s.workers.idle)
+		s.workers.mu.Unlock()
 	}
 	return n
 }
 
-// MaxIdle returns how many those may be.
+// MaxIdle returns the largest number of workers that wait for work.
 func (h *Hub) MaxIdle() int { return maxIdle * len(h.shards) }
 
-// CountWrites counts how often the connection sends something on the raw path. It is
-// called before [Conn.Start], and so is CountReads.
+// CountWrites counts the direct writes to the connection. Call it before
+// [Conn.Start]; the same holds for CountReads.
 func (c *Conn) CountWrites(n *atomic.Int64) { c.raw = countedRaw{c.raw, new(atomic.Int64), n} }
 
-// CountReads counts how often the connection looks for something to read.
+// CountReads counts the direct reads from the connection.
 func (c *Conn) CountReads(n *atomic.Int64) { c.raw = countedRaw{c.raw, n, new(atomic.Int64)} }
 
 type countedRaw struct {

@@ -36,13 +36,13 @@ type Frame struct {
 	header int              // its length
 	raw    bool             // text is ready for its one receiver, whatever the encoding
 	lazy   func() [3][]byte // the JSON document of a lazy frame
-	charge int              // what the frame counts in an outbox, in bytes: itself and frameCost
+	charge int              // the bytes that the frame counts in an outbox: its size plus frameCost
 
-	// Meta is what the frame's maker wants to find again in [Owner.Outgoing].
-	// It is set before the frame is sent.
+	// Meta is for [Owner.Outgoing]. The creator of the frame sets it before the
+	// frame is sent.
 	Meta any
 
-	forms atomic.Pointer[forms] // made on demand: most frames have but text
+	forms atomic.Pointer[forms] // made on demand: most frames only have text
 }
 
 // forms are the encodings of a frame other than its text.
@@ -51,12 +51,12 @@ type forms struct {
 	shared  [encodings]atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames
 }
 
-// frameCost is what a frame costs besides its bytes, so that a client cannot have
-// an outbox filled with frames that are hardly anything but that, such as pongs.
+// frameCost is what a frame counts in addition to its bytes, so that tiny frames,
+// such as pongs, do not use much more memory than an outbox may.
 const frameCost = 64
 
-// NewFrame returns the frame of the document in buf[Headroom:], and takes over
-// buf. The document is one JSON text without line feeds. event names it for
+// NewFrame returns the frame of the document in buf[Headroom:]. It owns buf from
+// then on. The document is one JSON text without line feeds. event names it for
 // clients that read named server-sent events.
 func NewFrame(event string, buf []byte) *Frame {
 	doc := buf[Headroom:]
@@ -65,16 +65,16 @@ func NewFrame(event string, buf []byte) *Frame {
 	return &Frame{event: event, text: buf[start:], header: Headroom - start, charge: len(doc) + frameCost}
 }
 
-// NewLazyFrame returns a frame whose document is put together when a receiver is
-// written to, from pieces that it may share with other frames. parts is called
-// each time, without any lock held, and returns slices that nobody changes any
-// more. The frame keeps none of them: however long it waits for a client, it is
-// little more than charge, the bytes that it counts in an outbox.
+// NewLazyFrame returns a frame whose document is assembled when it is written to a
+// receiver, from parts that it may share with other frames. The function parts is
+// called each time, without locks, and returns slices that must not change. The frame
+// does not keep them: however long it is queued for a client, it uses little more
+// memory than charge, the bytes that it counts in an outbox.
 func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
 	return &Frame{event: event, charge: charge + frameCost, lazy: parts}
 }
 
-// rawFrame returns a frame of bytes that are ready for one connection.
+// rawFrame returns a frame of bytes that are written to one connection as they are.
 func rawFrame(b []byte) *Frame {
 	return &Frame{text: b, header: len(b), raw: true, charge: len(b) + frameCost}
 }
@@ -93,8 +93,8 @@ func newHeartbeat() *Frame {
 	return f
 }
 
-// other returns the frame's forms. Of two that are made at the same time, all keep
-// the first.
+// other returns the frame's forms. If two are made at the same time, all use the
+// first.
 func (f *Frame) other() *forms {
 	if o := f.forms.Load(); o != nil {
 		return o
@@ -130,13 +130,13 @@ func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 		return *b
 	}
 	b := f.encode(nil, e, compressFrom)
-	// Two receivers may have encoded at the same time: all keep the first.
+	// Two receivers may encode at the same time: all use the first result.
 	encoded.CompareAndSwap(nil, &b)
 	return *encoded.Load()
 }
 
-// lazyBytes encodes for many receivers at once, as long as memory is not wanted for
-// something else. Short frames are not worth it: see [Frame.append].
+// lazyBytes encodes once for many receivers. The garbage collector may free the
+// result when no receiver uses it. Short frames are not worth it: see [Frame.append].
 func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
 	shared := &f.other().shared[e]
 	if known := shared.Load(); known != nil {
@@ -150,8 +150,8 @@ func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
 	return b
 }
 
-// long reports whether the frame is a chunk by itself: its bytes are shared, and
-// joining it with others would copy them.
+// long reports whether the frame is written by itself. Its bytes are shared, and
+// combining it with other frames would copy them.
 func (f *Frame) long() bool { return f.size() >= chunkSize }
 
 // append appends the frame in an encoding to dst.
@@ -176,8 +176,8 @@ func (f *Frame) encode(dst []byte, e encoding, compressFrom int) []byte {
 	return f.encodeEvent(dst, e, doc)
 }
 
-// encodeEvent writes one server-sent event. The document has no line feeds, so
-// it is a single data line; the name is cleaned of what would end its line.
+// encodeEvent appends one server-sent event. The document has no line feeds, so
+// it is a single data line. Line breaks in the name are replaced.
 func (f *Frame) encodeEvent(dst []byte, e encoding, doc [3][]byte) []byte {
 	named := e == sseNamed || e == sseNamedChunked
 	name := f.event

@@ -1,103 +1,104 @@
 package transport
 
 // A Group is a set of connections that frames can be broadcast to, such as the
-// members of a channel. The zero Group is not ready: see [Group.Init]. Its
-// methods are commits: the owner of the Group calls them one at a time, under
-// the lock that fixes their order.
+// members of a channel. Call Init before use. The other methods are commits: the
+// owner of the Group calls them one at a time, while it holds the lock that fixes
+// their order.
 type Group struct {
-	hub     *Hub
-	sectors []sector // one for each shard
+	hub        *Hub
+	partitions []partition // one per shard
 }
 
-// A sector is a group's part of one shard.
-type sector struct {
+// A partition is a group's part of one shard.
+type partition struct {
 	shard *shard
 	count int     // committed seats; owned by the Group's owner
-	seats []*Seat // owned by whoever works the shard, or holds its mu while nobody does
+	seats []*Seat // owned by the goroutine that drains the shard; if there is none, guarded by shard.mu
 }
 
-// An Owner sees frames on their way to its seat.
+// An Owner sees frames before they are written to its seat.
 type Owner interface {
-	// Outgoing returns what the client gets instead of f, which may be f, or nil
-	// for nothing. It is called on the goroutine that writes to the client, one
+	// Outgoing returns the frame that the client receives instead of f, which may be
+	// f, or nil for none. It is called on the goroutine that writes to the client, one
 	// frame at a time, in order, and may take its time.
 	Outgoing(f *Frame) *Frame
 }
 
-// A Seat is a connection's place in one Group.
+// A Seat is the membership of a connection in one Group.
 type Seat struct {
 	Conn  *Conn
 	Owner Owner
 
-	// Owned by whoever works the shard.
+	// Owned by the goroutine that drains the shard.
 	pos     int
-	special bool // not all frames of the current run are for this seat
+	partial bool // some frames of the current run are not for this seat
 }
 
-// Init makes g ready.
+// Init prepares g for use.
 func (g *Group) Init(h *Hub) {
 	g.hub = h
-	g.sectors = make([]sector, len(h.shards))
+	g.partitions = make([]partition, len(h.shards))
 	for i, s := range h.shards {
-		g.sectors[i].shard = s
+		g.partitions[i].shard = s
 	}
 }
 
-// Add commits that the seat's connection gets what is broadcast from now on.
+// Add commits that the seat's connection receives later broadcasts.
 func (g *Group) Add(seat *Seat) {
-	sec := g.sector(seat)
-	sec.count++
-	s := sec.shard
+	part := g.partition(seat)
+	part.count++
+	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.working {
-		s.push(op{kind: add, sector: sec, seat: seat})
+	if s.draining {
+		s.pushLocked(op{kind: opAdd, partition: part, seat: seat})
 	} else {
-		sec.add(seat)
+		part.add(seat)
 	}
 }
 
-// Remove commits that the seat's connection gets nothing more.
+// Remove commits that the seat's connection receives no later broadcasts.
 func (g *Group) Remove(seat *Seat) {
-	sec := g.sector(seat)
-	sec.count--
-	s := sec.shard
+	part := g.partition(seat)
+	part.count--
+	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.working {
-		s.push(op{kind: remove, sector: sec, seat: seat})
+	if s.draining {
+		s.pushLocked(op{kind: opRemove, partition: part, seat: seat})
 	} else {
-		sec.remove(seat)
+		part.remove(seat)
 	}
 }
 
-// Broadcast commits f for all seats but those in except. If handled, the seats'
-// owners see it first.
+// Broadcast commits f for all seats except those in except. If handled is set, the
+// seats' owners see it first.
 func (g *Group) Broadcast(w *Work, f *Frame, handled bool, except ...*Seat) {
-	o := op{kind: broadcast, frame: f, handled: handled}
+	o := op{kind: opBroadcast, frame: f, handled: handled}
 	if len(except) == 1 {
 		o.seat = except[0]
 	} else {
 		o.except = except
 	}
-	for i := range g.sectors {
-		sec := &g.sectors[i]
-		if sec.count == 0 {
+	for i := range g.partitions {
+		part := &g.partitions[i]
+		if part.count == 0 {
 			continue
 		}
-		o.sector = sec
-		w.seats += sec.count
-		s := sec.shard
+		o.partition = part
+		w.seats += part.count
+		s := part.shard
 		s.mu.Lock()
-		work := s.push(o)
+		drain := s.pushLocked(o)
 		s.mu.Unlock()
-		if work {
-			w.shard(s)
+		if drain {
+			w.addDrain(s)
 		}
 	}
 }
 
-// Send commits f for these seats alone. If handled, their owners see it first.
+// Send commits f for these seats alone. If handled is set, their owners see it
+// first.
 func (g *Group) Send(w *Work, f *Frame, handled bool, seats []*Seat) {
 	for _, seat := range seats {
 		it := item{frame: f}
@@ -106,32 +107,32 @@ func (g *Group) Send(w *Work, f *Frame, handled bool, seats []*Seat) {
 		}
 		s := seat.Conn.shard
 		if len(seats) == 1 {
-			s.send(w, seat.Conn, it, nil)
+			s.send(w, seat.Conn, it)
 			return
 		}
 		s.mu.Lock()
-		if s.push(op{kind: send, conn: seat.Conn, frame: it.frame, seat: it.seat}) {
-			w.shard(s)
+		if s.pushLocked(op{kind: opSend, conn: seat.Conn, frame: it.frame, seat: it.seat}) {
+			w.addDrain(s)
 		}
 		s.mu.Unlock()
 		w.seats++
 	}
 }
 
-func (g *Group) sector(seat *Seat) *sector { return &g.sectors[seat.Conn.shard.index] }
+func (g *Group) partition(seat *Seat) *partition { return &g.partitions[seat.Conn.shard.index] }
 
-func (sec *sector) add(seat *Seat) {
-	seat.pos = len(sec.seats)
-	sec.seats = append(sec.seats, seat)
+func (part *partition) add(seat *Seat) {
+	seat.pos = len(part.seats)
+	part.seats = append(part.seats, seat)
 }
 
-func (sec *sector) remove(seat *Seat) {
-	last := len(sec.seats) - 1
-	moved := sec.seats[last]
-	sec.seats[seat.pos], sec.seats[last] = moved, nil
+func (part *partition) remove(seat *Seat) {
+	last := len(part.seats) - 1
+	moved := part.seats[last]
+	part.seats[seat.pos], part.seats[last] = moved, nil
 	moved.pos = seat.pos
-	sec.seats = sec.seats[:last]
-	if cap(sec.seats) > 64 && last < cap(sec.seats)/4 {
-		sec.seats = append(make([]*Seat, 0, cap(sec.seats)/2), sec.seats...)
+	part.seats = part.seats[:last]
+	if cap(part.seats) > 64 && last < cap(part.seats)/4 {
+		part.seats = append(make([]*Seat, 0, cap(part.seats)/2), part.seats...)
 	}
 }

@@ -13,17 +13,17 @@ import (
 // set by the caller: there are no defaults here.
 type Config struct {
 	MaxMessage   int           // bytes of one message from a client, also when inflated
-	MaxFragments int           // frames that a message may be cut into
-	OutboxBytes  int           // bytes that may wait for one client
-	Backlog      int64         // bytes that may wait in one shard before [Hub.Pace] waits
-	WriteTimeout time.Duration // how long a client may keep a write waiting
-	CloseTimeout time.Duration // how long a client may take to say goodbye
-	PingInterval time.Duration // between heartbeats; a client that misses one is cut off
+	MaxFragments int           // frames that a message may be split into
+	OutboxBytes  int           // bytes that may be queued for one client
+	Backlog      int64         // bytes that may be queued in one shard before [Hub.Pace] waits
+	WriteTimeout time.Duration // how long one write may take
+	CloseTimeout time.Duration // how long a client may take to receive the last frame, and to close its side
+	PingInterval time.Duration // between heartbeats; a WebSocket that misses one is aborted
 	Compress     bool          // negotiate permessage-deflate
-	CompressFrom int           // bytes from which a message is worth compressing
+	CompressFrom int           // bytes from which a message is compressed
 }
 
-// A Hub is the set of connections that share shards.
+// A Hub is the set of connections of one endpoint. It spreads them over shards.
 type Hub struct {
 	cfg    Config
 	frames ws.Config
@@ -32,7 +32,7 @@ type Hub struct {
 	tasks  Tasks
 }
 
-// NewHub returns a hub without connections. It starts nothing.
+// NewHub returns a hub without connections. It starts no goroutines.
 func NewHub(cfg Config) *Hub {
 	h := &Hub{cfg: cfg, frames: ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments}}
 	h.shards = make([]*shard, min(runtime.GOMAXPROCS(0), maxShards))
@@ -50,17 +50,17 @@ func (h *Hub) nextShard() *shard {
 	return h.shards[h.next.Add(1)%uint32(len(h.shards))]
 }
 
-// Pace waits while more is waiting to be written than the hub gets rid of. Who
-// handles what clients send calls it between two messages, so that clients that
-// send too fast are slowed down instead of memory being filled.
+// Pace waits while more is queued than the hub can write. The goroutine that
+// handles a client's messages calls it between two messages, so that clients that
+// send too fast are slowed down and do not fill memory.
 func (h *Hub) Pace() {
 	for _, s := range h.shards {
 		s.pace(h.cfg.Backlog)
 	}
 }
 
-// Overloaded reports whether so much is waiting that nothing should be added,
-// by whoever cannot be made to wait.
+// Overloaded reports whether so much is queued that senders that cannot wait
+// should not add to it.
 func (h *Hub) Overloaded() bool {
 	for _, s := range h.shards {
 		if s.backlog.Load() > 16*h.cfg.Backlog {
@@ -70,16 +70,16 @@ func (h *Hub) Overloaded() bool {
 	return false
 }
 
-// Cut cuts all connections that have been started, those included that have been
-// told goodbye.
-func (h *Hub) Cut(cause error) {
+// AbortAll aborts all connections that were started, including those that are
+// closing.
+func (h *Hub) AbortAll(cause error) {
 	for _, s := range h.shards {
 		for _, c := range s.connections() {
-			c.Cut(cause)
+			c.Abort(cause)
 		}
 	}
 }
 
-// Wait waits until all goroutines of the hub have ended, which they do when all
-// connections are closed, or until ctx is done.
+// Wait waits until all goroutines of the hub have ended, or until ctx is done. They
+// end when all connections are closed.
 func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }

@@ -13,12 +13,13 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// This file is the raw path for TCP connections: reads that hold no buffer while
-// they wait, and writes that never wait. Everything else takes the general path
-// through net.Conn, and so does 386, where package syscall lacks recv and send: they
-// take a shorter way through the kernel than read and write do.
+// This file has direct reads and writes on the sockets of plain TCP connections:
+// reads that hold no buffer while they wait, and writes that never wait. All other
+// connections are read and written through net.Conn. So are those on 386, where
+// package syscall lacks recv and send, which cost the kernel less than read and
+// write.
 
-// rawConn returns the descriptor's door if conn is a plain TCP connection.
+// rawConn returns access to the descriptor of conn if it is a plain TCP connection.
 func rawConn(conn net.Conn) syscall.RawConn {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
@@ -31,50 +32,51 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// A rawReader is the state of a connection that is read on the raw path.
+// A rawReader is the state of direct reads from a connection.
 type rawReader struct {
-	buf *[]byte // has the n bytes that have been read last
+	buf *[]byte // has the n bytes of the last read
 	n   int
 	err error
 	try func(fd uintptr) bool // the method value of read, made once
 
-	// decoding is held by whoever has bytes that come next: it goes with them to
-	// the worker that decodes them. It guards the decoder and the following field.
+	// decoding is held by the goroutine that has the next bytes to be decoded: first
+	// the one that reads them, then the worker that decodes them. It guards the decoder
+	// and the following field.
 	decoding sync.Mutex
-	over     bool // what comes now is of no interest any more
+	over     bool // bytes are not decoded any more
 }
 
-// readRaw is the connection's goroutine on the raw path. It stays as shallow as it
-// is: what it reads is handled by a worker. It waits for that outside of raw.Read,
-// for whose return whoever closes the connection waits.
+// readRaw is the goroutine that reads directly from the socket. Its stack stays
+// small because a worker handles the data. readRaw waits for the worker outside
+// raw.Read, because closing the connection waits until raw.Read returns.
 func (c *Conn) readRaw() {
 	defer c.hub.tasks.Done()
 	r := new(rawReader)
 	r.try = r.read
 	c.reader = r
-	if len(c.early) > 0 {
+	if len(c.buffered) > 0 {
 		r.decoding.Lock()
-		c.shard.hand(piece{conn: c, data: c.early})
-		c.early = nil
+		c.shard.dispatch(readChunk{conn: c, data: c.buffered})
+		c.buffered = nil
 	}
 	for {
 		err := c.raw.Read(r.try)
 		if err == nil {
 			err = r.err
 		}
-		r.decoding.Lock() // what came before is decoded
+		r.decoding.Lock() // waits until the previous bytes are decoded
 		if err != nil {
 			r.decoding.Unlock()
-			c.hangUp(err)
+			c.readEnded(err)
 			return
 		}
-		c.shard.hand(piece{c, (*r.buf)[:r.n], r.buf})
+		c.shard.dispatch(readChunk{c, (*r.buf)[:r.n], r.buf})
 	}
 }
 
 // read reads once without waiting. It reports false to be called again when there
-// is something to read. One that went on as long as there is could not be stopped:
-// raw.Read looks for a deadline, and for the end of the connection, in between.
+// is something to read. It does not read in a loop, because raw.Read checks for a
+// deadline and for the end of the connection only between two calls.
 func (r *rawReader) read(fd uintptr) bool {
 	r.buf = readBuffers.Get().(*[]byte)
 	for {
@@ -96,8 +98,8 @@ func (r *rawReader) read(fd uintptr) bool {
 	}
 }
 
-// rawRead reads once. The system calls here are raw ones, because they never block:
-// the scheduler need not prepare for that.
+// rawRead reads once. The system calls here never block, so they are raw ones: the
+// scheduler need not prepare for a blocked thread.
 func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd,
 		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), //nolint:gosec // the slice outlives the call
@@ -105,33 +107,34 @@ func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
 	return int(n), errno
 }
 
-// handle decodes a piece, lets the next one follow, and handles what it has brought.
-func (c *Conn) handle(p piece) {
+// handle decodes the data of one read, permits decoding of the next, and processes
+// the messages.
+func (c *Conn) handle(read readChunk) {
 	r := c.reader
 	if !r.over {
-		if err := c.received(p.data); err != nil {
+		if err := c.received(read.data); err != nil {
 			r.over = true
-			c.reject(err)
+			c.decodingEnded(err)
 		}
 	}
-	if p.buf != nil {
-		readBuffers.Put(p.buf)
+	if read.buf != nil {
+		readBuffers.Put(read.buf)
 	}
 	r.decoding.Unlock()
-	c.recv.Proceed(c)
+	c.recv.Process(c)
 }
 
-// reject ends a connection whose client has said goodbye or broken the rules. The
-// rest that it sends is read until it closes its side, but not looked at.
-func (c *Conn) reject(err error) {
+// decodingEnded closes a connection whose client sent a close frame or broke the
+// protocol. What it sends until it closes its side is read, but not decoded.
+func (c *Conn) decodingEnded(err error) {
 	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
-		c.refuse(broken)
+		c.reject(broken)
 		return
 	}
-	c.hangUp(err)
+	c.readEnded(err)
 }
 
-// A rawWriter is the state of one write. Its method value is made once.
+// A rawWriter is the state of one direct write. Its method value is made once.
 type rawWriter struct {
 	b   []byte
 	n   int
@@ -145,7 +148,7 @@ var rawWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// tryWrite writes what the socket takes at once. Less than len(b) is no error.
+// tryWrite writes as much of b as the socket takes at once, which may be nothing.
 func (c *Conn) tryWrite(b []byte) (int, error) {
 	w := rawWriters.Get().(*rawWriter)
 	w.b, w.n, w.err = b, 0, nil

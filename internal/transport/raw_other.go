@@ -10,9 +10,9 @@ import (
 
 type rawReader struct{}
 
-func (c *Conn) handle(piece) {}
+func (c *Conn) handle(readChunk) {}
 
-// rawConn returns nil: all connections take the general path here.
+// rawConn returns nil: all connections are read and written through net.Conn here.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func (c *Conn) readRaw() {}

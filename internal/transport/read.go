@@ -12,50 +12,52 @@ const readSize = 8 << 10
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); return &b }}
 
-// errGoodbye ends reading after the client's close frame.
-var errGoodbye = errors.New("goodbye")
+// errPeerClosed ends reading after the client's close frame.
+var errPeerClosed = errors.New("closed by the client")
 
-// read is the connection's goroutine on the general path. It waits with a shallow
-// stack and without a buffer. When something has come, it handles that as deep as
-// need be, and a new goroutine reads on: a stack that has grown shrinks only when
-// memory is collected, by half each time, so a goroutine that has handled something
-// must not be the one that waits.
+// There are two ways to read. Direct reads are for plain TCP on Linux: see readRaw.
+// All other connections are read through net.Conn.
+
+// read is the goroutine that reads through net.Conn. It waits with a small stack and
+// without a buffer. When data arrives, it handles the data, and a new goroutine
+// reads on: a stack that has grown shrinks only during garbage collection, by half
+// each time, so a goroutine that has run handlers must not be the one that waits.
 func (c *Conn) read() {
 	var err error
-	if len(c.early) > 0 {
-		err = c.received(c.early)
-		c.early = nil
+	if len(c.buffered) > 0 {
+		err = c.received(c.buffered)
+		c.buffered = nil
 	} else {
 		err = c.readOnce()
 	}
 	if err == nil {
 		go c.read()
-		c.recv.Proceed(c)
+		c.recv.Process(c)
 		return
 	}
 	defer c.hub.tasks.Done()
 	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
-		c.refuse(broken)
+		c.reject(broken)
 		err = c.discard()
 	}
-	c.hangUp(err)
-	c.recv.Proceed(c)
+	c.readEnded(err)
+	c.recv.Process(c)
 }
 
-// readOnce waits until something comes, and handles it.
+// readOnce waits until data arrives, and handles it.
 func (c *Conn) readOnce() error {
-	if c.middle.Load() == 0 {
+	if c.unfinishedPings.Load() == 0 {
 		var first [2]byte
-		n, err := c.net.Read(first[:]) // waiting in a small read costs no buffer
+		n, err := c.net.Read(first[:]) // waiting in a small read needs no buffer
 		if n > 0 {
 			if err := c.received(first[:n]); err != nil {
 				return err
 			}
 		}
 		if err == nil && !c.WebSocket() {
-			return c.discard() // nothing is expected, so it is not worth a goroutine each
+			return c.discard() // nothing is expected, so no new goroutine is needed
 		}
-		if err != nil || c.middle.Load() == 0 {
+		if err != nil || c.unfinishedPings.Load() == 0 {
 			return err
 		}
 	}
@@ -77,19 +79,19 @@ func (c *Conn) readOn() error {
 
 // received handles bytes from the client. An event stream expects none.
 func (c *Conn) received(b []byte) error {
-	if !c.heard.Load() {
-		c.heard.Store(true)
+	if !c.receivedSincePing.Load() {
+		c.receivedSincePing.Store(true)
 	}
 	if !c.WebSocket() {
 		return nil
 	}
 	err := c.dec.Feed(b, (*frameSink)(c))
-	c.progress()
+	c.noteProgress()
 	return err
 }
 
-// refuse answers a client that broke the rules, and says goodbye.
-func (c *Conn) refuse(broken *ws.CloseError) {
+// reject closes the connection of a client that broke the protocol or a limit.
+func (c *Conn) reject(broken *ws.CloseError) {
 	c.recv.Invalid(c, broken)
 	c.Close(broken.Code, broken.Reason, broken)
 }
@@ -105,14 +107,14 @@ func (c *Conn) discard() error {
 	}
 }
 
-// frameSink is a Conn as the decoder sees it.
+// frameSink is the [ws.Sink] of a Conn.
 type frameSink Conn
 
 func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
 	c := (*Conn)(s)
 	c.paused.Store(true)
 	c.recv.Message(c, data)
-	c.heard.Store(true) // before paused: a heartbeat looks at them in the other order
+	c.receivedSincePing.Store(true) // before paused: a heartbeat reads them in the other order
 	c.paused.Store(false)
 	return nil
 }
@@ -125,18 +127,18 @@ func (s *frameSink) Control(op ws.Opcode, data []byte) error {
 	return nil
 }
 
-// PeerClosed answers the client's close frame. What still waits is dropped: the
-// client has said that it is not interested any more.
+// PeerClosed answers the client's close frame. The queued frames are dropped,
+// because the client does not expect them any more.
 func (s *frameSink) PeerClosed(code int, reason string) error {
 	c := (*Conn)(s)
 	c.mu.Lock()
-	c.deaf = true // nothing more is expected, so the answer is the end
+	c.readDone = true // the client sends nothing more, so the connection ends with our answer
 	c.mu.Unlock()
-	if write, first := c.leave(c.goodbye(code, ""), &ws.CloseError{Code: code, Reason: reason}, true); first {
-		c.settle(write)
+	if w, first := c.markClosing(c.lastFrame(code, ""), &ws.CloseError{Code: code, Reason: reason}, true); first {
+		c.startClose(w)
 	}
-	return errGoodbye
+	return errPeerClosed
 }
 
-// isTimeout reports whether err is a deadline that has passed.
+// isTimeout reports whether err says that a deadline has passed.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

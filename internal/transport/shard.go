@@ -1,95 +1,96 @@
 package transport
 
 import (
-	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
 )
 
-// A shard carries a part of the hub's connections. Commits append to its queue
-// while it is working; its worker, which exists only as long as there is work,
-// takes the whole queue at once and so joins what has piled up.
+// A shard carries a part of the hub's connections. While it is being drained,
+// commits append to its queue. The goroutine that drains it takes the whole queue
+// at once, and so combines the commits that have accumulated.
 type shard struct {
 	hub   *Hub
 	index int
 
-	mu      sync.Mutex // guards the following fields; see Locks in the package comment
-	queue   []op
-	spare   []op // the last queue, to be used again
-	working bool // somebody works, or has the Work to do so
-	drained sync.Cond
-	wheel   wheel
+	mu       sync.Mutex // guards the following fields; see Locks in the package comment
+	queue    []op
+	spare    []op // the previous queue, to be reused
+	draining bool // a goroutine drains the queue, or has the Work to do so
+	drained  sync.Cond
+	wheel    wheel
 
-	crew crew
+	workers workerPool
 
-	backlog atomic.Int64 // bytes in queue, and on the worker's table
+	backlog atomic.Int64 // bytes in queue, and in the batch being delivered
 }
+
+// maxShards is the number of shards that [Work] can hold.
+const maxShards = 64
 
 // An op is one commit as one shard sees it.
 type op struct {
-	kind    opKind
-	frame   *Frame
-	sector  *sector // of broadcast, add and remove
-	seat    *Seat   // of add and remove; of broadcast: not this one; of send: the seat whose owner sees the frame first
-	except  []*Seat // of broadcast: not these
-	conn    *Conn   // of send and bye
-	cause   error   // of bye
-	handled bool    // of broadcast: the seats' owners see the frame first
+	kind      opKind
+	frame     *Frame
+	partition *partition // of opBroadcast, opAdd and opRemove
+	seat      *Seat      // of opAdd and opRemove; of opBroadcast: not this one; of opSend: its owner sees the frame first
+	except    []*Seat    // of opBroadcast: not these
+	conn      *Conn      // of opSend and opClose
+	cause     error      // of opClose
+	handled   bool       // of opBroadcast: the seats' owners see the frame first
 }
 
 type opKind uint8
 
 const (
-	broadcast opKind = iota
-	send
-	bye
-	add
-	remove
+	opBroadcast opKind = iota
+	opSend
+	opClose
+	opAdd
+	opRemove
 )
 
-// push appends o and reports whether the caller gets the Work of working it off.
-// It is called with mu held.
-func (s *shard) push(o op) (work bool) {
+// pushLocked appends o. It reports true if nobody drains the queue: then the caller
+// must do so, after releasing all locks.
+func (s *shard) pushLocked(o op) (drain bool) {
 	s.queue = append(s.queue, o)
 	if o.frame != nil {
 		s.backlog.Add(int64(o.frame.charge))
 	}
-	work = !s.working
-	s.working = true
-	return work
+	drain = !s.draining
+	s.draining = true
+	return drain
 }
 
-// send commits a frame, or a goodbye with its cause, for one connection.
-func (s *shard) send(w *Work, c *Conn, it item, cause error) {
-	kind := send
-	if cause != nil {
-		kind = bye
-	}
+// send commits a frame for one connection. If the shard is idle, the frame goes to
+// the connection's outbox directly.
+func (s *shard) send(w *Work, c *Conn, it item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.working {
-		s.push(op{kind: kind, conn: c, frame: it.frame, seat: it.seat, cause: cause})
+	if s.draining {
+		s.pushLocked(op{kind: opSend, conn: c, frame: it.frame, seat: it.seat})
 		return
 	}
-	if kind == bye {
-		write, first := c.leave(it.frame, cause, false)
-		if first {
-			w.flush(flush{c, write, true})
-		}
+	w.addWriter(c.push(it))
+}
+
+// close commits the last frame of a connection.
+func (s *shard) close(w *Work, c *Conn, last *Frame, cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		s.pushLocked(op{kind: opClose, conn: c, frame: last, cause: cause})
 		return
 	}
-	c.mu.Lock()
-	write := c.push(it)
-	c.mu.Unlock()
-	if write {
-		w.flush(flush{c, true, false})
+	if writer, first := c.markClosing(last, cause, false); first {
+		w.addEnd(c, writer)
 	}
 }
 
-// work works the queue off. The caller holds no lock and has the right to work.
-// If inline, it is somebody's own goroutine: one round, then a worker takes over.
-func (s *shard) work(inline bool) {
+// drain delivers the commits in the queue until it is empty. It is called without
+// locks, by the goroutine that set draining. If inline, the goroutine belongs to a
+// sender: it delivers one batch, then a worker takes over.
+func (s *shard) drain(inline bool) {
 	var batch []op
 	var done int64
 	for {
@@ -100,7 +101,7 @@ func (s *shard) work(inline bool) {
 		}
 		s.drained.Broadcast()
 		if len(s.queue) == 0 {
-			s.working = false
+			s.draining = false
 			s.mu.Unlock()
 			return
 		}
@@ -118,30 +119,32 @@ func (s *shard) work(inline bool) {
 				done += int64(batch[i].frame.charge)
 			}
 		}
-		s.sweep(batch)
+		s.deliver(batch)
 		clear(batch)
 		if cap(batch) > 4096 {
-			batch = []op{} // a burst is over: do not keep its memory
+			batch = []op{} // free the memory of a burst
 		}
 	}
 }
 
+// startWorker starts a goroutine that drains the queue.
 func (s *shard) startWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
 		s.gather()
-		s.work(false)
+		s.drain(false)
 	}()
 }
 
-// maxYields bounds how long a worker waits for more to join: a turn of the
+// maxYields limits how often a worker yields for more commits: one turn of the
 // scheduler may take long when all processors are busy.
 const maxYields = 16
 
-// gather lets whoever is about to commit something do so before the queue is worked
-// off, for what is joined costs one write. It returns when nothing more has come,
-// which is at once if nobody else is ready to run, or when a write is full.
+// gather lets goroutines that are ready to commit do so before the queue is
+// drained, because commits that are combined cost one write. It returns when no
+// more commits arrive, which is at once if no other goroutine is ready to run, or
+// when there is enough for a full write.
 func (s *shard) gather() {
 	before := int64(0)
 	for range maxYields {
@@ -154,7 +157,7 @@ func (s *shard) gather() {
 	}
 }
 
-// pace waits until not too much is waiting in this shard.
+// pace waits until at most limit bytes are queued in this shard.
 func (s *shard) pace(limit int64) {
 	if s.backlog.Load() <= limit {
 		return
@@ -164,69 +167,4 @@ func (s *shard) pace(limit int64) {
 		s.drained.Wait()
 	}
 	s.mu.Unlock()
-}
-
-// maxShards is as many as [Work] can name.
-const maxShards = 64
-
-// Work is what commits leave to be done when no lock is held any more. The zero
-// Work is empty. Commits under one lock may share a Work.
-type Work struct {
-	hub    *Hub
-	shards uint64 // a bit for each shard to be worked
-	seats  int    // receivers of what was committed, to judge its size
-	first  flush
-	more   []flush
-}
-
-// A flush is a connection that is to be written to.
-type flush struct {
-	conn   *Conn
-	write  bool // busy was set for us
-	ending bool
-}
-
-func (w *Work) flush(f flush) {
-	if w.first.conn == nil {
-		w.first = f
-	} else {
-		w.more = append(w.more, f)
-	}
-}
-
-func (w *Work) shard(s *shard) {
-	w.hub = s.hub
-	w.shards |= 1 << s.index
-}
-
-// inlineSeats is up to how many receivers whoever commits writes to by itself.
-// That saves a hop; for more of them, workers keep the caller from waiting.
-const inlineSeats = 32
-
-// Do does the work. It does not wait for clients.
-func (w *Work) Do() {
-	if w.first.conn != nil {
-		w.first.do()
-		for _, f := range w.more {
-			f.do()
-		}
-	}
-	for set := w.shards; set != 0; set &= set - 1 {
-		s := w.hub.shards[bits.TrailingZeros64(set)]
-		if w.seats <= inlineSeats {
-			s.work(true)
-		} else {
-			s.startWorker()
-		}
-	}
-	*w = Work{}
-}
-
-func (f flush) do() {
-	switch {
-	case f.ending:
-		f.conn.settle(f.write)
-	case f.write:
-		f.conn.flush()
-	}
 }

@@ -12,7 +12,7 @@ import (
 func TestEndBeforeStart(t *testing.T) {
 	for name, end := range map[string]func(*transport.Conn){
 		"close": func(c *transport.Conn) { c.Close(ws.CloseGoingAway, "", transport.ErrClosed) },
-		"cut":   func(c *transport.Conn) { c.Cut(transport.ErrClosed) },
+		"abort": func(c *transport.Conn) { c.Abort(transport.ErrClosed) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := transport.NewHub(testConfig())

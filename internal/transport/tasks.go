@@ -6,19 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// Tasks counts what has to end before a shutdown is complete. It is a WaitGroup
-// whose wait can be given up, and which may be used in one synctest bubble after
-// another. The zero Tasks counts none.
+// Tasks counts the tasks that must end before a shutdown is complete. It is a
+// WaitGroup whose Wait takes a context, and which may be used in one synctest bubble
+// after another. The zero Tasks has no tasks.
 type Tasks struct {
 	n     atomic.Int64
 	mu    sync.Mutex
-	empty chan struct{} // closed when n is zero; nil while nobody waits
+	empty chan struct{} // closed when n is zero; nil while no goroutine waits
 }
 
-// Add counts one more.
+// Add adds a task.
 func (t *Tasks) Add() { t.n.Add(1) }
 
-// Done counts one less.
+// Done removes a task.
 func (t *Tasks) Done() {
 	if t.n.Add(-1) > 0 {
 		return
@@ -31,7 +31,7 @@ func (t *Tasks) Done() {
 	}
 }
 
-// Wait waits until none is left, or until ctx is done.
+// Wait waits until there are no tasks, or until ctx is done.
 func (t *Tasks) Wait(ctx context.Context) error {
 	t.mu.Lock()
 	if t.n.Load() == 0 {

@@ -116,7 +116,7 @@ func TestProtocolErrorIsAnsweredAndClosed(t *testing.T) {
 	}
 }
 
-func TestCutIsNoticed(t *testing.T) {
+func TestDisconnectIsNoticed(t *testing.T) {
 	s := serve(t, testConfig())
 	c := dial(t, s, "")
 	p := receive(t, s.conns)
@@ -224,7 +224,7 @@ func TestSlowClientHurtsNobodyElse(t *testing.T) {
 		s.hub.Pace()
 		broadcast(frame(text))
 		// A fast client still needs the time to read.
-		for fastPeer.Waiting() > cfg.OutboxBytes/2 {
+		for fastPeer.Queued() > cfg.OutboxBytes/2 {
 			runtime.Gosched()
 		}
 	}

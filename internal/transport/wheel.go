@@ -9,9 +9,9 @@ import (
 
 const wheelSlots = 16
 
-// A wheel visits each connection of a shard once an interval, a slot at a time,
-// so that heartbeats are spread out and cost no timer each. It is guarded by
-// the shard's mu, and its timer runs only while there are connections.
+// A wheel visits each connection of a shard once per interval, one slot at a time.
+// So heartbeats are spread out, and connections need no timers of their own. It is
+// guarded by the shard's mu. Its timer runs only while there are connections.
 type wheel struct {
 	interval time.Duration
 	slots    [wheelSlots][]*Conn
@@ -20,8 +20,8 @@ type wheel struct {
 	timer    *time.Timer
 }
 
-// register puts c on the wheel, unless it has been cut already; its first visit is
-// an interval from now.
+// register puts c on the wheel, unless it was aborted before. Its first visit is one
+// interval from now.
 func (s *shard) register(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -32,7 +32,7 @@ func (s *shard) register(c *Conn) {
 	c.slot, c.pos = w.at, len(w.slots[w.at])
 	w.slots[w.at] = append(w.slots[w.at], c)
 	w.count++
-	s.crew.count(1)
+	s.workers.count(1)
 	if w.timer == nil && w.interval > 0 {
 		w.timer = time.AfterFunc(w.interval/wheelSlots, s.tick)
 	}
@@ -45,7 +45,7 @@ func (s *shard) unregister(c *Conn) {
 	w := &s.wheel
 	slot := w.slots[c.slot]
 	if c.pos >= len(slot) || slot[c.pos] != c {
-		return // cut before it was started
+		return // aborted before it was started
 	}
 	last := len(slot) - 1
 	slot[c.pos] = slot[last]
@@ -53,7 +53,7 @@ func (s *shard) unregister(c *Conn) {
 	slot[last] = nil
 	w.slots[c.slot] = slot[:last]
 	w.count--
-	s.crew.count(-1)
+	s.workers.count(-1)
 	if w.count == 0 {
 		w.slots = [wheelSlots][]*Conn{}
 		if w.timer != nil {
@@ -78,8 +78,8 @@ func (s *shard) tick() {
 	var dead []*Conn
 	for _, c := range due {
 		excused := c.paused.Load()
-		heard := c.heard.Swap(false)
-		if c.WebSocket() && c.pinged && !heard && !excused && c.is(open) {
+		received := c.receivedSincePing.Swap(false)
+		if c.WebSocket() && c.pinged && !received && !excused && c.is(open) {
 			dead = append(dead, c)
 		}
 		c.pinged = true
@@ -87,7 +87,7 @@ func (s *shard) tick() {
 	s.mu.Unlock()
 
 	for _, c := range due {
-		if c.dawdles() {
+		if c.messageTooSlow() {
 			c.Close(ws.ClosePolicy, "message takes too long", ErrTimeout)
 			continue
 		}
@@ -95,31 +95,31 @@ func (s *shard) tick() {
 	}
 	work.Do()
 	for _, c := range dead {
-		c.Cut(ErrTimeout)
+		c.Abort(ErrTimeout)
 	}
 }
 
-// connections returns all connections that have been started and not been cut.
+// connections returns all connections that were started and are not closed.
 func (s *shard) connections() []*Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Concat(s.wheel.slots[:]...)
 }
 
-// dawdles reports whether the message that the client is sending had begun before
-// the last heartbeat already.
-func (c *Conn) dawdles() bool {
-	return c.middle.Load() != 0 && !c.paused.Load() && c.middle.Add(1) > 3
+// messageTooSlow reports whether the client began its current message more than two
+// heartbeats ago.
+func (c *Conn) messageTooSlow() bool {
+	return c.unfinishedPings.Load() != 0 && !c.paused.Load() && c.unfinishedPings.Add(1) > 3
 }
 
-// progress notes whether the client is in the middle of a message.
-func (c *Conn) progress() {
+// noteProgress records whether the client is in the middle of a message.
+func (c *Conn) noteProgress() {
 	switch {
 	case !c.dec.MidMessage():
-		if c.middle.Load() != 0 {
-			c.middle.Store(0)
+		if c.unfinishedPings.Load() != 0 {
+			c.unfinishedPings.Store(0)
 		}
-	case c.middle.Load() == 0:
-		c.middle.Store(1)
+	case c.unfinishedPings.Load() == 0:
+		c.unfinishedPings.Store(1)
 	}
 }

@@ -7,11 +7,11 @@ import (
 )
 
 // A hiddenError says that a middleware's wrapper of an [http.ResponseWriter] hides
-// what a connection needs. Nothing has been answered yet. It is an
+// an interface that a connection needs. No response was sent. It is an
 // [http.ErrNotSupported].
 type hiddenError struct {
 	w     http.ResponseWriter // the outermost wrapper
-	what  string              // is hidden
+	what  string              // the hidden interface
 	cause error
 }
 

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -51,10 +52,10 @@ func TestAppendAllocations(t *testing.T) {
 	}
 }
 
-func TestCompactObjectAllocations(t *testing.T) {
-	raw := []byte(broadcast)
+func TestViewAllocations(t *testing.T) {
+	raw := any(json.RawMessage(broadcast))
 	got := testing.AllocsPerRun(100, func() {
-		if _, err := CompactObject(raw); err != nil {
+		if _, err := View(raw); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -87,22 +87,6 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("wire: encoding a value panicked: %v\n%s", e.Value, e.Stack)
 }
 
-// CompactObject checks that raw is one JSON object in valid UTF-8 and returns it
-// without white space between its tokens. The result is a part of raw if there
-// was none.
-func CompactObject(raw []byte) ([]byte, error) {
-	value, spaces, err := scanValue(raw)
-	switch {
-	case err != nil:
-		return nil, err
-	case !isObject(value):
-		return nil, notObjectError(value)
-	case spaces == 0:
-		return value, nil
-	}
-	return compact(value, spaces), nil
-}
-
 // scanValue returns the only value in raw without white space around it, and the
 // number of white space characters between its tokens.
 func scanValue(raw []byte) (value []byte, spaces int, err error) {

@@ -150,26 +150,26 @@ func TestValue(t *testing.T) {
 	}
 }
 
-func TestCompactObject(t *testing.T) {
+func TestView(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{`{}`, `{}`},
 		{"\t{ } ", `{}`},
 		{` {"a":"b c"} `, `{"a":"b c"}`},
 		{`{"a":"\\", "b" : "\\\" "}`, `{"a":"\\","b":"\\\" "}`},
-		{`null`, ``},
+		{`null`, `{}`},
 		{`[]`, ``},
 		{`{} {}`, ``},
 	} {
-		got, err := CompactObject([]byte(tc.in))
+		got, err := View(json.RawMessage(tc.in))
 		if string(got) != tc.want || (err == nil) != (tc.want != "") {
 			t.Errorf("%q: %q, %v; want %q", tc.in, got, err, tc.want)
 		}
 	}
 }
 
-func TestCompactObjectInPlace(t *testing.T) {
+func TestViewInPlace(t *testing.T) {
 	raw := []byte(` {"a":1} rest`)
-	got, err := CompactObject(raw[:len(raw)-len("rest")])
+	got, err := View(json.RawMessage(raw[:len(raw)-len("rest")]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestNestingLimit(t *testing.T) {
 		return []byte(`{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`)
 	}
 	for n, ok := range map[int]bool{nestingLimit: true, nestingLimit + 1: false} {
-		if _, err := CompactObject(nested(n)); (err == nil) != ok || json.Valid(nested(n)) != ok {
+		if _, err := View(json.RawMessage(nested(n))); (err == nil) != ok || json.Valid(nested(n)) != ok {
 			t.Errorf("depth %d: %v; encoding/json: %t", n, err, json.Valid(nested(n)))
 		}
 	}
@@ -197,7 +197,7 @@ func TestCharacters(t *testing.T) {
 	for c := range 256 {
 		for _, text := range []string{string([]byte{byte(c)}), string([]byte{'\\', byte(c)})} {
 			raw := []byte(`{"a":"` + text + `"}`)
-			_, err := CompactObject(raw)
+			_, err := View(json.RawMessage(raw))
 			if want := json.Valid(raw) && c < 0x80; (err == nil) != want {
 				t.Errorf("%q: %v", raw, err)
 			}

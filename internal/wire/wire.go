@@ -5,7 +5,7 @@
 //
 // What clients send is checked strictly. What the Append functions write is
 // valid for every official client, provided that the payloads come from
-// [Object], [CompactObject] or [Decode]. Payloads stay encoded on their way
+// [Object], [View] or [Decode]. Payloads stay encoded on their way
 // through a server.
 //
 // All functions are safe for concurrent use.

@@ -13,14 +13,11 @@ const (
 	CloseNormal         = 1000
 	CloseGoingAway      = 1001
 	CloseProtocolError  = 1002
-	CloseUnsupported    = 1003
 	CloseNoStatus       = 1005
 	CloseAbnormal       = 1006
 	CloseInvalidPayload = 1007
 	ClosePolicy         = 1008
 	CloseTooBig         = 1009
-	CloseInternal       = 1011
-	CloseServiceRestart = 1012
 	CloseTryAgainLater  = 1013
 )
 
@@ -61,7 +58,7 @@ func sendable(code int) bool {
 	switch {
 	case code >= 3000 && code <= 4999: // registered by, or private to, applications
 		return true
-	case code >= CloseNormal && code <= CloseUnsupported:
+	case code >= CloseNormal && code <= 1003:
 		return true
 	case code >= CloseInvalidPayload && code <= 1014:
 		return true

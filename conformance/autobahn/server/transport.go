@@ -66,6 +66,6 @@ func (receiver) Message(c *transport.Conn, data []byte) {
 	c.Send(transport.NewFrame("echo", append(make([]byte, transport.Headroom), data...)))
 }
 
-func (receiver) Proceed(*transport.Conn)                 {}
+func (receiver) Process(*transport.Conn)                 {}
 func (receiver) Invalid(*transport.Conn, *ws.CloseError) {}
 func (receiver) Closed(*transport.Conn, error)           {}

@@ -43,7 +43,7 @@ type receiver struct {
 }
 
 func (r *receiver) Message(_ *transport.Conn, data []byte)        { r.got <- bytes.Clone(data) }
-func (r *receiver) Proceed(*transport.Conn)                       {}
+func (r *receiver) Process(*transport.Conn)                       {}
 func (r *receiver) Invalid(_ *transport.Conn, err *ws.CloseError) { r.closed <- err }
 func (r *receiver) Closed(_ *transport.Conn, cause error)         { r.closed <- cause }
 

@@ -82,11 +82,11 @@ var errorEvents = []string{
 // the place of the text among their arguments.
 var tellers = map[string]int{
 	"Close": 1, "Error": 1, "ErrorContext": 1, "Errorf": 0, "LogAttrs": 2, "New": 0,
-	"goodbye": 1, "invalid": 2, "known": 1, "refuse": 1, "violation": 1,
+	"invalid": 2, "known": 1, "lastFrame": 1, "refuse": 1, "violation": 1,
 }
 
 // unseen are texts of errors that nobody ever sees.
-var unseen = []string{"goodbye"}
+var unseen = []string{"closed by the client"}
 
 // collect adds what one node of the source says.
 func collect(found, codes map[string]string, f goFile, n ast.Node) {
@@ -96,7 +96,7 @@ func collect(found, codes map[string]string, f goFile, n ast.Node) {
 			if f.dir == "." && strings.HasPrefix(name.Name, "Err") && name.IsExported() {
 				found[name.Name] = f.path
 			}
-			if name.Name == "text" || name.Name == "slowCode" {
+			if name.Name == "text" {
 				for _, v := range n.Values {
 					if s, ok := literal(v); ok {
 						found[s] = f.path

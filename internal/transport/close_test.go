@@ -25,8 +25,8 @@ func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // A client that takes one write after the other, each just in time, does not keep
-// its goodbye waiting for longer than CloseTimeout.
-func TestGoodbyeHasOneLimitForAllWrites(t *testing.T) {
+// the connection open for longer than CloseTimeout.
+func TestCloseHasOneLimitForAllWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()
 		cfg.PingInterval = time.Hour
@@ -46,7 +46,7 @@ func TestGoodbyeHasOneLimitForAllWrites(t *testing.T) {
 		for buf := make([]byte, 128<<10); err == nil; _, err = near.Read(buf) {
 			time.Sleep(cfg.CloseTimeout - time.Second)
 		}
-		// One CloseTimeout to take the goodbye, one more until the sleeper notices.
+		// One CloseTimeout to receive the last frame, one more until the sleeping client notices.
 		if took := time.Since(began); took > 2*cfg.CloseTimeout {
 			t.Errorf("the connection was there for another %v", took)
 		}

@@ -8,9 +8,9 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// A handler that takes its time keeps its client's next messages waiting, in
-// order, however many reads they come in.
-func TestPiecesAreDecodedInOrder(t *testing.T) {
+// A slow handler delays the next messages of its client. They stay in order, however
+// many reads they arrive in.
+func TestReadsAreDecodedInOrder(t *testing.T) {
 	const messages = 500
 	s := serve(t, testConfig())
 	first, release := make(chan struct{}), make(chan struct{})
@@ -38,9 +38,8 @@ func TestPiecesAreDecodedInOrder(t *testing.T) {
 	}
 }
 
-// Whoever ends a connection does not wait for its messages, even if more of them
-// have been read.
-func TestCutDoesNotWaitForMessages(t *testing.T) {
+// Abort does not wait for the handler of a message, even if more messages were read.
+func TestAbortDoesNotWaitForMessages(t *testing.T) {
 	s := serve(t, testConfig())
 	taken, release := make(chan struct{}, 1), make(chan struct{})
 	s.onMsg = func(*peer, []byte) {
@@ -56,7 +55,7 @@ func TestCutDoesNotWaitForMessages(t *testing.T) {
 		receive(t, taken)
 		done := make(chan struct{})
 		go func() {
-			p.Cut(transport.ErrClosed)
+			p.Abort(transport.ErrClosed)
 			close(done)
 		}()
 		receive(t, done)
@@ -64,8 +63,8 @@ func TestCutDoesNotWaitForMessages(t *testing.T) {
 	}
 }
 
-// Nobody waits for another client's handler. Of the workers that this takes, a few
-// stay while there are connections.
+// No client waits for another client's handler. A few of the workers that this takes
+// are kept while there are connections.
 func TestWorkersStayWithConnections(t *testing.T) {
 	const clients = 200
 	s := serve(t, testConfig())
@@ -92,19 +91,19 @@ func TestWorkersStayWithConnections(t *testing.T) {
 		t.Errorf("%d workers are idle, want %d at most", n, s.hub.MaxIdle())
 	}
 	for _, p := range peers { // the last of them are at work
-		p.Cut(transport.ErrClosed)
+		p.Abort(transport.ErrClosed)
 	}
 	close(release["second"])
 	if err := s.hub.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if n := s.hub.Idle(); n > 0 {
-		t.Errorf("%d workers wait for nobody", n)
+		t.Errorf("%d workers are left", n)
 	}
 }
 
-// What follows a goodbye or a broken frame is read, since it may keep the goodbye
-// from its way, and not looked at.
+// Data after a close frame or an invalid frame is read, because unread data could
+// destroy our close frame in transit. It is not decoded.
 func TestNothingFollowsAnError(t *testing.T) {
 	s := serve(t, testConfig())
 	c := dial(t, s, "")

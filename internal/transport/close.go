@@ -1,0 +1,168 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// A connection ends in one of two ways.
+//
+// Close queues the last frame behind all frames that were committed before it:
+// a close frame, or the end of an event stream. When it is written, the client
+// has CloseTimeout to close its side.
+//
+// Abort closes the network connection at once. It also follows the first way,
+// when the client has closed its side or did not do so in time.
+
+// Close closes the connection after all frames that were committed before are
+// written: with a close frame that carries code and reason, or by ending the
+// event stream. A client that does not take it within [Config.CloseTimeout] is
+// aborted.
+func (c *Conn) Close(code int, reason string, cause error) {
+	var w Work
+	c.QueueClose(&w, code, reason, cause)
+	w.Do()
+}
+
+// QueueClose commits a [Conn.Close]; w.Do carries it out.
+func (c *Conn) QueueClose(w *Work, code int, reason string, cause error) {
+	c.shard.close(w, c, c.lastFrame(code, reason), cause)
+}
+
+// lastFrame returns the last frame of a connection.
+func (c *Conn) lastFrame(code int, reason string) *Frame {
+	switch c.enc {
+	case wsText, wsDeflate:
+		return rawFrame(ws.AppendClose(nil, code, reason))
+	case sseNamedChunked, sseUnnamedChunked:
+		return rawFrame([]byte(lastChunk))
+	default:
+		return rawFrame(nil)
+	}
+}
+
+// markClosing queues the last frame of an open connection, after which no frame is
+// accepted. If drop is set, the frames in the queue are dropped. If the connection
+// was open, first is true and the caller must call [Conn.startClose] with w.
+func (c *Conn) markClosing(last *Frame, cause error, drop bool) (w writer, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open {
+		return writer{}, false
+	}
+	if drop {
+		c.dropLocked()
+	}
+	c.markClosingLocked(last, cause)
+	return c.acquireLocked(), true
+}
+
+// markClosingLocked is markClosing for a connection that is open.
+func (c *Conn) markClosingLocked(last *Frame, cause error) {
+	c.state, c.cause = closing, cause
+	c.closeDeadline = time.Now().Add(c.hub.cfg.CloseTimeout)
+	c.appendLocked(item{last, nil})
+}
+
+// startClose follows markClosing: it limits the time for the last frame, writes
+// if w is held, and notifies the Receiver.
+func (c *Conn) startClose(w writer) {
+	c.applyCloseDeadline()
+	if w.held() {
+		w.drain()
+	}
+	c.end()
+}
+
+// end notifies the Receiver, once, that the connection has ended. It is called
+// without locks.
+func (c *Conn) end() {
+	c.mu.Lock()
+	if c.ended {
+		c.mu.Unlock()
+		return
+	}
+	c.ended = true
+	cause := c.cause
+	c.mu.Unlock()
+	c.recv.Closed(c, cause)
+}
+
+// Abort closes the network connection at once, without a close frame.
+func (c *Conn) Abort(cause error) {
+	c.mu.Lock()
+	if c.state == closed {
+		c.mu.Unlock()
+		return
+	}
+	if c.state == open {
+		c.cause = cause
+	}
+	c.state = closed
+	c.dropLocked()
+	c.mu.Unlock()
+	if c.net != nil {
+		c.net.Close()
+	} else {
+		c.body.close()
+	}
+	c.shard.unregister(c)
+	c.end()
+}
+
+// awaitPeerClose is called when the last frame is written: the client has
+// CloseTimeout to close its side. Closing at once could destroy the frame in
+// transit, when the client has sent something that we have not read (RFC 6455
+// section 7.1.1, RFC 9293 section 3.6.1).
+func (c *Conn) awaitPeerClose() {
+	c.mu.Lock()
+	c.closeSent = true
+	readDone := c.readDone
+	c.mu.Unlock()
+	if readDone || c.net == nil {
+		c.Abort(ErrClosed)
+		return
+	}
+	_ = c.net.SetReadDeadline(time.Now().Add(c.hub.cfg.CloseTimeout))
+	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+}
+
+// readEnded is called when reading ends. It aborts the connection, unless its last
+// frame is still to be written.
+func (c *Conn) readEnded(cause error) {
+	c.mu.Lock()
+	c.readDone = true
+	wait := c.state == closing && !c.closeSent
+	c.mu.Unlock()
+	if !wait {
+		c.Abort(cause)
+	}
+}
+
+func (c *Conn) is(s state) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == s
+}
+
+// applyCloseDeadline limits the current write, once the last frame is queued.
+func (c *Conn) applyCloseDeadline() {
+	c.mu.Lock()
+	deadline := c.closeDeadline
+	c.mu.Unlock()
+	if !deadline.IsZero() {
+		c.limitWrites(deadline)
+	}
+}
+
+// limitWrites sets the deadline of writes; the zero time is none.
+func (c *Conn) limitWrites(deadline time.Time) {
+	if c.net != nil {
+		_ = c.net.SetWriteDeadline(deadline)
+	} else {
+		c.body.limit(deadline)
+	}
+}

@@ -1,0 +1,211 @@
+package transport
+
+import "slices"
+
+// deliver delivers a batch of commits, in order. Consecutive broadcasts to one
+// group are combined, so that each of its connections costs one write.
+func (s *shard) deliver(batch []op) {
+	for len(batch) > 0 {
+		o := &batch[0]
+		n := 1
+		switch o.kind {
+		case opBroadcast:
+			n = runLength(batch)
+			if n == len(batch) || !mixed(batch) {
+				s.deliverRun(batch[:n])
+			} else {
+				n = mixedLength(batch)
+				s.deliverMixed(batch[:n])
+			}
+		case opSend:
+			if w := o.conn.push(item{o.frame, o.seat}); w.held() {
+				w.drain()
+			}
+		case opClose:
+			if w, first := o.conn.markClosing(o.frame, o.cause, false); first {
+				o.conn.startClose(w)
+			}
+		case opAdd:
+			o.partition.add(o.seat)
+		case opRemove:
+			o.partition.remove(o.seat)
+		}
+		batch = batch[n:]
+	}
+}
+
+// runLength returns the number of broadcasts to one partition at the start of
+// batch, up to the size of one write.
+func runLength(batch []op) int {
+	n, size := 0, 0
+	for n < len(batch) && batch[n].kind == opBroadcast && batch[n].partition == batch[0].partition {
+		size += batch[n].frame.size()
+		if n > 0 && size > chunkSize {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// mixed reports whether batch has broadcasts to its first partition that do not
+// follow each other. Combining all commits per connection pays off then.
+func mixed(batch []op) bool {
+	first := batch[0].partition
+	other := false
+	for i := range batch[:min(len(batch), 256)] {
+		switch {
+		case batch[i].kind == opClose:
+			return false
+		case batch[i].kind == opBroadcast && batch[i].partition == first:
+			if other {
+				return true
+			}
+		default:
+			other = true
+		}
+	}
+	return false
+}
+
+// mixedLength limits how much is queued for all connections before any of them is
+// written to.
+func mixedLength(batch []op) int {
+	n, size := 0, 0
+	for n < len(batch) && batch[n].kind != opClose && size <= chunkSize {
+		if batch[n].frame != nil {
+			size += batch[n].frame.charge
+		}
+		n++
+	}
+	return n
+}
+
+// deliverMixed queues commits to several groups and connections, and then writes
+// to each of their connections once.
+func (s *shard) deliverMixed(batch []op) {
+	var writers []writer
+	push := func(c *Conn, it item) {
+		if w := c.push(it); w.held() {
+			writers = append(writers, w)
+		}
+	}
+	for i := range batch {
+		switch o := &batch[i]; o.kind {
+		case opBroadcast:
+			o.setPartial(true)
+			for _, seat := range o.partition.seats {
+				if !seat.partial {
+					push(seat.Conn, o.item(seat))
+				}
+			}
+			o.setPartial(false)
+		case opSend:
+			push(o.conn, item{o.frame, o.seat})
+		case opAdd:
+			o.partition.add(o.seat)
+		case opRemove:
+			o.partition.remove(o.seat)
+		}
+	}
+	for _, w := range writers {
+		w.drain()
+	}
+}
+
+// deliverRun writes consecutive broadcasts to one partition to each of its
+// connections. Idle connections share the combined bytes.
+func (s *shard) deliverRun(ops []op) {
+	run := combinedRun{ops: ops, compressFrom: s.hub.cfg.CompressFrom}
+	for i := range ops {
+		run.handled = run.handled || ops[i].handled
+		ops[i].setPartial(true)
+	}
+	for _, seat := range ops[0].partition.seats {
+		if c := seat.Conn; run.handled || seat.partial || c.raw == nil {
+			c.queueRun(seat, ops)
+		} else if w := c.acquireIdle(); w.held() {
+			w.write(run.chunk(c.enc))
+		} else {
+			c.queueRun(seat, ops)
+		}
+	}
+	run.release()
+	for i := range ops {
+		ops[i].setPartial(false)
+	}
+}
+
+// queueRun queues the frames of ops for a seat, and writes them if nobody else
+// does.
+func (c *Conn) queueRun(seat *Seat, ops []op) {
+	var w writer
+	c.mu.Lock()
+	for i := range ops {
+		if o := &ops[i]; !seat.partial || !o.excepts(seat) {
+			if got := c.pushLocked(o.item(seat)); got.held() {
+				w = got
+			}
+		}
+	}
+	c.mu.Unlock()
+	if w.held() {
+		w.drain()
+	}
+}
+
+func (o *op) item(seat *Seat) item {
+	if o.handled {
+		return item{o.frame, seat}
+	}
+	return item{frame: o.frame}
+}
+
+// setPartial marks the seats of this shard that do not receive the broadcast.
+func (o *op) setPartial(partial bool) {
+	if o.seat != nil && o.seat.Conn.shard == o.partition.shard {
+		o.seat.partial = partial
+	}
+	for _, seat := range o.except {
+		if seat.Conn.shard == o.partition.shard {
+			seat.partial = partial
+		}
+	}
+}
+
+func (o *op) excepts(seat *Seat) bool {
+	return o.seat == seat || slices.Contains(o.except, seat)
+}
+
+// A combinedRun combines the frames of consecutive broadcasts, once per encoding.
+type combinedRun struct {
+	ops          []op
+	handled      bool // the seats' owners see some of the frames first
+	compressFrom int
+	combined     [encodings]chunk
+}
+
+// chunk returns the frames in an encoding. Several frames are in a buffer that is
+// valid until release.
+func (r *combinedRun) chunk(e encoding) chunk {
+	k := &r.combined[e]
+	if k.bytes != nil {
+		return chunk{bytes: k.bytes, shared: k.shared}
+	}
+	if len(r.ops) == 1 {
+		k.bytes = r.ops[0].frame.bytes(e, r.compressFrom)
+	} else {
+		*k = newChunk()
+		k.shared = true
+		for i := range r.ops {
+			k.bytes = r.ops[i].frame.append(k.bytes, e, r.compressFrom)
+		}
+	}
+	return chunk{bytes: k.bytes, shared: k.shared}
+}
+
+func (r *combinedRun) release() {
+	for i := range r.combined {
+		r.combined[i].release()
+	}
+}

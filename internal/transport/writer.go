@@ -1,0 +1,228 @@
+package transport
+
+import "time"
+
+// A writer is the right to write to the socket of one connection. The zero writer
+// is not held.
+//
+// At most one goroutine holds it:
+//
+//   - acquireLocked gives it to a goroutine that has queued a frame, if no other
+//     goroutine holds it.
+//   - The holder calls drain, or write, when it has released its locks. They do not
+//     wait for the client: if the socket does not take everything, they pass the
+//     right on to a new goroutine, which may wait.
+//   - next takes the queued frames. If there are none, it releases the right. Both
+//     happen under the lock under which frames are queued, so no frame is left
+//     behind.
+//   - After an error nobody releases the right, because nobody may write again.
+//
+// Goroutines that queue a frame while another one holds the right are done: the
+// holder writes their frames as well.
+type writer struct{ conn *Conn }
+
+// held reports whether w is the right to write.
+func (w writer) held() bool { return w.conn != nil }
+
+// acquireLocked returns the right to write, or the zero writer if another
+// goroutine holds it.
+func (c *Conn) acquireLocked() writer {
+	if c.writing {
+		return writer{}
+	}
+	c.writing = true
+	return writer{c}
+}
+
+// acquireIdle returns the right to write if the connection is open and idle.
+func (c *Conn) acquireIdle() writer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open {
+		return writer{}
+	}
+	return c.acquireLocked()
+}
+
+// flushQueued writes the frames that were queued before Start.
+func (c *Conn) flushQueued() {
+	var w writer
+	c.mu.Lock()
+	if c.queue != nil {
+		w = c.acquireLocked()
+	}
+	c.mu.Unlock()
+	if w.held() {
+		w.drain()
+	}
+}
+
+// drain writes the queued frames; see write.
+func (w writer) drain() { w.write(chunk{}) }
+
+// maxRounds limits how often write looks for more frames. A goroutine that sends
+// must not become the writer of others that keep sending.
+const maxRounds = 5
+
+// write writes k, which may be empty, and then the queued frames, and releases the
+// right to write. It is called without locks. It does not wait: another goroutine
+// continues when the socket is full, when a handler for outgoing frames must run,
+// or after maxRounds.
+func (w writer) write(k chunk) {
+	c := w.conn
+	for range maxRounds {
+		if c.raw == nil {
+			break
+		}
+		if rest := k.rest(); len(rest) > 0 {
+			n, err := c.tryWrite(rest)
+			if err != nil {
+				k.release()
+				c.Abort(err)
+				return
+			}
+			if k.written += n; n < len(rest) {
+				break
+			}
+		}
+		k.release()
+		var result nextResult
+		if k, result = w.next(false); result == empty {
+			return
+		} else if result == needsHandler {
+			break
+		}
+	}
+	c.hub.tasks.Add()
+	go w.writeAndWait(k.own())
+}
+
+// writeAndWait is write in a goroutine of its own, which may wait. It exists while
+// frames are queued.
+func (w writer) writeAndWait(k chunk) {
+	c := w.conn
+	defer c.hub.tasks.Done()
+	for result := found; result != empty; k, result = w.next(true) {
+		err := c.writeAll(k.rest())
+		k.release()
+		if err != nil {
+			c.Abort(err)
+			return
+		}
+	}
+}
+
+// writeAll writes b, and waits for the client until WriteTimeout or the deadline
+// for the last frame has passed.
+func (c *Conn) writeAll(b []byte) (err error) {
+	if len(b) == 0 {
+		return nil
+	}
+	c.limitWrites(time.Now().Add(c.hub.cfg.WriteTimeout))
+	c.applyCloseDeadline() // which may have been set after the line before
+	if c.net == nil {
+		err = c.body.write(b)
+	} else {
+		_, err = c.net.Write(b)
+	}
+	if err != nil && isTimeout(err) {
+		return ErrSlow
+	}
+	// tryWrite fails after a deadline has passed, and an HTTP/2 stream is reset when
+	// one passes, even if nothing is being written.
+	c.limitWrites(time.Time{})
+	return err
+}
+
+// nextResult is what next found.
+type nextResult uint8
+
+const (
+	empty        nextResult = iota // no frame is queued; the right to write is released
+	found                          // a chunk
+	needsHandler                   // the next frame must pass through a handler
+)
+
+// next returns the chunk to be written next: a single frame as it is, or several
+// combined. If no frame is queued, it releases the right to write. Handlers for
+// outgoing frames may take their time, so they run only if mayWait is set. It is
+// called without locks.
+func (w writer) next(mayWait bool) (chunk, nextResult) {
+	for {
+		items := w.take()
+		if items == nil {
+			return chunk{}, empty
+		}
+		if items[0].seat != nil && !mayWait {
+			return chunk{}, needsHandler
+		}
+		if k := w.combine(items, mayWait); len(k.bytes) > 0 {
+			return k, found
+		}
+	}
+}
+
+// take returns the queued items that are not sent, or releases the right to write
+// and returns nil.
+func (w writer) take() []item {
+	c := w.conn
+	c.mu.Lock()
+	if c.sending != nil && c.sent == len(c.sending.items) {
+		c.sending.release()
+		c.sending = nil
+	}
+	if c.sending == nil {
+		c.sending, c.queue, c.sent = c.queue, nil, 0
+	}
+	if c.state == closed || c.sending == nil {
+		c.sending = nil
+		c.writing = false
+		lastWritten := c.state == closing
+		c.mu.Unlock()
+		if lastWritten {
+			c.awaitPeerClose()
+		}
+		return nil
+	}
+	items := c.sending.items[c.sent:]
+	c.mu.Unlock()
+	return items
+}
+
+// combine combines the first of items into a chunk.
+func (w writer) combine(items []item, mayWait bool) chunk {
+	c, first := w.conn, items[0]
+	if first.seat == nil && (len(items) == 1 && first.frame.lazy == nil || first.frame.long()) {
+		w.markSent(1, first.frame.charge)
+		return chunk{bytes: first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)}
+	}
+	k := newChunk()
+	n, charge := 0, 0
+	for _, it := range items {
+		if len(k.bytes) >= chunkSize || it.seat != nil && !mayWait || it.seat == nil && n > 0 && it.frame.long() {
+			break
+		}
+		n++
+		charge += it.frame.charge
+		if it.seat != nil {
+			it.frame = it.seat.Owner.Outgoing(it.frame)
+		}
+		if it.frame != nil {
+			k.bytes = it.frame.append(k.bytes, c.enc, c.hub.cfg.CompressFrom)
+		}
+	}
+	w.markSent(n, charge)
+	if len(k.bytes) == 0 {
+		k.release()
+	}
+	return k
+}
+
+// markSent records that n items are not queued any more.
+func (w writer) markSent(n, charge int) {
+	c := w.conn
+	c.sent += n
+	c.mu.Lock()
+	c.queuedBytes = max(0, c.queuedBytes-charge)
+	c.mu.Unlock()
+}
