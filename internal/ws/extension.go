@@ -14,68 +14,126 @@ const (
 	deflateAnswerWindow = deflateAnswer + "; server_max_window_bits=15"
 )
 
-var errExtensions = errors.New("malformed Sec-WebSocket-Extensions")
+// Limits of a Sec-WebSocket-Extensions header, before any of it is parsed.
+// Browsers send one element of 50 bytes.
+const (
+	maxExtensions     = 16
+	maxExtensionBytes = 4 << 10
+)
 
-// extension is one element of a Sec-WebSocket-Extensions header.
-type extension struct {
-	name   string
-	params []param
-}
+var (
+	errExtensions       = errors.New("malformed Sec-WebSocket-Extensions")
+	errExtensionsLength = errors.New("Sec-WebSocket-Extensions exceeds 16 elements or 4 KiB")
+)
 
+// A param is a parameter of an extension.
 type param struct {
 	name, value string
 	hasValue    bool
 }
 
 // negotiateDeflate returns our answer to the first acceptable offer of
-// permessage-deflate in the header's lines, and "" if there is none.
-func negotiateDeflate(lines []string) (string, error) {
-	extensions, err := parseExtensions(lines)
-	if err != nil {
-		return "", err
-	}
-	for _, ext := range extensions {
-		if ext.name != "permessage-deflate" {
-			continue
-		}
-		if answer := answerDeflate(ext.params); answer != "" {
-			return answer, nil
+// permessage-deflate in the header's lines, and "" if there is none. It checks all
+// lines, because RFC 6455 section 9.1 demands that a malformed header is rejected,
+// and stores none of them.
+func negotiateDeflate(lines []string) (answer string, err error) {
+	size := 0
+	for _, line := range lines {
+		if size += len(line); size > maxExtensionBytes {
+			return "", errExtensionsLength
 		}
 	}
-	return "", nil
+	n := 0
+	for _, line := range lines {
+		for s := skipSpace(line); s != ""; s = skipSpace(s) {
+			if s[0] == ',' { // lists may have empty elements
+				s = s[1:]
+				continue
+			}
+			if n++; n > maxExtensions {
+				return "", errExtensionsLength
+			}
+			var reply string
+			if reply, s, err = parseExtension(s); err != nil {
+				return "", err
+			}
+			if answer == "" {
+				answer = reply
+			}
+		}
+	}
+	return answer, nil
 }
 
-// answerDeflate returns our answer to one offer, and "" to decline it: for
-// parameters that RFC 7692 section 7.1 does not allow, and for a smaller window
-// than compress/flate can promise.
-func answerDeflate(params []param) string {
-	answer := deflateAnswer
-	for i, p := range params {
-		for _, earlier := range params[:i] {
-			if earlier.name == p.name {
-				return ""
-			}
-		}
-		switch p.name {
-		case "server_no_context_takeover", "client_no_context_takeover":
-			if p.hasValue {
-				return ""
-			}
-		case "client_max_window_bits":
-			// A permission, which we do not use.
-			if p.hasValue && !windowBits(p.value) {
-				return ""
-			}
-		case "server_max_window_bits":
-			if p.value != "15" {
-				return ""
-			}
-			answer = deflateAnswerWindow
-		default:
-			return ""
-		}
+// parseExtension parses one element up to the comma behind it. It returns our
+// answer to it, which is empty unless it is an acceptable offer.
+func parseExtension(s string) (answer, rest string, err error) {
+	name, s := cutToken(s)
+	if name == "" {
+		return "", s, errExtensions
 	}
-	return answer
+	offer := deflateOffer{declined: name != "permessage-deflate"}
+	for {
+		s = skipSpace(s)
+		if s == "" || s[0] == ',' {
+			return offer.answer(), s, nil
+		}
+		if s[0] != ';' {
+			return "", s, errExtensions
+		}
+		var p param
+		if p, s, err = parseParam(skipSpace(s[1:])); err != nil {
+			return "", s, err
+		}
+		offer.add(p)
+	}
+}
+
+// A deflateOffer is one offer of permessage-deflate.
+type deflateOffer struct {
+	seen     uint8 // the parameters so far, a bit for each
+	declined bool
+}
+
+// The parameters of RFC 7692 section 7.1.
+const (
+	serverTakeover uint8 = 1 << iota
+	clientTakeover
+	serverWindow
+	clientWindow
+)
+
+// add declines the offer for parameters that RFC 7692 section 7.1 does not allow,
+// and for a smaller window than compress/flate can promise.
+func (o *deflateOffer) add(p param) {
+	var bit uint8
+	acceptable := false
+	switch p.name {
+	case "server_no_context_takeover":
+		bit, acceptable = serverTakeover, !p.hasValue
+	case "client_no_context_takeover":
+		bit, acceptable = clientTakeover, !p.hasValue
+	case "client_max_window_bits": // a permission, which we do not use
+		bit, acceptable = clientWindow, !p.hasValue || windowBits(p.value)
+	case "server_max_window_bits":
+		bit, acceptable = serverWindow, p.value == "15"
+	}
+	if !acceptable || o.seen&bit != 0 {
+		o.declined = true
+	}
+	o.seen |= bit
+}
+
+// answer returns our answer to the offer, or "" to decline it.
+func (o *deflateOffer) answer() string {
+	switch {
+	case o.declined:
+		return ""
+	case o.seen&serverWindow != 0:
+		return deflateAnswerWindow
+	default:
+		return deflateAnswer
+	}
 }
 
 // windowBits reports whether s is a number from 8 to 15.
@@ -85,48 +143,6 @@ func windowBits(s string) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// parseExtensions parses the lines of a Sec-WebSocket-Extensions header, RFC
-// 6455 section 9.1. Section 9.1 also demands that a malformed one is refused.
-func parseExtensions(lines []string) ([]extension, error) {
-	var extensions []extension
-	for _, line := range lines {
-		for s := skipSpace(line); s != ""; s = skipSpace(s) {
-			if s[0] == ',' { // lists may have empty elements
-				s = s[1:]
-				continue
-			}
-			var ext extension
-			var err error
-			if ext, s, err = parseExtension(s); err != nil {
-				return nil, err
-			}
-			extensions = append(extensions, ext)
-		}
-	}
-	return extensions, nil
-}
-
-// parseExtension parses one element up to the comma that follows it.
-func parseExtension(s string) (ext extension, rest string, err error) {
-	if ext.name, s = cutToken(s); ext.name == "" {
-		return ext, s, errExtensions
-	}
-	for {
-		s = skipSpace(s)
-		if s == "" || s[0] == ',' {
-			return ext, s, nil
-		}
-		if s[0] != ';' {
-			return ext, s, errExtensions
-		}
-		var p param
-		if p, s, err = parseParam(skipSpace(s[1:])); err != nil {
-			return ext, s, err
-		}
-		ext.params = append(ext.params, p)
 	}
 }
 

@@ -81,3 +81,62 @@ func TestMalformedExtensions(t *testing.T) {
 		}
 	}
 }
+
+// The header arrives before the client is known, so its size and the number of its
+// elements are limited before anything is parsed, and parsing allocates nothing.
+func TestFault15_ExtensionsAreLimited(t *testing.T) {
+	t.Parallel()
+	list := func(n int, element string) string { return strings.Repeat(element+",", n-1) + element }
+	for name, test := range map[string]struct {
+		lines []string
+		ok    bool
+	}{
+		"16 elements":          {[]string{list(16, "a")}, true},
+		"17 elements":          {[]string{list(17, "a")}, false},
+		"17 in two lines":      {[]string{list(16, "a"), "permessage-deflate"}, false},
+		"4 KiB":                {[]string{"a;b=" + strings.Repeat("x", 4<<10-4)}, true},
+		"more than 4 KiB":      {[]string{"a;b=" + strings.Repeat("x", 4<<10-3)}, false},
+		"4 KiB in two lines":   {[]string{strings.Repeat("x", 2<<10), strings.Repeat("x", 2<<10+1)}, false},
+		"4 KiB of commas":      {[]string{strings.Repeat(",", 4<<10)}, true},
+		"1 MiB of commas":      {[]string{strings.Repeat(",", 1<<20)}, false},
+		"1 MiB of elements":    {[]string{strings.Repeat("a,", 1<<19)}, false},
+		"1 MiB of parameters":  {[]string{"permessage-deflate" + strings.Repeat(";a", 1<<19)}, false},
+		"4 KiB of parameters":  {[]string{"permessage-deflate" + strings.Repeat(";a", 2000)}, true},
+		"1 MiB of lines":       {strings.Split(strings.Repeat("a\n", 1<<19), "\n"), false},
+		"1 MiB of empty lines": {make([]string, 1<<16), true},
+		"1 MiB of quotes":      {[]string{`a;b="` + strings.Repeat("x", 1<<20) + `"`}, false},
+	} {
+		r := upgrade(t, http.Header{"Sec-Websocket-Extensions": test.lines})
+		for _, deflate := range []bool{true, false} {
+			if _, err := ws.ParseHandshake(r, deflate); (err == nil) != test.ok || err != nil && err.Status != http.StatusBadRequest {
+				t.Errorf("%s, deflate %t: error %v", name, deflate, err)
+			}
+		}
+	}
+}
+
+// A request to connect is checked without memory, whatever its headers are.
+func TestFault15_HandshakeAllocations(t *testing.T) {
+	const size = 1 << 20
+	for name, header := range map[string]http.Header{
+		"plain":         {},
+		"offer":         {"Sec-Websocket-Extensions": {"permessage-deflate; client_max_window_bits, x; y=1"}},
+		"extensions":    {"Sec-Websocket-Extensions": {strings.Repeat("a,", size/2)}},
+		"parameters":    {"Sec-Websocket-Extensions": {"permessage-deflate" + strings.Repeat(";a", 2000)}},
+		"Connection":    {"Connection": {strings.Repeat("a,", size/2) + "upgrade"}},
+		"Upgrade":       {"Upgrade": {strings.Repeat(",", size) + "websocket"}},
+		"Upgrade lines": {"Upgrade": append(make([]string, size), "websocket")},
+		"key":           {"Sec-Websocket-Key": {strings.Repeat("A", size)}},
+		"version":       {"Sec-Websocket-Version": {strings.Repeat("13,", size/3)}},
+		"protocols":     {"Sec-Websocket-Protocol": {strings.Repeat("a,", size/2)}},
+	} {
+		r := upgrade(t, header)
+		allocations := testing.AllocsPerRun(10, func() {
+			ws.IsUpgrade(r)
+			_, _ = ws.ParseHandshake(r, true)
+		})
+		if allocations > 1 { // the error
+			t.Errorf("%s: %v allocations", name, allocations)
+		}
+	}
+}

@@ -111,6 +111,9 @@ func FuzzExtensions(f *testing.F) {
 		if alone.Deflate && !strings.Contains(offer, "permessage-deflate") {
 			t.Errorf("%q: accepted", offer)
 		}
+		if strings.Count(offer, ",") >= 15 || len(offer) > 4000 {
+			return // another offer may be too much
+		}
 		followed, followedErr := ws.ParseHandshake(upgrade(t, http.Header{"Sec-Websocket-Extensions": {offer, "permessage-deflate"}}), true)
 		if (err == nil) != (followedErr == nil) || followed.Deflate != (err == nil) {
 			t.Errorf("%q: alone %v, followed by an offer %+v, error %v", offer, err, followed, followedErr)
