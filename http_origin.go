@@ -1,42 +1,104 @@
 package pond
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
-// An origin is one that is allowed: scheme, host and port, where the host may
-// stand for all of its subdomains.
+// An origin is the origin of pages that may connect: scheme, host and port in the
+// form in which browsers send them. It may stand for all subdomains of the host.
 type origin struct {
 	scheme, host, port string
 	subdomains         bool
 }
 
-// parseOrigin reads an origin as it is configured.
+// Why [WithOrigins] rejects an origin. It would match no page.
+var (
+	errOriginForm   = errors.New("want a scheme, a host and perhaps a port, such as https://example.com, https://*.example.com or http://localhost:8080")
+	errOriginScheme = errors.New("pages have https or http, even if they open WebSockets")
+	errOriginIPv4   = errors.New("write an IPv4 address as four decimal numbers, such as 127.0.0.1")
+	errOriginIP     = errors.New("an IP address has no subdomains")
+)
+
+// parseOrigin reads an origin of the configuration.
 func parseOrigin(text string) (origin, error) {
-	rest, subdomains := text, false
-	if scheme, host, ok := strings.Cut(text, "://*."); ok {
-		rest, subdomains = scheme+"://"+host, true
+	o, err := configuredOrigin(text)
+	if err != nil {
+		return origin{}, fmt.Errorf("invalid origin %q: %w", text, err)
 	}
-	o, ok := splitOrigin(rest)
-	if !ok || strings.Contains(o.host, "*") {
-		return origin{}, fmt.Errorf("%q is no origin: write https://example.com or https://*.example.com", text)
+	return o, nil
+}
+
+func configuredOrigin(text string) (origin, error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	rest, subdomains := strings.CutPrefix(rest, "*.")
+	if !ok || strings.ContainsAny(rest, `/?#@%*<>"\`) {
+		return origin{}, errOriginForm
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		// The standard library has no public IDNA, and a rule of our own that
+		// differs from the browsers' would match a page of somebody else.
+		return origin{}, fmt.Errorf("write the host in ASCII, as browsers send it: new URL(%q).origin in the console of a browser returns it", text)
+	}
+	o, ok := splitOrigin(scheme + "://" + rest)
+	if !ok || strings.HasPrefix(o.host, ".") || strings.Contains(o.host, "..") {
+		return origin{}, errOriginForm
+	}
+	ip, err := netip.ParseAddr(o.host)
+	switch {
+	case o.scheme == "ws" || o.scheme == "wss":
+		return origin{}, errOriginScheme
+	case err != nil && endsInNumber(o.host):
+		return origin{}, errOriginIPv4
+	case subdomains && ip.IsValid():
+		return origin{}, errOriginIP
 	}
 	o.subdomains = subdomains
 	return o, nil
 }
 
-// splitOrigin reads the value of an Origin header (RFC 6454 section 7).
+// endsInNumber reports whether browsers take a host for an IPv4 address (URL
+// standard, "ends in a number checker"). They also read forms such as 127.1.
+func endsInNumber(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if digits, ok := strings.CutPrefix(last, "0x"); ok {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
+
+// maxOrigin limits the bytes of an Origin header. A host has 253 at most.
+const maxOrigin = 512
+
+// splitOrigin reads the value of an Origin header (RFC 6454 section 7). It brings
+// the host into one form: lower case, and one text for each IP address.
 func splitOrigin(text string) (origin, bool) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if len(text) > maxOrigin {
 		return origin{}, false
 	}
-	o := origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname()), port: u.Port()}
-	if o.port == "" {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil {
+		return origin{}, false
+	}
+	o := origin{scheme: strings.ToLower(u.Scheme), host: strings.ToLower(u.Hostname())}
+	if strings.Contains(o.host, ":") {
+		ip, err := netip.ParseAddr(o.host)
+		if err != nil || ip.Zone() != "" {
+			return origin{}, false
+		}
+		o.host = ip.String()
+	}
+	if o.port = u.Port(); o.port == "" {
 		o.port = defaultPort(o.scheme)
+	} else if n, err := strconv.ParseUint(o.port, 10, 16); err != nil || strconv.FormatUint(n, 10) != o.port {
+		return origin{}, false
 	}
 	return o, o.host != ""
 }
@@ -95,6 +157,9 @@ func (c *endpointConfig) allows(r *http.Request) bool {
 func (o origin) sameAs(r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
 		return true
+	}
+	if len(r.Host) > maxOrigin {
+		return false
 	}
 	target, ok := splitOrigin(o.scheme + "://" + r.Host)
 	return ok && target.host == o.host && target.port == o.port && (r.TLS == nil || o.scheme == "https")

@@ -81,9 +81,13 @@ func defaultEndpointConfig() endpointConfig {
 
 // WithOrigins allows pages on other origins to connect from a browser, such as
 // "https://example.com" or, for all of its subdomains, "https://*.example.com".
-// It panics if an origin is malformed. The default is the origin of the endpoint
-// itself, and only that. Clients that are not browsers send no origin and are
-// not affected.
+// The default is the origin of the endpoint itself, and only that. Clients that
+// are not browsers send no origin and are not affected.
+//
+// Case, default ports and the spelling of IPv6 addresses do not matter. WithOrigins
+// panics if an origin is malformed or could never match, such as one with a path
+// or with a host that is not ASCII: browsers send "https://xn--mnchen-3ya.example"
+// for "https://münchen.example".
 func WithOrigins(origins ...string) EndpointOption {
 	parsed := make([]origin, 0, len(origins))
 	for _, text := range origins {
