@@ -18,8 +18,8 @@ const ask = `{"action":"BROADCAST","event":"ask","channelName":"/chat/1","reques
 
 var someMask = [4]byte{0x12, 0x34, 0x56, 0x78}
 
-// fragments returns the frames of a text message, a byte each, with a ping in front
-// of all but the first.
+// fragments returns the frames of a text message: one byte per frame, and a ping
+// before each frame but the first.
 func fragments(message string) (frames []byte) {
 	for i := range len(message) {
 		op := ws.Continuation
@@ -33,8 +33,8 @@ func fragments(message string) (frames []byte) {
 	return frames
 }
 
-// A message may come in pieces of one byte with pings in between, up to the limit
-// of fragments and not beyond.
+// A message may consist of one-byte fragments with pings between them, up to the
+// limit of fragments.
 func TestAttackOneByteFragments(t *testing.T) {
 	for _, tc := range []struct {
 		limit int
@@ -61,8 +61,8 @@ func TestAttackOneByteFragments(t *testing.T) {
 	}
 }
 
-// Fragments without content cost nothing to send for ever, so their number is
-// limited, and what follows the limit is not even decoded.
+// Empty fragments do not add to the size of a message, so their number is limited.
+// The server does not decode anything after the limit.
 func TestAttackFragmentFlood(t *testing.T) {
 	const flood = 1_000_000 / kit.Slowdown
 	var met kit.Limits
@@ -86,7 +86,7 @@ func TestAttackFragmentFlood(t *testing.T) {
 	})
 }
 
-// The sum of all fragments is limited, not each of them.
+// The size limit is for the sum of all fragments, not for each of them.
 func TestAttackFragmentsOfOneMessageAddUp(t *testing.T) {
 	p, _, _ := kit.NewPond(pond.WithMaxMessageSize(10_000))
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -107,7 +107,8 @@ func TestAttackFragmentsOfOneMessageAddUp(t *testing.T) {
 	})
 }
 
-// A frame may claim to be as long as it likes: memory is taken for what comes.
+// A frame header may claim any length. The server only allocates memory for bytes
+// that arrive.
 func TestAttackFrameLengthLie(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header []byte
@@ -142,15 +143,15 @@ func TestAttackFrameLengthLie(t *testing.T) {
 				s.SendFrame([]byte{0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 1, 2, 3, 4, 'x'})
 				s.Quiet()
 			}
-			if n := kit.Heap() - before; n > clients*(16<<10) { // of a claimed MiB each
+			if n := kit.Heap() - before; n > clients*(16<<10) { // each frame claimed a MiB
 				t.Errorf("%d bytes are kept for one byte of each message", n)
 			}
 		})
 	})
 }
 
-// Pongs wait for a client that does not read like everything else does: until it
-// is too much, with what they take in memory.
+// Pongs for a client that does not read are queued like all other frames, with their
+// real size in memory. At the outbox limit the client is disconnected.
 func TestAttackPingFlood(t *testing.T) {
 	const outbox, flood = 256 << 10, 100_000
 	var met kit.Limits
@@ -179,7 +180,7 @@ func TestAttackPingFlood(t *testing.T) {
 	})
 }
 
-// What inflates beyond the limit is not inflated any further.
+// The server stops inflating a message at the size limit.
 func TestAttackInflateBomb(t *testing.T) {
 	const size = 64 << 20 / min(kit.Slowdown, 4)
 	bomb := deflated(t, strings.Repeat("\x00", 1<<20), size>>20)
@@ -215,7 +216,7 @@ func TestAttackInflateBomb(t *testing.T) {
 
 var offerDeflate = pondtest.Header("Sec-WebSocket-Extensions", "permessage-deflate")
 
-// deflated returns text, so many times, as the payload of one compressed message.
+// deflated returns the payload of one compressed message: text, repeated.
 func deflated(t *testing.T, text string, times int) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -234,8 +235,8 @@ func deflated(t *testing.T, text string, times int) []byte {
 	return bytes.TrimSuffix(buf.Bytes(), []byte{0, 0, 0xff, 0xff})
 }
 
-// No message is inflated with what was in another one, of the same client or of
-// any: compressed data that refers to the past is corrupt.
+// Each message is inflated on its own. Compressed data that refers to an earlier
+// message, of the same client or of another, is corrupt.
 func TestAttackInflateContext(t *testing.T) {
 	var buf bytes.Buffer
 	w, err := flate.NewWriter(&buf, flate.BestCompression)
@@ -262,7 +263,7 @@ func TestAttackInflateContext(t *testing.T) {
 	})
 }
 
-// allocated returns how many bytes have ever been allocated.
+// allocated returns the total number of bytes that the process allocated so far.
 func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

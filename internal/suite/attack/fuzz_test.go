@@ -48,7 +48,7 @@ func newFuzzStream(f *testing.F) *fuzzStream {
 	return s
 }
 
-// until reads up to the line that contains what.
+// until reads up to the first line that contains what.
 func (s *fuzzStream) until(what string) (line string, err error) {
 	for err == nil && !strings.Contains(line, what) {
 		line, err = s.events.ReadString('\n')
@@ -64,7 +64,7 @@ func (s *fuzzStream) post(body io.Reader, header http.Header) int {
 	return w.Code
 }
 
-// Whatever is posted: it is taken or refused, and the stream goes on.
+// Every POST is accepted or rejected, and the stream continues.
 func FuzzPost(f *testing.F) {
 	for _, body := range []string{
 		"", "{}", "null", "[]", "\x00", "\ufeff{}", `{"action":`,
@@ -81,7 +81,7 @@ func FuzzPost(f *testing.F) {
 		header := http.Header{"X-Connection-Id": {s.id}, "Content-Type": {contentType}, "Content-Encoding": {encoding}}
 		var r io.Reader = bytes.NewReader(body)
 		if !sized {
-			r = io.MultiReader(r) // its length is not known
+			r = io.MultiReader(r) // hides the length
 		}
 		if got := s.post(r, header); got != http.StatusNoContent && got != http.StatusRequestEntityTooLarge {
 			t.Errorf("answered with %d", got)
@@ -98,11 +98,11 @@ func FuzzPost(f *testing.F) {
 	})
 }
 
-// fuzzHost is where the requests of FuzzOpen go.
+// fuzzHost is the host that the requests of FuzzOpen name.
 const fuzzHost = "pond.example"
 
-// Whatever a request to connect looks like: it is answered with a status that
-// says why, and no page on another origin gets in.
+// Every request to connect gets a status that says why, and no page of another
+// origin can connect.
 func FuzzOpen(f *testing.F) {
 	upgrade := "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, headers := range []string{
@@ -135,11 +135,11 @@ func FuzzOpen(f *testing.F) {
 		head := "GET " + target + " HTTP/1.1\r\nHost: " + fuzzHost + "\r\n" + headers + "\r\n"
 		sent, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head)))
 		if err != nil || sent.Host != fuzzHost || sent.ContentLength != 0 {
-			t.Skip() // net/http refuses it, or waits for more
+			t.Skip() // net/http rejects it, or waits for more
 		}
 		conn, err := net.Dial("tcp", server().Listener.Addr().String())
 		if err != nil {
-			t.Skip(err) // no more ports
+			t.Skip(err) // no free ports
 		}
 		defer conn.Close()
 		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
@@ -161,7 +161,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// mayEnter is what the rule about origins says, as simple as can be.
+// mayEnter is the rule about origins, written as simply as possible.
 func mayEnter(r *http.Request) bool {
 	origins := r.Header.Values("Origin")
 	switch {

@@ -18,12 +18,12 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// upgrade is a request for a WebSocket, without the line that ends it.
+// upgrade is a request for a WebSocket, without the empty line at the end.
 const upgrade = "GET /socket HTTP/1.1\r\nHost: pond\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// Whatever a client sends in place of a handshake, it gets one answer, and nobody
-// else notices.
+// A client that sends anything instead of a handshake gets one response, and other
+// clients do not notice.
 func TestAttackHandshakes(t *testing.T) {
 	without := func(text string, with ...string) string {
 		if !strings.Contains(upgrade, text) {
@@ -100,7 +100,7 @@ func TestAttackHandshakes(t *testing.T) {
 			}
 			defer conn.Close()
 			_ = conn.SetDeadline(time.Now().Add(kit.Patience))
-			go io.WriteString(conn, test.request) // the server may answer before it has read everything
+			go io.WriteString(conn, test.request) // the server may respond before it read everything
 			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -117,7 +117,7 @@ func TestAttackHandshakes(t *testing.T) {
 	kit.Clients(t, addr, 1)[0].Close()
 }
 
-// What comes with a handshake is forgotten with it.
+// The server does not keep the request of a handshake in memory.
 func TestAttackLargeHeadersAreForgotten(t *testing.T) {
 	const n, size = 20, 900 << 10
 	p, e, _ := kit.NewPond()
@@ -140,8 +140,8 @@ func TestAttackLargeHeadersAreForgotten(t *testing.T) {
 	kit.Eventually(t, "nothing is left of the headers", func() bool { return kit.Heap()-before < n*(64<<10) })
 }
 
-// serveOnPipes does what [pond.Pond.Serve] does in a bubble, where a time-out takes
-// no time. The connections that dial returns hold as many bytes as given.
+// serveOnPipes serves like [pond.Pond.Serve], but in a bubble, where timeouts pass
+// in no time. The connections of dial buffer as many bytes as given.
 func serveOnPipes(t *testing.T, p *pond.Pond, buffer int, test func(t *testing.T, dial func() net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -171,8 +171,8 @@ func serveOnPipes(t *testing.T, p *pond.Pond, buffer int, test func(t *testing.T
 	})
 }
 
-// ends returns how long it takes until the server has closed a connection, to which
-// something is written every second.
+// ends writes to a connection every second and returns how long the server takes to
+// close it.
 func ends(conn net.Conn, something string) time.Duration {
 	began := time.Now()
 	over := make(chan struct{})
@@ -182,7 +182,7 @@ func ends(conn net.Conn, something string) time.Duration {
 	}()
 	for {
 		if something != "" {
-			io.WriteString(conn, something) // fails when it is over
+			io.WriteString(conn, something) // fails when the server closed the connection
 		}
 		select {
 		case <-over:
@@ -195,8 +195,8 @@ func ends(conn net.Conn, something string) time.Duration {
 	}
 }
 
-// Who takes for ever to say what it wants is cut off, by default, after ten seconds,
-// and who asks for nothing more, after two minutes.
+// By default, the server disconnects a client that takes more than ten seconds for a
+// request, and a client that sends no next request for two minutes.
 func TestAttackSlowloris(t *testing.T) {
 	for name, test := range map[string]struct {
 		first, then string
@@ -229,8 +229,8 @@ func TestAttackSlowloris(t *testing.T) {
 	}
 }
 
-// Clients that wait for the answer of a slow connection handler have a place each,
-// and lose it when they give up. The others get an answer at once.
+// A client counts against the limit of connections while it waits for a slow
+// connection handler, until it gives up. Further clients are rejected at once.
 func TestAttackConnectsThatNeverEnd(t *testing.T) {
 	const places = 5
 	var met kit.Limits

@@ -12,12 +12,12 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// words are everything in what a client has seen that could be the ID of somebody.
+// words matches all parts of a message that could be an ID.
 var words = regexp.MustCompile(`[A-Za-z0-9_-]{6,}`)
 
-// overheard returns what spy could try, after victims have done what makes the
-// server talk about them, in a channel where spy is, too. What belongs to spy itself
-// is not part of it.
+// overheard returns the strings that spy could try as IDs. The victims are members
+// of the same channel and make the server send messages about them. Strings that
+// belong to spy itself are not included.
 func overheard(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, spy *pondtest.Session, victims ...*pondtest.Session) map[string]bool {
 	t.Helper()
 	ch, _ := e.Channel("/chat/1")
@@ -41,14 +41,15 @@ func overheard(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, spy *pondtest
 		found[word] = true
 	}
 	for _, victim := range victims {
-		found[victim.ID()] = true // which applications make public
+		found[victim.ID()] = true // applications publish user IDs
 	}
 	delete(found, spy.ConnectionID())
 	return found
 }
 
-// U1 and U2: nothing that a client ever sees of others lets it speak as them, or
-// disconnect them. A WebSocket cannot be addressed like that at all.
+// U1 and U2: nothing that a client sees of others allows it to send messages as
+// them, or to disconnect them. Only event streams can be addressed in this way, not
+// WebSockets.
 func TestProbeU1SpeakAsAnotherUser(t *testing.T) {
 	probeOthers(t, http.MethodPost)
 }
@@ -70,7 +71,7 @@ func probeOthers(t *testing.T, method string) {
 		if found[stream.ConnectionID()] || found[socket.ConnectionID()] {
 			t.Error("a connection ID is known to somebody else")
 		}
-		found[socket.ConnectionID()] = true // good for nothing, even for its owner
+		found[socket.ConnectionID()] = true // useless, even for its owner
 		if len(found) < 20 {
 			t.Fatalf("the spy has seen next to nothing: %v", found)
 		}
@@ -95,7 +96,7 @@ func probeOthers(t *testing.T, method string) {
 	})
 }
 
-// Connection IDs are long, of many letters, and never the same.
+// Connection IDs are long and random, and no two are the same.
 func TestAttackGuessConnectionIDs(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -114,7 +115,7 @@ func TestAttackGuessConnectionIDs(t *testing.T) {
 			}
 			s.Close()
 		}
-		// 26 letters of 32 are 130 bits, if each letter is as likely as the other.
+		// 26 of 32 letters are 130 bits if all letters are equally likely.
 		for c, times := range count {
 			if mean := n * 26 / 32; times < mean/2 || times > 2*mean {
 				t.Errorf("%q comes %d times", c, times)
@@ -126,8 +127,8 @@ func TestAttackGuessConnectionIDs(t *testing.T) {
 	})
 }
 
-// Two endpoints of one server do not share what they allow (Phoenix did, 2026-07),
-// and what looks like an origin is not one.
+// Two endpoints of one server do not share their allowed origins (Phoenix did,
+// 2026-07). A host that only resembles an allowed origin is rejected.
 func TestAttackOriginsOfTwoEndpoints(t *testing.T) {
 	p := pond.New()
 	p.Endpoint("/a", kit.Accept, pond.WithOrigins("https://a.example", "https://xn--bcher-kva.example"))

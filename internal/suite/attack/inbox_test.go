@@ -12,8 +12,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// Names count like payloads do when messages wait: what is long does not become
-// short by being called a name.
+// The size of queued messages includes their names, not only their payloads.
 func TestAttackLongNamesForASlowHandler(t *testing.T) {
 	const messages, size = 60, 1 << 18
 	p, _, l := kit.NewPond(pond.WithMaxEventName(1 << 20))
@@ -33,7 +32,7 @@ func TestAttackLongNamesForASlowHandler(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		if grown := kit.Heap() - before; grown > 5<<20 { // four that wait, one that is read, one that is sent
+		if grown := kit.Heap() - before; grown > 5<<20 { // four are queued, one is being read, one is being sent
 			t.Errorf("memory has grown by %d bytes", grown)
 		}
 		close(release)

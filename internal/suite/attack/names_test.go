@@ -12,8 +12,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// U3: the name of a channel, an event or a user that a client makes up is never a
-// pattern for those of others.
+// U3: names of channels, events and users that a client sends are never used as
+// patterns.
 func TestProbeU3EavesdropWithPatterns(t *testing.T) {
 	patterns := []string{
 		"*", ".*", "s?", "secre?", "[s]ecret", "[a-z]*", "s*", "secret*", "*secret", "%", "_", "#", "+", ">", "$",
@@ -43,7 +43,7 @@ func TestProbeU3EavesdropWithPatterns(t *testing.T) {
 		}
 		spy.Join("/chat/secret", nil)
 		for _, name := range patterns {
-			// As the name of a user, and as the name of an event.
+			// The name as a user's ID, and as the name of an event.
 			spy.Send("/chat/secret", "tell/"+name, nil)
 			victim.Quiet()
 			spy.Drain()
@@ -57,8 +57,8 @@ func TestProbeU3EavesdropWithPatterns(t *testing.T) {
 	})
 }
 
-// U8: names that look alike, or that one decision would cover, are different
-// channels to everybody: whoever decides sees the name that counts.
+// U8: names that look alike are different channels everywhere. A join handler sees
+// exactly the name that the channel has.
 func TestProbeU8AliasesOfAName(t *testing.T) {
 	names := []string{
 		"/chat/1", "/chat/%31", "/chat/1?x=1", "/chat/1?", "/chat/1?x=2", "/chat/1#", "/chat/1%20", "/chat/1%2F", "/chat/01", "/chat/+1",
@@ -103,7 +103,8 @@ func TestProbeU8AliasesOfAName(t *testing.T) {
 	})
 }
 
-// Any text may be a name, exactly as it is, but for control characters and length.
+// Any text can be a name, unchanged, except for control characters and within the
+// length limit.
 func TestAttackChannelNames(t *testing.T) {
 	long := strings.Repeat("x", 256)
 	accepted := []string{
@@ -151,8 +152,8 @@ func TestAttackChannelNames(t *testing.T) {
 	}
 }
 
-// A client cannot find out whether a channel is in use that it must not join: all
-// answers are the same as if it were not.
+// A client that is not allowed to join a channel cannot find out whether the channel
+// exists: the answers are the same in both cases.
 func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
 	build := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(kit.Silent))

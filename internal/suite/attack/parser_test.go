@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// newRepeater returns a server that tells the others whatever it is told.
+// newRepeater returns a server that broadcasts every event to the other members.
 func newRepeater(opts ...pond.EndpointOption) *pond.Pond {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	l := p.Endpoint("/socket", kit.Accept, opts...).Lobby("/chat/:room", kit.Admit)
@@ -19,13 +19,13 @@ func newRepeater(opts ...pond.EndpointOption) *pond.Pond {
 	return p
 }
 
-// say is a message whose members are given as raw JSON.
+// say returns a message with the given members as raw JSON.
 func say(event, requestID, payload string) string {
 	return `{"action":"BROADCAST","channelName":"/chat/1","event":` + event + `,"requestId":` + requestID + `,"payload":` + payload + `}`
 }
 
-// Megabytes that amount to nothing are read once, and refused; the next message
-// of the same client is handled.
+// The server reads megabytes of meaningless JSON once and rejects the message. It
+// handles the next message of the same client.
 func TestAttackHugeNonsense(t *testing.T) {
 	const size = 10 << 20 / kit.Slowdown
 	for name, text := range map[string]string{
@@ -60,7 +60,7 @@ func TestAttackHugeNonsense(t *testing.T) {
 	}
 }
 
-// The same without the limit raised: refused for their size.
+// With the default limit, such messages are rejected for their size.
 func TestAttackHugeMessage(t *testing.T) {
 	kit.OnBoth(t, func() *pond.Pond { return newRepeater() }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
@@ -71,8 +71,8 @@ func TestAttackHugeMessage(t *testing.T) {
 	})
 }
 
-// What is odd and yet valid reaches the others as it is: nothing is interpreted on
-// the way, and nothing of it reaches what is around the payload.
+// Unusual but valid messages reach the other members unchanged, and cannot affect
+// the envelope around the payload.
 func TestAttackOddMessages(t *testing.T) {
 	type row struct{ name, sent, event, requestID, payload string }
 	rows := []row{
@@ -117,7 +117,7 @@ func TestAttackOddMessages(t *testing.T) {
 	}
 }
 
-// Text that is not UTF-8 is refused wherever it stands, and reaches nobody.
+// Messages with invalid UTF-8 anywhere are rejected and reach no other client.
 func TestAttackInvalidUTF8(t *testing.T) {
 	for _, bad := range []string{"\xff", "\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80"} {
 		rows := map[string]string{"nowhere": bad}
@@ -158,8 +158,8 @@ func TestAttackInvalidUTF8(t *testing.T) {
 	}
 }
 
-// U10: an event's name cannot end its line in a stream and begin another one, as
-// which a browser would take it.
+// U10: the name of an event cannot end its line in an event stream and start another
+// field or event.
 func TestProbeU10EventInjection(t *testing.T) {
 	names := []string{
 		"a\ndata: {}", "a\rdata: {}", "a\r\n\r\ndata: {}\n\n", "\n", "\r", "\n\n", "a\x00b", "a\nid: 1", "a\nretry: 1",
@@ -201,12 +201,12 @@ func TestProbeU10EventInjection(t *testing.T) {
 	})
 }
 
-// How deep a message may be is exact, and the reader's stack does not depend on it.
+// The limit of depth is exact, and nesting does not use the reader's stack.
 func TestAttackDepth(t *testing.T) {
 	kit.OnBoth(t, func() *pond.Pond { return newRepeater() }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
 		s.Join("/chat/1", nil)
-		for depth, ok := range map[int]bool{64: true, 65: false} { // the message and its payload are the first two
+		for depth, ok := range map[int]bool{64: true, 65: false} { // the message and its payload are the first two levels
 			array := strings.Repeat("[", depth-2) + strings.Repeat("]", depth-2)
 			s.SendRaw([]byte(say(`"e"`, fmt.Sprintf(`"%d"`, depth), `{"a":`+array+`}`)))
 			if m := s.Receive(); (m.Action == "BROADCAST") != ok {

@@ -17,7 +17,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// openStream opens an event stream on a raw connection and returns its secret.
+// openStream opens an event stream on a raw connection and returns its connection
+// ID.
 func openStream(t *testing.T, conn net.Conn) (secret string, events *bufio.Scanner) {
 	t.Helper()
 	io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: pond\r\nAccept: text/event-stream\r\n\r\n")
@@ -28,18 +29,18 @@ func openStream(t *testing.T, conn net.Conn) (secret string, events *bufio.Scann
 	return resp.Header.Get("X-Connection-ID"), bufio.NewScanner(resp.Body)
 }
 
-// post is the head of a POST, without the line that ends it.
+// post is the head of a POST request, without the empty line at the end.
 func post(secret string) string {
 	return "POST /socket HTTP/1.1\r\nHost: pond\r\nX-Connection-ID: " + secret + "\r\n"
 }
 
-// U7: a body that is too large is refused before it is read, whether it says so or
-// just goes on.
+// U7: a body that is too large is rejected before the server reads it, with or
+// without a Content-Length.
 func TestProbeU7HugePOST(t *testing.T) {
 	const megabytes = 64
 	for name, test := range map[string]struct {
 		head, part string
-		most       int // bytes that go into the network before the server closes it
+		most       int // limit of the bytes that the client can write before the server closes the connection
 	}{
 		"length":  {fmt.Sprintf("Content-Length: %d\r\n\r\n", megabytes<<20), strings.Repeat("x", 1<<16), 1 << 19},
 		"endless": {"Transfer-Encoding: chunked\r\n\r\n", "10000\r\n" + strings.Repeat("x", 1<<16) + "\r\n", 3 << 19},
@@ -77,8 +78,8 @@ func TestProbeU7HugePOST(t *testing.T) {
 	}
 }
 
-// A length that is not true makes no message of what is not one, and takes the
-// client no further than its own half minute.
+// A wrong Content-Length never turns other bytes into a message, and delays only the
+// same client, for half a minute at most.
 func TestAttackContentLengthLie(t *testing.T) {
 	const message = `{"action":"LEAVE_CHANNEL","event":"","channelName":"/chat/1","requestId":"r","payload":{}}`
 	p, _, _ := kit.NewPond()
@@ -116,13 +117,13 @@ func TestAttackContentLengthLie(t *testing.T) {
 		}
 		expect("EXIT_ACKNOWLEDGE")
 
-		// Less than there is: the rest is no request.
+		// Shorter than the body: the rest is not a request.
 		if got := fmt.Sprint(ask(post(secret) + "Content-Length: 80\r\n\r\n" + message + "\r\n\r\n")); got != "[204 400]" {
 			t.Errorf("too short: %s", got)
 		}
 		expect("INVALID_MESSAGE")
 
-		// More than there is: half a minute, in which others of this client wait.
+		// Longer than the body: other requests of this client wait for half a minute.
 		began := time.Now()
 		second := make(chan []int, 1)
 		go func() {
@@ -142,7 +143,7 @@ func TestAttackContentLengthLie(t *testing.T) {
 	})
 }
 
-// One body is one message, however many there are in it.
+// One body is one message: a body with several messages is an invalid message.
 func TestAttackManyMessagesInOnePOST(t *testing.T) {
 	one := say(`"say"`, `"r"`, `{}`)
 	for name, body := range map[string]string{
@@ -166,8 +167,9 @@ func TestAttackManyMessagesInOnePOST(t *testing.T) {
 	}
 }
 
-// A form on another site can send text/plain with the cookies of whoever looks at
-// it, but no header that makes browsers ask first, and no origin of ours.
+// A form on another site can send text/plain with the cookies of the user. But
+// without a preflight it cannot set the header X-Connection-ID, and its origin is
+// not allowed.
 func TestAttackCSRF(t *testing.T) {
 	p, e, _ := kit.NewPond(pond.WithOrigins("https://good.example"))
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -206,7 +208,7 @@ func TestAttackCSRF(t *testing.T) {
 		if e.Len() != 1 {
 			t.Error("the victim is gone")
 		}
-		// The content type itself decides nothing: the header does.
+		// The header decides, not the content type.
 		if status := form(id); status != http.StatusNoContent {
 			t.Errorf("status %d", status)
 		}
@@ -214,8 +216,8 @@ func TestAttackCSRF(t *testing.T) {
 	})
 }
 
-// What a client sends on the connection of its stream, and behind a body, is
-// nothing to anybody.
+// The server ignores bytes that a client sends on the connection of its event
+// stream, and after a body.
 func TestAttackBytesOnAStream(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	serveOnPipes(t, p, 0, func(t *testing.T, dial func() net.Conn) {

@@ -10,11 +10,10 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// filled is a presence of about as many bytes as are allowed.
+// filled is a presence with almost as many bytes as allowed.
 var filled = map[string]string{"text": strings.Repeat("x", 16_000)}
 
-// roster connects members that are tracked, and of which the last ones have a large
-// presence.
+// roster connects tracked members. The last of them have a large presence.
 func roster(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, members, large int) (*pond.Channel, []*pondtest.Session) {
 	t.Helper()
 	var sessions []*pondtest.Session
@@ -40,8 +39,8 @@ func roster(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, members, large i
 	return ch, sessions
 }
 
-// Every change of presence carries the whole list. Clients that do not read hold
-// none of the lists that others were sent meanwhile, however many that are.
+// Every change of presence sends the whole list. The server does not keep the lists
+// of the meantime for clients that do not read.
 func TestAttackPresenceFloodBehindSlowReaders(t *testing.T) {
 	const members, flood = 5, 200
 	for name, change := range map[string]func(ch *pond.Channel, id string, i int) error{
@@ -79,7 +78,7 @@ func TestAttackPresenceFloodBehindSlowReaders(t *testing.T) {
 	}
 }
 
-// Members that have all stopped reading share the list that waits for them.
+// Members that stopped reading share one copy of the queued list.
 func TestAttackPresenceOfSlowReaders(t *testing.T) {
 	const members, large = 20, 8
 	p, e, _ := kit.NewPond()
@@ -93,7 +92,7 @@ func TestAttackPresenceOfSlowReaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		// What each of them has in its network is not ours.
+		// Bytes in the network buffers are not part of the server's memory.
 		if grown := kit.Heap() - before - members*(64<<10); grown > 1<<20 {
 			t.Errorf("memory has grown by %d bytes", grown)
 		}

@@ -19,9 +19,9 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A client that reads a kilobyte a second is as slow as one that does not read at
-// all, only harder to notice. The others get everything in the same instant, and it
-// is told when it is too much (U4).
+// U4: a client that reads a kilobyte per second is too slow, like a client that does
+// not read at all, but it is harder to detect. Other members get every message at
+// once. The slow client is disconnected at the limit.
 func TestProbeU4TrickleReader(t *testing.T) {
 	const messages = 200
 	for _, tr := range pondtest.Transports {
@@ -70,7 +70,7 @@ func TestProbeU4TrickleReader(t *testing.T) {
 					if err := ch.Broadcast("n", payload); err != nil {
 						t.Fatal(err)
 					}
-					synctest.Wait() // no time passes
+					synctest.Wait() // time does not advance
 					if n := received.Load() - before; n < 2000 {
 						t.Fatalf("message %d: the fast client got %d bytes", i, n)
 					}
@@ -89,7 +89,7 @@ func TestProbeU4TrickleReader(t *testing.T) {
 	}
 }
 
-// A counter is a writer that counts.
+// A counter is a writer that counts bytes.
 type counter struct{ n *atomic.Int64 }
 
 func (c counter) Write(p []byte) (int, error) {
@@ -97,7 +97,7 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Every flood of messages has one end where the rate is limited: errors for a
+// With a rate limit, every flood of messages has the same end: errors for one more
 // burst, then the end of the connection.
 func TestAttackFloodsMeetTheRateLimit(t *testing.T) {
 	const burst = 20
@@ -130,7 +130,7 @@ func TestAttackFloodsMeetTheRateLimit(t *testing.T) {
 					s, other := d.Connect(tr, "/socket"), d.Connect(pondtest.WebSocket, "/socket")
 					s.Join("/chat/1", nil)
 					other.Join("/chat/1", nil)
-					for i := range 2 * burst { // and the first join
+					for i := range 2 * burst { // including the first join
 						s.SendRaw([]byte(flood(i)))
 					}
 					code, _ := s.Closed()
@@ -153,8 +153,8 @@ func TestAttackFloodsMeetTheRateLimit(t *testing.T) {
 	}
 }
 
-// One client gets into as many channels as allowed, however many names it has, and
-// the names that it tries leave nothing behind.
+// A client can join as many channels as the limit allows, with any number of names.
+// Names of rejected joins use no memory.
 func TestAttackChannelNameFlood(t *testing.T) {
 	const most = 128
 	const names = 20_000 / kit.Slowdown
@@ -167,7 +167,7 @@ func TestAttackChannelNameFlood(t *testing.T) {
 			s := d.Connect(tr, "/socket")
 			n := names
 			if tr == pondtest.SSE {
-				n = 500 // each is a request
+				n = 500 // each message is a request
 			}
 			events := map[string]int{}
 			var before int64
@@ -196,14 +196,15 @@ func TestAttackChannelNameFlood(t *testing.T) {
 	}
 }
 
-// However many joins of a client arrive at once, as many as allowed succeed.
+// The limit of channels is exact if many joins of one client arrive at the same
+// time.
 func TestAttackParallelJoins(t *testing.T) {
 	const most, attempts = 10, 200
 	var joined, left atomic.Int32
 	p := pond.New()
 	e := p.Endpoint("/socket", kit.Accept, pond.WithMaxChannels(most), pond.WithInboxSize(attempts))
 	l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
-		time.Sleep(time.Millisecond) // the others have arrived
+		time.Sleep(time.Millisecond) // all joins arrived
 		joined.Add(1)
 		return ctx.Accept()
 	})
@@ -235,8 +236,8 @@ func TestAttackParallelJoins(t *testing.T) {
 	})
 }
 
-// What an observer can count by, but for names of users, channels and events, has
-// few values, whatever clients make up.
+// All values that an observer can use as metric labels, except names of users,
+// channels and events, are from a small set that clients cannot extend.
 func TestAttackMetricsCardinality(t *testing.T) {
 	var mu sync.Mutex
 	labels := map[string]bool{}
@@ -286,7 +287,7 @@ func TestAttackMetricsCardinality(t *testing.T) {
 	})
 }
 
-// joinOf is a message that asks to join a channel.
+// joinOf returns a message that asks to join a channel.
 func joinOf(channel string) string {
 	return `{"action":"JOIN_CHANNEL","event":"","channelName":"` + channel + `","requestId":"r","payload":{}}`
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A transcript is a log, and whatever else the server tells its operators.
+// A transcript records the log and the calls of an observer.
 type transcript struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -31,7 +31,7 @@ func (t *transcript) Write(p []byte) (int, error) {
 
 func (t *transcript) note(args ...any) { fmt.Fprintln(t, args...) }
 
-// observer writes everything down that an observer is told.
+// observer returns an observer that writes all its arguments to the transcript.
 func (t *transcript) observer() *pond.Observer {
 	return &pond.Observer{
 		Connected: func(e *pond.Endpoint, id string, tr pond.Transport) { t.note("connected", e.Path(), id, tr) },
@@ -49,9 +49,9 @@ func (t *transcript) observer() *pond.Observer {
 	}
 }
 
-// What a client hands over in confidence shows up nowhere: not in the log, down to
-// its last level, not in what an observer is told, not in errors, and not with other
-// clients, whatever goes wrong.
+// Secrets of a client (cookies, parameters, payloads, assigns) do not appear in the
+// log at any level, in the calls of an observer, in errors, or in messages to other
+// clients, even when something fails.
 func TestAttackSecretsStaySecret(t *testing.T) {
 	secrets := []string{"cookie-s3cret", "query-s3cret", "header-s3cret", "params-s3cret", "assign-s3cret", "payload-s3cret", "garbage-s3cret"}
 	const burst = 40
@@ -126,7 +126,7 @@ func TestAttackSecretsStaySecret(t *testing.T) {
 				s.SendRaw([]byte(garbage))
 			}
 			synctest.Wait()
-			for range 2 * burst { // until the rate is exceeded
+			for range 2 * burst { // until the rate limit is exceeded
 				s.SendRaw([]byte("garbage-s3cret"))
 			}
 			s.Closed()
@@ -136,7 +136,7 @@ func TestAttackSecretsStaySecret(t *testing.T) {
 			s = connect()
 			s.Join("/chat/1", map[string]string{"password": "params-s3cret"})
 			s.Stall()
-			for range 20 { // until it is too slow
+			for range 20 { // until the client is too slow
 				spy.Send("/chat/1", "flood", nil)
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -147,7 +147,7 @@ func TestAttackSecretsStaySecret(t *testing.T) {
 			secrets = append(secrets, s.ConnectionID())
 		}
 		secrets = append(secrets, spy.ConnectionID())
-		text := strings.Replace(log.buf.String(), spy.ConnectionID(), "", 1) // its own stream told it
+		text := strings.Replace(log.buf.String(), spy.ConnectionID(), "", 1) // its own stream contained it
 		for _, must := range []string{
 			"connection handler", "join handler", "message handler", "outgoing handler", "leave handler", "database is down",
 			string(pond.LimitRate), string(pond.LimitOutbox), string(pond.LimitMessage), "refused", "said",

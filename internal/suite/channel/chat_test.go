@@ -50,7 +50,7 @@ func TestJoinBroadcastReplyLeave(t *testing.T) {
 		bob.Quiet()
 
 		kit.Is(t, bob.Leave("/chat/1"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}")
-		kit.Is(t, bob.Leave("/chat/1"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}") // again
+		kit.Is(t, bob.Leave("/chat/1"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}") // again, although bob is not a member any more
 		kit.Is(t, bob.Leave("/chat/none"), "SYSTEM", "EXIT_ACKNOWLEDGE", "{}")
 		ann.Send("/chat/1", "say", nil)
 		ann.Expect("said")
@@ -75,14 +75,14 @@ func TestPresence(t *testing.T) {
 		for _, s := range []*pondtest.Session{ann, bob} {
 			kit.Is(t, s.Receive(), "PRESENCE", "UPDATE", `{"presence":[{"m":"away"},{"n":"bob"}],"changed":{"m":"away"}}`)
 		}
-		// Tracking twice and updating what is not tracked are errors.
+		// It is an error to track twice, and to update without a presence.
 		if m := ann.Request("/chat/1", "track", nil); m.Action != "ERROR" {
 			t.Fatalf("got %v", m)
 		}
 		if m := eve.Request("/chat/1", "update", nil); m.Action != "ERROR" {
 			t.Fatalf("got %v", m)
 		}
-		// Who leaves is off the list, and gets nothing.
+		// A member that untracks is removed from the list and gets no more presence.
 		ann.Send("/chat/1", "untrack", nil)
 		kit.Is(t, bob.Receive(), "PRESENCE", "LEAVE", `{"presence":[{"n":"bob"}],"changed":{"m":"away"}}`)
 		ann.Send("/chat/1", "track", map[string]string{"n": "ann2"})
@@ -91,7 +91,7 @@ func TestPresence(t *testing.T) {
 		bob.Reset()
 		kit.Is(t, ann.Receive(), "PRESENCE", "LEAVE", `{"presence":[{"n":"ann2"}],"changed":{"n":"bob"}}`)
 		ann.Quiet()
-		eve.Quiet() // never tracked, never told
+		eve.Quiet() // was never tracked, so gets no presence
 	})
 }
 
@@ -112,7 +112,7 @@ func TestEvict(t *testing.T) {
 		if m := bob.Request("/chat/1", "say", nil); kit.Status(t, m) != http.StatusNotFound {
 			t.Fatalf("got %v", m)
 		}
-		bob.Join("/chat/1", nil) // the connection is still there
+		bob.Join("/chat/1", nil) // the connection is still open
 		ann.Quiet()
 	})
 }
@@ -133,7 +133,7 @@ func TestJoinEffectsKeepTheirOrder(t *testing.T) {
 	}
 	kit.OnBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
-		s.SendID("/chat/1", "x", "ignored", nil) // not a member: an error, and nothing else
+		s.SendID("/chat/1", "x", "ignored", nil) // not a member: one error and no other effect
 		if m := s.Receive(); m.Event != "CHANNEL_NOT_FOUND" || m.RequestID != "ignored" {
 			t.Fatalf("got %v", m)
 		}
@@ -145,8 +145,8 @@ func TestJoinEffectsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// Between the acknowledgements of a join and of a leave a client gets what the
-// channel sends, and outside of them nothing (rule S-31).
+// A client gets the messages of a channel only between the acknowledgements of its
+// join and of its leave (rule S-31).
 func TestAcknowledgementsEnclose(t *testing.T) {
 	const cycles = 600
 	kit.OnBoth(t, func() *pond.Pond {

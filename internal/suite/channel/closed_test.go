@@ -7,7 +7,7 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// A channel that has been closed has no members, and so no presences.
+// A closed channel has no members and no presence.
 func TestClosedChannelHasNoPresence(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	server := httptest.NewServer(p)

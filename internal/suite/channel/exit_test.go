@@ -10,7 +10,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A handler that ends its goroutine, as t.FailNow does, harms that one event.
+// A handler that calls runtime.Goexit, as t.FailNow does, affects only its own
+// event.
 func TestHandlersThatExit(t *testing.T) {
 	left := 0
 	server := func() *pond.Pond {

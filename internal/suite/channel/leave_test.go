@@ -90,7 +90,7 @@ func TestContextEndsWithConnection(t *testing.T) {
 	})
 }
 
-// A member that is evicted while its connection ends leaves once.
+// A member that is evicted while its connection ends leaves exactly once.
 func TestLeaveOnceWhateverEndsIt(t *testing.T) {
 	var left []string
 	p, e, l := kit.NewPond()
@@ -98,7 +98,7 @@ func TestLeaveOnceWhateverEndsIt(t *testing.T) {
 		left = append(left, ctx.Channel().Name())
 		for _, name := range []string{"/chat/1", "/chat/2"} {
 			if ch, ok := e.Channel(name); ok {
-				_ = ch.Evict(ctx.User().ID, "") // from the one that it is still in
+				_ = ch.Evict(ctx.User().ID, "") // from the channel that it has not left yet
 			}
 		}
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// The observer hears of everything, in order, once.
+// The observer is notified of each event once, in order.
 func TestObserver(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -97,7 +97,8 @@ func TestLiteral(t *testing.T) {
 	})
 }
 
-// Misuse panics when it is registered, and says so with the package's name.
+// Misuse panics at registration, with a message that starts with the name of the
+// package.
 func TestMisusePanics(t *testing.T) {
 	p, e, l := kit.NewPond()
 	for name, misuse := range map[string]func(){

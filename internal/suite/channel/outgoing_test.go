@@ -57,8 +57,8 @@ func TestOutgoing(t *testing.T) {
 	})
 }
 
-// What was sent may be changed as soon as Broadcast returns: handlers that run
-// later see it as it was.
+// The caller may change a payload as soon as Broadcast returns. Handlers that run
+// later see the payload as it was sent.
 func TestOutgoingSeesWhatWasSent(t *testing.T) {
 	p, _, l := kit.NewPond()
 	var hold chan struct{}
@@ -75,7 +75,7 @@ func TestOutgoingSeesWhatWasSent(t *testing.T) {
 		return nil
 	})
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
-		hold = make(chan struct{}) // of the bubble
+		hold = make(chan struct{}) // made in the bubble
 		s := d.Connect(pondtest.WebSocket, "/socket")
 		s.Join("/chat/1", nil)
 		s.Send("/chat/1", "now", nil)

@@ -68,7 +68,7 @@ func TestRefusedJoins(t *testing.T) {
 		if m := s.Join("/free/3", nil); kit.Status(t, m) != http.StatusTooManyRequests {
 			t.Fatalf("got %v", m)
 		}
-		kit.Is(t, s.Join("/free/1", nil), "SYSTEM", "ACKNOWLEDGE", "{}") // again: no new membership
+		kit.Is(t, s.Join("/free/1", nil), "SYSTEM", "ACKNOWLEDGE", "{}") // again: not a second membership
 		s.Quiet()
 	})
 }
@@ -124,7 +124,7 @@ func TestHandlerErrors(t *testing.T) {
 			kit.Is(t, m, "ERROR", "HANDLER_NOT_FOUND", test.want)
 		}
 		kit.Is(t, s.Request("/chat", "form", map[string]int{"Count": 2}), "SYSTEM", "form", `{"Count":2}`)
-		kit.Is(t, s.Request("/chat", "ok", nil), "SYSTEM", "ok", "{}") // nobody was harmed
+		kit.Is(t, s.Request("/chat", "ok", nil), "SYSTEM", "ok", "{}") // the errors had no other effect
 		s.Quiet()
 	})
 }

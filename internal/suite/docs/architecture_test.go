@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// A layer says what one package of the library may import from this module,
-// and why no more. Its tests may import anything.
+// A layer says which packages of this module one package of the library may import,
+// and why no others. Tests may import any package.
 type layer struct {
 	may []string
 	why string
 }
 
-// layers has every package of the library, by its directory.
+// layers has every package of the library by its directory.
 var layers = map[string]layer{
 	"internal/pattern": {nil, "a matcher of names has no use for anything else"},
 	"internal/wire":    {nil, "messages are bytes and rules; who sends them is another matter"},
@@ -46,15 +46,14 @@ var layers = map[string]layer{
 	},
 }
 
-// programs are packages that run rather than are called, and modules of their own.
-// They have no layer.
+// programs are commands, and packages in modules of their own. They have no layer.
 var programs = []string{"cmd/...", "conformance/...", "examples/...", "bench/...", "internal/integration/..."}
 
-// A ban names what production code must not use, and why.
+// A ban lists names that production code must not use, with the reason.
 type ban struct {
 	pkg    string
-	names  []string // in pkg; none: the import is already too much
-	in     []string // directories; none: everywhere
+	names  []string // names in pkg; if there are none, importing pkg is banned
+	in     []string // directories; if there are none, all of them
 	except []string // directories
 	why    string
 }
@@ -93,10 +92,10 @@ var bans = []ban{
 	},
 }
 
-// longest is how many lines a file may have without an entry in tooLong.
+// longest is the maximum number of lines in a file without an entry in tooLong.
 const longest = 500
 
-// tooLong has the files with more lines than that, and the reason for each.
+// tooLong has the longer files, with the reason for each.
 var tooLong = map[string]string{}
 
 func TestImportsPointDownwards(t *testing.T) {
@@ -154,12 +153,12 @@ func TestNothingBannedIsUsed(t *testing.T) {
 	}
 }
 
-// Time passes by itself in a bubble. Anywhere else, sleeping makes a test slow
-// and still wrong on a slow machine, and a server slow to shut down.
+// In a bubble, sleeping takes no time. Elsewhere it makes a test slow and still
+// unreliable on a slow machine, and it delays the shutdown of a server.
 func TestNobodySleepsOutsideABubble(t *testing.T) {
 	for _, f := range goFiles(t) {
 		if f.dir == "internal/integration/model" {
-			continue // all of its histories are played in a bubble
+			continue // all its histories run in a bubble
 		}
 		imports := f.imports()
 		if slices.Contains(imports, "testing/synctest") || slices.Contains(imports, module+"/pondtest") {

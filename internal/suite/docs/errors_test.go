@@ -14,8 +14,8 @@ import (
 
 const catalogue = "docs/errors.md"
 
-// The catalogue of errors has what the source has: every sentinel, code and text
-// that a client or an operator may read.
+// The catalogue of errors is complete: it has every sentinel, code and text in the
+// source that a client or an operator can get.
 func TestCatalogueIsComplete(t *testing.T) {
 	text := readCatalogue(t)
 	for word, where := range told(t) {
@@ -25,8 +25,8 @@ func TestCatalogueIsComplete(t *testing.T) {
 	}
 }
 
-// The catalogue has nothing that the source does not have: what its tables quote
-// in their first column.
+// Everything that the tables of the catalogue quote in their first column is in the
+// source.
 func TestCatalogueIsTrue(t *testing.T) {
 	known := told(t)
 	row := regexp.MustCompile("(?m)^\\| `([^`]+)`")
@@ -50,7 +50,8 @@ func readCatalogue(t *testing.T) string {
 	return string(text)
 }
 
-// told returns what the catalogue has to have, and where in the source it is.
+// told returns the strings that the catalogue must contain, with their places in the
+// source.
 func told(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -72,23 +73,24 @@ func told(t *testing.T) map[string]string {
 	return found
 }
 
-// errorEvents are the events and codes of errors, in internal/wire.
+// errorEvents are the names of constants in internal/wire for the events and codes
+// of errors.
 var errorEvents = []string{
 	"ChannelError", "ChannelNotFound", "Destroyed", "Evicted", "HandlerNotFound", "InvalidMessage",
 	"Kicked", "KickedOut", "Unauthorized", "UnauthorizedJoinRequest",
 }
 
-// tellers are functions that are called with a text for clients or operators, and
-// the place of the text among their arguments.
+// tellers are functions that take a text for clients or operators, with the index of
+// this argument.
 var tellers = map[string]int{
 	"Close": 1, "Error": 1, "ErrorContext": 1, "Errorf": 0, "LogAttrs": 2, "New": 0,
 	"invalid": 2, "known": 1, "lastFrame": 1, "refuse": 1, "violation": 1,
 }
 
-// unseen are texts of errors that nobody ever sees.
+// unseen are error texts that are never shown.
 var unseen = []string{"closed by the client"}
 
-// collect adds what one node of the source says.
+// collect adds the strings of one node of the source.
 func collect(found, codes map[string]string, f goFile, n ast.Node) {
 	switch n := n.(type) {
 	case *ast.ValueSpec:
@@ -126,7 +128,7 @@ func collect(found, codes map[string]string, f goFile, n ast.Node) {
 	}
 }
 
-// closeCode adds the close code that e is the name of.
+// closeCode adds the close code if e is the name of one.
 func closeCode(found, codes map[string]string, f goFile, e ast.Expr) {
 	var name string
 	switch e := e.(type) {
@@ -151,7 +153,7 @@ func called(c *ast.CallExpr) string {
 	return ""
 }
 
-// literal returns the text of a string or a number.
+// literal returns the value of a string or number literal.
 func literal(e ast.Expr) (string, bool) {
 	lit, ok := e.(*ast.BasicLit)
 	if !ok {

@@ -11,23 +11,23 @@ import (
 	"unicode"
 )
 
-// A document is what the tests want to know of a Markdown file.
+// A document has the parts of a Markdown file that tests check.
 type document struct {
-	anchors []string    // of its headings
-	links   []string    // what they point to
-	code    []codeBlock // with a mark or without
+	anchors []string    // of the headings
+	links   []string    // targets of links
+	code    []codeBlock // blocks with and without a mark
 }
 
-// A codeBlock is what stands between two fences, and the mark above it.
+// A codeBlock is the text between two fences, with the mark above it.
 type codeBlock struct {
-	line     int    // of the mark, or of the fence if there is none
-	kind     string // of the mark: code, output, ...; empty if there is none
-	source   string // what the mark says
+	line     int    // of the mark, or of the fence if there is no mark
+	kind     string // of the mark: code, output, ...; empty if there is no mark
+	source   string // the text of the mark
 	language string
 	text     string // empty if no block follows the mark
 }
 
-// from returns the file that the mark names, and what of it.
+// from returns the file and the names in a mark.
 func (b codeBlock) from() (file string, names []string) {
 	file, list, some := strings.Cut(b.source, "#")
 	if some {
@@ -46,7 +46,7 @@ var (
 
 func parseDocument(text string) (doc document) {
 	headings := map[string]int{}
-	marked := false // the last line with text was a mark
+	marked := false // the last non-empty line was a mark
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
@@ -96,8 +96,8 @@ func slug(heading string) string {
 	}, strings.TrimSpace(heading))
 }
 
-// section returns what stands in a file that is not Go between two comments that
-// say "begin NAME" and "end NAME"; or all of the file, if there is no name.
+// section returns the lines of a file between the comments "begin NAME" and "end
+// NAME", or the whole file if there is no name. It is for files that are not Go.
 func section(source string, names []string) (string, error) {
 	if names == nil {
 		return source, nil
@@ -120,7 +120,7 @@ func section(source string, names []string) (string, error) {
 	return strings.Join(kept, ""), nil
 }
 
-// exampleOutput returns what an Example in a Go file is expected to print.
+// exampleOutput returns the expected output of an Example in a Go file.
 func exampleOutput(source, name string) (string, error) {
 	f, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
 	if err != nil {
@@ -134,8 +134,8 @@ func exampleOutput(source, name string) (string, error) {
 	return "", fmt.Errorf("no example %s", name)
 }
 
-// excerpt returns the declarations of names from a Go file, in that order and
-// with a blank line between them; or all of the file, if there are no names.
+// excerpt returns the declarations of names from a Go file, in this order and with a
+// blank line between them, or the whole file if there are no names.
 func excerpt(source string, names []string) (string, error) {
 	set := token.NewFileSet()
 	f, err := parser.ParseFile(set, "", source, parser.ParseComments|parser.SkipObjectResolution)
@@ -163,7 +163,7 @@ func excerpt(source string, names []string) (string, error) {
 	return strings.Join(parts, "\n\n") + "\n", nil
 }
 
-// declaration returns what declares name, which is T.M for a method.
+// declaration returns the declaration of a name. Methods are named T.M.
 func declaration(f *ast.File, name string) ast.Decl {
 	for _, d := range f.Decls {
 		switch d := d.(type) {
@@ -202,7 +202,7 @@ func methodName(d *ast.FuncDecl) string {
 	return fmt.Sprintf("%s.%s", receiver, d.Name)
 }
 
-// start returns where d starts, with its comment.
+// start returns the position of d, or of its comment if it has one.
 func start(d ast.Decl) token.Pos {
 	var doc *ast.CommentGroup
 	switch d := d.(type) {
@@ -219,7 +219,7 @@ func start(d ast.Decl) token.Pos {
 
 var output = regexp.MustCompile(`(?im)^// (unordered )?output:`)
 
-// body returns the statements of an Example, without its expected output.
+// body returns the statements of an Example without its expected output.
 func body(block string) string {
 	lines := strings.Split(block, "\n")
 	for i := range lines {

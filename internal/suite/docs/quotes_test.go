@@ -8,16 +8,17 @@ import (
 	"testing"
 )
 
-// Code in the documents is copied from files that are compiled and tested. A
-// comment above the block says from where:
+// Code in the documents is copied from files that are compiled and tested. A comment
+// above each block names the source:
 //
 //	<!-- code: examples/chat/main.go#Message,onMessage,main -->
 //
-// The path starts at the root. The names are declarations in the order shown,
-// Examples without their frame, as in the package documentation. Without names
-// it is the whole file from its package clause. Of other files than Go it is all,
-// or what stands between comments that say "begin NAME" and "end NAME". What an
-// Example prints is quoted so:
+// The path starts at the root of the repository. The names are declarations, in the
+// order in which they are shown. Of an Example only the statements are shown, as in
+// the package documentation. Without names, the block shows the whole file from its
+// package clause. A block from a file in another language shows the whole file, or
+// the lines between the comments "begin NAME" and "end NAME". The output of an
+// Example is quoted like this:
 //
 //	<!-- output: example_lobby_test.go#ExampleEndpoint_Lobby -->
 func TestDocumentsShowTestedCode(t *testing.T) {
@@ -38,7 +39,7 @@ func TestDocumentsShowTestedCode(t *testing.T) {
 	}
 }
 
-// quotation returns what a block has to show.
+// quotation returns the text that a block must show.
 func quotation(b codeBlock) (string, error) {
 	file, names := b.from()
 	source, err := os.ReadFile(file)
@@ -53,8 +54,8 @@ func quotation(b codeBlock) (string, error) {
 	return excerpt(string(source), names)
 }
 
-// unquoted are the languages of blocks that need no mark: what a person types or
-// reads, and what the tests of a document check in another way.
+// unquoted are the languages of blocks that need no mark: commands and texts, and
+// blocks that other tests check.
 var unquoted = []string{"", "text", "sh", "console", "http", "mermaid", "diff"}
 
 func TestDocumentsQuoteAllCode(t *testing.T) {
@@ -71,7 +72,7 @@ func TestDocumentsLinkToWhatExists(t *testing.T) {
 	docs := documents(t)
 	for name, doc := range docs {
 		for _, link := range doc.links {
-			if strings.Contains(link, ":") { // https: and mailto: are elsewhere
+			if strings.Contains(link, ":") { // not in this repository, like https: and mailto:
 				continue
 			}
 			file, anchor, _ := strings.Cut(link, "#")

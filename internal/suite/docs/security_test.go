@@ -12,8 +12,8 @@ import (
 
 const securityDocument = "docs/security.md"
 
-// What docs/security.md says of limits is what the code says, and the tests that it
-// names exist. All attacks are in it.
+// The limits in docs/security.md are the same as in the code, the tests that it
+// names exist, and it names all tests of attacks.
 func TestSecurityDocument(t *testing.T) {
 	text, err := os.ReadFile(securityDocument)
 	if err != nil {
@@ -21,7 +21,7 @@ func TestSecurityDocument(t *testing.T) {
 	}
 	document := string(text)
 	tests := map[string]bool{}
-	options := map[string]string{} // with their comments
+	options := map[string]string{} // the comments of options
 	for _, f := range goFiles(t) {
 		for _, d := range f.syntax.Decls {
 			switch d := d.(type) {

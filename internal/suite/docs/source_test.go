@@ -16,10 +16,10 @@ import (
 
 const module = "github.com/pondsocket/pond"
 
-// A goFile is a Go file of the repository, for whatever platform it is.
+// A goFile is a Go file of the repository, for any platform.
 type goFile struct {
 	path   string // slash-separated, from the root
-	dir    string // of path
+	dir    string // the directory of path
 	test   bool
 	lines  int
 	syntax *ast.File
@@ -54,8 +54,8 @@ var parseGoFiles = sync.OnceValues(func() (files []goFile, err error) {
 	return files, err
 })
 
-// walk calls visit with all files of the repository that end in suffix, but
-// for those that are made, installed or mere data.
+// walk calls visit with each file of the repository whose name ends in suffix,
+// except for generated files, installed packages and test data.
 func walk(suffix string, visit func(name string, text []byte) error) error {
 	root := os.DirFS(".")
 	return fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
@@ -83,13 +83,13 @@ func walk(suffix string, visit func(name string, text []byte) error) error {
 func (f goFile) imports() []string {
 	var paths []string
 	for _, spec := range f.syntax.Imports {
-		p, _ := strconv.Unquote(spec.Path.Value) // the parser has checked it
+		p, _ := strconv.Unquote(spec.Path.Value) // the parser checked it
 		paths = append(paths, p)
 	}
 	return paths
 }
 
-// uses reports whether f mentions name of the package imported from p.
+// uses reports whether f uses name from the package with import path p.
 func (f goFile) uses(p, name string) (found bool) {
 	for _, spec := range f.syntax.Imports {
 		if spec.Path.Value != strconv.Quote(p) {
@@ -110,7 +110,7 @@ func (f goFile) uses(p, name string) (found bool) {
 	return found
 }
 
-// ours returns the directory of a package of this module.
+// ours returns the directory of an imported package if it is in this module.
 func ours(imported string) (dir string, ok bool) {
 	if imported == module {
 		return ".", true
@@ -124,8 +124,8 @@ func standard(p string) bool {
 	return !strings.Contains(first, ".")
 }
 
-// within reports whether p matches one of the patterns: a path, or a path and
-// all below it, as in "cmd/...".
+// within reports whether p matches one of the patterns. A pattern is a path, or
+// matches all paths below it, as in "cmd/...".
 func within(p string, patterns ...string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		parent, tree := strings.CutSuffix(pattern, "/...")

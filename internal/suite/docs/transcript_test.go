@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// newProtocolServer is the server of the transcripts in the protocol's document.
+// newProtocolServer returns the server of the transcripts in docs/protocol.md.
 func newProtocolServer() (*pond.Pond, *pond.Endpoint) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", kit.Accept, pond.WithMaxMessageSize(4096))
@@ -32,14 +32,14 @@ func newProtocolServer() (*pond.Pond, *pond.Endpoint) {
 	return p, e
 }
 
-// Transcripts in the documents are what clients and a server really say to each
-// other, over each transport:
+// Transcripts in the documents are real: a test plays them against a server over
+// each transport.
 //
 //	<!-- transcript: both -->
 //
-// Each line is a client's name, an arrow and a message, or what the server does.
-// Lines that begin with a space continue the one before. The dots "..." stand for
-// whatever the server makes up: IDs of users, of connections and of messages.
+// Each line is a client's name, an arrow and a message, or an action of the server.
+// A line that begins with a space continues the line before. Dots ("...") stand for
+// values that the server chooses: IDs of users, connections and messages.
 func TestTranscripts(t *testing.T) {
 	for name, doc := range documents(t) {
 		for _, b := range doc.code {
@@ -67,7 +67,7 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// scriptLines returns the lines of a transcript, those that are continued as one.
+// scriptLines returns the lines of a transcript, with continued lines joined.
 func scriptLines(text string) (lines []string) {
 	for line := range strings.Lines(text) {
 		switch line = strings.TrimSuffix(line, "\n"); {
@@ -108,7 +108,7 @@ func (s *script) play(line string) {
 		session.SendRaw([]byte(message))
 	case "<-":
 		if strings.HasPrefix(message, `{"action":"CONNECT"`) {
-			if s.tr == pondtest.SSE { // a WebSocket client has consumed it
+			if s.tr == pondtest.SSE { // the WebSocket driver already consumed it
 				s.same(line, session.Events()[0].Data, message)
 			}
 			return
@@ -122,7 +122,7 @@ func (s *script) play(line string) {
 	}
 }
 
-// act does what the application does.
+// act performs an action of the application.
 func (s *script) act(what string) {
 	ch, _ := s.e.Channel("/chat/1")
 	bob := s.cast["bob"]
@@ -149,8 +149,8 @@ func (s *script) same(line, got, want string) {
 	}
 }
 
-// Blocks that are marked with a stream show the bytes of an event stream, and its
-// headers if that is what they are marked with.
+// Blocks with the mark "stream" show the bytes of an event stream, or, with "stream:
+// head", headers of the response.
 func TestStreamsInDocuments(t *testing.T) {
 	for name, doc := range documents(t) {
 		for _, b := range doc.code {
@@ -184,7 +184,7 @@ func TestStreamsInDocuments(t *testing.T) {
 // joinID finds the request ID that the driver chose for the join.
 var joinID = regexp.MustCompile(`("event":"ACKNOWLEDGE".*"requestId":)"[^"]*"`)
 
-// head returns the answer's status, and those of its headers that are wanted.
+// head returns the status of a response and the headers in wanted.
 func head(s *pondtest.Session, want string) string {
 	var got strings.Builder
 	got.WriteString("HTTP/1.1 " + s.Response().Status + "\n")
@@ -196,7 +196,7 @@ func head(s *pondtest.Session, want string) string {
 	return got.String()
 }
 
-// The document about the protocol knows every word of it.
+// The document about the protocol mentions every word of the protocol.
 func TestProtocolNamesEveryWord(t *testing.T) {
 	text, err := os.ReadFile("docs/protocol.md")
 	if err != nil {

@@ -27,10 +27,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// BenchmarkIdle prints what a connection costs a server that has nothing to do:
-// resident memory after a collection, and goroutines. The server is a process of
-// its own, with 10,000 clients on loopback that have joined one channel. It fails
-// if one costs more than it may.
+// BenchmarkIdle prints the cost of a connection to an idle server: resident memory
+// after a garbage collection, and goroutines. The server is a separate process with
+// 10,000 clients on loopback, all in one channel. The benchmark fails if a
+// connection costs more than the limit.
 //
 //	go test -run '^$' -bench Idle -benchtime 1x ./internal/suite/promise
 func BenchmarkIdle(b *testing.B) {
@@ -66,13 +66,13 @@ func benchmarkIdle(b *testing.B, kind string) {
 	}
 }
 
-// What an idle connection may cost.
+// The limits for an idle connection.
 const (
 	mostIdleBytes      = 6 << 10
-	mostIdleGoroutines = 1.01 // the server has some of its own, and a few that wait for messages
+	mostIdleGoroutines = 1.01 // the server has some goroutines of its own, and a few that wait for messages
 )
 
-// An idleServer is this test binary as a server; see TestMain.
+// An idleServer is this test binary run as a server: see TestMain.
 type idleServer struct {
 	b     *testing.B
 	addr  string
@@ -114,7 +114,7 @@ func (s *idleServer) line() string {
 	return strings.TrimSpace(line)
 }
 
-// cost asks for resident bytes and goroutines.
+// cost returns the resident bytes and the goroutines of the server.
 func (s *idleServer) cost() (rss, goroutines int) {
 	fmt.Fprintln(s.stdin, "cost")
 	if _, err := fmt.Sscan(s.line(), &rss, &goroutines); err != nil {
@@ -157,7 +157,7 @@ func dialIdle(b *testing.B, addr, head string) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReaderSize(conn, 1024)
 }
 
-// await reads until something has come.
+// await reads until the text what arrives.
 func await(b *testing.B, r *bufio.Reader, what string) string {
 	var seen bytes.Buffer
 	for !strings.Contains(seen.String(), what) {

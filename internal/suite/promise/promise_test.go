@@ -18,9 +18,9 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// Promise 1: 100,000 messages that cause replies, broadcasts and presence. Every
-// recipient sees the same order, and every client the effects of its messages in
-// the order of the messages.
+// Promise 1: 100,000 messages cause replies, broadcasts and presence. All recipients
+// see the same order, and each client gets the effects of its own messages in the
+// order in which it sent them.
 func TestPromiseOrder(t *testing.T) {
 	const clients, burst = 5, 500
 	const rounds = 40 / kit.Slowdown // 100,000 messages
@@ -66,7 +66,7 @@ func TestPromiseOrder(t *testing.T) {
 				}
 			}
 			synctest.Wait()
-			var first []string // broadcasts and presence, as the first client saw them
+			var first []string // broadcasts and presence, in the order of the first client
 			for i, s := range sessions {
 				var seen []string
 				for _, m := range s.Drain() {
@@ -104,7 +104,7 @@ func TestPromiseOrder(t *testing.T) {
 	})
 }
 
-// Promises 2 and 3: of 1,000 members, 10 stop reading. They are closed with a
+// Promises 2 and 3: 10 of 1,000 members stop reading. They are disconnected with a
 // reason, and the others get everything.
 func TestPromiseSlowClients(t *testing.T) {
 	const members, slow, messages = 1000 / kit.Slowdown, 10, 100
@@ -158,7 +158,7 @@ func TestPromiseSlowClients(t *testing.T) {
 	})
 }
 
-// Promise 2: what waits for a client that does not read is bounded in bytes.
+// Promise 2: the queue for a client that does not read is bounded in bytes.
 func TestPromiseBoundedOutbox(t *testing.T) {
 	kit.OnBoth(t, func() *pond.Pond { p, _, _ := kit.NewPond(); return p }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		stalled, sender := d.Connect(tr, "/socket"), d.Connect(pondtest.WebSocket, "/socket")
@@ -177,8 +177,8 @@ func TestPromiseBoundedOutbox(t *testing.T) {
 	})
 }
 
-// Promise 4: a panic in any handler harms that event and nothing else, and
-// memberships end once all the same.
+// Promise 4: a panic in any handler affects only its own event, and every membership
+// still ends once.
 func TestPromisePanic(t *testing.T) {
 	var left atomic.Int32
 	p := pond.New(pond.WithLogger(kit.Silent))
@@ -240,8 +240,8 @@ func TestPromisePanic(t *testing.T) {
 	})
 }
 
-// Promise 4: handlers that take their time do not keep their own client's
-// heartbeats, nor other clients, waiting.
+// Promise 4: slow handlers delay neither the heartbeats of their own client nor
+// other clients.
 func TestPromiseSlowHandler(t *testing.T) {
 	p, _, l := kit.NewPond()
 	l.OnMessage("sleep", func(ctx *pond.EventContext) error {
@@ -252,7 +252,7 @@ func TestPromiseSlowHandler(t *testing.T) {
 		s, other := d.Connect(pondtest.WebSocket, "/socket"), d.Connect(pondtest.WebSocket, "/socket")
 		s.Join("/chat/1", nil)
 		other.Join("/chat/1", nil)
-		for range 200 { // more than the inbox takes
+		for range 200 { // more than fit into the inbox
 			s.Send("/chat/1", "sleep", nil)
 		}
 		other.Request("/chat/1", "ask", nil)
@@ -263,7 +263,7 @@ func TestPromiseSlowHandler(t *testing.T) {
 	})
 }
 
-// Promise 5: a client learns no credentials of another, wherever it looks.
+// Promise 5: a client gets no credentials of another client in any message.
 func TestPromiseNoSecrets(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -287,9 +287,9 @@ func TestPromiseNoSecrets(t *testing.T) {
 	})
 }
 
-// Promise 6: memory returns to base when clients leave, and declined joins leave
-// nothing behind.
-// What has been handled is not kept, however idle its client is.
+// Promise 6: memory returns to its base when clients leave, and declined joins leave
+// nothing behind. The server does not keep handled messages, even if their client
+// stays idle.
 func TestPromiseMemoryOfMessages(t *testing.T) {
 	var payload weak.Pointer[byte]
 	p := pond.New()

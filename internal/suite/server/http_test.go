@@ -87,7 +87,7 @@ func TestRequestsThatAreNoConnections(t *testing.T) {
 	})
 }
 
-// What pondsocket-asgi says of event streams in its README.
+// The rules for event streams in the README of pondsocket-asgi.
 func TestStreamContract(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	other := p.Endpoint("/other", kit.Accept)
@@ -128,7 +128,7 @@ func TestStreamContract(t *testing.T) {
 		if m := s.Receive(); m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != 413 {
 			t.Errorf("got %v", m)
 		}
-		// The ID is good for its own endpoint and for event streams only.
+		// The connection ID is valid for its own endpoint and for event streams only.
 		for name, id := range map[string]string{"other endpoint": s.ConnectionID(), "user ID": s.ID()} {
 			path := map[bool]string{true: "/other", false: "/socket"}[name == "other endpoint"]
 			for _, method := range []string{"POST", "DELETE"} {
@@ -191,7 +191,7 @@ func TestOrigins(t *testing.T) {
 	}{
 		"default": {nil, []row{
 			{"", true},
-			{"http://example.com", true}, // the host that pondtest asks for
+			{"http://example.com", true}, // the host of pondtest's requests
 			{"HTTP://EXAMPLE.COM", true},
 			{"http://example.com:80", true},
 			{"http://example.com:8080", false},

@@ -15,7 +15,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// As many as allowed get in, and not one more, however many try at once.
+// The limit of connections is exact if many clients connect at the same time.
 func TestMaxConnsIsExact(t *testing.T) {
 	const limit, attempts = 20, 100
 	var inside, most atomic.Int32
@@ -26,7 +26,7 @@ func TestMaxConnsIsExact(t *testing.T) {
 		defer inside.Add(-1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		time.Sleep(time.Second) // all of them are here before the first is through
+		time.Sleep(time.Second) // until all clients have sent their requests
 		return ctx.Accept()
 	}, pond.WithMaxConns(limit))
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
@@ -53,7 +53,7 @@ func TestMaxConnsIsExact(t *testing.T) {
 			t.Errorf("observed %d", met.Of(pond.LimitConns))
 		}
 		synctest.Wait()
-		// Their places are free again when they are gone, and a refused client keeps none.
+		// Places are free again when their clients are gone, and a rejected client does not keep one.
 		d.Connect(pondtest.WebSocket, "/socket")
 	})
 }
@@ -71,7 +71,7 @@ func TestMessageLimits(t *testing.T) {
 		if m := s.Receive(); m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != 400 {
 			t.Errorf("got %v", m)
 		}
-		kit.Is(t, s.Request("/chat", "ask", nil), "SYSTEM", "answer", "{}") // still there
+		kit.Is(t, s.Request("/chat", "ask", nil), "SYSTEM", "answer", "{}") // still a member
 
 		s.SendRaw([]byte(strings.Repeat("x", 1001)))
 		if m := s.Receive(); m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != http.StatusRequestEntityTooLarge || m.Channel != "ENDPOINT" {
@@ -96,8 +96,8 @@ func TestMessageLimits(t *testing.T) {
 	})
 }
 
-// The heartbeat of an old official client is ignored; what else is no message is
-// answered, with what could be read of it.
+// The heartbeat of old official clients is ignored. All other invalid messages get
+// an error, with the names that could be decoded.
 func TestInvalidMessages(t *testing.T) {
 	kit.OnBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
@@ -138,7 +138,7 @@ func TestRateLimit(t *testing.T) {
 			}
 			time.Sleep(time.Second) // one more token
 			kit.Is(t, s.Request("/chat", "ask", nil), "SYSTEM", "answer", "{}")
-			other.Join("/chat", nil) // has its own
+			other.Join("/chat", nil) // has a limit of its own
 			for range 6 {
 				s.Send("/chat", "ask", nil)
 			}
@@ -153,8 +153,8 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// Messages of an event stream wait while the inbox is full, in their order, and
-// are refused when too many wait.
+// Messages of an event stream wait in order while the inbox is full. Further
+// messages are rejected when too many wait.
 func TestStreamInbox(t *testing.T) {
 	var met kit.Limits
 	p := pond.New(met.Observer())
@@ -181,9 +181,9 @@ func TestStreamInbox(t *testing.T) {
 					t.Errorf("status %d", status)
 				}
 			})
-			synctest.Wait() // they arrive one after the other
+			synctest.Wait() // so that they arrive one after the other
 		}
-		if busy.Load() != 4 || met.Of(pond.LimitInbox) != 4 { // four in the inbox, four wait
+		if busy.Load() != 4 || met.Of(pond.LimitInbox) != 4 { // four in the inbox, and four requests that wait
 			t.Errorf("%d were refused, %d observed", busy.Load(), met.Of(pond.LimitInbox))
 		}
 		close(release)
@@ -199,7 +199,7 @@ func TestStreamInbox(t *testing.T) {
 	})
 }
 
-// What waits for a handler that takes its time is bounded in bytes, too.
+// The messages that wait for a slow handler are also bounded in bytes.
 func TestInboxIsBoundedInBytes(t *testing.T) {
 	const messages, size = 20, 900 << 10
 	release := make(chan struct{})
@@ -233,8 +233,8 @@ func TestInboxIsBoundedInBytes(t *testing.T) {
 	})
 }
 
-// Clients get a sign of life every 30 s. Those that answer stay, for hours; those
-// that do not are found within a minute.
+// Clients get a heartbeat every 30 s. Clients that answer stay connected for hours,
+// and clients that do not are disconnected within a minute.
 func TestHeartbeats(t *testing.T) {
 	var met kit.Limits
 	p := pond.New(met.Observer())
@@ -268,12 +268,12 @@ func TestHeartbeats(t *testing.T) {
 	})
 }
 
-// A client that begins a message must come to its end.
+// A client that starts a message must finish it in time.
 func TestMessageThatTakesForEver(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 		s := d.Connect(pondtest.WebSocket, "/socket")
-		s.SendFrame([]byte{0x82, 0xfe, 4, 0, 0, 0, 0, 0, 'x'}) // one byte of 1024, and then only pongs
+		s.SendFrame([]byte{0x82, 0xfe, 4, 0, 0, 0, 0, 0, 'x'}) // one byte of 1024; after it, the client only sends pongs
 		began := time.Now()
 		for time.Since(began) < 2*time.Minute {
 			time.Sleep(time.Second)

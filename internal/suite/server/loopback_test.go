@@ -21,11 +21,11 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// These tests use real sockets, which take another path through the transport
-// than pipes do. They wait for events, with a limit that only a failure reaches.
+// These tests use real sockets, which take a different path through the transport
+// than pipes. They wait for events, with a timeout that only a failure reaches.
 
-// Promise 4: 1,000 clients that say goodbye and 1,000 that are cut off: each
-// leaves once, and nothing is left of them.
+// Promise 4: 1,000 clients close their connections properly and 1,000 do not. Each
+// client leaves once, and no goroutine or connection remains.
 func TestPromiseThousandEnds(t *testing.T) {
 	const n = 1000
 	var left atomic.Int32
@@ -46,7 +46,7 @@ func TestPromiseThousandEnds(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = io.Copy(io.Discard, c) // until the server has closed its side
+			_, err = io.Copy(io.Discard, c) // until the server closes its side
 			return errors.Join(err, c.Close())
 		},
 		"reset": func(c net.Conn) error {
@@ -78,7 +78,8 @@ func TestPromiseThousandEnds(t *testing.T) {
 	}
 }
 
-// TLS connections have no raw path: they are read and written through net.Conn.
+// There is no raw access to TLS connections: the transport reads and writes them
+// through net.Conn.
 func TestOverTLS(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	server := httptest.NewTLSServer(p)
@@ -112,7 +113,7 @@ func TestOverTLS(t *testing.T) {
 	}
 }
 
-// Serve ends in the right order: the listener, the clients, the server.
+// Serve shuts down in the right order: the listener, the clients, the server.
 func TestServe(t *testing.T) {
 	p, _, l := kit.NewPond()
 	var reason atomic.Value
@@ -181,8 +182,8 @@ func TestListenAndServeReportsATakenPort(t *testing.T) {
 	}
 }
 
-// Over HTTP/2, and behind a wrapper that cannot be hijacked, event streams work
-// through the handler's ResponseWriter.
+// Over HTTP/2, and behind a wrapper that does not support Hijack, event streams use
+// the handler's ResponseWriter.
 func TestStreamsThatCannotBeTakenOver(t *testing.T) {
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
 		"HTTP/2": func(h http.Handler) http.Handler { return h },
@@ -248,16 +249,17 @@ func TestStreamsThatCannotBeTakenOver(t *testing.T) {
 	}
 }
 
-// flushOnly is a ResponseWriter as some middlewares make it.
+// flushOnly is a ResponseWriter that supports Flush but not Hijack, as some
+// middlewares make it.
 type flushOnly struct {
 	http.ResponseWriter
 	http.Flusher
 }
 
-func (flushOnly) Unwrap() {} // no way to what is inside
+func (flushOnly) Unwrap() {} // hides the wrapped writer
 
-// A client that goes away is noticed at once, also where only the request's
-// context tells.
+// The server notices at once that a client disconnects, even if only the request's
+// context reports it.
 func TestHTTP2DisconnectIsNoticed(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	server := httptest.NewUnstartedServer(p)
@@ -276,7 +278,7 @@ func TestHTTP2DisconnectIsNoticed(t *testing.T) {
 	kit.Eventually(t, "disconnected", func() bool { return e.Len() == 0 })
 }
 
-// A WebSocket behind such a wrapper is refused, and the log names the wrapper.
+// A WebSocket behind such a wrapper is rejected, and the log names the wrapper.
 func TestWebSocketThatCannotBeTakenOver(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	w := httptest.NewRecorder()
@@ -290,8 +292,8 @@ func TestWebSocketThatCannotBeTakenOver(t *testing.T) {
 	}
 }
 
-// Who keeps a channel finds out that it has ended, instead of sending to nobody
-// while another channel has its name.
+// Code that keeps a *Channel gets an error after the channel ended, even if a new
+// channel has the same name.
 func TestChannelThatHasEndedIsClosed(t *testing.T) {
 	p, e, _ := kit.NewPond()
 	server := httptest.NewServer(p)
@@ -317,8 +319,8 @@ func TestChannelThatHasEndedIsClosed(t *testing.T) {
 	}
 }
 
-// The write timeout bounds writes, not the silence between them: over HTTP/2 a
-// deadline that passes resets a stream on which nobody writes, too.
+// The write timeout applies to writes, not to the time between them. Over HTTP/2, a
+// write deadline that passes resets a stream even if nothing is being written.
 func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 	p, _, _ := kit.NewPond(pond.WithWriteTimeout(100*time.Millisecond), pond.WithPingInterval(time.Second))
 	server := httptest.NewUnstartedServer(p)
@@ -334,7 +336,7 @@ func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
 	defer resp.Body.Close()
 	stream := bufio.NewScanner(resp.Body)
 	for stream.Scan() {
-		if stream.Text() == ": keepalive" { // it comes long after the last write's deadline
+		if stream.Text() == ": keepalive" { // arrives long after the deadline of the last write
 			return
 		}
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// Shutdown tells everybody, runs leave handlers, lets go of everything, and lets
-// nobody in any more (rule S-33).
+// Shutdown notifies all clients, runs leave handlers, releases all resources, and
+// rejects new clients (rule S-33).
 func TestShutdown(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestShutdown(t *testing.T) {
 				if err := p.Shutdown(t.Context()); err != nil {
 					t.Error(err)
 				}
-				s.Expect("answer") // what was sent before still arrives
+				s.Expect("answer") // messages sent before the shutdown still arrive
 				s.Expect("JOIN")
 				s.Quiet()
 				code, _ := s.Closed()
@@ -60,8 +60,8 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// Handlers that do not return, and clients that do not read, cannot hold a
-// shutdown up for longer than its context allows.
+// Handlers that do not return and clients that do not read cannot delay a shutdown
+// beyond the end of its context.
 func TestShutdownIsBounded(t *testing.T) {
 	p, _, l := kit.NewPond()
 	l.OnMessage("hang", func(ctx *pond.EventContext) error {
@@ -87,8 +87,8 @@ func TestShutdownIsBounded(t *testing.T) {
 	})
 }
 
-// When Shutdown gives up, it cuts those, too, that have been told goodbye and do
-// not answer.
+// When the context of Shutdown is done, it also aborts connections that got a close
+// frame and did not answer it.
 func TestShutdownCutsWhoDoesNotAnswer(t *testing.T) {
 	p, _, _ := kit.NewPond(pond.WithCloseTimeout(time.Hour))
 	server := httptest.NewServer(p)
@@ -101,7 +101,7 @@ func TestShutdownCutsWhoDoesNotAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Shutdown(ctx) }()
-	if _, err := io.Copy(io.Discard, conn); err != nil { // the goodbye
+	if _, err := io.Copy(io.Discard, conn); err != nil { // the close frame
 		t.Fatal(err)
 	}
 	cancel()
@@ -117,8 +117,8 @@ func TestShutdownCutsWhoDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// What a client sends after it has been told goodbye reaches no handler, so none
-// runs when Shutdown has returned.
+// Messages that a client sends after it got a close frame reach no handler. So no
+// handler runs after Shutdown returns.
 func TestNoHandlerAfterTheEnd(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", kit.Accept)

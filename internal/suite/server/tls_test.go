@@ -12,8 +12,8 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// Over TLS, too, a message is handled when it has come, and does not wait for the
-// next one, of which only the beginning has.
+// Over TLS, too, a message is handled as soon as it is complete, even if the first
+// bytes of the next message arrived with it.
 func TestTLSMessageDoesNotWaitForTheNext(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	server := httptest.NewTLSServer(p)
@@ -40,7 +40,7 @@ func TestTLSMessageDoesNotWaitForTheNext(t *testing.T) {
 			seen += part
 		}
 	}
-	expect("CONNECTION") // the server reads on its own now, not what came early
+	expect("CONNECTION") // from now on the server reads from conn, not from the buffer of the handshake
 	msg := kit.JoinMessage(1)
 	whole := string([]byte{0x81, byte(0x80 | len(msg)), 0, 0, 0, 0}) + msg
 	if _, err := io.WriteString(conn, whole+whole[:10]); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// oldWriter is a wrapper of the time before Unwrap. It panics when what it wraps
-// is not net/http's own.
+// oldWriter is a wrapper without Unwrap. It panics if the wrapped writer is not one
+// of net/http.
 type oldWriter struct{ http.ResponseWriter }
 
 func (w oldWriter) Flush() { w.ResponseWriter.(http.Flusher).Flush() }
@@ -27,7 +27,7 @@ func (w oldWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.ResponseWriter.(http.Hijacker).Hijack()
 }
 
-// politeWriter returns an error of its own instead.
+// politeWriter returns an error of its own from Hijack.
 type politeWriter struct{ http.ResponseWriter }
 
 func (w politeWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -36,7 +36,7 @@ func (politeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return nil, nil, errors.New("not here")
 }
 
-// silentWriter has a Flush that does nothing if it cannot.
+// silentWriter has a Flush that does nothing if the wrapped writer cannot flush.
 type silentWriter struct{ http.ResponseWriter }
 
 func (w silentWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -47,7 +47,7 @@ func (w silentWriter) Flush() {
 	}
 }
 
-// plainWriter hides everything.
+// plainWriter hides all optional methods.
 type plainWriter struct{ w http.ResponseWriter }
 
 func (w plainWriter) Header() http.Header         { return w.w.Header() }
@@ -60,8 +60,8 @@ func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) func(http.Hand
 	}
 }
 
-// Where a wrapper is in the way, the client gets 500, the log has its name, and
-// nothing is left of the attempt, so that Shutdown does not wait for it.
+// If a wrapper hides the connection, the client gets 500, the log names the wrapper,
+// and no connection remains that Shutdown would wait for.
 func TestHiddenConnections(t *testing.T) {
 	timeout := func(h http.Handler) http.Handler { return http.TimeoutHandler(h, time.Minute, "") }
 	plain := wrapping(func(w http.ResponseWriter) http.ResponseWriter { return plainWriter{w} })
@@ -117,7 +117,7 @@ func TestHiddenConnections(t *testing.T) {
 				log.Reset()
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, kit.Request("GET", "/socket", "", ask.headers...))
-				// Once a stream has begun, it is too late for a status.
+				// After the stream started, it is too late for a status.
 				if w.Code != http.StatusInternalServerError && !strings.Contains(ask.logged, "cannot stream") {
 					t.Errorf("%s: status %d, %q", ask.headers[0], w.Code, w.Body)
 				}
@@ -135,8 +135,7 @@ func TestHiddenConnections(t *testing.T) {
 	}
 }
 
-// A wrapper that refuses to hand over the connection, but can be flushed, is good
-// enough for a stream.
+// An event stream works behind a wrapper that refuses Hijack but supports Flush.
 func TestStreamBehindAHijackerThatRefuses(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	server := httptest.NewServer(wrapping(func(w http.ResponseWriter) http.ResponseWriter { return politeWriter{w} })(p))
@@ -154,8 +153,8 @@ func TestStreamBehindAHijackerThatRefuses(t *testing.T) {
 	}
 }
 
-// A stream that was taken over from a compressing middleware is not compressed,
-// and does not say so.
+// An event stream that was taken over from a compressing middleware is not
+// compressed, and has no Content-Encoding.
 func TestStreamIsNotCalledCompressed(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -171,10 +170,12 @@ func TestStreamIsNotCalledCompressed(t *testing.T) {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" || resp.Uncompressed {
 		t.Errorf("Content-Encoding %q, decoded %t", coding, resp.Uncompressed)
 	}
-	if err := p.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
+	ended := make(chan error, 1)
+	go func() { ended <- p.Shutdown(t.Context()) }() // the client reads at the same time
 	if stream, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(stream), "event: CONNECTION\n") {
 		t.Errorf("%q, %v", stream, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

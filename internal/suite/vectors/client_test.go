@@ -26,9 +26,9 @@ func runClientAccepts(t *testing.T, _ string, each eachVector) {
 	})
 }
 
-// officialSSEClient returns the messages that the official client finds in a
-// stream. It listens to events without a name, or with the name message, and
-// parses each line of their data.
+// officialSSEClient returns the messages that the official client gets from a
+// stream. It listens to unnamed events and to events named message, and parses each
+// line of their data.
 func officialSSEClient(stream string) (messages []string, err error) {
 	for _, e := range kit.ParseEventStream(stream) {
 		if e.Name != "" && e.Name != "message" {

@@ -13,9 +13,9 @@ import (
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// matchFrame tells how a message differs from a frame of the vectors. Strings of
-// the form <...> in the frame are placeholders; known has the values of some. Its
-// member _note is not part of it.
+// matchFrame returns the difference between a message and a frame of the vectors.
+// Strings of the form <...> in the frame are placeholders, and known has the values
+// of some of them. The member _note of the frame is a comment.
 func matchFrame(message []byte, frame map[string]any, known map[string]string) error {
 	want := maps.Clone(frame)
 	delete(want, "_note")

@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A stage is a server and two clients, for one scene.
+// A stage is a server with two clients. Each scene gets a new one.
 type stage struct {
 	t          *testing.T
 	d          *pondtest.Driver
@@ -24,8 +24,8 @@ type stage struct {
 	known      map[string]string // values of placeholders
 }
 
-// scenes has, for each vector of the group server-frame, who does what, and the
-// messages that come of it.
+// scenes has a function for each vector of the group server-frame. It returns the
+// messages that the vector describes.
 var scenes = map[string]func(s *stage) []pondtest.Message{
 	"connection": func(s *stage) []pondtest.Message {
 		return []pondtest.Message{{Raw: s.server.Sent(s.t, s.server.Connections()-2)[0]}}
@@ -148,7 +148,7 @@ const (
 	bob       = `{"name":"bob","status":"online"}`
 )
 
-// send sends a message with all that it consists of, and returns the answers.
+// send sends a message with all its members and returns the answers.
 func (s *stage) send(from *pondtest.Session, action, channel, event, requestID, payload string) []pondtest.Message {
 	s.t.Helper()
 	from.Drain()
@@ -192,7 +192,7 @@ func (s *stage) channel(name string) *pond.Channel {
 	return ch
 }
 
-// newTheatre returns a server whose handlers do what scenes need.
+// newTheatre returns a server with the handlers that the scenes need.
 func newTheatre() (*kit.TappedPond, *pond.Endpoint) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
@@ -262,7 +262,7 @@ func runServerFrames(t *testing.T, mode string, each eachVector) {
 	})
 }
 
-// wantedFrames returns the frames that a vector recommends.
+// wantedFrames returns the frames that a vector expects.
 func wantedFrames(t *testing.T, v vector) []map[string]any {
 	t.Helper()
 	want := kit.Decode[struct{ JS, Recommended any }](t, v.Expected)
@@ -278,7 +278,7 @@ func wantedFrames(t *testing.T, v vector) []map[string]any {
 			setStatus(recommended, http.StatusUnauthorized)
 		}
 		return []map[string]any{recommended}
-	default: // in words: the frame of the JavaScript server, but for its text
+	default: // described in words: the frame of the JavaScript server, except for its text
 		frame := want.JS.(map[string]any)
 		payload := frame["payload"].(map[string]any)
 		payload["message"] = "<any-string>"

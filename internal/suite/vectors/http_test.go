@@ -24,7 +24,7 @@ func runSSEFrames(t *testing.T, _ string, each eachVector) {
 		}](t, v.Expected)
 		messages, err := officialSSEClient(frame)
 		switch {
-		case want.Accepted == nil: // implementations differ; this one follows the standard
+		case want.Accepted == nil: // implementations differ, and pond follows the standard
 			if e := kit.ParseEventStream(frame); want.Standard != "message" || len(e) != 1 || e[0].Name != "" {
 				t.Errorf("%s: events %q, want one without a name", v.Name, e)
 			}
@@ -38,8 +38,8 @@ func runSSEFrames(t *testing.T, _ string, each eachVector) {
 	})
 }
 
-// What we send without names is what the official client understands, and with
-// names each event is called what its message is called.
+// The official client understands streams without event names. With names, each
+// event is named after its message.
 func TestEventStreamsAsClientsReadThem(t *testing.T) {
 	p, _, _ := kit.NewPond()
 	(&kit.TappedPond{Pond: p}).Run(t, func(t *testing.T, d *pondtest.Driver) {
@@ -94,7 +94,7 @@ func runSSEHTTP(t *testing.T, _ string, each eachVector) {
 			resp := d.Do(req)
 			want := kit.Decode[struct{ Recommended any }](t, v.Expected).Recommended
 			status, ok := want.(float64)
-			if !ok { // in words, of which the first is the status
+			if !ok { // described in words, and the first word is the status
 				status = http.StatusNoContent
 				if text := want.(string); !strings.HasPrefix(text, "204 ") {
 					t.Fatalf("%s: recommended %s", v.Name, text)
@@ -118,7 +118,7 @@ func runSSEHTTP(t *testing.T, _ string, each eachVector) {
 	})
 }
 
-// checkStreamHeaders compares the headers of a stream with those of the Python
+// checkStreamHeaders compares the headers of a stream with the headers of the Python
 // server.
 func checkStreamHeaders(t *testing.T, d *pondtest.Driver, v vector) {
 	t.Helper()
@@ -183,7 +183,7 @@ func runCookies(t *testing.T, mode string, each eachVector) {
 	})
 }
 
-// The codes that end a connection are those of the Python server.
+// Close codes are the same as those of the Python server.
 func runCloseCodes(t *testing.T, _ string, each eachVector) {
 	p, e, _ := kit.NewPond()
 	(&kit.TappedPond{Pond: p}).Run(t, func(t *testing.T, d *pondtest.Driver) {

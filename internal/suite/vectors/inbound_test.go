@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// seen is what a handler was given of a message.
+// seen is the part of a message that a handler gets.
 type seen struct {
 	Event       string          `json:"event"`
 	ChannelName string          `json:"channelName"`
@@ -19,8 +19,8 @@ type seen struct {
 	Payload     json.RawMessage `json:"payload"`
 }
 
-// newEcho returns a server whose handlers answer with what they were given. Its
-// channels are those of the vectors.
+// newEcho returns a server whose handlers reply with the message that they got. Its
+// channels are the channels of the vectors.
 func newEcho() *kit.TappedPond {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", kit.Accept)
@@ -38,9 +38,9 @@ func newEcho() *kit.TappedPond {
 	return &kit.TappedPond{Pond: p}
 }
 
-// exchange sends the text of a vector as a client that is in every channel, but
-// not in the one that the text asks to join. It returns the answers, after which
-// the client is as well as before.
+// exchange sends the text of a vector and returns the answers. The client is a
+// member of all channels, except that the channel in a request to join is a new one.
+// Afterwards exchange checks that the client still works.
 func exchange(t *testing.T, d *pondtest.Driver, mode string, v vector) (text string, answers []pondtest.Message) {
 	t.Helper()
 	text = kit.Decode[struct{ Text string }](t, v.Input).Text
@@ -84,7 +84,7 @@ func runInbound(t *testing.T, mode string, each eachVector) {
 	})
 }
 
-// By rule S-11 these are no errors, whatever the JavaScript server says.
+// Rule S-11 accepts these messages, although the JavaScript server rejects them.
 var lenient = []string{"inbound-error/ping", "inbound-error/no-payload", "inbound-error/payload-null"}
 
 func runInboundErrors(t *testing.T, mode string, each eachVector) {
@@ -105,7 +105,7 @@ func runInboundErrors(t *testing.T, mode string, each eachVector) {
 	})
 }
 
-// checkAccepted checks that the answers are those to message.
+// checkAccepted checks that answers are the answers to message.
 func checkAccepted(t *testing.T, v vector, message json.RawMessage, answers []pondtest.Message) {
 	t.Helper()
 	var m struct {
@@ -145,7 +145,7 @@ func checkAccepted(t *testing.T, v vector, message json.RawMessage, answers []po
 			continue
 		}
 		given := m.seen
-		if answer.Event == "joined" { // whose handlers do not see these
+		if answer.Event == "joined" { // join handlers do not get these
 			given.Event, given.RequestID = "", ""
 		}
 		if got, given := kit.JSON(t, kit.Decode[any](t, answer.Payload)), kit.JSON(t, kit.Decode[any](t, []byte(kit.JSON(t, given)))); got != given {
@@ -154,8 +154,8 @@ func checkAccepted(t *testing.T, v vector, message json.RawMessage, answers []po
 	}
 }
 
-// checkRefused checks that the only answer is the error that the JavaScript server
-// gives, with the status of rule S-17 and the names that could be read.
+// checkRefused checks that the only answer is the error of the JavaScript server,
+// with the status of rule S-17 and the names that could be decoded.
 func checkRefused(t *testing.T, v vector, text, js string, answers []pondtest.Message) {
 	t.Helper()
 	if len(answers) != 1 {
@@ -167,7 +167,7 @@ func checkRefused(t *testing.T, v vector, text, js string, answers []pondtest.Me
 			js = strings.Replace(js, "got object", "got "+kind, 1)
 		}
 	}
-	message := "<any-string>" // of a parser
+	message := "<any-string>" // the text of a parser
 	for _, field := range []string{"clientMessage", "event", "requestId", "channelName", "payload", "action"} {
 		if strings.HasPrefix(js, field+": ") {
 			message = js
@@ -192,7 +192,7 @@ func checkRefused(t *testing.T, v vector, text, js string, answers []pondtest.Me
 	}
 }
 
-// readable returns the names in text that a reader finds before an error.
+// readable returns the names in text that a decoder reads before the error.
 func readable(text string) (channel, requestID string) {
 	d := json.NewDecoder(strings.NewReader(text))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {

@@ -13,19 +13,19 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// routed is what a handler knows of how a message got to it.
+// routed is what a handler gets to know about the route of its message.
 type routed struct {
 	Params map[string]string
 	Query  url.Values
 }
 
-// runPaths sends the address of each vector as an event to a lobby that has one
-// handler, for the pattern of the vector. Channels and endpoints use the same
-// matcher.
+// runPaths sends the address of each vector as an event to a lobby with one handler,
+// which is registered for the pattern of the vector. Channels and endpoints use the
+// same matcher.
 func runPaths(t *testing.T, mode string, each eachVector) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", kit.Accept)
-	lobbies := map[string]string{} // the name of a pattern's channel, empty if it is refused
+	lobbies := map[string]string{} // from patterns to channel names, which are empty for rejected patterns
 	(&kit.TappedPond{Pond: p}).Run(t, func(t *testing.T, d *pondtest.Driver) {
 		s := d.Connect(kit.TransportOf(mode), "/socket")
 		each(func(v vector) {
@@ -77,8 +77,8 @@ func runPaths(t *testing.T, mode string, each eachVector) {
 	})
 }
 
-// register reports whether a pattern was accepted. Its handler answers with the
-// parameters that the client's payload names.
+// register reports whether a pattern is valid. Its handler replies with the
+// parameters that the payload names.
 func register(l *pond.Lobby, event string) (ok bool) {
 	defer func() { ok = recover() == nil }()
 	l.OnMessage(event, func(ctx *pond.EventContext) error {
@@ -95,8 +95,8 @@ func register(l *pond.Lobby, event string) (ok bool) {
 	return true
 }
 
-// Building is for clients. That the names which it builds are the right ones is
-// the business of the package that matches them.
+// Only clients build names from patterns. The package that matches patterns tests
+// that the built names are correct.
 func runBuild(t *testing.T, _ string, each eachVector) {
 	each(func(v vector) {
 		in := kit.Decode[struct {
@@ -108,7 +108,7 @@ func runBuild(t *testing.T, _ string, each eachVector) {
 		}](t, v.Expected).JS
 		params := map[string]string{}
 		for name, value := range in.Params {
-			if s, ok := value.(string); ok { // anything else is an error in JavaScript, and cannot be written in Go
+			if s, ok := value.(string); ok { // other types are an error in JavaScript, and do not compile in Go
 				params[name] = s
 			}
 		}

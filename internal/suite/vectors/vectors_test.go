@@ -18,8 +18,7 @@ type vector struct {
 	Expected json.RawMessage
 }
 
-// A vectorGroup is how the vectors whose names begin alike are executed: all of
-// them once in each mode.
+// A vectorGroup says how to execute all vectors with a prefix, once in each mode.
 type vectorGroup struct {
 	prefix string
 	count  int
@@ -27,8 +26,8 @@ type vectorGroup struct {
 	run    func(t *testing.T, mode string, each eachVector)
 }
 
-// eachVector calls test with one vector after the other. What test returns from
-// has been executed.
+// eachVector calls test for one vector after the other. A vector counts as executed
+// when test returns.
 type eachVector func(test func(v vector))
 
 var (
@@ -50,8 +49,8 @@ var vectorGroups = []vectorGroup{
 	{"close-code/", 11, once, runCloseCodes},
 }
 
-// clientSide has the vectors about what a client does before a server hears of
-// it, and who checks that instead.
+// clientSide has the vectors that describe only clients, and the test that checks
+// each of them instead.
 var clientSide = map[string]string{
 	"client-url/js-0":               officialClient,
 	"client-url/js-1":               officialClient,
@@ -67,15 +66,15 @@ var clientSide = map[string]string{
 const officialClient = "what the official client does by itself: conformance runs that very client, " +
 	"with parameters and through a restart of the server"
 
-// deviations are the vectors that we do not follow, and why.
+// deviations has the vectors that pond does not follow, with the reasons.
 var deviations = map[string]string{
 	"server-frame/join-undecided": "a join that no handler accepted is unauthorized, 401, as a connection is (rule S-4); " +
 		"500 is for handlers that failed",
 	"close-code/0": "code 0 of Endpoint.Disconnect is the one nobody chose, and so a normal end",
 }
 
-// TestVectors executes testdata/vectors-client.json, all of it: a vector that
-// nobody executes in each mode of its group, and exactly once, is a failure.
+// TestVectors executes all of testdata/vectors-client.json. It fails if a vector is
+// not executed exactly once in each mode of its group.
 func TestVectors(t *testing.T) {
 	vectors := loadVectors(t)
 	total := len(clientSide)
