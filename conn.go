@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ type conn struct {
 	// Static after construction.
 	endpoint *Endpoint
 	tr       *transport.Conn
-	id       string // the user ID, which is public
-	secret   string // the connection ID of an event stream
+	id       string     // the user ID, which is public
+	secret   string     // the connection ID of an event stream
+	addr     netip.Addr // that its slot is counted under
 	bucket   *bucket
 	inbox    inbox
 	posts    postOrder

@@ -3,7 +3,7 @@ package pond
 import (
 	"context"
 	"iter"
-	"net/http"
+	"net/netip"
 	"sync"
 
 	"github.com/pondsocket/pond/internal/pattern"
@@ -31,6 +31,8 @@ type Endpoint struct {
 	streams map[string]*conn // event streams, by connection ID
 	slots   int              // connections, and requests that may become one
 	closing bool
+
+	perAddress map[netip.Addr]int // of the slots; only with WithMaxConnsPerAddress
 }
 
 func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
@@ -123,33 +125,6 @@ func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
 	return nil
 }
 
-// reserve takes a place for a connection, and reports the status to refuse with
-// if there is none. Whoever has a place gives it back with release.
-func (e *Endpoint) reserve() error {
-	e.mu.Lock()
-	closing, full := e.closing, e.slots >= e.cfg.maxConns
-	if !closing && !full {
-		e.slots++
-		e.tasks.Add()
-	}
-	e.mu.Unlock()
-	switch {
-	case closing:
-		return refuse(http.StatusServiceUnavailable, "the server is shutting down")
-	case full:
-		e.limited(LimitConns)
-		return refuse(http.StatusServiceUnavailable, "too many connections")
-	}
-	return nil
-}
-
-func (e *Endpoint) release() {
-	e.mu.Lock()
-	e.slots--
-	e.mu.Unlock()
-	e.tasks.Done()
-}
-
 // admit makes c known, unless the endpoint is closing: both are decided under one
 // lock, so that no client is overlooked by Shutdown.
 func (e *Endpoint) admit(c *conn) bool {
@@ -173,7 +148,7 @@ func (e *Endpoint) dismiss(c *conn) {
 		delete(e.streams, c.secret)
 	}
 	e.mu.Unlock()
-	e.release()
+	e.release(c.addr)
 }
 
 // stream returns the event stream that has this connection ID.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -96,6 +97,23 @@ func ExamplePond_Serve() {
 	// one leaves: server_shutdown
 	// Ann is disconnected
 	// served: <nil>
+}
+
+// Clients are counted by their address, which is the one that a proxy of yours
+// reports if the connection comes from it.
+func ExampleWithMaxConnsPerAddress() {
+	p := pond.New()
+	p.Endpoint("/socket", accept,
+		pond.WithMaxConnsPerAddress(1),
+		pond.WithTrustedProxies(netip.MustParsePrefix("10.0.0.0/8")),
+	)
+
+	v := serve(p, p)
+	defer v.close()
+	v.connect("Ann", "/socket")
+	v.connect("Bob", "/socket") // from the same address
+	// Output:
+	// Bob is declined: 429 too many connections from this address
 }
 
 // Defaults are for all endpoints of a Pond; an endpoint may have its own.

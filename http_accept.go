@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 
 	"github.com/pondsocket/pond/internal/pattern"
@@ -109,7 +110,7 @@ func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, param
 	}
 	tr, err := e.hub.AcceptWebSocket(w, handshake, c)
 	if err != nil {
-		e.lose(w, r, err)
+		e.lose(w, r, c, err)
 		return
 	}
 	c.begin(tr, ctx, newSecret())
@@ -128,7 +129,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	h.Set("X-Connection-ID", c.secret)
 	tr, taken, err := e.hub.AcceptStream(w, r, e.cfg.wantsNamed(r), c)
 	if err != nil {
-		e.lose(w, r, err)
+		e.lose(w, r, c, err)
 		return
 	}
 	c.begin(tr, ctx, c.secret)
@@ -139,8 +140,8 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 
 // lose gives up a connection that was accepted but cannot be taken over: some
 // wrapper of the ResponseWriter is in the way, and the error names it.
-func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, err error) {
-	e.release()
+func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, c *conn, err error) {
+	e.release(c.addr)
 	e.pond.logger().ErrorContext(r.Context(), "pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
@@ -151,12 +152,16 @@ func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, err error) {
 // authorize runs the connection handler. If the client is refused, the answer has
 // been given and the conn is nil; otherwise it has a place.
 func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (*conn, *ConnectionContext) {
-	if err := e.reserve(); err != nil {
+	var addr netip.Addr
+	if e.cfg.maxPerAddress > 0 {
+		addr = e.cfg.clientAddress(r)
+	}
+	if err := e.reserve(addr); err != nil {
 		w.Header().Set("Retry-After", "5")
 		e.reject(w, r, err)
 		return nil, nil
 	}
-	c := &conn{endpoint: e, id: newUserID(), bucket: newBucket(e.cfg.rate, e.cfg.burst)}
+	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
 	c.inbox.conn = c
 	ctx := &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
 	err := call(e.auth, ctx)
@@ -170,7 +175,7 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 		e.pond.logger().LogAttrs(r.Context(), slog.LevelError, "pond: connection handler failed",
 			slog.String("endpoint", e.Path()), slog.Any("error", err))
 	}
-	e.release()
+	e.release(addr)
 	e.reject(w, r, err)
 	return nil, nil
 }

@@ -44,6 +44,7 @@ type Limit string
 // The limits, and the options that set them.
 const (
 	LimitConns       Limit = "connections"  // WithMaxConns
+	LimitAddress     Limit = "address"      // WithMaxConnsPerAddress
 	LimitMessage     Limit = "message_size" // WithMaxMessageSize
 	LimitFragments   Limit = "fragments"    // WithMaxFragments
 	LimitDepth       Limit = "depth"        // WithMaxDepth

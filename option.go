@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func WithEndpointDefaults(opts ...EndpointOption) Option {
 type endpointConfig struct {
 	origins      []origin
 	anyOrigin    bool
-	maxConns     int
+	maxConns     int // 0: the default limit, which all endpoints of the Pond share
 	maxMessage   int
 	maxFragments int
 	maxDepth     int
@@ -58,11 +59,13 @@ type endpointConfig struct {
 	framing      SSEFraming
 	rate         float64 // 0: no limit
 	burst        int
+
+	maxPerAddress  int // 0: no limit
+	trustedProxies []netip.Prefix
 }
 
 func defaultEndpointConfig() endpointConfig {
 	return endpointConfig{
-		maxConns:     100_000,
 		maxMessage:   1 << 20,
 		maxFragments: 1024,
 		maxDepth:     64,
@@ -107,12 +110,50 @@ func WithInsecureAnyOrigin() EndpointOption {
 	return func(c *endpointConfig) { c.anyOrigin = true }
 }
 
-// WithMaxConns bounds the clients that are connected at a time. More of them are
-// refused with [http.StatusServiceUnavailable] before the upgrade. The default
-// is 100,000.
+// WithMaxConns limits the clients of the endpoint that are connected at the same
+// time. More clients are rejected with [http.StatusServiceUnavailable] before the
+// upgrade. The default is 80 % of the file descriptors of the process
+// (RLIMIT_NOFILE, when [New] is called) for all endpoints of the Pond together, so
+// that clients are rejected before the server runs out of descriptors. It is logged
+// once. Where the number is unknown or unlimited, the default is 100,000.
+//
+// An endpoint with a limit of its own is not subject to the shared limit, but its
+// clients count there.
 func WithMaxConns(n int) EndpointOption {
 	positive("WithMaxConns", n)
 	return func(c *endpointConfig) { c.maxConns = n }
+}
+
+// WithMaxConnsPerAddress limits the clients of the endpoint that are connected at
+// the same time from one IPv4 address, or from one IPv6 network of 64 bits. More
+// clients are rejected with [http.StatusTooManyRequests] before the upgrade. The
+// default is no limit: many people can share one address, so only you know how many
+// connections are normal.
+//
+// The address is that of the TCP connection. Behind a proxy all clients have the
+// proxy's, so set [WithTrustedProxies] as well. A client whose address is unknown,
+// as over a Unix socket, is not limited.
+func WithMaxConnsPerAddress(n int) EndpointOption {
+	positive("WithMaxConnsPerAddress", n)
+	return func(c *endpointConfig) { c.maxPerAddress = n }
+}
+
+// WithTrustedProxies sets the addresses of your proxies, for
+// [WithMaxConnsPerAddress]. If a connection comes from one of them, or over a Unix
+// socket, the client's address is the last one in the X-Forwarded-For header that
+// is not a proxy's. The proxies must add to this header, as nginx, HAProxy and Caddy
+// do, or replace it. The default is none: the header is ignored, because any client
+// can send one. Other headers, such as Forwarded, are never used. WithTrustedProxies
+// panics if a prefix is not valid.
+func WithTrustedProxies(prefixes ...netip.Prefix) EndpointOption {
+	trusted := make([]netip.Prefix, 0, len(prefixes))
+	for _, prefix := range prefixes {
+		if !prefix.IsValid() {
+			panic("pond: WithTrustedProxies: invalid prefix") //nolint:forbidigo // misuse at registration
+		}
+		trusted = append(trusted, unmapPrefix(prefix))
+	}
+	return func(c *endpointConfig) { c.trustedProxies = append(c.trustedProxies, trusted...) }
 }
 
 // WithMaxMessageSize bounds one message of a client in bytes, as it is sent and

@@ -19,7 +19,8 @@ import (
 //
 //	mux.Handle("/ws/", http.StripPrefix("/ws", p))
 type Pond struct {
-	cfg config
+	cfg   config
+	conns *connCount
 
 	mu        sync.RWMutex // guards the following fields
 	endpoints []*Endpoint
@@ -29,7 +30,7 @@ type Pond struct {
 // New returns a Pond without endpoints. It starts nothing: a Pond that is not
 // used any more needs no Shutdown.
 func New(opts ...Option) *Pond {
-	p := &Pond{}
+	p := &Pond{conns: newConnCount()}
 	for _, opt := range opts {
 		opt(&p.cfg)
 	}
@@ -143,6 +144,9 @@ func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) erro
 	}
 	if srv.IdleTimeout == 0 {
 		srv.IdleTimeout = idleTimeout
+	}
+	for e := range p.Endpoints() {
+		e.announce()
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()

@@ -83,7 +83,7 @@ var errorEvents = []string{
 // tellers are functions that take a text for clients or operators, with the index of
 // this argument.
 var tellers = map[string]int{
-	"Close": 1, "Error": 1, "ErrorContext": 1, "Errorf": 0, "LogAttrs": 2, "New": 0,
+	"Close": 1, "Error": 1, "ErrorContext": 1, "Errorf": 0, "Info": 0, "LogAttrs": 2, "New": 0,
 	"invalid": 2, "known": 1, "lastFrame": 1, "refuse": 1, "violation": 1,
 }
 
