@@ -14,15 +14,15 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A visit is a running server and what the Examples need of it. Its clients use
-// event streams, because net/http is all that they take.
+// A visit is a server with the clients of an Example. The clients use event
+// streams, because they need only net/http.
 type visit struct {
 	pond   *pond.Pond
 	http   *httptest.Server
 	guests []*guest
 }
 
-// serve serves h, which is p, or has p inside.
+// serve serves h. It is p, or contains p.
 func serve(p *pond.Pond, h http.Handler) *visit { return &visit{pond: p, http: httptest.NewServer(h)} }
 
 func (v *visit) close() {
@@ -33,7 +33,7 @@ func (v *visit) close() {
 	v.http.Close()
 }
 
-// A guest is a client that prints what it gets.
+// A guest is a client that prints the messages that it gets.
 type guest struct {
 	name   string
 	id     string // its user ID
@@ -51,7 +51,7 @@ type received struct {
 	Payload   json.RawMessage `json:"payload"`
 }
 
-// connect returns a client that is connected, or prints why it was declined.
+// connect returns a connected client, or prints why it was declined.
 func (v *visit) connect(name, target string) *guest {
 	g := dial(name, v.http.URL+target)
 	if g != nil {
@@ -93,7 +93,7 @@ func (g *guest) next() (m received, ok bool) {
 	return m, false
 }
 
-// receive waits for the next message, and prints it.
+// receive waits for the next message and prints it.
 func (g *guest) receive() {
 	m, ok := g.next()
 	if !ok {
@@ -117,7 +117,7 @@ func (g *guest) post(action, channel, event string, payload any) {
 	resp.Body.Close()
 }
 
-// join asks to join, and prints the answer.
+// join asks to join a channel and prints the answer.
 func (g *guest) join(channel string, params ...any) {
 	g.post("JOIN_CHANNEL", channel, "JOIN_CHANNEL", append(params, nil)[0])
 	g.receive()
@@ -129,7 +129,7 @@ func (g *guest) send(channel, event string, payload any) {
 	g.post("BROADCAST", channel, event, payload)
 }
 
-// disconnect goes without a word, like a closed browser tab.
+// disconnect closes the stream without a message, like a closed browser tab.
 func (g *guest) disconnect() { g.stream.Body.Close() }
 
 func accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }

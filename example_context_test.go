@@ -10,17 +10,17 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// What one handler assigns, later ones get. No client ever sees it, and what is
-// assigned in one channel is unknown in the others.
+// Handlers share private data of a client as assigns. Clients never see them. The
+// assigns of one channel are not visible in other channels.
 func ExampleEventContext_Assign() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
-		ctx.Assign("plan", "free") // for all channels that the client will join
+		ctx.Assign("plan", "free") // for all channels of the client
 		return ctx.Accept()
 	})
 	lobby := endpoint.Lobby("/docs/:id", func(ctx *pond.JoinContext) error {
 		if ctx.Channel().Len() == 0 {
-			ctx.Assign("role", "owner") // in this channel: the first one owns it
+			ctx.Assign("role", "owner") // in this channel only
 		}
 		return ctx.Accept()
 	})
@@ -51,8 +51,8 @@ func ExampleEventContext_Assign() {
 	// Bob gets SYSTEM edited {"edits":1,"plan":"free","role":null}
 }
 
-// A reply goes to the sender alone. It carries the ID of the request, by which
-// clients find the question that it answers.
+// A reply goes only to the sender. It has the ID of the request, so the client
+// knows which request it answers.
 func ExampleEventContext_Reply() {
 	onCount := func(ctx *pond.EventContext) error {
 		var request struct {
@@ -79,10 +79,10 @@ func ExampleEventContext_Reply() {
 	// Ann gets SYSTEM counted {"words":6}
 }
 
-// One verb and an audience: all members, all but the sender, or some.
+// An event can go to all members, to all except the sender, or to some members.
 func ExampleEventContext_Others() {
-	// onType tells the others, and onWhisper one member, whose ID is in the name of
-	// the event. Both confirm.
+	// onType sends to the other members. onWhisper sends to one member, whose ID is in
+	// the name of the event. Both confirm.
 	onType := func(ctx *pond.EventContext) error {
 		return errors.Join(ctx.Others().Broadcast("typing", ctx.Payload()), ctx.Reply("ok", nil))
 	}
@@ -103,7 +103,7 @@ func ExampleEventContext_Others() {
 	bob.join("/chat/1")
 
 	ann.send("/chat/1", "typing", map[string]string{"name": "Ann"})
-	ann.receive() // only that it is done
+	ann.receive() // only the confirmation
 	bob.receive()
 	ann.send("/chat/1", "whisper/"+bob.id, map[string]string{"text": "hi"})
 	ann.receive()
@@ -117,9 +117,9 @@ func ExampleEventContext_Others() {
 	// Bob gets BROADCAST whisper {"text":"hi"}
 }
 
-// Members that are tracked get the list of all who are, with every change.
+// Tracked members get the list of all tracked members with every change.
 func ExampleJoinContext_Track() {
-	// A Presence is what members see of each other.
+	// A Presence is the public state of a member.
 	type Presence struct {
 		Name   string `json:"name"`
 		Status string `json:"status"`
@@ -165,13 +165,13 @@ func ExampleJoinContext_Track() {
 	// Ann gets PRESENCE LEAVE {"presence":[{"name":"Ann","status":"online"}],"changed":{"name":"Bob","status":"away"}}
 }
 
-// An Error tells the client what went wrong. Of any other error the client learns
-// only that there was one.
+// An Error is sent to the client. For all other errors the client gets "internal
+// error".
 func ExampleError() {
-	// errLocked stands for an error of a database.
+	// errLocked is like an error of a database.
 	errLocked := errors.New("row 7 of seats is locked")
 
-	// reserveSeat answers with what the client may know; the log has the cause.
+	// reserveSeat returns an error with a message for the client. Err is for the log.
 	reserveSeat := func(ctx *pond.EventContext) error {
 		return &pond.Error{
 			Code:    http.StatusConflict,

@@ -7,16 +7,16 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A join handler decides who becomes a member of a channel. The pattern of the
-// lobby gives the parameters of the channel's name.
+// A join handler decides who becomes a member of a channel. Parts of the channel's
+// name are parameters in the pattern of the lobby.
 func ExampleEndpoint_Lobby() {
-	// enterRoom lets everybody into rooms, but for the one of the staff.
+	// enterRoom accepts everybody, except in the staff room.
 	enterRoom := func(ctx *pond.JoinContext) error {
 		var params struct {
 			Badge string `json:"badge"`
 		}
 		if err := ctx.Bind(&params); err != nil {
-			return err // 400: the parameters have another form
+			return err // 400: the parameters have the wrong type
 		}
 		if ctx.Channel().Param("room") == "staff" && params.Badge != "staff" {
 			return ctx.Decline(http.StatusForbidden, "staff only")
@@ -40,8 +40,8 @@ func ExampleEndpoint_Lobby() {
 	// Ann gets SYSTEM ACKNOWLEDGE {}
 }
 
-// Code outside of handlers finds a live channel by its name: to send from a job
-// or an HTTP handler, for example.
+// Code outside of handlers, such as jobs and HTTP handlers, finds a live channel
+// by its name.
 func ExampleEndpoint_Channel() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", accept)
@@ -71,8 +71,8 @@ func ExampleEndpoint_Channel() {
 	// nobody is looking at order 43
 }
 
-// A leave handler runs once for each membership, whatever ended it. The member
-// is out already: what is broadcast goes to those who remain.
+// A leave handler runs once per membership, for whatever reason the membership
+// ends. The member already left, so a broadcast goes to the remaining members.
 func ExampleLobby_OnLeave() {
 	p := pond.New()
 	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
@@ -97,7 +97,7 @@ func ExampleLobby_OnLeave() {
 	closes.disconnect()
 	ann.receive()
 	ann.send("/chat/1", "kick/"+spams.id, nil)
-	ann.next() // that somebody was evicted, and why
+	ann.next() // the eviction
 	ann.receive()
 	// Output:
 	// Ann gets SYSTEM ACKNOWLEDGE {}
@@ -109,10 +109,10 @@ func ExampleLobby_OnLeave() {
 	// Ann gets BROADCAST left {"detail":"spam","why":"evicted"}
 }
 
-// An OnOutgoing handler runs once for each recipient of an event, and decides
-// what that one gets to see.
+// An OnOutgoing handler runs once for each recipient of an event. It can change or
+// block the event for this recipient.
 func ExampleLobby_OnOutgoing() {
-	// An Offer is what is on the market. Only buyers see prices.
+	// An Offer is an item on the market. Only buyers see its price.
 	type Offer struct {
 		Item  string `json:"item"`
 		Price int    `json:"price,omitempty"`
@@ -123,7 +123,7 @@ func ExampleLobby_OnOutgoing() {
 	hidePrice := func(ctx *pond.OutgoingContext) error {
 		switch ctx.Get("role") {
 		case "buyer":
-			return nil // as it is
+			return nil // unchanged
 		case "visitor":
 			var offer Offer
 			if err := ctx.Bind(&offer); err != nil {
@@ -165,16 +165,16 @@ func ExampleLobby_OnOutgoing() {
 	// Bob gets BROADCAST offer {"item":"lamp"}
 }
 
-// On registers a handler that gets its payload decoded. What does not decode is
-// answered with 400, and the handler does not see it.
+// On registers a handler that gets its payload decoded. If decoding fails, the
+// client gets 400, and the handler does not run.
 func ExampleOn() {
-	// A Move is what a player sends, and what the others get.
+	// A Move is sent by a player and broadcast to all players.
 	type Move struct {
 		From string `json:"from"`
 		To   string `json:"to"`
 	}
 
-	// moved names the event once, for handlers and for what they send.
+	// moved is the event for receiving and for sending.
 	const moved pond.Event[Move] = "move"
 
 	onMove := func(ctx *pond.EventContext, m Move) error {
@@ -202,8 +202,8 @@ func ExampleOn() {
 	// Ann gets ERROR HANDLER_NOT_FOUND {"code":400,"message":"the payload does not have the expected form","status":400,"statusCode":400,"error":{"message":"the payload does not have the expected form","status":400}}
 }
 
-// Evict ends one membership, Close all of a channel, and Disconnect the
-// connection itself.
+// Evict ends one membership, Close ends all memberships of a channel, and
+// Disconnect ends a connection.
 func ExampleChannel_Evict() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", accept)
@@ -218,8 +218,8 @@ func ExampleChannel_Evict() {
 	chat, _ := endpoint.Channel("/chat/1")
 	_ = chat.Evict(bob.id, "spam")
 	bob.receive()
-	bob.receive() // the same, for other clients
-	ann.next()    // that Bob was evicted, with his ID
+	bob.receive() // the same in the form that other official clients expect
+	ann.next()    // the eviction of Bob, with his ID
 	chat.Close("closing time")
 	ann.receive()
 	_ = endpoint.Disconnect(bob.id, http.StatusForbidden, "banned")

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// noted is a middleware for all five moments.
+// noted is a middleware for the handlers of all five contexts.
 func noted[C context.Context](next pond.Handler[C]) pond.Handler[C] {
 	return func(ctx C) error {
 		err := next(ctx)
@@ -17,7 +17,7 @@ func noted[C context.Context](next pond.Handler[C]) pond.Handler[C] {
 	}
 }
 
-// only is a middleware for events: it lets those with a role pass.
+// only is a middleware for events that requires a role.
 func only(role string) pond.Middleware[*pond.EventContext] {
 	return func(next pond.Handler[*pond.EventContext]) pond.Handler[*pond.EventContext] {
 		return func(ctx *pond.EventContext) error {
@@ -29,8 +29,8 @@ func only(role string) pond.Middleware[*pond.EventContext] {
 	}
 }
 
-// A middleware is a function around a handler, in the shape that net/http has
-// made common. The first of a chain runs first.
+// A middleware is a function that wraps a handler, as is common with net/http. The
+// first middleware in a chain runs first.
 func ExampleChain() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", pond.Chain(accept, noted[*pond.ConnectionContext]))

@@ -12,12 +12,13 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A connection handler decides who may connect. Who is not accepted is declined.
+// A connection handler decides who may connect. A client that it does not accept
+// is declined.
 func ExamplePond_Endpoint() {
-	// sessions stands for what knows who is logged in.
+	// sessions is like a store of logged-in users.
 	sessions := map[string]string{"s3cr3t": "ann"}
 
-	// logIn lets in whoever is logged in, and keeps the name for later handlers.
+	// logIn accepts logged-in users and keeps the name for later handlers.
 	logIn := func(ctx *pond.ConnectionContext) error {
 		name, ok := sessions[ctx.Cookies()["session"]]
 		if !ok {
@@ -43,8 +44,8 @@ func ExamplePond_Endpoint() {
 	// 1 client is connected
 }
 
-// A Pond is an http.Handler: mount it where you like. Its endpoints are named by
-// what is left of the path.
+// A Pond is an http.Handler and can be mounted at any path. The rest of the path
+// selects the endpoint.
 func ExamplePond_ServeHTTP() {
 	p := pond.New()
 	endpoint := p.Endpoint("/:tenant/socket", func(ctx *pond.ConnectionContext) error {
@@ -54,7 +55,7 @@ func ExamplePond_ServeHTTP() {
 
 	mux := http.NewServeMux()
 	mux.Handle("/realtime/", http.StripPrefix("/realtime", p))
-	mux.Handle("GET /widget", endpoint) // an endpoint is a handler of its own
+	mux.Handle("GET /widget", endpoint) // an endpoint is an http.Handler, too
 
 	v := serve(p, mux)
 	defer v.close()
@@ -67,9 +68,9 @@ func ExamplePond_ServeHTTP() {
 	// a client of ""
 }
 
-// Serve ends the server and the Pond in the right order when its context is done.
-// In a program, that is the context of signal.NotifyContext, and ListenAndServe
-// listens for you.
+// Serve shuts down the server and the Pond in the right order when its context is
+// done. A program uses signal.NotifyContext for the context, and ListenAndServe
+// instead of a listener of its own.
 func ExamplePond_Serve() {
 	p := pond.New()
 	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
@@ -89,7 +90,7 @@ func ExamplePond_Serve() {
 
 	ann := dial("Ann", "http://"+l.Addr().String()+"/socket")
 	ann.join("/chat/1")
-	stop() // as SIGTERM would
+	stop() // as SIGTERM does in a program
 	ann.receive()
 	fmt.Println("served:", <-ended)
 	// Output:
@@ -99,8 +100,8 @@ func ExamplePond_Serve() {
 	// served: <nil>
 }
 
-// Clients are counted by their address, which is the one that a proxy of yours
-// reports if the connection comes from it.
+// Clients are counted by address. If a connection comes from a trusted proxy, this
+// is the address that the proxy reports.
 func ExampleWithMaxConnsPerAddress() {
 	p := pond.New()
 	p.Endpoint("/socket", accept,
@@ -116,7 +117,7 @@ func ExampleWithMaxConnsPerAddress() {
 	// Bob is declined: 429 too many connections from this address
 }
 
-// Defaults are for all endpoints of a Pond; an endpoint may have its own.
+// Defaults apply to all endpoints of a Pond. Options of an endpoint override them.
 func ExampleWithEndpointDefaults() {
 	p := pond.New(pond.WithEndpointDefaults(
 		pond.WithMaxMessageSize(16<<10),
@@ -131,7 +132,7 @@ func ExampleWithEndpointDefaults() {
 	v := serve(p, p)
 	defer v.close()
 	ann := v.connect("Ann", "/socket")
-	ann.join("/chat/1") // a message, too
+	ann.join("/chat/1") // counts as a message
 	for range 2 {
 		ann.send("/chat/1", "say", nil)
 		ann.receive()
@@ -142,10 +143,10 @@ func ExampleWithEndpointDefaults() {
 	// Ann gets ERROR HANDLER_NOT_FOUND {"code":429,"message":"too many messages","status":429,"statusCode":429,"error":{"message":"too many messages","status":429}}
 }
 
-// An Observer is told what happens. Fields that are nil are skipped.
+// An Observer is notified of events. Nil fields are skipped.
 func ExampleObserver() {
-	// count returns an observer that counts. Labels come from the server: there are as
-	// many names of channels and events as clients like.
+	// count returns an observer that counts. It does not use names of channels and
+	// events as labels, because clients choose them.
 	count := func(counts *expvar.Map) *pond.Observer {
 		return &pond.Observer{
 			Connected: func(e *pond.Endpoint, _ string, t pond.Transport) {

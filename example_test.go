@@ -9,7 +9,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// Ann and Bob meet in a room. What one says, both get.
+// Ann and Bob are members of a channel. Each message goes to both.
 func Example() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
@@ -18,7 +18,7 @@ func Example() {
 		return ctx.Broadcast("said", ctx.Payload())
 	})
 
-	v := serve(p, p) // a test's server: see http.ListenAndServe, or Pond.ListenAndServe
+	v := serve(p, p) // a server for tests: a program uses Pond.ListenAndServe
 	defer v.close()
 	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
 	ann.join("/chat/42")
@@ -33,9 +33,8 @@ func Example() {
 	// Bob gets BROADCAST said {"text":"hi"}
 }
 
-// An event stream needs no more than HTTP: GET opens it, POST sends a message,
-// and DELETE ends it. The connection ID, which only the stream tells, is needed
-// for both.
+// An event stream needs only HTTP: GET opens it, POST sends a message, and DELETE
+// closes it. POST and DELETE need the connection ID from the header of the stream.
 func ExampleSSE() {
 	p := pond.New()
 	lobby := p.Endpoint("/socket", accept).Lobby("/chat/:room", admit)
@@ -67,7 +66,7 @@ func ExampleSSE() {
 	ask(http.MethodPost, `{"action":"JOIN_CHANNEL","event":"","channelName":"/chat/1","requestId":"1","payload":{}}`)
 	ask(http.MethodPost, `{"action":"BROADCAST","event":"say","channelName":"/chat/1","requestId":"2","payload":{"text":"hi"}}`)
 	ask(http.MethodDelete, "")
-	for lines := bufio.NewScanner(stream.Body); lines.Scan(); { // until the server ends it
+	for lines := bufio.NewScanner(stream.Body); lines.Scan(); { // until the server closes it
 		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
 			fmt.Println("event:", name)
 		}
