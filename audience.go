@@ -1,6 +1,10 @@
 package pond
 
-import "github.com/pondsocket/pond/internal/transport"
+import (
+	"slices"
+
+	"github.com/pondsocket/pond/internal/transport"
+)
 
 // An Audience is a part of a channel's members. Its members are determined when
 // something is sent to it.
@@ -74,7 +78,15 @@ func (ch *Channel) pickLocked(to Audience) []*transport.Seat {
 	return seats
 }
 
-// othersLocked returns the seats of all members except these.
+// names returns the IDs that the audience names.
+func (a Audience) names() []string {
+	if a.member != nil {
+		return []string{a.member.conn.id}
+	}
+	return slices.Clone(a.ids)
+}
+
+// othersLocked returns the seats of all seated members except these.
 func (ch *Channel) othersLocked(seats []*transport.Seat) []*transport.Seat {
 	except := make(map[*transport.Seat]bool, len(seats))
 	for _, seat := range seats {
@@ -82,7 +94,7 @@ func (ch *Channel) othersLocked(seats []*transport.Seat) []*transport.Seat {
 	}
 	var others []*transport.Seat
 	for _, m := range ch.members {
-		if !except[&m.seat] {
+		if m.feeding == nil && !except[&m.seat] {
 			others = append(others, &m.seat)
 		}
 	}

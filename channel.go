@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/transport"
@@ -26,13 +27,19 @@ type Channel struct {
 	params pattern.Params
 
 	// Guarded by registry.mu.
-	refs  int // joins in progress, and members
-	state channelState
+	refs   int // joins and calls of Publish in progress, and members
+	state  channelState
+	expiry int64 // when it ends, if it lingers
+	index  int   // in registry.lingering
+
+	used atomic.Int64 // when a message was kept or a membership began or ended, or 0
 
 	mu      sync.Mutex // guards the following fields, and those of the members; see commit
 	members map[string]*member
 	group   transport.Group // all members
 	roster  roster          // the tracked ones
+	log     *messageLog     // nil if the lobby has no history
+	feeding []*member       // members that are catching up
 	closed  bool
 	tx      tx // the current commit; here so that a commit allocates nothing
 }
@@ -42,6 +49,9 @@ func newChannel(l *Lobby, name string, params pattern.Params) *Channel {
 	ch.group.Init(l.endpoint.hub)
 	ch.roster.init(ch)
 	ch.tx.ch = ch
+	if h := l.cfg.history; h != nil {
+		ch.log = &messageLog{limits: h, budget: &l.endpoint.history, epoch: newEpoch()}
+	}
 	return ch
 }
 
@@ -106,12 +116,20 @@ func (ch *Channel) send(event, request string, payload any, to Audience) error {
 		return ErrOverloaded
 	}
 	d := ch.draft(wire.Broadcast, event, request, body)
-	f := d.frame()
 	recipients := 0
-	err = ch.commit(func(tx *tx) error {
-		recipients = tx.broadcast(f, d.handled(), to)
-		return nil
-	})
+	if ch.log != nil && to.except {
+		ch.lobby.endpoint.registry.makeRoom()
+		err = ch.commit(func(tx *tx) error {
+			recipients = tx.publish(&d, to)
+			return nil
+		})
+	} else {
+		f := d.frame()
+		err = ch.commit(func(tx *tx) error {
+			recipients = tx.broadcast(f, d.handled(), to)
+			return nil
+		})
+	}
 	if err == nil {
 		ch.sent(event, recipients)
 	}
@@ -157,13 +175,16 @@ func (ch *Channel) Close(reason string) {
 	var members []*member
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
 		members = make([]*member, 0, len(ch.members))
-		tx.broadcast(f, false, everybody)
+		tx.sendSeated(f, false, nil)
+		for _, m := range ch.feeding {
+			tx.queue(m, f, false) // the rest of its replay does not matter any more
+		}
 		for _, m := range ch.members {
 			members = append(members, m)
 			tx.remove(m)
 		}
 		ch.roster.reset()
-		ch.closed = true
+		tx.end()
 		return nil
 	})
 	ch.lobby.endpoint.registry.remove(ch)
@@ -174,10 +195,18 @@ func (ch *Channel) Close(reason string) {
 
 // end closes a channel that nothing refers to any more.
 func (ch *Channel) end() {
-	_ = ch.commit(func(*tx) error { // a closed channel stays closed
-		ch.closed = true
+	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
+		tx.end()
 		return nil
 	})
+}
+
+// end closes the channel and frees its history.
+func (tx *tx) end() {
+	tx.ch.closed = true
+	if log := tx.ch.log; log != nil {
+		log.drop(len(log.kept()))
+	}
 }
 
 // tooLarge is the error for something that exceeds a limit in bytes.

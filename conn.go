@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -227,7 +228,7 @@ func (c *conn) join(msg *wire.Message) {
 		return
 	}
 	ch := c.endpoint.registry.acquire(l, msg.Channel, params)
-	ctx := &JoinContext{stdContext: c, conn: c, channel: ch, msg: msg}
+	ctx := &JoinContext{stdContext: c, conn: c, channel: ch, msg: msg, replay: math.MaxInt}
 	defer func() {
 		if ctx.member == nil {
 			c.endpoint.registry.release(ch)
@@ -257,25 +258,16 @@ func (c *conn) join(msg *wire.Message) {
 // mayJoin checks the limits of joining. Its error comes with an error code.
 func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	switch {
-	case len(name) > c.endpoint.cfg.maxName || hasControl(name):
+	case !c.endpoint.validName(name):
 		c.endpoint.limited(LimitChannelName)
-		return wire.ChannelError, &Error{Code: http.StatusBadRequest, Message: "this is no name for a channel"}
+		return wire.ChannelError, &Error{Code: http.StatusBadRequest, Message: "invalid channel name"}
 	case l == nil:
-		return wire.ChannelNotFound, &Error{Code: http.StatusNotFound, Message: "there is no such channel"}
+		return wire.ChannelNotFound, &Error{Code: http.StatusNotFound, Message: "channel not found"}
 	case c.memberships() >= c.endpoint.cfg.maxChannels:
 		c.endpoint.limited(LimitChannels)
 		return wire.ChannelError, &Error{Code: http.StatusTooManyRequests, Message: "too many channels"}
 	}
 	return "", nil
-}
-
-func hasControl(name string) bool {
-	for _, r := range name {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return true
-		}
-	}
-	return false
 }
 
 // leaveAll ends all memberships for one reason.
@@ -306,6 +298,13 @@ func (c *conn) left(m *member, reason LeaveReason, detail string) {
 		if err := call(*h, ctx); err != nil {
 			c.report(err, ch, "")
 		}
+	}
+}
+
+// recovered reports what a client gets that asked for messages to be sent again.
+func (c *conn) recovered(m *member, asked *Recovery, reason string) {
+	if f := c.endpoint.pond.cfg.observer.Recovered; f != nil && asked != nil {
+		f(m.channel, m.user(), reason)
 	}
 }
 

@@ -18,6 +18,7 @@ type JoinContext struct {
 	msg     *wire.Message
 	member  *member // nil until accepted
 	staged  map[string]any
+	replay  int // the largest number of messages to be sent again
 }
 
 // Channel returns the channel that the client asks to join. It has no members
@@ -47,6 +48,22 @@ func (c *JoinContext) Payload() json.RawMessage { return c.msg.Payload }
 // the client so with [http.StatusBadRequest].
 func (c *JoinContext) Bind(v any) error { return bind(c.msg.Payload, v) }
 
+// Recovery returns what the client asks to be sent again when it is accepted, and
+// whether it asks for something. It never does in a lobby without [WithHistory].
+func (c *JoinContext) Recovery() (Recovery, bool) {
+	if c.channel.log == nil || c.msg.Join == nil || c.msg.Join.From == nil {
+		return Recovery{}, false
+	}
+	from := c.msg.Join.From
+	return Recovery{Position: Position{from.Epoch, from.Offset}, UserID: from.ID, Last: from.Last}, true
+}
+
+// LimitReplay limits the number of messages that are sent again to this client, in
+// addition to the limits of [History]. A client that missed more is told to load
+// its state anew; one that asks for the last messages gets at most n. LimitReplay
+// has no effect after Accept. A negative n means 0.
+func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
+
 // Accept makes the client a member and acknowledges the join, before anything
 // else of the channel reaches the client. A client is declined unless Accept was
 // called. It returns [ErrDecided] if it was, and [ErrClosed] if the connection or
@@ -57,10 +74,17 @@ func (c *JoinContext) Accept() error {
 	}
 	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
 	m.seat.Conn, m.seat.Owner = c.conn.tr, m
-	if err := m.join(c.msg.RequestID); err != nil {
+	var recovery *Recovery
+	if asked, ok := c.Recovery(); ok {
+		recovery = &asked
+	}
+	m.recovers = recovery != nil || c.msg.Join != nil && c.msg.Join.Recover
+	reason, err := m.join(c.msg.RequestID, recovery, c.replay)
+	if err != nil {
 		return err
 	}
 	c.member = m
+	c.conn.recovered(m, recovery, reason)
 	if f := c.conn.endpoint.pond.cfg.observer.Joined; f != nil {
 		f(c.channel, m.user())
 	}

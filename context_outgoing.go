@@ -35,15 +35,27 @@ func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	out := f.Meta.(*outgoing)
 	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
 	if err := call(out.handler, ctx); err != nil {
-		// Blocked: what was to be left out must not get through by accident.
 		m.conn.log(err, m.channel, out.event)
-		return nil
+		ctx.blocked = true // a filter that fails must not let messages through
+	}
+	epoch, offset := f.Position()
+	if offset > 0 && m.recovers {
+		if !ctx.blocked {
+			m.blocked = 0
+		} else if m.blocked++; m.blocked == maxHidden {
+			m.blocked = 0
+			return m.channel.positionNotice(Position{epoch, offset})
+		}
 	}
 	switch {
 	case ctx.blocked:
 		return nil
 	case ctx.changed:
-		return newFrame(out.action, out.event, m.channel.name, out.request, ctx.payload)
+		d := (&message{out.action, out.event, m.channel.name, out.request, ctx.payload}).encode(wire.OffsetSize)
+		if offset > 0 {
+			return d.number(epoch, offset)
+		}
+		return d.frame()
 	default:
 		return f
 	}

@@ -24,6 +24,7 @@ type Endpoint struct {
 
 	tasks    transport.Tasks // requests, connections and inboxes
 	registry registry
+	history  historyBudget
 
 	mu      sync.Mutex // guards the following fields
 	lobbies []*Lobby
@@ -36,7 +37,7 @@ type Endpoint struct {
 }
 
 func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
-	return &Endpoint{
+	e := &Endpoint{
 		pond: p, path: path, auth: auth, cfg: cfg,
 		hub: transport.NewHub(transport.Config{
 			MaxMessage:   cfg.maxMessage,
@@ -52,18 +53,25 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 		conns:   map[string]*conn{},
 		streams: map[string]*conn{},
 	}
+	e.history.limit = cfg.historyBytes
+	e.registry.budget = &e.history
+	return e
 }
 
 // Path returns the pattern that the endpoint was added with.
 func (e *Endpoint) Path() string { return e.path.String() }
 
 // Lobby adds a pattern of channel names, such as "/chat/:room_id" or "/files/*".
-// A channel comes to life when its first member joins and ends when its last
-// member is gone. join decides about each member. If a name matches several
+// A channel is created when its first member joins and removed when its last
+// member leaves, or later if the lobby has a history. join decides about each
+// member. If a name matches several
 // lobbies, it belongs to the first that was added. Lobby panics if the pattern
 // is malformed or taken (rule S-2).
-func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext]) *Lobby {
+func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...LobbyOption) *Lobby {
 	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: join}
+	for _, opt := range opts {
+		opt(&l.cfg)
+	}
 	if join == nil {
 		panic("pond: lobby " + pattern + " has no handler") //nolint:forbidigo // misuse at registration
 	}
@@ -172,11 +180,25 @@ func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
 	return nil, nil
 }
 
+// validName reports whether a channel may have this name.
+func (e *Endpoint) validName(name string) bool {
+	if len(name) > e.cfg.maxName {
+		return false
+	}
+	for _, r := range name {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return false
+		}
+	}
+	return true
+}
+
 // shutdown begins to say goodbye to everybody.
 func (e *Endpoint) shutdown() {
 	for _, c := range e.close() {
 		c.inbox.push(&task{kind: taskShutdown})
 	}
+	e.registry.close()
 }
 
 // close lets nobody in any more, and returns who is.
@@ -189,6 +211,12 @@ func (e *Endpoint) close() []*conn {
 		conns = append(conns, c)
 	}
 	return conns
+}
+
+func (e *Endpoint) isClosing() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closing
 }
 
 // drain waits until all connections and handlers have ended. When ctx is done it

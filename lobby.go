@@ -13,6 +13,7 @@ type Lobby struct {
 	endpoint *Endpoint
 	pattern  *pattern.Pattern
 	join     Handler[*JoinContext]
+	cfg      lobbyConfig
 
 	messages routes[*EventContext]
 	outgoing routes[*OutgoingContext]

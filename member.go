@@ -11,14 +11,20 @@ import (
 // send something return [ErrNotMember] once the membership ended.
 type member struct {
 	// Static after construction.
-	conn    *conn
-	channel *Channel
-	seat    transport.Seat // in channel.group
+	conn     *conn
+	channel  *Channel
+	seat     transport.Seat // in channel.group
+	recovers bool           // the client asked for recovery
+
+	blocked int // numbered messages in a row that a handler blocked; owned by the connection's writer
 
 	// Guarded by channel.mu.
 	assigns  map[string]any // replaced, never changed
 	presence json.RawMessage
 	tracked  *transport.Seat // in the roster's group; nil unless tracked
+	feeding  *catchUp        // nil if the member is seated
+	hidden   int             // numbered messages in a row that were hidden from the member,
+	hiddenTo uint64          // up to this one
 	left     bool
 	picked   bool // while an audience is resolved
 }
@@ -26,29 +32,43 @@ type member struct {
 func (m *member) user() User { return User{ID: m.conn.id, conn: m.conn, member: m} }
 
 // join makes m a member. The acknowledgement is the first message of the channel
-// that the client receives.
-func (m *member) join(request string) error {
-	ack := m.acknowledgement(request)
-	return m.channel.commit(func(tx *tx) error {
+// that the client receives; the messages that it asks for follow. The reason says
+// why they do not, if they do not.
+func (m *member) join(request string, recovery *Recovery, limit int) (reason string, err error) {
+	err = m.channel.commit(func(tx *tx) error {
 		if err := tx.add(m); err != nil {
 			return err
 		}
-		tx.send(m, ack, false)
+		if tx.ch.log != nil {
+			reason = tx.admit(m, request, recovery, limit)
+			return nil
+		}
+		tx.send(m, newFrame(wire.System, wire.Acknowledge, m.channel.name, request, emptyObject), false)
+		tx.seat(m)
 		return nil
 	})
+	return reason, err
 }
 
 // acknowledge answers a member that asks to join again. Nothing else changes.
 func (m *member) acknowledge(request string) error {
-	ack := m.acknowledgement(request)
 	return m.commit(func(tx *tx) error {
-		tx.send(m, ack, false)
+		tx.send(m, tx.acknowledgement(m, request), false)
 		return nil
 	})
 }
 
-func (m *member) acknowledgement(request string) *transport.Frame {
-	return newFrame(wire.System, wire.Acknowledge, m.channel.name, request, emptyObject)
+// acknowledgement encodes the answer to a join. It has the position that the
+// channel is at.
+func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
+	if tx.ch.log == nil {
+		return newFrame(wire.System, wire.Acknowledge, m.channel.name, request, emptyObject)
+	}
+	var body []byte
+	if m.recovers {
+		body = append(appendPosition([]byte(`{"recover":{`), tx.ch.log.position()), "}}"...)
+	}
+	return tx.numberedNotice(wire.Acknowledge, request, body, tx.ch.log.top)
 }
 
 // leave ends the membership. The acknowledgement, if there is one, is the last
@@ -56,14 +76,12 @@ func (m *member) acknowledgement(request string) *transport.Frame {
 // notified unless silent is set.
 func (m *member) leave(ack *transport.Frame, silent bool) error {
 	return m.commit(func(tx *tx) error {
-		tx.remove(m)
+		tracked := tx.remove(m)
 		if ack != nil {
 			tx.send(m, ack, false)
 		}
-		if silent {
-			tx.untrack(m)
-		} else {
-			tx.leavePresence(m)
+		if tracked && !silent {
+			tx.notifyUntracked(m)
 		}
 		return nil
 	})
@@ -80,11 +98,13 @@ func (m *member) evict(reason string) error {
 	evicted := notice(wire.Evicted, `{"reason":`+quoted+`}`)
 	kicked := notice(wire.Kicked, `{"userId":"`+m.conn.id+`","reason":`+quoted+`}`)
 	err := m.commit(func(tx *tx) error {
+		tracked := tx.remove(m)
 		tx.send(m, kickedOut, false)
 		tx.send(m, evicted, false)
-		tx.remove(m)
 		tx.broadcast(kicked, false, everybody)
-		tx.leavePresence(m)
+		if tracked {
+			tx.notifyUntracked(m)
+		}
 		return nil
 	})
 	if err == nil {

@@ -1,7 +1,7 @@
 package pond
 
 import (
-	"bytes"
+	"strings"
 
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/wire"
@@ -25,11 +25,25 @@ type draft struct {
 	meta  *outgoing // nil unless a handler for outgoing events has to see it
 }
 
-// encode encodes the message, with room for a number.
-func (m *message) encode() draft {
-	size := transport.Headroom + 80 + len(m.action) + len(m.event) + len(m.channel) + len(m.request) + len(m.body) + wire.OffsetSize
+// encode encodes the message with room for so many more bytes.
+func (m *message) encode(spare int) draft {
+	size := transport.Headroom + wire.HeadSize + len(m.action) + len(m.event) + len(m.channel) + len(m.request) + len(m.body) + spare
 	buf := make([]byte, transport.Headroom, size)
 	return draft{event: m.event, buf: wire.AppendMessage(buf, m.action, m.event, m.channel, m.request, m.body)}
+}
+
+// payload returns the payload inside of the encoded message.
+func (d *draft) payload(size int) []byte {
+	end := len(d.buf) - 1
+	return d.buf[end-size : end : end]
+}
+
+// number returns the frame of a message that gets a number.
+func (d *draft) number(epoch string, offset uint64) *transport.Frame {
+	d.buf = wire.AppendOffset(d.buf, offset)
+	f := d.frame()
+	f.Number(epoch, offset)
+	return f
 }
 
 // frame returns the frame of a message without a number.
@@ -43,18 +57,23 @@ func (d *draft) frame() *transport.Frame {
 
 // newFrame encodes a message without a number.
 func newFrame(action wire.Action, event, channel, request string, body []byte) *transport.Frame {
-	d := (&message{action, event, channel, request, body}).encode()
+	d := (&message{action, event, channel, request, body}).encode(0)
 	return d.frame()
 }
 
 // draft encodes a message of the application in this channel. If the lobby has a
 // handler for outgoing events of this name, the draft's frame passes through it.
 func (ch *Channel) draft(action wire.Action, event, request string, body []byte) draft {
-	d := (&message{action, event, ch.name, request, body}).encode()
+	spare := 0
+	if ch.log != nil {
+		spare = wire.OffsetSize
+		event = strings.Clone(event) // the log keeps it longer than the message of the client that it is a part of
+	}
+	d := (&message{action, event, ch.name, request, body}).encode(spare)
 	if h, params := ch.lobby.outgoing.match(event); h != nil {
 		d.meta = &outgoing{
 			handler: h, action: action, event: event, request: request, params: params,
-			payload: bytes.Clone(body), // the caller may own body
+			payload: d.payload(max(len(body), len(emptyObject))),
 		}
 	}
 	return d

@@ -26,6 +26,11 @@ type Observer struct {
 	Joined func(ch *Channel, u User)
 	Left   func(ch *Channel, u User, reason LeaveReason)
 
+	// Recovered reports that a client asked for messages to be sent again when it
+	// joined. The reason is empty if it gets them, and otherwise one of "epoch",
+	// "expired", "limit" and "unavailable": the client has to load its state anew.
+	Recovered func(ch *Channel, u User, reason string)
+
 	// Handled reports that the handler of a client's message has returned, how
 	// long it took, and the error that it returned. The event is empty, and the
 	// channel may have no member, when the message asked to join.

@@ -17,6 +17,13 @@ type Option func(*config)
 // An EndpointOption configures an [Endpoint].
 type EndpointOption func(*endpointConfig)
 
+// A LobbyOption configures a [Lobby].
+type LobbyOption func(*lobbyConfig)
+
+type lobbyConfig struct {
+	history *History // nil: no history
+}
+
 type config struct {
 	logger   *slog.Logger
 	observer *Observer
@@ -51,6 +58,7 @@ type endpointConfig struct {
 	maxName      int
 	maxPresence  int
 	outbox       int
+	historyBytes int64
 	inbox        int
 	writeTimeout time.Duration
 	closeTimeout time.Duration
@@ -75,6 +83,7 @@ func defaultEndpointConfig() endpointConfig {
 		maxName:      256,
 		maxPresence:  16 << 10,
 		outbox:       1 << 20,
+		historyBytes: 256 << 20,
 		inbox:        64,
 		writeTimeout: 30 * time.Second,
 		closeTimeout: 5 * time.Second,

@@ -104,7 +104,8 @@ func (m *member) untrack() error {
 		if m.tracked == nil {
 			return ErrNotTracked
 		}
-		tx.leavePresence(m)
+		tx.untrack(m)
+		tx.notifyUntracked(m)
 		m.presence = nil
 		return nil
 	})

@@ -1,26 +1,40 @@
 package pond
 
 import (
+	"container/heap"
 	"sync"
+	"time"
 
 	"github.com/pondsocket/pond/internal/pattern"
 )
 
 // A registry holds the channels of an endpoint by name, and decides when a channel
-// begins and ends. A channel exists while something refers to it: a join in
-// progress or a member. Its lock is never held together with a channel's.
+// begins and ends. A channel is live while something refers to it: a join or a
+// call of Publish in progress, or a member. After that, a channel with history
+// lingers until its history expires. The registry's lock is never held together
+// with a channel's.
 type registry struct {
-	mu       sync.Mutex // guards the following field, and refs and state of the channels
-	channels map[string]*Channel
+	budget *historyBudget
+
+	mu        sync.Mutex // guards the following fields, and refs, state, expiry and index of the channels
+	channels  map[string]*Channel
+	lingering expiryQueue
+	timer     *time.Timer // runs while channels linger
+	closed    bool        // no channel lingers any more
 }
 
-// A channelState is a stage in the life of a channel. It only grows.
+// A channelState is a stage in the life of a channel.
 type channelState uint8
 
 const (
-	channelLive channelState = iota // clients can join
-	channelGone                     // not in the registry any more
+	channelLive      channelState = iota // something refers to it
+	channelLingering                     // it is kept for its history
+	channelGone                          // it is not in the registry any more
 )
+
+// lingeringCost is what a channel without members costs in memory besides its
+// messages. It counts as history, so the number of such channels is limited, too.
+const lingeringCost = 1 << 10
 
 // find returns the channel with this name, or nil.
 func (r *registry) find(name string) *Channel {
@@ -46,31 +60,43 @@ func (r *registry) acquire(l *Lobby, name string, params pattern.Params) *Channe
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ch := r.channels[name]
-	if ch == nil {
+	switch {
+	case ch == nil:
 		ch = newChannel(l, name, params)
 		if r.channels == nil {
 			r.channels = map[string]*Channel{}
 		}
 		r.channels[name] = ch
+	case ch.state == channelLingering:
+		r.reviveLocked(ch)
+		ch.state = channelLive
 	}
 	ch.refs++
 	return ch
 }
 
-// release drops a reference to ch. After the last one, the channel is closed and
-// removed: clients can no longer join it, and sending to a stored *Channel returns
-// [ErrClosed].
+// release drops a reference to ch. After the last one, the channel lingers, or is
+// closed and removed: clients can no longer join it, and sending to a stored
+// *Channel returns [ErrClosed].
 func (r *registry) release(ch *Channel) {
-	r.mu.Lock()
-	ch.refs--
-	last := ch.refs == 0
-	if last {
-		r.removeLocked(ch)
-	}
-	r.mu.Unlock()
-	if last {
+	if r.releaseOnly(ch) {
 		ch.end()
 	}
+}
+
+// releaseOnly reports whether the channel has to end.
+func (r *registry) releaseOnly(ch *Channel) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ch.refs--
+	if ch.refs > 0 {
+		return false
+	}
+	if ch.state == channelLive && !r.closed && r.lingerLocked(ch) {
+		return false
+	}
+	r.removeLocked(ch)
+	return true
 }
 
 // remove makes room for a new channel with the same name.
@@ -81,8 +107,135 @@ func (r *registry) remove(ch *Channel) {
 }
 
 func (r *registry) removeLocked(ch *Channel) {
-	if ch.state != channelGone {
-		ch.state = channelGone
-		delete(r.channels, ch.name)
+	switch ch.state {
+	case channelGone:
+		return
+	case channelLingering:
+		r.reviveLocked(ch)
 	}
+	ch.state = channelGone
+	delete(r.channels, ch.name)
+}
+
+// lingerLocked keeps a channel without references for its history. It reports
+// false if there is nothing to keep.
+func (r *registry) lingerLocked(ch *Channel) bool {
+	used := ch.used.Load()
+	if ch.log == nil || used == 0 {
+		return false
+	}
+	ch.expiry = used + int64(ch.log.limits.Age)
+	if ch.expiry <= now() {
+		return false
+	}
+	ch.state = channelLingering
+	heap.Push(&r.lingering, ch)
+	r.budget.used.Add(lingeringCost)
+	r.armLocked()
+	return true
+}
+
+// reviveLocked ends the lingering of a channel.
+func (r *registry) reviveLocked(ch *Channel) {
+	heap.Remove(&r.lingering, ch.index)
+	r.budget.used.Add(-lingeringCost)
+}
+
+// armLocked makes sure that the timer runs. It may run for a channel that does not
+// linger any more, and is set anew when it fires.
+func (r *registry) armLocked() {
+	wait := time.Duration(r.lingering[0].expiry - now())
+	if r.timer == nil {
+		r.timer = time.AfterFunc(wait, r.expire)
+	} else {
+		r.timer.Reset(wait)
+	}
+}
+
+// expire ends the channels whose history has expired.
+func (r *registry) expire() {
+	var expired []*Channel
+	r.mu.Lock()
+	for len(r.lingering) > 0 && r.lingering[0].expiry <= now() {
+		ch := r.lingering[0]
+		r.removeLocked(ch)
+		expired = append(expired, ch)
+	}
+	switch {
+	case len(r.lingering) > 0:
+		r.armLocked()
+	case r.timer != nil:
+		r.timer.Stop()
+		r.timer = nil
+	}
+	r.mu.Unlock()
+	for _, ch := range expired {
+		ch.end()
+	}
+}
+
+// makeRoom ends channels without members, as long as the histories of all channels
+// take more memory than they may.
+func (r *registry) makeRoom() {
+	for r.budget.exceeded() {
+		ch := r.removeNext()
+		if ch == nil {
+			return
+		}
+		ch.end()
+	}
+}
+
+// removeNext removes the lingering channel that expires next, and returns nil if
+// there is none.
+func (r *registry) removeNext() *Channel {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.lingering) == 0 {
+		return nil
+	}
+	ch := r.lingering[0]
+	r.removeLocked(ch)
+	return ch
+}
+
+// close ends the channels that linger. Later ones end with their last reference.
+func (r *registry) close() {
+	r.mu.Lock()
+	r.closed = true
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
+	r.mu.Unlock()
+	for ch := r.removeNext(); ch != nil; ch = r.removeNext() {
+		ch.end()
+	}
+}
+
+// An expiryQueue is a heap of channels by expiry.
+type expiryQueue []*Channel //nolint:recvcheck // as package heap wants it
+
+func (q expiryQueue) Len() int           { return len(q) }
+func (q expiryQueue) Less(i, j int) bool { return q[i].expiry < q[j].expiry }
+
+func (q expiryQueue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push appends a channel, for package heap.
+func (q *expiryQueue) Push(x any) {
+	ch := x.(*Channel)
+	ch.index = len(*q)
+	*q = append(*q, ch)
+}
+
+// Pop removes the last channel, for package heap.
+func (q *expiryQueue) Pop() any {
+	last := len(*q) - 1
+	ch := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return ch
 }

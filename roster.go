@@ -71,7 +71,9 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	}
 	r.order = append(r.order, m)
 	m.tracked = &transport.Seat{Conn: m.conn.tr}
-	r.group.Add(m.tracked)
+	if m.feeding == nil {
+		r.group.Add(m.tracked)
+	}
 	if last := r.latest.Load(); len(last.values) > 0 {
 		r.latest.Store(&presenceList{version: last.version, values: append(last.values, value), encoded: last.encoded})
 	} else {
@@ -80,12 +82,9 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	r.broadcast(tx, wire.PresenceJoin, value)
 }
 
-// leavePresence takes m off the roster and notifies the members that are still
-// tracked. It does nothing if m is not tracked.
-func (tx *tx) leavePresence(m *member) {
-	if tx.untrack(m) {
-		tx.ch.roster.broadcast(tx, wire.PresenceLeave, m.presence)
-	}
+// notifyUntracked notifies the tracked members that m is not on the roster any more.
+func (tx *tx) notifyUntracked(m *member) {
+	tx.ch.roster.broadcast(tx, wire.PresenceLeave, m.presence)
 }
 
 // untrack takes m off the roster and reports whether it was on it.
@@ -94,7 +93,9 @@ func (tx *tx) untrack(m *member) bool {
 		return false
 	}
 	r := &tx.ch.roster
-	r.group.Remove(m.tracked)
+	if m.feeding == nil {
+		r.group.Remove(m.tracked)
+	}
 	m.tracked = nil
 	i := slices.Index(r.order, m)
 	r.order = slices.Delete(r.order, i, i+1)
@@ -119,6 +120,11 @@ func (r *roster) broadcast(tx *tx, event string, changed []byte) {
 		}
 		return [3][]byte{head, list.encoded.prefix(list.values[:n]), tail}
 	})
+	for _, m := range tx.ch.feeding {
+		if m.tracked != nil {
+			tx.hold(m, f, false)
+		}
+	}
 	r.group.Broadcast(&tx.work, f, false)
 }
 

@@ -11,6 +11,7 @@ type eventParser struct {
 	line    []byte // the incomplete line
 	afterCR bool   // a line feed would end the previous line
 	begun   bool   // the first line is complete
+	id      string // the last one
 	name    string // name and data are the fields of the event so far
 	data    strings.Builder
 }
@@ -42,7 +43,7 @@ func (p *eventParser) next(b byte) (Event, bool) {
 func (p *eventParser) complete(line string) (Event, bool) {
 	switch {
 	case line == "":
-		event := Event{Name: p.name, Data: strings.TrimSuffix(p.data.String(), "\n")}
+		event := Event{Name: p.name, ID: p.id, Data: strings.TrimSuffix(p.data.String(), "\n")}
 		dispatch := p.data.Len() > 0
 		p.name = ""
 		p.data.Reset()
@@ -55,6 +56,10 @@ func (p *eventParser) complete(line string) (Event, bool) {
 	switch field {
 	case "event":
 		p.name = value
+	case "id":
+		if !strings.Contains(value, "\x00") {
+			p.id = value
+		}
 	case "data":
 		p.data.WriteString(value)
 		p.data.WriteByte('\n')

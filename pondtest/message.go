@@ -13,6 +13,9 @@ const actionConnect = "CONNECT"
 
 const actionPresence = "PRESENCE"
 
+// maxOffset is the largest integer of JavaScript.
+const maxOffset = 1<<53 - 1
+
 // serverActions are the actions of all messages from a server. Official clients
 // reject any other.
 var serverActions = []string{actionConnect, "SYSTEM", "BROADCAST", actionPresence, "ERROR"}
@@ -24,6 +27,10 @@ type Message struct {
 	Channel   string          `json:"channelName"`
 	RequestID string          `json:"requestId"`
 	Payload   json.RawMessage `json:"payload"` // an object
+
+	// Offset is the message's place in the history of its channel, or 0 if it has
+	// none.
+	Offset uint64 `json:"offset"`
 
 	// Raw is the whole message as received.
 	Raw json.RawMessage `json:"-"`
@@ -67,6 +74,11 @@ func parseMessage(data []byte) (Message, error) {
 		}
 		if err := json.Unmarshal(value, member.text); err != nil {
 			return m, err
+		}
+	}
+	if offset, ok := members["offset"]; ok {
+		if err := json.Unmarshal(offset, &m.Offset); err != nil || m.Offset == 0 || m.Offset > maxOffset {
+			return m, fmt.Errorf("offset is %s", offset)
 		}
 	}
 	m.Payload = members["payload"]

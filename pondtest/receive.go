@@ -63,6 +63,7 @@ func (s *Session) drain(matches func(Message) bool) []Message {
 	var taken, left []Message
 	for _, m := range s.unread {
 		if matches(m) {
+			s.note(m)
 			taken = append(taken, m)
 		} else {
 			left = append(left, m)

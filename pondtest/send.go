@@ -14,6 +14,8 @@ type envelope struct {
 	Channel   string          `json:"channelName"`
 	RequestID string          `json:"requestId"`
 	Payload   json.RawMessage `json:"payload"`
+
+	join
 }
 
 const (
@@ -28,9 +30,22 @@ const (
 // [Session.Receive].
 //
 // In all methods, a nil params or payload is sent as an empty object.
-func (s *Session) Join(channel string, params any) Message {
+func (s *Session) Join(channel string, params any, opts ...JoinOption) Message {
 	s.t.Helper()
-	return s.answer(actionJoin+" "+channel, s.send(actionJoin, channel, actionJoin, params))
+	return s.answer(actionJoin+" "+channel, s.SendJoin(channel, params, opts...))
+}
+
+// SendJoin asks to join a channel like [Session.Join], but does not wait for the
+// answer. It returns the ID of the request.
+func (s *Session) SendJoin(channel string, params any, opts ...JoinOption) (requestID string) {
+	s.t.Helper()
+	var j join
+	for _, opt := range opts {
+		opt(&j)
+	}
+	requestID = s.nextRequestID()
+	s.sendEnvelope(envelope{Action: actionJoin, Channel: channel, Event: actionJoin, RequestID: requestID, join: j}, params)
+	return requestID
 }
 
 // Leave leaves a channel and returns the server's answer, as [Session.Join] does.
@@ -56,7 +71,7 @@ func (s *Session) Send(channel, event string, payload any) (requestID string) {
 // SendID is like [Session.Send], but uses the given request ID.
 func (s *Session) SendID(channel, event, requestID string, payload any) {
 	s.t.Helper()
-	s.sendEnvelope(actionBroadcast, channel, event, requestID, payload)
+	s.sendEnvelope(envelope{Action: actionBroadcast, Channel: channel, Event: event, RequestID: requestID}, payload)
 }
 
 // SendRaw sends data, which need not be a valid message, as a WebSocket text message
@@ -88,29 +103,33 @@ func (s *Session) sent(err error) {
 
 func (s *Session) send(action, channel, event string, payload any) (requestID string) {
 	s.t.Helper()
-	s.driver.requests++
-	requestID = "request-" + strconv.Itoa(s.driver.requests)
-	s.sendEnvelope(action, channel, event, requestID, payload)
+	requestID = s.nextRequestID()
+	s.sendEnvelope(envelope{Action: action, Channel: channel, Event: event, RequestID: requestID}, payload)
 	return requestID
 }
 
-func (s *Session) sendEnvelope(action, channel, event, requestID string, payload any) {
+func (s *Session) nextRequestID() string {
+	s.driver.requests++
+	return "request-" + strconv.Itoa(s.driver.requests)
+}
+
+func (s *Session) sendEnvelope(e envelope, payload any) {
 	s.t.Helper()
 	if payload == nil {
 		payload = struct{}{}
 	}
-	encoded, err := json.Marshal(payload)
-	if err != nil {
-		s.fatalf("payload of %s: %v", event, err)
+	var err error
+	if e.Payload, err = json.Marshal(payload); err != nil {
+		s.fatalf("payload of %s: %v", e.Event, err)
 	}
-	message, err := json.Marshal(envelope{action, event, channel, requestID, encoded})
+	message, err := json.Marshal(e)
 	if err != nil {
-		s.fatalf("%s: %v", event, err)
+		s.fatalf("%s: %v", e.Event, err)
 	}
 	err = s.link.send(message)
 	s.sent(err)
 	if err != nil {
-		s.fatalf("sending %s on %s: %v", event, channel, err)
+		s.fatalf("sending %s on %s: %v", e.Event, e.Channel, err)
 	}
 }
 

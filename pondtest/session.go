@@ -34,8 +34,9 @@ type Session struct {
 	identity struct{ ID, ConnectionID string }
 
 	// Owned by the test.
-	network  network
-	vanished bool
+	network   network
+	vanished  bool
+	positions map[string]Position // by channel
 
 	mu      sync.Mutex // guards the following fields
 	changed *sync.Cond // signals any change
@@ -78,6 +79,7 @@ func (d *Driver) open(tr Transport, target string, opts []Option, n network) *Se
 		target:    target,
 		opts:      opts,
 		network:   n,
+		positions: map[string]Position{},
 		code:      abnormal,
 	}
 	s.changed = sync.NewCond(&s.mu)
@@ -239,6 +241,7 @@ func (s *Session) take(what string, matches func(Message) bool) Message {
 	if found < 0 {
 		s.fatalf("waited for %s, but %s", what, s.state())
 	}
+	s.note(m)
 	return m
 }
 

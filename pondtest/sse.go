@@ -14,6 +14,7 @@ import (
 // An Event is one event or one comment of an SSE stream.
 type Event struct {
 	Name    string // the last event field, or empty
+	ID      string // the last ID that the stream had set so far, or empty
 	Data    string // all data fields, separated by line feeds
 	Comment string // the whole line of a comment; the other fields are then empty
 }

@@ -23,7 +23,7 @@ func TestEventsAndBytes(t *testing.T) {
 		"no space":             {"event:said\ndata:" + said + "\n\n", []pondtest.Event{{Name: "said", Data: said}}},
 		"one space of two":     {"event:  said\ndata:" + said + "\n\n", []pondtest.Event{{Name: " said", Data: said}}},
 		"field without colon":  {"event\ndata: " + said + "\n\n", []pondtest.Event{{Data: said}}},
-		"other fields":         {"id: 7\nretry: 1000\nwhatever\ndata: " + said + "\n\n", []pondtest.Event{{Data: said}}},
+		"other fields":         {"id: 7\nretry: 1000\nwhatever\ndata: " + said + "\n\n", []pondtest.Event{{ID: "7", Data: said}}},
 		"no data":              {"event: said\n\ndata: " + said + "\n\n", []pondtest.Event{{Data: said}}},
 		"carriage returns":     {"event: said\rdata: " + said + "\r\r", []pondtest.Event{{Name: "said", Data: said}}},
 		"both":                 {"event: said\r\ndata: " + said + "\r\n\r\n", []pondtest.Event{{Name: "said", Data: said}}},

@@ -20,6 +20,10 @@ const (
 	sseUnnamed        // data: JSON, for browsers' EventSource
 	sseNamedChunked   // the same two inside HTTP/1.1 chunks
 	sseUnnamedChunked //
+	sseNamedID        // the four of them with the position of numbered frames in the id field
+	sseUnnamedID
+	sseNamedChunkedID
+	sseUnnamedChunkedID
 	encodings
 )
 
@@ -41,6 +45,10 @@ type Frame struct {
 	// Meta is for [Owner.Outgoing]. The creator of the frame sets it before the
 	// frame is sent.
 	Meta any
+
+	epoch   string // of the log that the frame is a part of; empty unless numbered
+	offset  uint64 // in the log
+	reached func() // of a mark
 
 	forms atomic.Pointer[forms] // made on demand: most frames only have text
 }
@@ -87,7 +95,7 @@ func newHeartbeat() *Frame {
 	ping := ws.AppendFrame(nil, ws.Ping, false, nil)
 	comment := []byte(": keepalive\n\n")
 	chunked := appendChunk(nil, comment)
-	for e, b := range [encodings][]byte{ping, ping, comment, comment, chunked, chunked} {
+	for e, b := range [encodings][]byte{ping, ping, comment, comment, chunked, chunked, comment, comment, chunked, chunked} {
 		f.other().encoded[e].Store(&b)
 	}
 	return f
@@ -119,6 +127,9 @@ func (f *Frame) size() int {
 
 // bytes returns the frame in an encoding, ready to be written.
 func (f *Frame) bytes(e encoding, compressFrom int) []byte {
+	if f.epoch == "" {
+		e = e.withoutID()
+	}
 	if f.raw || f.text != nil && (e == wsText || e == wsDeflate && len(f.text)-f.header < compressFrom) {
 		return f.text
 	}
@@ -179,7 +190,8 @@ func (f *Frame) encode(dst []byte, e encoding, compressFrom int) []byte {
 // encodeEvent appends one server-sent event. The document has no line feeds, so
 // it is a single data line. Line breaks in the name are replaced.
 func (f *Frame) encodeEvent(dst []byte, e encoding, doc [3][]byte) []byte {
-	named := e == sseNamed || e == sseNamedChunked
+	plain := e.withoutID()
+	named := plain == sseNamed || plain == sseNamedChunked
 	name := f.event
 	if name == "" {
 		name = "message"
@@ -189,12 +201,18 @@ func (f *Frame) encodeEvent(dst []byte, e encoding, doc [3][]byte) []byte {
 		name = lineBreaks.Replace(name)
 		size += len("event: ") + len(name) + len("\n")
 	}
-	chunked := e == sseNamedChunked || e == sseUnnamedChunked
+	if e != plain {
+		size += f.sizeID()
+	}
+	chunked := plain == sseNamedChunked || plain == sseUnnamedChunked
 	if chunked {
 		dst = append(strconv.AppendUint(dst, uint64(size), 16), "\r\n"...)
 	}
 	if named {
 		dst = append(append(append(dst, "event: "...), name...), '\n')
+	}
+	if e != plain {
+		dst = f.appendID(dst)
 	}
 	dst = append(dst, "data: "...)
 	dst = append(append(append(dst, doc[0]...), doc[1]...), doc[2]...)

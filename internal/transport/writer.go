@@ -192,6 +192,11 @@ func (w writer) take() []item {
 // combine combines the first of items into a chunk.
 func (w writer) combine(items []item, mayWait bool) chunk {
 	c, first := w.conn, items[0]
+	if first.frame.reached != nil {
+		w.markSent(1, first.frame.charge)
+		first.frame.reached()
+		return chunk{}
+	}
 	if first.seat == nil && (len(items) == 1 && first.frame.lazy == nil || first.frame.long()) {
 		w.markSent(1, first.frame.charge)
 		return chunk{bytes: first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)}
@@ -199,7 +204,7 @@ func (w writer) combine(items []item, mayWait bool) chunk {
 	k := newChunk()
 	n, charge := 0, 0
 	for _, it := range items {
-		if len(k.bytes) >= chunkSize || it.seat != nil && !mayWait || it.seat == nil && n > 0 && it.frame.long() {
+		if len(k.bytes) >= chunkSize || it.frame.reached != nil || it.seat != nil && !mayWait || it.seat == nil && n > 0 && it.frame.long() {
 			break
 		}
 		n++

@@ -69,6 +69,7 @@ type decoder struct {
 	scanner
 	members members
 	limit   Limit // that was exceeded
+	join    *Join // what a join requests, if it requests something
 }
 
 // raw returns the raw value of a member, or nothing if it is missing.
@@ -108,7 +109,7 @@ func (d *decoder) check(limits *Limits) string {
 	if a == Ping {
 		return ""
 	}
-	for m := event; m <= lastMember; m++ {
+	for m := event; m <= lastRequired; m++ {
 		if len(d.raw(m)) == 0 && m != payload {
 			return memberNames[m] + ": Missing required field"
 		}
@@ -141,6 +142,8 @@ func (d *decoder) checkNames(a Action, limits *Limits) string {
 	case d.exceeds(requestID, limits.RequestID):
 		d.limit = RequestIDLimit
 		return tooLong(requestID, limits.RequestID)
+	case a == JoinChannel && (len(d.raw(want)) > 0 || len(d.raw(from)) > 0):
+		return d.checkJoin()
 	}
 	return ""
 }
@@ -176,6 +179,7 @@ func (d *decoder) fill(msg *Message) {
 	writeText(&b, d.raw(requestID))
 	text := b.String()
 	msg.Event, msg.Channel, msg.RequestID = text[:i], text[i:j], text[j:]
+	msg.Join = d.join
 }
 
 // refuse returns the error about a message with a problem.

@@ -96,42 +96,42 @@ func TestDecode(t *testing.T) {
 		{
 			"white space",
 			" {\n\"action\" : \"BROADCAST\",\t\"event\":\"e\" ,\"channelName\":\"c\",\"requestId\":\"r\",\r\"payload\" : { \"a b\" : [ 1 , \"\\\" \" ] , \"\\\\\" : { } } } ",
-			Message{Broadcast, "e", "c", "r", []byte(`{"a b":[1,"\" "],"\\":{}}`)},
+			Message{Broadcast, "e", "c", "r", []byte(`{"a b":[1,"\" "],"\\":{}}`), nil},
 		},
 		{
 			"white space in an empty payload",
 			`{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{ } }`,
-			Message{Broadcast, "e", "c", "r", []byte(`{}`)},
+			Message{Broadcast, "e", "c", "r", []byte(`{}`), nil},
 		},
 		{
 			"escapes",
 			`{"\u0061ction":"\u0042ROADCAST","event":"\"\\\/\b\f\n\r\t","channelName":"\ud83d\ude00\u20AC","requestId":"\u00e9","payload":{"\u0061":"\u0061"}}`,
-			Message{Broadcast, "\"\\/\b\f\n\r\t", "😀€", "é", []byte(`{"\u0061":"\u0061"}`)},
+			Message{Broadcast, "\"\\/\b\f\n\r\t", "😀€", "é", []byte(`{"\u0061":"\u0061"}`), nil},
 		},
 		{
 			"lone surrogates in the payload",
 			`{"action":"BROADCAST","event":"\ud83d\ude00\ufffd","channelName":"\\ud800","requestId":"\ud83d\ude00\ud83d\ude00","payload":{"x":"\ud800"}}`,
-			Message{Broadcast, "😀\uFFFD", `\ud800`, "😀😀", []byte(`{"x":"\ud800"}`)},
+			Message{Broadcast, "😀\uFFFD", `\ud800`, "😀😀", []byte(`{"x":"\ud800"}`), nil},
 		},
 		{
 			"last duplicate wins",
 			`{"payload":{"a": 1},"payload":{"a":2},"event":5,"event":"e","action":"ping","action":"LEAVE_CHANNEL","channelName":[],"channelName":"c","requestId":"q","request\u0049d":"r"}`,
-			Message{LeaveChannel, "e", "c", "r", []byte(`{"a":2}`)},
+			Message{LeaveChannel, "e", "c", "r", []byte(`{"a":2}`), nil},
 		},
 		{
 			"last duplicate is null",
 			`{"payload":{"a":1},"payload":null,"event":"e","action":"JOIN_CHANNEL","channelName":"c","requestId":"r"}`,
-			Message{JoinChannel, "e", "c", "r", []byte(`{}`)},
+			Message{JoinChannel, "e", "c", "r", []byte(`{}`), nil},
 		},
 		{
 			"numbers stay as they are",
 			`{"action":"BROADCAST","event":"e","channelName":"c","requestId":"r","payload":{"n":[1e999,-0,0.10,1E-2,12345678901234567890]}}`,
-			Message{Broadcast, "e", "c", "r", []byte(`{"n":[1e999,-0,0.10,1E-2,12345678901234567890]}`)},
+			Message{Broadcast, "e", "c", "r", []byte(`{"n":[1e999,-0,0.10,1E-2,12345678901234567890]}`), nil},
 		},
 		{
 			"unknown members",
 			`{"a":{"action":"x","payload":[[{}]]},"":null,"action":"BROADCAST","event":"","channelName":"","requestId":"","want":["x"]}`,
-			Message{Broadcast, "", "", "", []byte(`{}`)},
+			Message{Broadcast, "", "", "", []byte(`{}`), nil},
 		},
 		{
 			"ping of any shape",
@@ -147,7 +147,7 @@ func TestDecode(t *testing.T) {
 			}
 			clear(data) // a read buffer is used again
 			if !reflect.DeepEqual(m, tc.want) {
-				t.Errorf("%q, want %q", m, tc.want)
+				t.Errorf("%+v, want %+v", m, tc.want)
 			}
 			if cap(m.Payload) != len(m.Payload) {
 				t.Errorf("payload has %d bytes and room for %d", len(m.Payload), cap(m.Payload))
@@ -218,7 +218,7 @@ func TestDecodeErrors(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m, err := Decode([]byte(tc.in), Limits{Depth: 32})
 			if !reflect.DeepEqual(m, Message{}) {
-				t.Errorf("message %q", m)
+				t.Errorf("message %+v", m)
 			}
 			if got, ok := errors.AsType[*DecodeError](err); !ok || *got != tc.want {
 				t.Errorf("error %+v, want %+v", err, tc.want)

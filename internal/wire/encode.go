@@ -13,6 +13,9 @@ func AppendMessage(dst []byte, a Action, event, channel, requestID string, paylo
 	return append(dst, '}')
 }
 
+// HeadSize is the size of a message besides its values.
+const HeadSize = len(`{"action":"","event":"","channelName":"","requestId":"","payload":}`)
+
 // OffsetSize is the largest number of bytes that [AppendOffset] adds.
 const OffsetSize = len(`,"offset":18446744073709551615`)
 

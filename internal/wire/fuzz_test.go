@@ -96,14 +96,14 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if !reflect.DeepEqual(m, want) {
-			t.Fatalf("%q: %q, want %q", data, m, want)
+			t.Fatalf("%q: %+v, want %+v", data, m, want)
 		}
 		if m.Action == Ping {
 			return
 		}
 		frame := AppendMessage(nil, m.Action, m.Event, m.Channel, m.RequestID, m.Payload)
 		if again, err := Decode(frame, Limits{Depth: maxDepth}); err != nil || !reflect.DeepEqual(again, m) {
-			t.Errorf("%q again: %q, %v; want %q", frame, again, err, m)
+			t.Errorf("%q again: %+v, %v; want %+v", frame, again, err, m)
 		}
 		clientAccepts(t, AppendMessage(nil, System, m.Event, m.Channel, m.RequestID, m.Payload))
 	})

@@ -1,6 +1,6 @@
 package wire
 
-// A member is one that every message has, or unknown.
+// A member is a member of a message, or unknown.
 type member int
 
 const (
@@ -10,9 +10,15 @@ const (
 	channel
 	payload
 	action
+	want // of a join: what is requested beyond the official protocol
+	from // of a join: where to begin
 )
 
-const lastMember = action
+// The members of these ranges are required, and known.
+const (
+	lastRequired = action
+	lastMember   = from
+)
 
 // memberNames are in the order in which the JavaScript server checks them.
 var memberNames = [...]string{
@@ -21,6 +27,8 @@ var memberNames = [...]string{
 	channel:   "channelName",
 	payload:   "payload",
 	action:    "action",
+	want:      "want",
+	from:      "from",
 }
 
 // members says where the members of a message are: as indices, which take less

@@ -39,6 +39,9 @@ const (
 	Evicted         = "EVICTED"          // to the evicted user
 	KickedOut       = "kicked_out"       // to the evicted user, in other words
 	Kicked          = "kicked"           // to the users that remain
+	Recovered       = "RECOVERED"        // a replay is complete
+	Gap             = "GAP"              // messages are lost
+	PositionEvent   = "POSITION"         // the client's position moved without a message
 )
 
 // Events of [Presence] messages.
@@ -72,6 +75,7 @@ type Message struct {
 	Channel   string
 	RequestID string
 	Payload   []byte // a compact JSON object
+	Join      *Join  // of a [JoinChannel] that requests extensions; nil otherwise
 }
 
 // emptyObject stands for all empty payloads. Its capacity is its length, so that

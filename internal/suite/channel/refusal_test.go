@@ -50,10 +50,10 @@ func TestRefusedJoins(t *testing.T) {
 			{"/typed", "UNAUTHORIZED_JOIN_REQUEST", 409, "taken by bob"},
 			{"/panic", "CHANNEL_ERROR", 500, "internal error"},
 			{"/early/x", "UNAUTHORIZED_JOIN_REQUEST", 418, "as expected"},
-			{"/nowhere", "CHANNEL_NOT_FOUND", 404, "there is no such channel"},
-			{"", "CHANNEL_NOT_FOUND", 404, "there is no such channel"},
-			{"/free/" + strings.Repeat("x", 20), "CHANNEL_ERROR", 400, "this is no name for a channel"},
-			{"/free/\u0007", "CHANNEL_ERROR", 400, "this is no name for a channel"},
+			{"/nowhere", "CHANNEL_NOT_FOUND", 404, "channel not found"},
+			{"", "CHANNEL_NOT_FOUND", 404, "channel not found"},
+			{"/free/" + strings.Repeat("x", 20), "CHANNEL_ERROR", 400, "invalid channel name"},
+			{"/free/\u0007", "CHANNEL_ERROR", 400, "invalid channel name"},
 		} {
 			m := s.Join(test.channel, nil)
 			want := fmt.Sprintf(`{"code":%q,"message":%q,"status":%d,"statusCode":%[3]d,"error":{"message":%[2]q,"status":%[3]d}}`,

@@ -28,6 +28,12 @@ func NewPond(opts ...pond.EndpointOption) (*pond.Pond, *pond.Endpoint, *pond.Lob
 	p := pond.New(pond.WithLogger(Silent))
 	e := p.Endpoint("/socket", Accept, opts...)
 	l := e.Lobby("/chat/:room", Admit)
+	Handlers(l)
+	return p, e, l
+}
+
+// Handlers adds the events of [NewPond] to a lobby.
+func Handlers(l *pond.Lobby) {
 	l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
 	l.OnMessage("tell-others", func(ctx *pond.EventContext) error { return ctx.Others().Broadcast("said", ctx.Payload()) })
 	l.OnMessage("tell/:id", func(ctx *pond.EventContext) error {
@@ -38,7 +44,6 @@ func NewPond(opts ...pond.EndpointOption) (*pond.Pond, *pond.Endpoint, *pond.Lob
 	l.OnMessage("update", func(ctx *pond.EventContext) error { return ctx.Update(ctx.Payload()) })
 	l.OnMessage("untrack", func(ctx *pond.EventContext) error { return ctx.Untrack() })
 	l.OnMessage("evict/:id", func(ctx *pond.EventContext) error { return ctx.Channel().Evict(ctx.Param("id"), "spam") })
-	return p, e, l
 }
 
 // OnBoth runs test over each transport, each time with a new server, in a

@@ -1,0 +1,278 @@
+package pond
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// A Recovery is what a client that joins a channel with history asks to be sent
+// again.
+type Recovery struct {
+	// Position is where the client was when it lost its connection. It is zero if
+	// the client is a newcomer.
+	Position Position
+
+	// UserID is the user ID that the client says it had then. Messages that were
+	// not for this user are left out.
+	UserID string
+
+	// Last is how many of the latest messages a newcomer asks for.
+	Last int
+}
+
+// A catchUp is what a member that is feeding has to receive before it gets
+// broadcasts like the others. It is guarded by the channel's mu.
+//
+// A member of a channel with history is either seated or feeding. A seated member
+// is in the channel's group: everything behind its start was queued for it. A
+// feeding member is not in the group: exactly what is behind its start up to its
+// cursor was queued for it, and it reads the rest from the log at the pace of its
+// socket. Frames that are not in the log are held in their place.
+type catchUp struct {
+	cursor uint64 // everything up to this offset was queued
+	to     uint64 // where the replay ends that was announced to the client
+	told   bool   // that the replay is complete
+	former string // the user ID that the client had before
+	held   []heldFrame
+	bytes  int // of held
+}
+
+// A heldFrame is a frame for a member that is feeding.
+type heldFrame struct {
+	top     uint64 // of the log when the frame was committed
+	frame   *transport.Frame
+	handled bool
+}
+
+// A page is how much is queued for a member at a time, unless its outbox is smaller.
+const (
+	pageFrames = 64
+	pageBytes  = 64 << 10
+)
+
+// Reasons why a client does not get what it missed.
+const (
+	lostEpoch   = "epoch"   // another log, or an offset that it never had
+	lostExpired = "expired" // the log does not reach back so far
+	lostLimit   = "limit"   // more than the lobby, or the join handler, allows
+)
+
+// resume decides what a client that asks for r gets: the messages behind start, or
+// none for a reason.
+func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string) {
+	l.trim(now())
+	if r.Position == (Position{}) {
+		return l.lastStart(min(r.Last, l.limits.Newcomers, limit)), ""
+	}
+	if r.Position.Epoch != l.epoch || r.Position.Offset > l.top {
+		return l.top, lostEpoch
+	}
+	missed, complete := l.after(r.Position.Offset)
+	switch {
+	case !complete:
+		return l.top, lostExpired
+	case len(missed) > min(l.limits.Replay, limit):
+		return l.top, lostLimit
+	}
+	return r.Position.Offset, ""
+}
+
+// admit acknowledges a new member of a channel with history, and sends it what it
+// missed.
+func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason string) {
+	log := tx.ch.log
+	start := log.top
+	if recovery != nil {
+		start, reason = log.resume(recovery, limit)
+	}
+	replay := recovery != nil && reason == ""
+	var body []byte
+	if m.recovers {
+		body = append(appendPosition([]byte(`{"recover":{`), Position{log.epoch, start}), recoverTail(log.top, recovery != nil, reason)...)
+	}
+	tx.send(m, tx.numberedNotice(wire.Acknowledge, request, body, start), false)
+	if !replay {
+		tx.seat(m)
+		return reason
+	}
+	m.feeding = &catchUp{cursor: start, to: log.top, former: recovery.UserID}
+	tx.ch.feeding = append(tx.ch.feeding, m)
+	tx.feed(m)
+	return ""
+}
+
+// recoverTail returns the end of an acknowledgement's payload.
+func recoverTail(top uint64, asked bool, reason string) string {
+	switch {
+	case !asked:
+		return "}}"
+	case reason != "":
+		return `,"recovered":false,"reason":"` + reason + `"}}`
+	}
+	return `,"to":` + strconv.FormatUint(top, 10) + `,"recovered":true}}`
+}
+
+// appendPosition appends the members of a position.
+func appendPosition(dst []byte, p Position) []byte {
+	dst = append(dst, `"epoch":"`...)
+	dst = append(dst, p.Epoch...)
+	dst = append(dst, `","offset":`...)
+	return strconv.AppendUint(dst, p.Offset, 10)
+}
+
+// positionBody returns a position as a payload. The reason is left out if it is
+// empty.
+func positionBody(p Position, reason string) []byte {
+	body := appendPosition([]byte{'{'}, p)
+	if reason != "" {
+		body = append(append(append(body, `,"reason":"`...), reason...), '"')
+	}
+	return append(body, '}')
+}
+
+// numberedNotice encodes a notice of the server that moves the position of whoever
+// receives it to offset.
+func (tx *tx) numberedNotice(event, request string, body []byte, offset uint64) *transport.Frame {
+	f := newFrame(wire.System, event, tx.ch.name, request, body)
+	f.Number(tx.ch.log.epoch, offset)
+	return f
+}
+
+// feed queues the next page for a member that is feeding, and the rest when the
+// client took half of it. With the last page the member gets its seat.
+func (m *member) feed() {
+	_ = m.commit(func(tx *tx) error { // a member that left gets nothing
+		if m.feeding != nil {
+			tx.feed(m)
+		}
+		return nil
+	})
+}
+
+func (tx *tx) feed(m *member) {
+	log, c := tx.ch.log, m.feeding
+	entries, complete := log.after(c.cursor)
+	if !complete {
+		tx.skipLost(m)
+		entries, _ = log.after(c.cursor)
+	}
+	room := min(pageBytes, tx.ch.lobby.endpoint.cfg.outbox/2)
+	for frames := 0; len(entries) > 0 || len(c.held) > 0; frames++ {
+		if frames == pageFrames || room <= 0 {
+			tx.queue(m, transport.NewMark(m.feed), false)
+			return
+		}
+		tx.tellRecovered(m)
+		if len(c.held) > 0 && (len(entries) == 0 || c.held[0].top < entries[0].offset) {
+			room -= tx.release(m)
+			continue
+		}
+		room -= tx.replay(m, &entries[0])
+		entries = entries[1:]
+	}
+	tx.tellRecovered(m)
+	tx.stopFeeding(m)
+	tx.seat(m)
+}
+
+// skipLost moves a member behind the messages that the log dropped before the
+// member received them, and tells it.
+func (tx *tx) skipLost(m *member) {
+	log, c := tx.ch.log, m.feeding
+	c.cursor = log.lost
+	for len(c.held) > 0 && c.held[0].top < c.cursor {
+		tx.release(m)
+	}
+	body := positionBody(Position{log.epoch, c.cursor}, lostExpired)
+	tx.queue(m, tx.numberedNotice(wire.Gap, newRequestID(), body, c.cursor), false)
+}
+
+// replay queues a message of the log, unless it was not for the member. It returns
+// the number of bytes that it queued.
+func (tx *tx) replay(m *member, e *logEntry) (size int) {
+	m.feeding.cursor = e.offset
+	if e.hiddenFrom(m.conn.id, m.feeding.former) {
+		tx.hide(m, e.offset)
+		return 0
+	}
+	f, handled := e.frame(tx.ch.log.epoch)
+	tx.queue(m, f, handled)
+	return f.Charge()
+}
+
+// tellRecovered tells a client once that it received the replay that was announced
+// to it.
+func (tx *tx) tellRecovered(m *member) {
+	c := m.feeding
+	if c.told || c.cursor < c.to {
+		return
+	}
+	c.told = true
+	at := max(c.to, c.cursor) // behind a gap, if the rest of the replay was lost
+	body := positionBody(Position{tx.ch.log.epoch, at}, "")
+	tx.queue(m, tx.numberedNotice(wire.Recovered, newRequestID(), body, at), false)
+}
+
+// hold keeps a frame for a member that is feeding until its place comes. A member
+// for which too much is held is disconnected like one that does not read.
+func (tx *tx) hold(m *member, f *transport.Frame, handled bool) {
+	c := m.feeding
+	c.bytes += f.Charge()
+	if c.bytes > tx.ch.lobby.endpoint.cfg.outbox {
+		c.held = nil
+		m.conn.tr.QueueClose(&tx.work, ws.CloseTryAgainLater, "too slow", transport.ErrSlow)
+		return
+	}
+	c.held = append(c.held, heldFrame{tx.ch.log.top, f, handled})
+}
+
+// release queues the first held frame and returns the number of its bytes.
+func (tx *tx) release(m *member) int {
+	c := m.feeding
+	h := c.held[0]
+	c.held = slices.Delete(c.held, 0, 1)
+	c.bytes -= h.frame.Charge()
+	tx.queue(m, h.frame, h.handled)
+	return h.frame.Charge()
+}
+
+// stopFeeding ends the catching up of a member, which is seated next or leaves.
+func (tx *tx) stopFeeding(m *member) {
+	m.feeding = nil
+	i := slices.Index(tx.ch.feeding, m)
+	tx.ch.feeding = slices.Delete(tx.ch.feeding, i, i+1)
+}
+
+// maxHidden is after how many hidden messages in a row a client learns its
+// position.
+const maxHidden = 64
+
+// hide notes that a numbered message is hidden from a member. Its position moves
+// nevertheless: a client that asked for recovery is told so from time to time, or
+// its position would expire.
+func (tx *tx) hide(m *member, offset uint64) {
+	if !m.recovers {
+		return
+	}
+	if m.hidden == 0 || m.hiddenTo != offset-1 {
+		m.hidden = 0
+	}
+	m.hidden++
+	m.hiddenTo = offset
+	if m.hidden == maxHidden {
+		m.hidden = 0
+		tx.queue(m, tx.ch.positionNotice(Position{tx.ch.log.epoch, offset}), false)
+	}
+}
+
+// positionNotice encodes the message that moves a client's position without
+// anything else.
+func (ch *Channel) positionNotice(p Position) *transport.Frame {
+	f := ch.notice(wire.System, wire.PositionEvent, positionBody(p, ""))
+	f.Number(p.Epoch, p.Offset)
+	return f
+}
