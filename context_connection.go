@@ -42,8 +42,10 @@ func (c *ConnectionContext) Request() *http.Request { return c.request }
 // UserID returns the ID that the client will have.
 func (c *ConnectionContext) UserID() string { return c.conn.id }
 
-// Param returns a parameter of the endpoint's path, decoded, or "" if there is
-// none of that name.
+// Param returns a parameter of the endpoint's path, decoded, or "" if the path has
+// none of that name. A parameter that the path has is never empty. The wildcard "*"
+// is not decoded, but equivalent paths have the same one: its percent sequences have
+// upper-case digits, and unreserved characters are not encoded.
 func (c *ConnectionContext) Param(name string) string { return c.params.Get(name) }
 
 // Query returns the query parameters of the request. Unlike [url.URL.Query] it

@@ -48,24 +48,28 @@ func ExamplePond_Endpoint() {
 // selects the endpoint.
 func ExamplePond_ServeHTTP() {
 	p := pond.New()
-	endpoint := p.Endpoint("/:tenant/socket", func(ctx *pond.ConnectionContext) error {
+	auth := func(ctx *pond.ConnectionContext) error {
 		fmt.Printf("a client of %q\n", ctx.Param("tenant"))
 		return ctx.Accept()
-	})
+	}
+	tenants, widget := p.Endpoint("/:tenant/socket", auth), p.Endpoint("/widget", auth)
 
 	mux := http.NewServeMux()
 	mux.Handle("/realtime/", http.StripPrefix("/realtime", p))
-	mux.Handle("GET /widget", endpoint) // an endpoint is an http.Handler, too
+	mux.Handle("GET /embedded", widget) // an endpoint is an http.Handler, too
+	mux.Handle("GET /tenant", tenants)  // a mistake: this path has no tenant
 
 	v := serve(p, mux)
 	defer v.close()
 	v.connect("Ann", "/realtime/acme/socket")
 	v.connect("Bob", "/realtime/elsewhere")
-	v.connect("Cid", "/widget")
+	v.connect("Cid", "/embedded")
+	v.connect("Dan", "/tenant")
 	// Output:
 	// a client of "acme"
 	// Bob is declined: 404 no endpoint at this path
 	// a client of ""
+	// Dan is declined: 404 no endpoint at this path
 }
 
 // Serve shuts down the server and the Pond in the right order when its context is

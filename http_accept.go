@@ -23,11 +23,22 @@ const (
 )
 
 // ServeHTTP serves one request of a client: to open a WebSocket or an event
-// stream, to send a message over the latter, or to end it. It does not look at
-// the path, but for parameters: that it is the endpoint's is the caller's
-// business, such as a router's. (Through [Pond.ServeHTTP] the path decides.)
+// stream, to send a message over the latter, or to end it.
+//
+// The caller, such as a router, has already matched the path, so an endpoint whose
+// path has no parameters serves every request. One with parameters answers a path
+// that it does not match with [http.StatusNotFound]: no handler sees parameters that
+// are empty because the router and the endpoint disagree. [Pond.ServeHTTP] selects
+// the endpoint by path.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	params, _ := e.path.Match(r.URL.EscapedPath())
+	var params pattern.Params
+	if e.path.HasParams() {
+		var ok bool
+		if params, ok = e.path.Match(pattern.RequestPath(r.URL)); !ok {
+			e.reject(w, r, refuse(http.StatusNotFound, "no endpoint at this path"))
+			return
+		}
+	}
 	e.serve(w, r, params)
 }
 
@@ -37,6 +48,10 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 		return
 	}
 	e.cfg.allow(w.Header(), r)
+	if err := checkSize(r); err != nil {
+		e.reject(w, r, err)
+		return
+	}
 	switch {
 	case r.Method == http.MethodGet && ws.IsUpgrade(r):
 		e.acceptWebSocket(w, r, params)

@@ -44,8 +44,15 @@ func New(opts ...Option) *Pond {
 // "/socket" or "/:tenant/socket". auth decides about each connection. If a path
 // matches several endpoints, the first that was added serves it. Endpoint panics
 // if path is malformed or taken, or after [Pond.Shutdown].
+//
+// Paths that RFC 3986 section 6.2.2 calls equivalent match alike: "/größe" matches
+// "/gr%C3%B6%C3%9Fe", and "/socket" matches "/s%6Fcket". But "%2F" is not a slash,
+// and dot segments stay. Names of channels and events, by contrast, are exact.
 func (p *Pond) Endpoint(path string, auth Handler[*ConnectionContext], opts ...EndpointOption) *Endpoint {
-	compiled := mustCompile(path)
+	compiled, err := pattern.CompilePath(path)
+	if err != nil {
+		panic("pond: " + err.Error()) //nolint:forbidigo // misuse at registration
+	}
 	if auth == nil {
 		panic("pond: endpoint " + path + " has no handler") //nolint:forbidigo // misuse at registration
 	}
@@ -60,7 +67,7 @@ func (p *Pond) Endpoint(path string, auth Handler[*ConnectionContext], opts ...E
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, other := range p.endpoints {
-		if other.path.String() == path {
+		if other.path.Equal(compiled) {
 			panic("pond: endpoint " + path + " exists already") //nolint:forbidigo // misuse at registration
 		}
 	}
@@ -97,8 +104,9 @@ func (p *Pond) Endpoints() iter.Seq[*Endpoint] {
 // ServeHTTP serves the first endpoint whose path matches the request's, and
 // answers with [http.StatusNotFound] if there is none.
 func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := pattern.RequestPath(r.URL)
 	for e := range p.Endpoints() {
-		if params, ok := e.path.Match(r.URL.EscapedPath()); ok {
+		if params, ok := e.path.Match(path); ok {
 			e.serve(w, r, params)
 			return
 		}

@@ -69,12 +69,11 @@ func (s segment) build(path *strings.Builder, params map[string]string) error {
 // encode writes value as encodeURIComponent of JavaScript does. No function of
 // net/url agrees with it on all characters.
 func encode(path *strings.Builder, value string) {
-	const hex = "0123456789ABCDEF"
 	for _, c := range []byte(value) {
 		if isLetter(c) || isDigit(c) || strings.IndexByte("-.!~*'()", c) >= 0 {
 			path.WriteByte(c)
 			continue
 		}
-		path.Write([]byte{'%', hex[c>>4], hex[c&0xF]})
+		path.Write([]byte{'%', upperHex[c>>4], upperHex[c&0xF]})
 	}
 }
