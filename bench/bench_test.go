@@ -37,7 +37,7 @@ func tiny(s scenario) scenario {
 	s.load.Clients, s.load.Messages = 10, 20
 	s.load.Rooms = min(s.load.Rooms, 2)
 	s.load.Stalled = min(s.load.Stalled, 1)
-	s.load.Patience = 20 * time.Second
+	s.load.LostAfter = 20 * time.Second
 	return s
 }
 

@@ -159,10 +159,10 @@ test('what the server refuses is marked, and can be sent again', async () => {
   const ann = await open('Ann');
   await ann.getByLabel('Message', { exact: true }).evaluate((field) => field.removeAttribute('maxlength'));
   await say(ann, 'x'.repeat(2001));
-  await ann.getByText('a message has 1 to 2000 characters').waitFor();
+  await ann.getByText('a message must have 1 to 2000 characters').waitFor();
   await shot(ann, 'refused');
   await ann.getByRole('button', { name: 'Retry', exact: true }).click();
-  await ann.getByText('a message has 1 to 2000 characters').waitFor();
+  await ann.getByText('a message must have 1 to 2000 characters').waitFor();
   assert.equal(await ann.locator('.message').count(), 1);
 });
 
@@ -176,7 +176,7 @@ test('rooms are apart, listed, and refused by the server when their name is odd'
   assert.match(bob.url(), /#deep-water$/);
 
   await bob.goto(`${url}#no%20room`);
-  await bob.getByText(/a room's name has 1 to 32 letters/i).waitFor();
+  await bob.getByText(/the name of a room must have 1 to 32 letters/i).waitFor();
   await bob.getByRole('link', { name: 'Go to the lounge' }).click();
   await people(bob, 1);
 });

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -15,31 +16,32 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-func TestBenchMakesNoSense(t *testing.T) {
+func TestBenchUsageErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"http://a http://b":                        "unexpected argument \"http://b\"",
 		"-nonsense":                                "flag provided but not defined: -nonsense",
 		"-scenario nonsense":                       "unknown scenario \"nonsense\"",
 		"-transport nonsense":                      "no transport \"nonsense\"",
 		"-clients 7 -rooms 2":                      "7 clients cannot be spread over 2 rooms",
-		"-clients 0":                               "-clients has to be 1 or more",
-		"-in-flight -1":                            "in-flight have to be 1 or more",
-		"-header nonsense":                         "write 'Name: value'",
-		"-pid 0":                                   "write the number of a process",
-		"-join [1]":                                "-join \"[1]\" is no JSON object",
-		"-join null":                               "-join \"null\" is no JSON object",
-		"-channel /a%s":                            "only one %d is replaced",
-		"-channel /a -rooms 2":                     "2 rooms have different names only with %d in it",
-		"-event \"":                                "is no name to send in JSON",
-		"-serve 127.0.0.1:0 http://127.0.0.1":      "-serve needs no URL",
-		"https://example.com/socket":               "https://example.com/socket needs TLS, which bench does not speak",
-		"wss://ann:secret@example.com":             "wss://ann:xxxxx@example.com needs TLS",
-		"127.0.0.1:80/socket":                      "write http://127.0.0.1:8000/socket",
-		"example.com:80/socket":                    "write http://127.0.0.1:8000/socket",
-		"http:///socket":                           "names no host",
-		"-scenario slow -clients 5 -stalled 5":     "fewer members may stall",
-		"-scenario presence -clients 4 -rooms 2":   "presence is compared in one room",
-		"-scenario rate -rate -1 http://127.0.0.1": "not negative",
+		"-clients 0":                               "-clients must be positive",
+		"-in-flight -1":                            "in-flight must be positive",
+		"-header nonsense":                         "want 'Name: value'",
+		"-pid 0":                                   "want a process ID",
+		"-join [1]":                                "invalid -join \"[1]\": want a JSON object",
+		"-join null":                               "invalid -join \"null\": want a JSON object",
+		"-payload {}":                              "{{.Text}} occurs 0 times",
+		"-channel /a%s":                            "may contain %d once",
+		"-channel /a -rooms 2":                     "with 2 rooms, it must contain %d",
+		"-event \"":                                "must not contain quotation marks",
+		"-serve 127.0.0.1:0 http://127.0.0.1":      "-serve cannot be used with a URL",
+		"https://example.com/socket":               "https://example.com/socket: TLS is not supported",
+		"wss://ann:secret@example.com":             "wss://ann:xxxxx@example.com: TLS is not supported",
+		"127.0.0.1:80/socket":                      "as in http://127.0.0.1:8000/socket",
+		"example.com:80/socket":                    "as in http://127.0.0.1:8000/socket",
+		"http:///socket":                           "no host",
+		"-scenario slow -clients 5 -stalled 5":     "at most 4 clients can stall",
+		"-scenario presence -clients 4 -rooms 2":   "requires a single room",
+		"-scenario rate -rate -1 http://127.0.0.1": "must not be negative",
 	} {
 		t.Run(args, func(t *testing.T) {
 			var stdout, stderr strings.Builder
@@ -47,12 +49,15 @@ func TestBenchMakesNoSense(t *testing.T) {
 			if code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
 				t.Errorf("exit code %d, stdout %q, stderr %q, want %q in it", code, stdout.String(), stderr.String(), want)
 			}
+			if lines := strings.Split(stderr.String(), "\n"); len(lines) != 3 || lines[1] != "Run \"pond help bench\" for usage." {
+				t.Errorf("stderr %q, want the error and a hint", stderr.String())
+			}
 		})
 	}
 }
 
-// serveForBench serves what open opens until the test ends, and returns its URL.
-// Each request is shown to look first.
+// serveForBench serves the endpoints that open adds until the test ends, and returns the
+// URL of /socket. It calls look with each request first.
 func serveForBench(t *testing.T, open func(*pond.Pond), look func(*http.Request)) (url string) {
 	t.Helper()
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
@@ -73,10 +78,10 @@ func serveForBench(t *testing.T, open func(*pond.Pond), look func(*http.Request)
 
 func nothing(*http.Request) {}
 
-// runBench runs a short bench with flags and a URL, and returns what it prints.
+// runBench runs a short bench with flags and a URL, and returns its output.
 func runBench(t *testing.T, flags, url string) (code int, stdout, stderr string) {
 	t.Helper()
-	args := append(strings.Fields("bench -clients 10 -warmup 0 -patience 1m "+flags), strings.Fields(url)...)
+	args := append(strings.Fields("bench -clients 10 -warmup 0 -lost-after 1m "+flags), strings.Fields(url)...)
 	var out, errs strings.Builder
 	code = run(t.Context(), args, &out, &errs)
 	return code, out.String(), errs.String()
@@ -109,7 +114,7 @@ func TestBenchScenarios(t *testing.T) {
 	}
 }
 
-// numbers are replaced in what tests compare.
+// numbers matches the numbers that tests replace before they compare output.
 var numbers = regexp.MustCompile(`[0-9][0-9,.]*( (ns|µs|ms|s|B|[KM]iB)\b)?`)
 
 func TestBenchWithoutURL(t *testing.T) {
@@ -119,17 +124,17 @@ func TestBenchWithoutURL(t *testing.T) {
 	}
 	got, _, _ := strings.Cut(numbers.ReplaceAllString(stdout, "N"), "\nnote:")
 	got = regexp.MustCompile("CPU N.*").ReplaceAllString(got, "CPU N")
-	want := `fanout over WebSocket at http://N:N/socket, a Pond of its own
-One of N members publishes messages of N bytes and keeps N under way.
+	want := `fanout over WebSocket at http://N:N/socket, a Pond started by bench
+One of N members publishes messages of N bytes, with N in flight.
 
   joins       N in N: N/s
   deliveries  N/s for N: N messages/s, N/s received
   latency     pN N, pN N, pN N, max N
-              from sending a message to each receipt
-  checked     N deliveries: none lost, none twice, none out of order, none gone astray
+              from when a message was sent to each delivery
+  verified    N deliveries: none lost, none duplicated, none out of order, none misdelivered
   server      CPU N
-              memory N before, N with clients (N each), N at most, N after
-  this load   CPU N
+              memory N before, N with clients (N each), N maximum, N after
+  load        CPU N
 `
 	if strings.TrimSuffix(got, "\n")+"\n" != want {
 		t.Errorf("prints\n%s\nof\n%s", got, stdout)
@@ -148,7 +153,7 @@ func TestBenchFindsFaults(t *testing.T) {
 	}, nothing)
 	flags := "-channel /room -event say -messages 20 "
 	code, stdout, stderr := runBench(t, flags, url)
-	if code != 1 || stderr != "pond bench: 10 duplicated\n" || !strings.Contains(stdout, "200 deliveries: none lost, 10 TWICE, none out of order") {
+	if code != 1 || stderr != "pond bench: 10 duplicated\n" || !strings.Contains(stdout, "200 deliveries: none lost, 10 DUPLICATED, none out of order") {
 		t.Errorf("exit code %d, stderr %q, stdout\n%s", code, stderr, stdout)
 	}
 }
@@ -159,12 +164,12 @@ func TestBenchFindsFaultsInJSON(t *testing.T) {
 		l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
 		l.OnMessage("ask", func(ctx *pond.EventContext) error { return pond.Errorf(http.StatusForbidden, "not that") })
 	}, nothing)
-	code, stdout, stderr := runBench(t, "-json -scenario echo -echo-event ask -in-flight 30 -messages 20 -patience 1s", url)
+	code, stdout, stderr := runBench(t, "-json -scenario echo -echo-event ask -in-flight 30 -messages 20", url)
 	var r report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatal(err)
 	}
-	if code != 1 || !strings.HasPrefix(r.Problem, "20 lost, 20 refused: ") || stderr != "pond bench: "+r.Problem+"\n" {
+	if code != 1 || r.Problem != "20 rejected: rejected: HANDLER_NOT_FOUND 403 on /chat/0: not that" || stderr != "pond bench: "+r.Problem+"\n" {
 		t.Errorf("exit code %d, stderr %q, problem %q", code, stderr, r.Problem)
 	}
 }
@@ -172,10 +177,10 @@ func TestBenchFindsFaultsInJSON(t *testing.T) {
 func TestBenchFailures(t *testing.T) {
 	url := serveForBench(t, benchEndpoint, nothing)
 	for name, tt := range map[string]struct{ flags, url, want string }{
-		"nobody there":   {"", "http://127.0.0.1:1", "nobody answers: dial tcp 127.0.0.1:1"},
-		"no endpoint":    {"", url + "/nowhere", "0 of 10 clients are in: client "},
-		"no such lobby":  {"-channel /nowhere -patience 1s", url, "0 of 10 clients are in: refused: "},
-		"no such thing":  {"-scenario idle -pid 2147483647", url, "the server's process 2147483647 is not there"},
+		"no server":      {"", "http://127.0.0.1:1", "cannot reach the server: dial tcp 127.0.0.1:1"},
+		"no endpoint":    {"", url + "/nowhere", "only 0 of 10 clients joined: client "},
+		"no such lobby":  {"-channel /nowhere -lost-after 1s", url, "only 0 of 10 clients joined: rejected: "},
+		"no process":     {"-scenario idle -pid 2147483647", url, "the server's process 2147483647 does not exist"},
 		"too many files": {"-clients 16000000", url, "ulimit -n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -187,9 +192,36 @@ func TestBenchFailures(t *testing.T) {
 	}
 }
 
-// A server behind a name, that asks who comes: names, queries, headers and the
-// payload of joins arrive as they were given.
-func TestBenchSaysWhoItIs(t *testing.T) {
+// The server of an application with its own payloads, which validates them strictly.
+func TestBenchWithPayload(t *testing.T) {
+	url := serveForBench(t, func(p *pond.Pond) {
+		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+		l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
+		l.OnMessage("say", func(ctx *pond.EventContext) error {
+			var m struct{ Text, From string }
+			d := json.NewDecoder(bytes.NewReader(ctx.Payload()))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&m); err != nil || m.Text == "" {
+				return pond.Errorf(http.StatusBadRequest, "want a text")
+			}
+			return ctx.Broadcast("said", map[string]any{"from": m.From, "html": "<b>" + m.Text + "</b>"})
+		})
+	}, nothing)
+	for _, tr := range []string{"ws", "sse"} {
+		code, stdout, stderr := runBench(t, `-rooms 2 -event say -payload {"text":"{{.Text}}","from":"{{.Client}}"} -messages 20 -transport `+tr, url)
+		if code != 0 || !strings.Contains(stdout, "100 deliveries: none lost") {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", tr, code, stdout, stderr)
+		}
+		code, stdout, stderr = runBench(t, "-event say -messages 20 -transport "+tr, url)
+		if code != 1 || stderr != "pond bench: 20 rejected: rejected: HANDLER_NOT_FOUND 400 on /chat/0: want a text\n" ||
+			!strings.Contains(stdout, "20 REJECTED") || !strings.Contains(stdout, "use -payload") {
+			t.Errorf("%s, default payload: exit code %d, stdout %q, stderr %q", tr, code, stdout, stderr)
+		}
+	}
+}
+
+// Host names, queries, headers and the payload of joins reach the server unchanged.
+func TestBenchIdentifiesItself(t *testing.T) {
 	var mu sync.Mutex
 	seen := map[string]int{}
 	url := serveForBench(t, func(p *pond.Pond) {
@@ -218,7 +250,7 @@ func TestBenchSaysWhoItIs(t *testing.T) {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}
 	if !strings.Contains(stdout.String(), "/socket\n") || strings.Contains(stdout.String(), "token") {
-		t.Errorf("where is it, and where is the secret?\n%s", stdout.String())
+		t.Errorf("the URL is missing, or the secret is printed:\n%s", stdout.String())
 	}
 	mu.Lock()
 	defer mu.Unlock()

@@ -9,31 +9,31 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// A meter shows what a run is doing: on a terminal in one line that changes, and
-// elsewhere in a line now and then.
+// A meter shows the progress of a run: on a terminal in one line that it updates, and
+// elsewhere in a line per logInterval.
 type meter struct {
 	w      io.Writer
 	live   bool
 	config load.Config
 
-	phase string
-	since time.Time // of the phase
-	last  load.Progress
-	at    time.Time // of last
-	told  time.Time // when the last line was written
-	rate  float64   // deliveries a second
+	phase  string
+	since  time.Time // start of the phase
+	last   load.Progress
+	at     time.Time // of last
+	logged time.Time // when the last line was written
+	rate   float64   // deliveries per second
 }
 
-// now and then, where lines stay.
-const nowAndThen = 5 * time.Second
+// logInterval is the time between lines if the output is not a terminal.
+const logInterval = 5 * time.Second
 
 func newMeter(w io.Writer, config load.Config) *meter {
-	return &meter{w: w, live: terminal(w), config: config, told: time.Now()}
+	return &meter{w: w, live: terminal(w), config: config, logged: time.Now()}
 }
 
 const eraseLine = "\r\x1b[K"
 
-// show tells p. Nobody minds if that fails.
+// show shows p. It ignores errors of the output.
 func (m *meter) show(now time.Time, p load.Progress) {
 	if p.Phase != m.phase {
 		m.phase, m.since = p.Phase, now
@@ -45,13 +45,13 @@ func (m *meter) show(now time.Time, p load.Progress) {
 	switch {
 	case m.live:
 		_, _ = io.WriteString(m.w, eraseLine+m.line(now))
-	case now.Sub(m.told) >= nowAndThen:
-		m.told = now
+	case now.Sub(m.logged) >= logInterval:
+		m.logged = now
 		_, _ = fmt.Fprintln(m.w, m.line(now))
 	}
 }
 
-// clear leaves a clean line behind.
+// clear erases the line.
 func (m *meter) clear() {
 	if m.live {
 		_, _ = io.WriteString(m.w, eraseLine)
@@ -61,14 +61,14 @@ func (m *meter) clear() {
 func (m *meter) line(now time.Time) string {
 	elapsed := now.Sub(m.since)
 	clients := number(m.last.Joined) + " of " + number(int64(m.config.Clients)) + " clients"
-	there := float64(m.last.Joined) / float64(m.config.Clients)
+	joined := float64(m.last.Joined) / float64(m.config.Clients)
 	rate := number(int64(m.rate)) + " deliveries/s"
-	done, text := -1.0, rate // nobody knows how long it takes
+	done, text := -1.0, rate // negative: unknown
 	switch m.phase {
 	case "connect", "presence":
-		done, text = there, clients
+		done, text = joined, clients
 	case "leave":
-		done, text = 1-there, clients
+		done, text = 1-joined, clients
 	case "warm up":
 		done = elapsed.Seconds() / m.config.Warmup.Seconds()
 	case "measure", "churn":

@@ -12,17 +12,17 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// A report is what bench prints.
+// A report is the output of bench.
 type report struct {
 	load.Result
 
-	// Notes are what one has to know to read the numbers.
+	// Notes explain how to interpret the numbers.
 	Notes []string `json:"notes,omitempty"`
 
-	// Problem is what is wrong with the server, if anything.
+	// Problem describes the faults of the server, if any.
 	Problem string `json:"problem,omitempty"`
 
-	own bool // the server is one of ours
+	own bool // bench started the server
 }
 
 func (r report) print(w io.Writer, asJSON bool) error {
@@ -41,15 +41,15 @@ func (r report) print(w io.Writer, asJSON bool) error {
 	return err
 }
 
-// text is the report for people.
+// text formats the report as text.
 func (r report) text() string {
 	var b strings.Builder
 	whose := ""
 	if r.own {
-		whose = ", a Pond of its own"
+		whose = ", a Pond started by bench"
 	}
 	over := map[load.Transport]string{load.WebSocket: "WebSocket", load.SSE: "Server-Sent Events"}[r.Transport]
-	fmt.Fprintf(&b, "%s over %s at %s%s\n%s\n\n", r.Scenario, over, r.Target, whose, r.plot())
+	fmt.Fprintf(&b, "%s over %s at %s%s\n%s\n\n", r.Scenario, over, r.Target, whose, r.describe())
 	for _, row := range r.rows() {
 		fmt.Fprintf(&b, "  %-10s  %s\n", row[0], row[1])
 	}
@@ -62,33 +62,32 @@ func (r report) text() string {
 	return b.String()
 }
 
-// plot tells what the scenario is about.
-func (r report) plot() string {
+// describe describes the scenario.
+func (r report) describe() string {
 	clients, members := number(int64(r.Clients))+" clients", number(int64(r.Clients/r.Rooms))
 	publisher := "One of " + members + " members"
 	if r.Rooms > 1 {
 		publisher = "In each of " + number(int64(r.Rooms)) + " rooms, one of " + members + " members"
 	}
 	publishes := fmt.Sprintf("%s publishes messages of %d bytes", publisher, r.Size)
-	pace := fmt.Sprintf(" and keeps %d under way", r.InFlight)
+	pace := fmt.Sprintf(", with %d in flight", r.InFlight)
 	if r.Rate > 0 {
-		pace = fmt.Sprintf(": %s deliveries are due in a second, whatever comes back", number(int64(r.Rate)))
+		pace = fmt.Sprintf(" at a fixed rate of %s deliveries per second", number(int64(r.Rate)))
 	}
 	switch r.Scenario {
 	case load.Idle:
 		return clients + " connect and join, and do nothing more."
 	case load.Rooms:
-		return fmt.Sprintf("All members of %s of %s publish messages of %d bytes%s.",
-			count(r.Rooms, "room"), members, r.Size, strings.Replace(pace, " and keeps", ", each with", 1))
+		return fmt.Sprintf("All members of %s with %s members each publish messages of %d bytes%s.",
+			count(r.Rooms, "room"), members, r.Size, strings.Replace(pace, "in flight", "in flight per member", 1))
 	case load.Echo:
-		return fmt.Sprintf("%s ask for answers of %d bytes%s.", clients, r.Size,
-			strings.Replace(pace, " and keeps", " and keep", 1))
+		return fmt.Sprintf("%s send requests of %d bytes%s.", clients, r.Size, pace)
 	case load.Presence:
-		return clients + " join at once, until every list of members has everybody."
+		return clients + " join at once, until the list of every client is complete."
 	case load.Churn:
-		return clients + " connect, join and leave, again and again."
+		return clients + " connect, join and leave, repeatedly."
 	case load.Slow:
-		return fmt.Sprintf("%s%s; %s stop to read.", publishes, pace, number(int64(r.Stalled)))
+		return fmt.Sprintf("%s%s; %s stop reading.", publishes, pace, number(int64(r.Stalled)))
 	}
 	return publishes + pace + "."
 }
@@ -97,52 +96,53 @@ func (r report) rows() (rows [][2]string) {
 	row := func(name, format string, args ...any) {
 		rows = append(rows, [2]string{name, fmt.Sprintf(format, args...)})
 	}
-	row("joins", "%s in %s: %s/s", number(r.Joins), lapse(r.JoinTime), number(int64(r.JoinsPerSecond)))
+	row("joins", "%s in %s: %s/s", number(r.Joins), formatDuration(r.JoinTime), number(int64(r.JoinsPerSecond)))
 	if r.Messages > 0 {
 		row("deliveries", "%s/s for %s: %s messages/s, %s/s received", number(int64(r.DeliveriesPerSecond)),
-			lapse(r.Elapsed), number(int64(float64(r.Messages)/r.Elapsed.Seconds())),
+			formatDuration(r.Elapsed), number(int64(float64(r.Messages)/r.Elapsed.Seconds())),
 			size(int64(float64(r.BytesIn)/r.Elapsed.Seconds())))
 	}
 	if l := r.Latency; l != nil {
 		row("latency", "%s", percentiles(l))
 		if lag := r.SendLag; lag != nil {
-			row("", "from when a message was due to each receipt")
-			row("sent late", "%s: this program's part of it", percentiles(lag))
+			row("", "from when a message was scheduled to each delivery")
+			row("sent late", "%s: the part caused by the load generator", percentiles(lag))
 		} else {
-			row("", "from sending a message to each receipt")
+			row("", "from when a message was sent to each delivery")
 		}
 	}
 	switch r.Scenario {
 	case load.Presence:
 		if r.PresenceTime > 0 {
-			row("complete", "all %s lists in %s, %s received", number(r.PresenceComplete), lapse(r.PresenceTime), size(r.BytesIn))
+			row("complete", "all %s lists in %s, %s received", number(r.PresenceComplete), formatDuration(r.PresenceTime), size(r.BytesIn))
 		} else {
 			row("complete", "%s of %s lists, %s received", number(r.PresenceComplete), number(int64(r.Clients)), size(r.BytesIn))
 		}
 	case load.Slow:
-		row("gap", "%s at most without a delivery, for clients that read", lapse(r.LongestGap))
-		row("stalled", "%s, of which the server has closed %s", number(int64(r.Stalled)), number(r.Faults.StalledClosed))
+		row("gap", "at most %s without a delivery, for clients that read", formatDuration(r.LongestGap))
+		row("stalled", "%s clients, of which the server closed %s", number(int64(r.Stalled)), number(r.Faults.StalledClosed))
 	}
-	row("checked", "%s", r.verdict())
+	row("verified", "%s", r.faults())
 	if r.Server != nil {
 		row("server", "CPU %s", r.serverCPU())
 		row("", "memory %s", r.serverMemory())
 	}
-	row("this load", "CPU %s of a core, in %s", percent(r.Load.CPU, r.Elapsed), count(r.Load.Threads, "thread"))
+	row("load", "CPU %s of a core, in %s", percent(r.Load.CPU, r.Elapsed), count(r.Load.Threads, "thread"))
 	return rows
 }
 
-// serverCPU leaves out what is too little to be told from the clock's tick.
+// serverCPU formats the CPU time of the server. It omits quotients of times that are too
+// short for the resolution of the clock.
 func (r report) serverCPU() string {
 	cpu := r.Server.CPU
 	text := percent(cpu, r.Elapsed) + " of a core"
 	switch {
 	case cpu < 100*time.Millisecond:
-		return lapse(cpu) + ", in steps of 10 ms"
+		return formatDuration(cpu) + ", in steps of 10 ms"
 	case r.Deliveries > 0:
-		return text + ", " + lapse(r.Server.CPUPerDelivery) + " a delivery"
+		return text + ", " + formatDuration(r.Server.CPUPerDelivery) + " per delivery"
 	}
-	return text + ", " + lapse(cpu/time.Duration(max(1, r.Joins))) + " a join"
+	return text + ", " + formatDuration(cpu/time.Duration(max(1, r.Joins))) + " per join"
 }
 
 func (r report) serverMemory() string {
@@ -151,67 +151,70 @@ func (r report) serverMemory() string {
 	if s.RSSJoined > 0 {
 		with = fmt.Sprintf("%s with clients (%s each), ", size(s.RSSJoined), size(s.RSSPerClient))
 	}
-	return fmt.Sprintf("%s before, %s%s at most, %s after", size(s.RSSBefore), with, size(s.RSSMax), size(s.RSSAfter))
+	return fmt.Sprintf("%s before, %s%s maximum, %s after", size(s.RSSBefore), with, size(s.RSSMax), size(s.RSSAfter))
 }
 
-// verdict names all faults, and those that there were in capitals.
-func (r report) verdict() string {
+// faults lists all kinds of faults, in capitals if there were any.
+func (r report) faults() string {
 	f := r.Faults
 	var faults []string
 	for _, fault := range []struct {
-		n     int64
-		name  string
-		talks bool // is of messages
+		n        int64
+		name     string
+		delivery bool // a fault of deliveries
 	}{
 		{f.Lost, "lost", true},
-		{f.Duplicated, "twice", true},
+		{f.Duplicated, "duplicated", true},
 		{f.Reordered, "out of order", true},
-		{f.Stray, "gone astray", true},
-		{f.Refused, "refused", false},
+		{f.Misdelivered, "misdelivered", true},
+		{f.Rejected, "rejected", false},
 		{f.Closed, "closed", false},
 		{f.Failed, "failed to connect", false},
 	} {
 		switch {
 		case fault.n > 0:
 			faults = append(faults, number(fault.n)+" "+strings.ToUpper(fault.name))
-		case fault.talks == (f.Expected > 0):
+		case fault.delivery == (f.Expected > 0):
 			faults = append(faults, "none "+fault.name)
 		}
 	}
-	what := "all clients"
+	verified := "all clients"
 	if f.Expected > 0 {
-		what = number(f.Expected) + " deliveries"
+		verified = number(f.Expected) + " deliveries"
 	}
-	return what + ": " + strings.Join(faults, ", ")
+	return verified + ": " + strings.Join(faults, ", ")
 }
 
-// notes say when numbers are not what they look like.
+// notes warn about numbers that could mislead.
 func (r report) notes() (notes []string) {
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	cores := runtime.NumCPU()
 	if threads := float64(r.Load.Threads); r.Elapsed > 0 && r.Load.Busy > 0.9*threads {
-		note("this program was busy all the time: the numbers are its own limit, not the server's; try -threads %d", r.Load.Threads+1)
+		note("the load generator used all its CPU time: the numbers show its limit, not the server's; try -threads %d", r.Load.Threads+1)
 	}
 	if s := r.Server; s != nil && r.Elapsed > 0 && (s.CPU+r.Load.CPU).Seconds() > 0.9*float64(cores)*r.Elapsed.Seconds() {
-		note("server and load used all %s of this machine: with one of its own, the server can do more", count(cores, "core"))
+		note("server and load generator used all %s of this machine: on a machine of its own, the server can do more", count(cores, "core"))
 	}
 	if r.Server == nil {
-		note("CPU and memory of the server are not known: it is on another machine, or not visible; -pid names a process of it")
+		note("CPU and memory of the server are unknown, because it is on another machine or belongs to another user; -pid selects a process")
 	}
 	if r.Server != nil && r.Scenario == load.Idle && r.Clients < 5000 {
-		note("what the server makes once is part of the memory of each of so few clients; try -clients 10000")
+		note("with so few clients, the memory per client includes much fixed cost of the server; try -clients 10000")
 	}
 	if r.Rate > 0 && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
-		note("%s deliveries/s were due, and %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
+		note("%s deliveries/s were scheduled, but only %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
 	}
-	if r.SendLag != nil && r.SendLag.P99*2 > r.Latency.P99 && r.SendLag.P99 > time.Millisecond {
-		note("much of the latency is this program's own, which sent late: it has too little CPU")
+	if r.SendLag != nil && r.Latency != nil && r.SendLag.P99*2 > r.Latency.P99 && r.SendLag.P99 > time.Millisecond {
+		note("the load generator caused much of the latency, because it sent late: it has too little CPU time")
+	}
+	if r.Faults.Rejected > 0 && r.Messages > 0 {
+		note("rejected messages are not expected to arrive; if the handler needs another payload, use -payload")
 	}
 	return notes
 }
 
 func percentiles(l *load.Latency) string {
-	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, max %s", lapse(l.P50), lapse(l.P90), lapse(l.P99), lapse(l.Max))
+	return fmt.Sprintf("p50 %s, p90 %s, p99 %s, max %s", formatDuration(l.P50), formatDuration(l.P90), formatDuration(l.P99), formatDuration(l.Max))
 }
 
 func percent(d, of time.Duration) string {
@@ -221,8 +224,8 @@ func percent(d, of time.Duration) string {
 	return fmt.Sprintf("%.0f %%", 100*d.Seconds()/of.Seconds())
 }
 
-// lapse is a time in three digits.
-func lapse(d time.Duration) string {
+// formatDuration formats a duration with three digits.
+func formatDuration(d time.Duration) string {
 	switch {
 	case d < time.Microsecond:
 		return digits(float64(d), "ns")
@@ -234,7 +237,7 @@ func lapse(d time.Duration) string {
 	return digits(d.Seconds(), "s")
 }
 
-// size is a number of bytes in three digits.
+// size formats a number of bytes with three digits.
 func size(n int64) string {
 	sign := ""
 	if n < 0 {
@@ -259,7 +262,7 @@ func digits(v float64, unit string) string {
 	return fmt.Sprintf("%.*f %s", decimals, v, unit)
 }
 
-// number groups the digits of n.
+// number formats n with thousands separators.
 func number(n int64) string {
 	text := strconv.FormatInt(n, 10)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {

@@ -13,7 +13,7 @@ const (
 	ms = time.Millisecond
 )
 
-// measured is what all results of these tests begin as.
+// measured returns the base of the results in these tests.
 func measured(s load.Scenario) load.Result {
 	return load.Result{
 		Scenario: s, Target: "http://10.0.0.1/socket", Transport: load.WebSocket,
@@ -37,17 +37,17 @@ func talked(s load.Scenario) load.Result {
 }
 
 const (
-	memoryRow = "              memory 9.00 MiB before, 15.0 MiB with clients (6.14 KiB each), 20.0 MiB at most, 10.0 MiB after\n"
-	loadRow   = "  this load   CPU 30 % of a core, in 1 thread\n"
+	memoryRow = "              memory 9.00 MiB before, 15.0 MiB with clients (6.14 KiB each), 20.0 MiB maximum, 10.0 MiB after\n"
+	loadRow   = "  load        CPU 30 % of a core, in 1 thread\n"
 	talkRows  = `
   joins       1,000 in 50.0 ms: 20,000/s
   deliveries  1,000,000/s for 5.00 s: 1,000 messages/s, 128 MiB/s received
   latency     p50 900 µs, p90 1.20 ms, p99 15.0 ms, max 120 ms
 `
-	wellRows = `  checked     6,000,000 deliveries: none lost, none twice, none out of order, none gone astray
-  server      CPU 20 % of a core, 200 ns a delivery
+	wellRows = `  verified    6,000,000 deliveries: none lost, none duplicated, none out of order, none misdelivered
+  server      CPU 20 % of a core, 200 ns per delivery
 ` + memoryRow + loadRow
-	talkedWell = talkRows + "              from sending a message to each receipt\n" + wellRows
+	talkedWell = talkRows + "              from when a message was sent to each delivery\n" + wellRows
 )
 
 func TestReport(t *testing.T) {
@@ -62,20 +62,20 @@ func TestReport(t *testing.T) {
 10,000 clients connect and join, and do nothing more.
 
   joins       1,000 in 50.0 ms: 20,000/s
-  checked     all clients: none refused, none closed, none failed to connect
-  server      CPU 20 % of a core, 1.00 ms a join
+  verified    all clients: none rejected, none closed, none failed to connect
+  server      CPU 20 % of a core, 1.00 ms per join
 ` + memoryRow + loadRow,
 		},
 		"fanout": {
 			talked(load.Fanout), func(r *report) { r.own = true },
-			`fanout over WebSocket at http://10.0.0.1/socket, a Pond of its own
-One of 1,000 members publishes messages of 128 bytes and keeps 16 under way.
+			`fanout over WebSocket at http://10.0.0.1/socket, a Pond started by bench
+One of 1,000 members publishes messages of 128 bytes, with 16 in flight.
 ` + talkedWell,
 		},
 		"fanout in rooms": {
 			talked(load.Fanout), func(r *report) { r.Rooms, r.Transport = 20, load.SSE },
 			`fanout over Server-Sent Events at http://10.0.0.1/socket
-In each of 20 rooms, one of 50 members publishes messages of 128 bytes and keeps 16 under way.
+In each of 20 rooms, one of 50 members publishes messages of 128 bytes, with 16 in flight.
 ` + talkedWell,
 		},
 		"rate": {
@@ -84,80 +84,82 @@ In each of 20 rooms, one of 50 members publishes messages of 128 bytes and keeps
 				r.SendLag = &load.Latency{Count: 5000, P50: 50 * µs, P90: 60 * µs, P99: 70 * µs, Max: 8 * ms}
 			},
 			`rate over WebSocket at http://10.0.0.1/socket
-One of 1,000 members publishes messages of 128 bytes: 1,000,000 deliveries are due in a second, whatever comes back.
-` + talkRows + `              from when a message was due to each receipt
-  sent late   p50 50.0 µs, p90 60.0 µs, p99 70.0 µs, max 8.00 ms: this program's part of it
+One of 1,000 members publishes messages of 128 bytes at a fixed rate of 1,000,000 deliveries per second.
+` + talkRows + `              from when a message was scheduled to each delivery
+  sent late   p50 50.0 µs, p90 60.0 µs, p99 70.0 µs, max 8.00 ms: the part caused by the load generator
 ` + wellRows,
 		},
 		"rooms": {
 			talked(load.Rooms), func(r *report) { r.Rooms, r.InFlight = 100, 1 },
 			`rooms over WebSocket at http://10.0.0.1/socket
-All members of 100 rooms of 10 publish messages of 128 bytes, each with 1 under way.
+All members of 100 rooms with 10 members each publish messages of 128 bytes, with 1 in flight per member.
 ` + talkedWell,
 		},
 		"echo": {
 			talked(load.Echo), func(*report) {},
 			`echo over WebSocket at http://10.0.0.1/socket
-1,000 clients ask for answers of 128 bytes and keep 16 under way.
+1,000 clients send requests of 128 bytes, with 16 in flight.
 ` + talkedWell,
 		},
 		"slow": {
 			talked(load.Slow), func(r *report) { r.Stalled, r.Faults.StalledClosed, r.LongestGap = 10, 3, 40*ms },
 			`slow over WebSocket at http://10.0.0.1/socket
-One of 1,000 members publishes messages of 128 bytes and keeps 16 under way; 10 stop to read.
-` + strings.Replace(talkedWell, "  checked",
-				"  gap         40.0 ms at most without a delivery, for clients that read\n"+
-					"  stalled     10, of which the server has closed 3\n  checked", 1),
+One of 1,000 members publishes messages of 128 bytes, with 16 in flight; 10 stop reading.
+` + strings.Replace(talkedWell, "  verified",
+				"  gap         at most 40.0 ms without a delivery, for clients that read\n"+
+					"  stalled     10 clients, of which the server closed 3\n  verified", 1),
 		},
 		"presence": {
 			measured(load.Presence), func(r *report) { r.PresenceTime, r.PresenceComplete, r.BytesIn = 700*ms, 1000, 90<<20 },
 			`presence over WebSocket at http://10.0.0.1/socket
-1,000 clients join at once, until every list of members has everybody.
+1,000 clients join at once, until the list of every client is complete.
 
   joins       1,000 in 50.0 ms: 20,000/s
   complete    all 1,000 lists in 700 ms, 90.0 MiB received
-  checked     all clients: none refused, none closed, none failed to connect
-  server      CPU 20 % of a core, 1.00 ms a join
+  verified    all clients: none rejected, none closed, none failed to connect
+  server      CPU 20 % of a core, 1.00 ms per join
 ` + memoryRow + loadRow,
 		},
-		"presence that never was": {
+		"incomplete presence": {
 			measured(load.Presence), func(r *report) { r.PresenceComplete, r.BytesIn, r.Server.CPU = 998, 90<<20, 30*ms },
 			`presence over WebSocket at http://10.0.0.1/socket
-1,000 clients join at once, until every list of members has everybody.
+1,000 clients join at once, until the list of every client is complete.
 
   joins       1,000 in 50.0 ms: 20,000/s
   complete    998 of 1,000 lists, 90.0 MiB received
-  checked     all clients: none refused, none closed, none failed to connect
+  verified    all clients: none rejected, none closed, none failed to connect
   server      CPU 30.0 ms, in steps of 10 ms
 ` + memoryRow + loadRow,
 		},
 		"churn": {
 			measured(load.Churn), func(r *report) { r.JoinTime, r.Joins, r.Server.RSSJoined = 5*time.Second, 100_000, 0 },
 			`churn over WebSocket at http://10.0.0.1/socket
-1,000 clients connect, join and leave, again and again.
+1,000 clients connect, join and leave, repeatedly.
 
   joins       100,000 in 5.00 s: 20,000/s
-  checked     all clients: none refused, none closed, none failed to connect
-  server      CPU 20 % of a core, 10.0 µs a join
-              memory 9.00 MiB before, 20.0 MiB at most, 10.0 MiB after
+  verified    all clients: none rejected, none closed, none failed to connect
+  server      CPU 20 % of a core, 10.0 µs per join
+              memory 9.00 MiB before, 20.0 MiB maximum, 10.0 MiB after
 ` + loadRow,
 		},
 		"faults": {
 			talked(load.Fanout), func(r *report) {
-				r.Faults = load.Faults{Expected: 6_000_000, Lost: 1, Duplicated: 2, Reordered: 3, Stray: 4, Refused: 5, Closed: 6, Failed: 7000}
+				r.Faults = load.Faults{Expected: 6_000_000, Lost: 1, Duplicated: 2, Reordered: 3, Misdelivered: 4, Rejected: 5, Closed: 6, Failed: 7000}
 			},
 			`fanout over WebSocket at http://10.0.0.1/socket
-One of 1,000 members publishes messages of 128 bytes and keeps 16 under way.
-` + strings.Replace(talkedWell, "none lost, none twice, none out of order, none gone astray",
-				"1 LOST, 2 TWICE, 3 OUT OF ORDER, 4 GONE ASTRAY, 5 REFUSED, 6 CLOSED, 7,000 FAILED TO CONNECT", 1),
+One of 1,000 members publishes messages of 128 bytes, with 16 in flight.
+` + strings.Replace(talkedWell, "none lost, none duplicated, none out of order, none misdelivered",
+				"1 LOST, 2 DUPLICATED, 3 OUT OF ORDER, 4 MISDELIVERED, 5 REJECTED, 6 CLOSED, 7,000 FAILED TO CONNECT", 1) + `
+note: rejected messages are not expected to arrive; if the handler needs another payload, use -payload
+`,
 		},
 		"a server elsewhere": {
 			talked(load.Fanout), func(r *report) { r.Server, r.Load.Busy = nil, 0.95 },
 			`fanout over WebSocket at http://10.0.0.1/socket
-One of 1,000 members publishes messages of 128 bytes and keeps 16 under way.
-` + strings.Replace(talkedWell, "  server      CPU 20 % of a core, 200 ns a delivery\n"+memoryRow, "", 1) + `
-note: this program was busy all the time: the numbers are its own limit, not the server's; try -threads 2
-note: CPU and memory of the server are not known: it is on another machine, or not visible; -pid names a process of it
+One of 1,000 members publishes messages of 128 bytes, with 16 in flight.
+` + strings.Replace(talkedWell, "  server      CPU 20 % of a core, 200 ns per delivery\n"+memoryRow, "", 1) + `
+note: the load generator used all its CPU time: the numbers show its limit, not the server's; try -threads 2
+note: CPU and memory of the server are unknown, because it is on another machine or belongs to another user; -pid selects a process
 `,
 		},
 	} {
@@ -177,19 +179,19 @@ note: CPU and memory of the server are not known: it is on another machine, or n
 
 func TestReportNotes(t *testing.T) {
 	for want, change := range map[string]func(*report){
-		"the numbers are its own limit": func(r *report) { r.Load.Threads, r.Load.Busy = 2, 1.9 },
-		"try -threads 3":                func(r *report) { r.Load.Threads, r.Load.Busy = 2, 1.9 },
-		"server and load used all":      func(r *report) { r.Server.CPU = 1000 * r.Elapsed },
-		"-pid names a process":          func(r *report) { r.Server = nil },
-		"try -clients 10000":            func(r *report) { r.Scenario = load.Idle },
-		"2,000,000 deliveries/s were due, and 1,000,000 were made": func(r *report) { r.Rate = 2_000_000 },
-		"this program's own, which sent late": func(r *report) {
+		"the numbers show its limit":         func(r *report) { r.Load.Threads, r.Load.Busy = 2, 1.9 },
+		"try -threads 3":                     func(r *report) { r.Load.Threads, r.Load.Busy = 2, 1.9 },
+		"server and load generator used all": func(r *report) { r.Server.CPU = 1000 * r.Elapsed },
+		"-pid selects a process":             func(r *report) { r.Server = nil },
+		"try -clients 10000":                 func(r *report) { r.Scenario = load.Idle },
+		"2,000,000 deliveries/s were scheduled, but only 1,000,000 were made": func(r *report) { r.Rate = 2_000_000 },
+		"because it sent late": func(r *report) {
 			r.Rate, r.SendLag = 1_000_000, &load.Latency{P99: 8 * ms}
 		},
 	} {
 		r := report{Result: talked(load.Fanout)}
 		if notes := r.notes(); len(notes) > 0 {
-			t.Fatalf("for nothing: %q", notes)
+			t.Fatalf("unexpected notes: %q", notes)
 		}
 		change(&r)
 		if notes := r.notes(); len(notes) != 1 || !strings.Contains(notes[0], want) {
@@ -200,25 +202,25 @@ func TestReportNotes(t *testing.T) {
 
 func TestThreeDigits(t *testing.T) {
 	for got, want := range map[string]string{
-		lapse(0):                              "0.00 ns",
-		lapse(7):                              "7.00 ns",
-		lapse(999):                            "999 ns",
-		lapse(1234 * time.Nanosecond):         "1.23 µs",
-		lapse(45_678 * µs):                    "45.7 ms",
-		lapse(100 * time.Second):              "100 s",
-		lapse(12_345 * time.Second):           "12345 s",
-		size(0):                               "0 B",
-		size(1023):                            "1023 B",
-		size(-1024):                           "-1.00 KiB",
-		size(5 << 20):                         "5.00 MiB",
-		size(123 << 30):                       "123 GiB",
-		number(0):                             "0",
-		number(999):                           "999",
-		number(1000):                          "1,000",
-		number(-123456):                       "-123,456",
-		number(1234567):                       "1,234,567",
-		percent(0, 0):                         "0 %",
-		percent(3*time.Second, 2*time.Second): "150 %",
+		formatDuration(0):                      "0.00 ns",
+		formatDuration(7):                      "7.00 ns",
+		formatDuration(999):                    "999 ns",
+		formatDuration(1234 * time.Nanosecond): "1.23 µs",
+		formatDuration(45_678 * µs):            "45.7 ms",
+		formatDuration(100 * time.Second):      "100 s",
+		formatDuration(12_345 * time.Second):   "12345 s",
+		size(0):                                "0 B",
+		size(1023):                             "1023 B",
+		size(-1024):                            "-1.00 KiB",
+		size(5 << 20):                          "5.00 MiB",
+		size(123 << 30):                        "123 GiB",
+		number(0):                              "0",
+		number(999):                            "999",
+		number(1000):                           "1,000",
+		number(-123456):                        "-123,456",
+		number(1234567):                        "1,234,567",
+		percent(0, 0):                          "0 %",
+		percent(3*time.Second, 2*time.Second):  "150 %",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

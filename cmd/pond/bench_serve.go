@@ -19,12 +19,12 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// benchEndpoint opens an endpoint that does what bench asks for, and nothing else.
+// benchEndpoint adds the endpoint that bench measures.
 func benchEndpoint(p *pond.Pond) {
 	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
 	lobby := endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
 		var join struct {
-			Track json.RawMessage `json:"track"` // what the members are to see of a new one
+			Track json.RawMessage `json:"track"` // the presence of the member
 		}
 		if err := ctx.Bind(&join); err != nil {
 			return err
@@ -38,14 +38,14 @@ func benchEndpoint(p *pond.Pond) {
 	lobby.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
 }
 
-// serveBench serves until ctx is done, or until commands end, if there are any. It
-// obeys one command: to collect garbage.
+// serveBench serves until ctx is done or, if commands is not nil, until commands ends.
+// There is one command: collect garbage.
 func serveBench(ctx context.Context, addr string, commands io.Reader, stdout, stderr io.Writer) error {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(stdout, "%shttp://%s/socket (Ctrl+C stops)\n", benchGreeting, visitable(ln.Addr())); err != nil {
+	if _, err := fmt.Fprintf(stdout, "%shttp://%s/socket (Ctrl+C stops)\n", serverPrefix, visitable(ln.Addr())); err != nil {
 		return errors.Join(err, ln.Close())
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -66,15 +66,14 @@ func serveBench(ctx context.Context, addr string, commands io.Reader, stdout, st
 	return p.Serve(ctx, &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second}, ln)
 }
 
-// What the server and the program that has started it say to each other.
+// The messages between a benchServer and its parent process.
 const (
-	benchGreeting = "pond bench: "
-	collect       = "gc"
-	collected     = "collected"
+	serverPrefix = "pond bench: "
+	collect      = "gc"
+	collected    = "collected"
 )
 
-// pipedStdin returns the standard input if it is a pipe, else nil: then it is nobody
-// who could have started a server, and will go.
+// pipedStdin returns the standard input if it is a pipe from a parent process, else nil.
 func pipedStdin() io.Reader {
 	info, err := os.Stdin.Stat()
 	if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
@@ -83,8 +82,8 @@ func pipedStdin() io.Reader {
 	return os.Stdin
 }
 
-// A benchServer is a child process that serves. Closing its standard input ends it,
-// and so does the end of this process, however that comes.
+// A benchServer is a child process that serves. It ends when its standard input is
+// closed, which also happens when this process ends for any reason.
 type benchServer struct {
 	url    string
 	cmd    *exec.Cmd
@@ -97,10 +96,10 @@ func startBenchServer(ctx context.Context, stderr io.Writer) (*benchServer, erro
 	if err != nil {
 		return nil, err
 	}
-	s := &benchServer{cmd: exec.CommandContext(ctx, program, "bench", "-serve", "127.0.0.1:0")} //nolint:gosec // itself
+	s := &benchServer{cmd: exec.CommandContext(ctx, program, "bench", "-serve", "127.0.0.1:0")} //nolint:gosec // this program itself
 	s.cmd.Stderr = stderr
 	s.cmd.Cancel = func() error { return s.stdin.Close() }
-	s.cmd.WaitDelay = 10 * time.Second // then it is killed
+	s.cmd.WaitDelay = 10 * time.Second // after this time, it is killed
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -113,37 +112,37 @@ func startBenchServer(ctx context.Context, stderr io.Writer) (*benchServer, erro
 		return nil, err
 	}
 	line, err := s.stdout.ReadString('\n')
-	url, ok := strings.CutPrefix(line, benchGreeting)
+	url, ok := strings.CutPrefix(line, serverPrefix)
 	if err == nil && !ok {
-		err = fmt.Errorf("it says %q", line)
+		err = fmt.Errorf("unexpected output %q", line)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the server does not start: %w", err), s.stop())
+		return nil, errors.Join(fmt.Errorf("start the server: %w", err), s.stop())
 	}
 	s.url, _, _ = strings.Cut(url, " ")
 	return s, nil
 }
 
-// collect has the server collect garbage, and waits for it.
+// collect makes the server collect garbage, and waits for it.
 func (s *benchServer) collect() error {
 	if _, err := fmt.Fprintln(s.stdin, collect); err != nil {
 		return err
 	}
 	line, err := s.stdout.ReadString('\n')
 	if err == nil && line != collected+"\n" {
-		err = fmt.Errorf("it says %q", line)
+		err = fmt.Errorf("unexpected output %q", line)
 	}
 	return err
 }
 
-// stop ends the server, and waits for its end.
+// stop ends the server and waits for it.
 func (s *benchServer) stop() error {
-	_ = s.stdin.Close() // it may be closed already
+	_ = s.stdin.Close() // may be closed already
 	kill := time.AfterFunc(s.cmd.WaitDelay, func() { _ = s.cmd.Process.Kill() })
 	defer kill.Stop()
-	_, err := io.Copy(io.Discard, s.stdout) // Wait must not come before the end of it
+	_, err := io.Copy(io.Discard, s.stdout) // Wait must be called after all output is read
 	if err := errors.Join(err, s.cmd.Wait()); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("the server ends: %w", err)
+		return fmt.Errorf("stop the server: %w", err)
 	}
 	return nil
 }

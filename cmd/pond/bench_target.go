@@ -12,8 +12,8 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// aim points the bench at its URL.
-func (b *bench) aim(ctx context.Context) error {
+// setTarget sets the address of the server from the URL.
+func (b *bench) setTarget(ctx context.Context) error {
 	u, err := benchURL(b.url)
 	if err != nil {
 		return err
@@ -24,7 +24,7 @@ func (b *bench) aim(ctx context.Context) error {
 	}
 	b.config.Addr, b.config.Host = addr, u.Host
 	b.pond.Path = u.RequestURI()
-	u.RawQuery = "" // may be secret
+	u.RawQuery = "" // may contain a secret
 	b.pond.Name = u.Redacted()
 	b.config.Dialect = b.pond
 	if len(b.config.PIDs) == 0 && local {
@@ -33,28 +33,29 @@ func (b *bench) aim(ctx context.Context) error {
 	return err
 }
 
-// benchURL reads the URL of an endpoint as people write it.
+// benchURL parses the URL of an endpoint.
 func benchURL(text string) (*url.URL, error) {
-	u, err := parseURL(text)
+	const example = "want http or ws, as in http://127.0.0.1:8000/socket"
+	u, err := parseURL(text, example)
 	switch {
 	case err != nil:
-		return nil, senseless("%v", err)
+		return nil, usagef("bench", "%v", err)
 	case u.Scheme == "https" || u.Scheme == "wss":
-		return nil, senseless("%s needs TLS, which bench does not speak: name the server itself, behind what ends TLS for it", u.Redacted())
+		return nil, usagef("bench", "%s: TLS is not supported; use the address of the server behind the proxy that terminates TLS", u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "ws":
-		return nil, senseless("%q is no URL: write http://127.0.0.1:8000/socket", text)
+		return nil, usagef("bench", "invalid URL %q: %s", text, example)
 	case u.Hostname() == "":
-		return nil, senseless("%q names no host", text)
+		return nil, usagef("bench", "invalid URL %q: no host", text)
 	}
 	return u, nil
 }
 
-// reach connects once to find the IP address at which a server answers, and whether
-// that is this machine.
+// reach connects once to find the IP address of the server, and whether it is on this
+// machine.
 func reach(ctx context.Context, addr string) (ip string, local bool, err error) {
 	c, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return "", false, fmt.Errorf("nobody answers: %w", err)
+		return "", false, fmt.Errorf("cannot reach the server: %w", err)
 	}
 	defer c.Close()
 	there, err := netip.ParseAddrPort(c.RemoteAddr().String())

@@ -12,7 +12,7 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// TestMain lets the tests be the program that bench starts to serve: itself.
+// TestMain lets the test binary act as the server that bench starts.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == benchCommand.name {
 		main()
@@ -27,7 +27,7 @@ func TestBenchHelp(t *testing.T) {
 	}
 	for _, s := range load.Scenarios {
 		if !strings.Contains(stdout.String(), "\n  "+string(s)+" ") {
-			t.Errorf("no word of %s in\n%s", s, stdout.String())
+			t.Errorf("%s is missing in\n%s", s, stdout.String())
 		}
 	}
 }
@@ -39,12 +39,12 @@ func TestBenchDocumentHasAllFlags(t *testing.T) {
 	}
 	for _, f := range benchCommand.flags() {
 		if !strings.Contains(string(doc), "`-"+f.Name) {
-			t.Errorf("no word of -%s", f.Name)
+			t.Errorf("-%s is missing", f.Name)
 		}
 	}
 	for _, s := range load.Scenarios {
 		if !strings.Contains(string(doc), "\n| `"+string(s)+"` | ") {
-			t.Errorf("no word of %s", s)
+			t.Errorf("%s is missing", s)
 		}
 	}
 }
@@ -72,8 +72,8 @@ func TestBenchServes(t *testing.T) {
 	}
 }
 
-// A server that bench has started obeys, and ends with who has started it: the
-// system closes the pipe then.
+// The server that bench starts runs commands, and ends with its parent process, because
+// the system closes the pipe then.
 func TestBenchServerEndsWithItsParent(t *testing.T) {
 	commands, parent := io.Pipe()
 	out, stdout := io.Pipe()
@@ -81,14 +81,14 @@ func TestBenchServerEndsWithItsParent(t *testing.T) {
 	go func() { ended <- serveBench(t.Context(), "127.0.0.1:0", commands, stdout, t.Output()) }()
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		t.Fatal("it says nothing")
+		t.Fatal("no output")
 	}
 	for range 2 {
 		if _, err := io.WriteString(parent, "gc\n"); err != nil {
 			t.Fatal(err)
 		}
 		if !lines.Scan() || lines.Text() != "collected" {
-			t.Fatalf("it says %q", lines.Text())
+			t.Fatalf("output %q", lines.Text())
 		}
 	}
 	parent.Close()
@@ -112,7 +112,7 @@ func TestBenchStartsAServer(t *testing.T) {
 		t.Errorf("%v, %v", err, s.cmd.ProcessState)
 	}
 	if err := s.collect(); err == nil {
-		t.Error("it collects when it is gone")
+		t.Error("no error from collect after stop")
 	}
 }
 
@@ -146,14 +146,14 @@ func TestMeterOnATerminal(t *testing.T) {
 	}
 	b.Reset()
 	if m.clear(); b.String() != "\r\x1b[K" {
-		t.Errorf("leaves %q behind", b.String())
+		t.Errorf("clear writes %q", b.String())
 	}
 }
 
-func TestMeterElsewhere(t *testing.T) {
+func TestMeterWithoutATerminal(t *testing.T) {
 	var b strings.Builder
 	m := newMeter(&b, load.Config{Clients: 1, Messages: 100})
-	now := m.told
+	now := m.logged
 	for range 60 { // 12 seconds
 		now = now.Add(200 * time.Millisecond)
 		m.show(now, load.Progress{Phase: "measure", Joined: 1})

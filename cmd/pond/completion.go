@@ -10,13 +10,13 @@ import (
 
 const shells = "bash|zsh|fish"
 
-// completionCommand is a function, because it needs the table that it is in.
+// completionCommand is a function, because it refers to allCommands.
 func completionCommand() command {
 	return command{
 		name:    "completion",
-		summary: "print what lets a shell complete commands and flags",
+		summary: "print a script for shell completion",
 		arg:     shells,
-		help: "Completion prints a script that lets a shell complete the commands of pond and their flags:\n\n" +
+		help: "Completion prints a script that completes commands and flags of pond in a shell. Install it with:\n\n" +
 			"  bash  source <(pond completion bash)            in ~/.bashrc\n" +
 			"  zsh   source <(pond completion zsh)             in ~/.zshrc, after compinit\n" +
 			"  fish  pond completion fish | source             in ~/.config/fish/config.fish",
@@ -26,7 +26,7 @@ func completionCommand() command {
 					"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion,
 				}[flags.Arg(0)]
 				if !ok {
-					return &misuse{problem: fmt.Sprintf("%q is none of %s", flags.Arg(0), shells)}
+					return usagef("completion", "unknown shell %q: want %s", flags.Arg(0), shells)
 				}
 				_, err := io.WriteString(stdout, script(allCommands()))
 				return err
@@ -35,7 +35,7 @@ func completionCommand() command {
 	}
 }
 
-// words returns what may follow the command: its flags, and what is to choose.
+// words returns the possible words after the command: its flags and choices.
 func (c command) words(all []command) []string {
 	var words []string
 	for _, f := range c.flags() {
@@ -44,7 +44,7 @@ func (c command) words(all []command) []string {
 	return append(words, c.choices(all)...)
 }
 
-// choices returns what the argument may be, if that is known.
+// choices returns the possible values of the argument, if they are known.
 func (c command) choices(all []command) (words []string) {
 	switch {
 	case c.name == helpCommand.name:
@@ -121,5 +121,5 @@ func fishCompletion(all []command) string {
 	return b.String()
 }
 
-// quote makes text one word of a shell.
+// quote quotes text for a shell.
 func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

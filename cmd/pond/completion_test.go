@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// complete asks a shell what may follow a line.
+// complete asks a shell for the completions of a line.
 var complete = map[string]func(t *testing.T, script, line string) *exec.Cmd{
 	"bash": func(t *testing.T, script, line string) *exec.Cmd {
 		words := strings.Split(line, " ")
@@ -25,8 +25,8 @@ var complete = map[string]func(t *testing.T, script, line string) *exec.Cmd{
 	},
 	"zsh": func(t *testing.T, script, line string) *exec.Cmd {
 		words := strings.Split(line, " ")
-		// Outside of its line editor, zsh can tell what it was asked to add, but
-		// not complete.
+		// Outside of its line editor, zsh cannot complete, but it can print the words
+		// that the script adds.
 		return exec.CommandContext(t.Context(), "zsh", append([]string{
 			"-f", "-c",
 			`compdef() {}; compadd() { shift; print -l -- "$@" }; _describe() { print -l -- "${(@)${(@P)2}%%:*}" }
@@ -75,7 +75,7 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-func TestBashCompletesWhatFits(t *testing.T) {
+func TestBashCompletion(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip(err)
 	}

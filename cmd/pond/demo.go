@@ -19,13 +19,13 @@ import (
 
 var demoCommand = command{
 	name:    "demo",
-	summary: "serve a chat page to look at",
-	help: "Demo serves a chat page: rooms, presence, typing, and a switch between WebSocket and\n" +
-		"Server-Sent Events. What is said stays in memory and is gone when the demo ends.\n\n" +
-		"Clients of your own connect to /socket, and join /chat/ROOM with a {\"name\": ...} in the payload:\n\n" +
+	summary: "serve a chat page that shows the features of pond",
+	help: "Demo serves a chat page with rooms, presence, typing indicators, and a switch between WebSocket and\n" +
+		"Server-Sent Events. Messages are kept in memory only, and are lost when the demo ends.\n\n" +
+		"Other clients can connect to /socket, and join /chat/ROOM with {\"name\": ...} as the payload:\n\n" +
 		"  pond doctor -channel /chat/lounge -join '{\"name\": \"Doctor\"}' http://127.0.0.1:8080/socket",
 	setup: func(flags *flag.FlagSet) action {
-		addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 picks a free one")
+		addr := flags.String("addr", "127.0.0.1:8080", "`host:port` to listen on; port 0 selects a free port")
 		browse := flags.Bool("open", false, "open the page in a browser")
 		return func(ctx context.Context, stdout, stderr io.Writer) error {
 			return demo(ctx, *addr, *browse, stdout, stderr)
@@ -39,7 +39,7 @@ func demo(ctx context.Context, addr string, browse bool, stdout, stderr io.Write
 		return fmt.Errorf("%w (try -addr 127.0.0.1:0)", err)
 	}
 	if _, ok := errors.AsType[*net.AddrError](err); ok {
-		return fmt.Errorf("%w (write host:port, as in 127.0.0.1:8080)", err)
+		return fmt.Errorf("%w (want host:port, as in 127.0.0.1:8080)", err)
 	}
 	if err != nil {
 		return err
@@ -56,9 +56,9 @@ func demo(ctx context.Context, addr string, browse bool, stdout, stderr io.Write
 	return p.Serve(ctx, &http.Server{Handler: demoHandler(p), ReadHeaderTimeout: 5 * time.Second}, ln)
 }
 
-// demoHandler serves the chat page, and the chat itself at /socket.
+// demoHandler serves the page, and the endpoint of the chat at /socket.
 func demoHandler(p *pond.Pond) http.Handler {
-	openChat(p.Endpoint("/socket", welcome))
+	openChat(p.Endpoint("/socket", accept))
 
 	mux := http.NewServeMux()
 	mux.Handle("/", page())
@@ -66,8 +66,8 @@ func demoHandler(p *pond.Pond) http.Handler {
 	return mux
 }
 
-// visitable returns an address that a browser on this machine understands,
-// also if the server listens on all of them.
+// visitable returns an address that a browser on this machine can open, even if the
+// server listens on all addresses.
 func visitable(addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
@@ -76,7 +76,8 @@ func visitable(addr net.Addr) string {
 	return addr.String()
 }
 
-// openBrowser does its best. Who has no browser still has the printed URL.
+// openBrowser tries to open url in a browser. It ignores errors, because the URL is also
+// printed.
 func openBrowser(ctx context.Context, url string) {
 	name, args := "xdg-open", []string{url}
 	switch runtime.GOOS {
@@ -85,5 +86,5 @@ func openBrowser(ctx context.Context, url string) {
 	case "windows":
 		name, args = "rundll32", []string{"url.dll,FileProtocolHandler", url}
 	}
-	_ = exec.CommandContext(ctx, name, args...).Run() //nolint:gosec // the commands are those above, the URL is ours
+	_ = exec.CommandContext(ctx, name, args...).Run() //nolint:gosec // fixed commands, and the URL of this server
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Message is what somebody says in a room. A client sends its ID, which it
-// makes up, and its Text; the chat adds the rest.
+// A Message is a message in a room. The client chooses the ID and sends it with the
+// Text; the server adds the other fields.
 type Message struct {
 	ID   string `json:"id"`
 	Text string `json:"text"`
@@ -23,7 +23,7 @@ type Message struct {
 	At   int64  `json:"at"` // milliseconds since 1970
 }
 
-// A Person is what the others in a room see of a member: its presence.
+// A Person is the presence of a member.
 type Person struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
@@ -37,22 +37,21 @@ type Room struct {
 }
 
 type (
-	// Profile is what a client says of itself when it joins a room or takes
-	// another name.
+	// Profile is sent by a client that joins a room or changes its name.
 	Profile struct {
 		Name string `json:"name"`
 	}
-	// Typing says whether a member is typing.
+	// Typing is sent by a client that starts or stops typing.
 	Typing struct {
 		Typing bool `json:"typing"`
 	}
-	// History is what was said in a room before its reader came. More means
-	// that it does not reach back to the beginning.
+	// History contains the messages from before a member joined. More means that
+	// older messages are missing.
 	History struct {
 		Messages []Message `json:"messages"`
 		More     bool      `json:"more"`
 	}
-	// RoomList has the rooms where somebody is.
+	// RoomList contains the rooms that have members.
 	RoomList struct {
 		Rooms []Room `json:"rooms"`
 	}
@@ -67,21 +66,21 @@ const (
 	listed  pond.Event[RoomList] = "rooms"
 )
 
-// The page knows these, too.
+// These limits are also in the page, in demo/identity.js.
 const (
 	maxText  = 2000 // characters
 	maxName  = 32
 	maxRooms = 100 // in the list
 )
 
-const roomList = "/rooms" // the channel that has the list of rooms
+const roomList = "/rooms" // the channel that broadcasts the list of rooms
 
-// A chat is the rooms of an endpoint and a list of them.
+// A chat holds the rooms of an endpoint and the list of rooms.
 type chat struct {
 	endpoint *pond.Endpoint
 	memory   memory
 
-	listing sync.Mutex // held while the list is made and sent, so that the last one sent is the newest
+	listing sync.Mutex // held while the list is made and sent, so that the last list sent is the newest
 }
 
 // openChat adds the chat to an endpoint.
@@ -96,8 +95,8 @@ func openChat(e *pond.Endpoint) {
 	rooms.OnLeave(c.leave)
 }
 
-// welcome lets everybody in.
-func welcome(ctx *pond.ConnectionContext) error { return ctx.Accept() }
+// accept accepts every client.
+func accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 
 func (c *chat) joinList(ctx *pond.JoinContext) error {
 	c.listing.Lock()
@@ -128,8 +127,8 @@ func (c *chat) join(ctx *pond.JoinContext) error {
 	if err := ctx.Track(Person{ID: ctx.User().ID, Name: name}); err != nil {
 		return err
 	}
-	// After Accept, so that nothing is said in between that the new member
-	// does not get. What it gets twice, it knows by the ID.
+	// Read the memory after Accept, so that the new member misses no message. If it
+	// receives a message twice, it recognizes the ID.
 	messages := c.memory.of(ctx.Channel().Name())
 	if err := ctx.Reply(before.With(History{messages, len(messages) == rememberedMessages})); err != nil {
 		return err
@@ -142,15 +141,15 @@ func (c *chat) leave(*pond.LeaveContext) error { return c.announce() }
 func (c *chat) say(ctx *pond.EventContext, m Message) error {
 	text := strings.TrimSpace(m.Text)
 	if n := utf8.RuneCountInString(text); n < 1 || n > maxText {
-		return pond.Errorf(http.StatusBadRequest, "a message has 1 to %d characters", maxText)
+		return pond.Errorf(http.StatusBadRequest, "a message must have 1 to %d characters", maxText)
 	}
 	if n := len(m.ID); n < 1 || n > 64 {
-		return pond.Errorf(http.StatusBadRequest, "a message has an id of 1 to 64 bytes")
+		return pond.Errorf(http.StatusBadRequest, "the id of a message must have 1 to 64 bytes")
 	}
 	m = Message{ID: m.ID, Text: text, From: ctx.User().ID, Name: nameOf(ctx), At: time.Now().UnixMilli()}
 
-	// A client whose connection broke before it heard from its message sends
-	// it again, with the same ID. The others have it already.
+	// A client that lost its connection before its message came back sends the
+	// message again, with the same ID. The other members have it already.
 	if old, ok := c.memory.add(ctx.Channel().Name(), m); ok {
 		return ctx.Reply(said.With(old))
 	}
@@ -175,18 +174,18 @@ func (c *chat) typing(ctx *pond.EventContext, t Typing) error {
 	return ctx.Update(Person{ID: ctx.User().ID, Name: nameOf(ctx), Typing: t.Typing})
 }
 
-// announce tells everybody which rooms there are.
+// announce broadcasts the list of rooms.
 func (c *chat) announce() error {
 	c.listing.Lock()
 	defer c.listing.Unlock()
 	ch, ok := c.endpoint.Channel(roomList)
 	if !ok {
-		return nil // nobody wants to know
+		return nil // no client shows the list
 	}
 	return ch.Broadcast(listed.With(c.list()))
 }
 
-// list returns the rooms where somebody is, the fullest first.
+// list returns the rooms that have members, those with the most members first.
 func (c *chat) list() RoomList {
 	list := RoomList{Rooms: []Room{}}
 	for ch := range c.endpoint.Channels() {
@@ -209,16 +208,16 @@ func nameOf(ctx *pond.EventContext) string {
 func checkName(name string) (string, error) {
 	name = strings.Join(strings.Fields(name), " ")
 	if n := utf8.RuneCountInString(name); n < 1 || n > maxName {
-		return "", pond.Errorf(http.StatusBadRequest, "a name has 1 to %d characters", maxName)
+		return "", pond.Errorf(http.StatusBadRequest, "a name must have 1 to %d characters", maxName)
 	}
 	if strings.ContainsFunc(name, invisible) {
-		return "", pond.Errorf(http.StatusBadRequest, "a name has visible characters only")
+		return "", pond.Errorf(http.StatusBadRequest, "a name must consist of visible characters")
 	}
 	return name, nil
 }
 
-// invisible reports whether r would make a name look like another one. The
-// joiner is what holds emoji together.
+// invisible reports whether r is invisible, so that two different names could look the
+// same. The zero-width joiner is allowed, because emoji need it.
 func invisible(r rune) bool {
 	const joiner = '\u200d'
 	return !unicode.IsPrint(r) && r != joiner
@@ -227,9 +226,9 @@ func invisible(r rune) bool {
 func checkRoom(ch *pond.Channel) error {
 	room := ch.Param("room")
 	odd := func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.Nd) && r != '-' && r != '_' }
-	// The same room under another name, such as "/chat/%61", would be another room.
+	// Reject other spellings of a name, such as "/chat/%61", which would be another channel.
 	if room == "" || utf8.RuneCountInString(room) > maxName || strings.ContainsFunc(room, odd) || ch.Name() != "/chat/"+room {
-		return pond.Errorf(http.StatusBadRequest, "a room's name has 1 to %d letters, digits, hyphens and underscores", maxName)
+		return pond.Errorf(http.StatusBadRequest, "the name of a room must have 1 to %d letters, digits, hyphens or underscores", maxName)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ func chatTest(t *testing.T, test func(t *testing.T, connect func() *pondtest.Ses
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			p := pond.New()
-			openChat(p.Endpoint("/socket", welcome))
+			openChat(p.Endpoint("/socket", accept))
 			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 				test(t, func() *pondtest.Session { return d.Connect(tr, "/socket") })
 			})
@@ -23,11 +23,11 @@ func chatTest(t *testing.T, test func(t *testing.T, connect func() *pondtest.Ses
 	}
 }
 
-// enter joins a room and consumes what everybody gets who does.
+// enter joins a room and consumes the messages that a new member receives.
 func enter(t *testing.T, s *pondtest.Session, room, name string) History {
 	t.Helper()
 	if m := s.Join("/chat/"+room, Profile{name}); m.Event != "ACKNOWLEDGE" {
-		t.Fatalf("%s does not get into %s: %v", name, room, m)
+		t.Fatalf("%s cannot join %s: %v", name, room, m)
 	}
 	s.Expect("JOIN")
 	return expect(t, s, before)
@@ -66,7 +66,7 @@ func TestChat(t *testing.T) {
 	})
 }
 
-func TestChatRefuses(t *testing.T) {
+func TestChatRejects(t *testing.T) {
 	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
 		ann := connect()
 		for _, tt := range []struct{ room, name string }{
@@ -117,9 +117,9 @@ func TestChatRemembers(t *testing.T) {
 		}
 		ann.Expect("JOIN")
 
-		// What was said before is answered, and not said again.
+		// A message that was sent before is answered, and not broadcast again.
 		if m := ann.Request("/chat/lounge", "message", Message{ID: "7", Text: "hi"}); m.Action != "SYSTEM" {
-			t.Errorf("said again: %v", m)
+			t.Errorf("broadcast again: %v", m)
 		}
 		bob.Quiet()
 	})

@@ -5,37 +5,37 @@ import (
 	"sync"
 )
 
-// How much the demo remembers, whoever fills it.
+// The limits of the memory.
 const (
-	rememberedMessages = 50 // a room
+	rememberedMessages = 50 // per room
 	rememberedRooms    = 100
 )
 
-// A memory has what was said last in the rooms where something was said last.
-// Its zero value is empty.
+// A memory stores the last messages of the rooms that were used last. The zero value is
+// empty.
 type memory struct {
 	mu    sync.Mutex
-	rooms []remembered // the one that was used last is at the end
+	rooms []remembered // in order of last use
 }
 
 type remembered struct {
 	room     string
-	messages []Message // the oldest first
+	messages []Message // oldest first
 }
 
-// of returns what was said in a room, the oldest first.
+// of returns the messages of a room, oldest first.
 func (m *memory) of(room string) []Message {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	messages := []Message{} // an empty list, and not null on the wire
+	messages := []Message{} // encoded as an empty list, not as null
 	if i := m.find(room); i >= 0 {
 		messages = append(messages, m.rooms[i].messages...)
 	}
 	return messages
 }
 
-// add remembers a message. If one with its ID is there already, add returns
-// that one and true.
+// add stores a message and returns it. If there is already one with the same ID, add
+// returns that one and true.
 func (m *memory) add(room string, message Message) (Message, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -59,8 +59,7 @@ func (m *memory) find(room string) int {
 	return slices.IndexFunc(m.rooms, func(r remembered) bool { return r.room == room })
 }
 
-// appendBounded appends an element, and deletes the first ones if there are
-// more than limit then.
+// appendBounded appends an element, and deletes the first elements beyond limit.
 func appendBounded[T any](s []T, element T, limit int) []T {
 	s = append(s, element)
 	return slices.Delete(s, 0, max(0, len(s)-limit))

@@ -10,8 +10,8 @@ import (
 //go:embed demo
 var demoFiles embed.FS
 
-// contentTypes has what the page is made of. A module with another type does
-// not run, and what the machine would guess is up to the machine.
+// contentTypes maps extensions to content types. Browsers do not run a module with
+// another type, and the types that package mime returns depend on the machine.
 var contentTypes = map[string]string{
 	"":      "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -20,8 +20,8 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// page serves the files of the demo. They need nothing but themselves, so the
-// browser is told to load and run nothing else.
+// page serves the files of the demo. The security policy forbids the browser to load or
+// run anything else.
 func page() http.Handler {
 	root, err := fs.Sub(demoFiles, "demo")
 	if err != nil {

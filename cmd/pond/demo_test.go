@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestDemoOnATakenPort(t *testing.T) {
+func TestDemoOnAUsedPort(t *testing.T) {
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,8 +28,8 @@ func TestDemoOnATakenPort(t *testing.T) {
 	}
 }
 
-// TestDemoServesItsPage is the only test here with a network: whatever happens
-// on a connection is tested without one.
+// TestDemoServesItsPage is the only test of the demo that uses a network. The others use
+// package pondtest.
 func TestDemoServesItsPage(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	url, exit := startDemo(t, ctx)
@@ -56,7 +56,7 @@ func TestDemoServesItsPage(t *testing.T) {
 			}
 		}
 		if strings.Contains(body, "style=\"") || strings.Contains(body, "<script>") || strings.Contains(body, "onclick=\"") {
-			t.Errorf("%s has something inline, which its policy forbids", path)
+			t.Errorf("%s has inline code or style, which its policy forbids", path)
 		}
 	}
 
@@ -66,8 +66,8 @@ func TestDemoServesItsPage(t *testing.T) {
 	}
 }
 
-// startDemo runs the demo on a free port until ctx is done, and returns its URL
-// and its exit code to come.
+// startDemo runs the demo on a free port until ctx is done. It returns the URL, and a
+// channel for the exit code.
 func startDemo(t *testing.T, ctx context.Context) (url string, exit <-chan int) {
 	t.Helper()
 	out, stdout := io.Pipe()

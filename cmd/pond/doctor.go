@@ -20,45 +20,45 @@ const doctorPage = "https://github.com/pondsocket/pond/blob/main/docs/doctor.md"
 
 var doctorCommand = command{
 	name:    "doctor",
-	summary: "find what stands in the way of clients",
+	summary: "find out why clients cannot reach a server",
 	arg:     "URL",
-	help: "Doctor connects to an endpoint as clients do, through whatever proxies there are, and tells what it finds\n" +
-		"and what to do about it: upgrades that are dropped, event streams that are held back, headers and methods\n" +
-		"that do not arrive, origins, limits, idle timeouts. It works with any server of the protocol. What it sends\n" +
-		"reaches no handler but the connection's, and with -channel the join's.\n\n" +
+	help: "Doctor connects to an endpoint as clients do, through all proxies on the way, and reports problems and how to\n" +
+		"fix them: dropped upgrades, buffered event streams, missing headers and methods, origins, limits, and idle\n" +
+		"timeouts. It works with any PondSocket server. Its messages reach only the connection handler and, with\n" +
+		"-channel, the join handler.\n\n" +
 		"  pond doctor 'https://example.com/socket?token=...'\n" +
 		"  pond doctor -header 'Authorization: Bearer ...' -channel /chat/1 https://example.com/socket\n\n" +
-		"The exit code is 0 if there is no problem (warnings are none), 1 if there is one or the exam is interrupted,\n" +
-		"2 if the command line makes no sense. All findings: " + doctorPage,
+		"The exit code is 0 if no problem is found (warnings do not count), 1 if a problem is found or the run is\n" +
+		"interrupted, and 2 if the command line is invalid. All findings are explained at " + doctorPage,
 	setup: func(flags *flag.FlagSet) action {
 		cfg := doctor.Config{Header: http.Header{}}
-		flags.StringVar(&cfg.Channel, "channel", "", "also join the channel of this `name`, and leave it")
-		flags.Func("join", "`JSON` object that is the payload of the join (default \"{}\")", func(text string) (err error) {
+		flags.StringVar(&cfg.Channel, "channel", "", "also join and leave the channel with this `name`")
+		flags.Func("join", "payload of the join, a `JSON` object (default \"{}\")", func(text string) (err error) {
 			cfg.Join, err = object(text)
 			return err
 		})
-		flags.StringVar(&cfg.Origin, "origin", "", "pages of this `origin` have to be let in, too, such as https://app.example.com")
-		flags.DurationVar(&cfg.Idle, "idle", 35*time.Second, "leave connections alone for this `time`, to see whether they are cut; 0 does not")
-		flags.DurationVar(&cfg.Timeout, "timeout", 5*time.Second, "`time` to wait for one answer")
-		flags.BoolVar(&cfg.Insecure, "insecure", false, "go on if the certificate is not valid")
-		flags.Func("header", "send `'Name: value'` with every request; may be repeated", func(line string) error {
+		flags.StringVar(&cfg.Origin, "origin", "", "also check that the server accepts pages of this `origin`, such as https://app.example.com")
+		flags.DurationVar(&cfg.Idle, "idle", 35*time.Second, "keep connections idle for this `time`, to check whether they are closed; 0 skips this check")
+		flags.DurationVar(&cfg.Timeout, "timeout", 5*time.Second, "maximum `time` to wait for an answer")
+		flags.BoolVar(&cfg.Insecure, "insecure", false, "continue even if the certificate is invalid")
+		flags.Func("header", "add `'Name: value'` to every request; may be repeated", func(line string) error {
 			name, value, ok := strings.Cut(line, ":")
 			if !ok || name == "" {
-				return errors.New("write 'Name: value'")
+				return errors.New("want 'Name: value'")
 			}
 			cfg.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 			return nil
 		})
-		asJSON := flags.Bool("json", false, "print JSON, at the end")
+		asJSON := flags.Bool("json", false, "print all findings as JSON at the end")
 		return func(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			if cfg.URL, err = endpointURL(flags.Arg(0)); err != nil {
 				return err
 			}
 			if cfg.Join != nil && cfg.Channel == "" {
-				return &misuse{problem: "-join needs a -channel"}
+				return usagef("doctor", "-join requires -channel")
 			}
 			if cfg.Timeout <= 0 {
-				return &misuse{problem: "-timeout has to be more than nothing"}
+				return usagef("doctor", "-timeout must be positive")
 			}
 			if terminal(stderr) {
 				cfg.Waiting = countDown(stderr)
@@ -68,42 +68,43 @@ var doctorCommand = command{
 	},
 }
 
-// object reads a JSON object as a flag has it.
+// object parses a flag that is a JSON object.
 func object(text string) (json.RawMessage, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &members); err != nil || members == nil {
-		return nil, errors.New("it is no JSON object")
+		return nil, errors.New("want a JSON object")
 	}
 	return json.RawMessage(text), nil
 }
 
-// endpointURL reads the URL of an endpoint as people write it.
+// endpointURL parses the URL of an endpoint.
 func endpointURL(text string) (*url.URL, error) {
-	u, err := parseURL(text)
+	const example = "want http or https, as in https://example.com/socket"
+	u, err := parseURL(text, example)
 	if err != nil {
-		return nil, &misuse{problem: err.Error()}
+		return nil, usagef("doctor", "%v", err)
 	}
 	switch u.Scheme {
 	case "http", "https", "ws", "wss":
 	default:
-		return nil, &misuse{problem: fmt.Sprintf("%q is no URL: write https://example.com/socket", text)}
+		return nil, usagef("doctor", "invalid URL %q: %s", text, example)
 	}
 	if u.Host == "" {
-		return nil, &misuse{problem: fmt.Sprintf("%q names no host", text)}
+		return nil, usagef("doctor", "invalid URL %q: no host", text)
 	}
 	return u, nil
 }
 
-// parseURL parses a URL. What people leave out most often is the scheme, for which
-// url.Parse has another error with each form of a host.
-func parseURL(text string) (*url.URL, error) {
+// parseURL parses a URL. For a missing scheme, it returns an error with an example,
+// because url.Parse returns a different error for each form of host.
+func parseURL(text, example string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
-		return nil, fmt.Errorf("%q is no URL: write http://127.0.0.1:8000/socket", text)
+		return nil, fmt.Errorf("invalid URL %q: %s", text, example)
 	}
 	return url.Parse(text)
 }
 
-// terminal reports whether somebody may be looking.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -113,20 +114,21 @@ func terminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// countDown shows how long it takes, in a line that goes when it is over.
+// countDown returns a function that shows the remaining time in a line, and erases it at
+// the end.
 func countDown(w io.Writer) func(left time.Duration) {
 	return func(left time.Duration) {
 		text := eraseLine
 		if left > 0 {
-			text += fmt.Sprintf("waiting  connections are left alone for another %.0f s", left.Seconds())
+			text += fmt.Sprintf("waiting  connections stay idle for another %.0f s", left.Seconds())
 		}
-		_, _ = io.WriteString(w, text) // it only entertains
+		_, _ = io.WriteString(w, text) // an error does not affect the result
 	}
 }
 
-// A diagnosis is what the doctor prints as JSON.
+// A diagnosis is the JSON output of doctor.
 type diagnosis struct {
-	URL      string           `json:"url"` // without its query, which may be secret
+	URL      string           `json:"url"` // without the query, which may contain a secret
 	Problems int              `json:"problems"`
 	Warnings int              `json:"warnings"`
 	Findings []doctor.Finding `json:"findings"`
@@ -143,7 +145,7 @@ func (d *diagnosis) add(f doctor.Finding) {
 	}
 }
 
-// String sums up.
+// String returns the summary.
 func (d *diagnosis) String() string {
 	return count(d.Problems, "problem") + ", " + count(d.Warnings, "warning")
 }
@@ -155,7 +157,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// examine prints findings for people as they come, for programs at the end.
+// examine prints the findings: as text immediately, as JSON at the end.
 func examine(ctx context.Context, cfg doctor.Config, asJSON bool, stdout io.Writer) error {
 	d := diagnosis{URL: cfg.URL.Scheme + "://" + cfg.URL.Host + cfg.URL.Path, Findings: []doctor.Finding{}}
 	var failed error
@@ -185,7 +187,7 @@ func examine(ctx context.Context, cfg doctor.Config, asJSON bool, stdout io.Writ
 	return failed
 }
 
-// paragraph is a finding for people, with its remedy below it.
+// paragraph formats a finding as text, with its fix on the next line.
 func paragraph(f doctor.Finding) string {
 	text := fmt.Sprintf("%-8s %-19s %s\n", f.Verdict, f.Check, f.Text)
 	if f.Remedy != "" {

@@ -1,11 +1,11 @@
-// Command pond runs a Pond without a program around it.
+// Command pond serves a demo, measures servers, and diagnoses connections.
 //
-//	pond demo          a chat page to look at, with everything that a Pond can do
-//	pond bench         load on a server, to see what it can do and whether anything is lost
-//	pond doctor        what stands between a server and its clients, and in their way
-//	pond version       which pond this is
-//	pond completion    commands and flags for the shell to complete
-//	pond help          what each command takes
+//	pond demo          serve a chat page that shows the features of pond
+//	pond bench         measure a server under load, and verify every delivery
+//	pond doctor        find out why clients cannot reach a server
+//	pond version       print the version
+//	pond completion    print a script for shell completion
+//	pond help          print the flags of a command
 package main
 
 import (
@@ -17,6 +17,6 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the second Ctrl+C ends a goodbye that takes too long
+	context.AfterFunc(ctx, stop) // a second Ctrl+C ends the program during a slow shutdown
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// A command is what "pond NAME" does.
+// A command is a subcommand of pond.
 type command struct {
 	name    string
-	summary string // in the list of commands
-	help    string // above its flags
+	summary string // for the list of commands
+	help    string // printed before the flags
 
-	// arg is what follows the name, such as URL, or a choice like bash|zsh. It is
-	// required, unless it is in brackets; none if empty.
+	// arg is the name of the argument, such as URL, or a choice such as bash|zsh. It is
+	// optional if it is in brackets. If arg is empty, the command has no argument.
 	arg string
 
-	// setup declares the flags. The action that it returns runs when they are
-	// parsed, until it is done or ctx is. The argument is flags.Arg(0).
+	// setup declares the flags and returns the action to run after they are parsed.
+	// The argument is flags.Arg(0).
 	setup func(flags *flag.FlagSet) action
 }
 
@@ -29,27 +29,39 @@ type action func(ctx context.Context, stdout, stderr io.Writer) error
 
 var commands = []command{demoCommand, benchCommand, doctorCommand, versionCommand}
 
-// allCommands has those as well that speak of all commands, and so cannot be
-// where these are declared.
+// allCommands also returns the commands that refer to all commands. They cannot be in
+// commands, because that would be an initialization cycle.
 func allCommands() []command { return append(slices.Clone(commands), completionCommand(), helpCommand) }
 
-// helpCommand is in the list only: dispatch does what it says.
-var helpCommand = command{name: "help", summary: "print what a command takes", setup: func(*flag.FlagSet) action { return nil }}
+// helpCommand is only for the list; dispatch implements it.
+var helpCommand = command{name: "help", summary: "print the flags of a command", setup: func(*flag.FlagSet) action { return nil }}
 
-// A misuse is a command line that makes no sense. Its usage is shown if there is one.
-type misuse struct{ problem, usage string }
+// A usageError is the error of an invalid command line.
+type usageError struct {
+	problem string // or empty
+	hint    string // printed after the problem
+}
 
-func (m *misuse) Error() string { return strings.TrimSpace(m.problem + "\n\n" + m.usage) }
+func (e *usageError) Error() string { return strings.TrimSpace(e.problem + "\n" + e.hint) }
 
-// run runs the command that args begin with. It returns the exit code: 0 if
-// all went well, 1 if the command failed, 2 if the command line makes no sense.
+// usagef returns the usageError of a command. It does not print the whole usage, because
+// the user would have to scroll up to see the problem.
+func usagef(command, format string, args ...any) error {
+	return &usageError{
+		problem: "pond " + command + ": " + fmt.Sprintf(format, args...),
+		hint:    fmt.Sprintf("Run \"pond help %s\" for usage.", command),
+	}
+}
+
+// run runs the command that args start with. It returns the exit code: 0 on success, 1 if
+// the command failed, and 2 if the command line is invalid.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
 	if err == nil {
 		return 0
 	}
-	_, _ = fmt.Fprintln(stderr, err) // if that fails, there is nobody else to tell
-	if _, ok := errors.AsType[*misuse](err); ok {
+	_, _ = fmt.Fprintln(stderr, err) // an error of stderr cannot be reported
+	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
 	return 1
@@ -57,7 +69,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return &misuse{usage: usage()}
+		return &usageError{hint: usage()}
 	}
 	name, args := args[0], args[1:]
 	if name == "help" && len(args) > 0 {
@@ -75,12 +87,12 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 			return c.run(ctx, args, stdout, stderr)
 		}
 	}
-	return &misuse{fmt.Sprintf("pond: unknown command %q", name), usage()}
+	return &usageError{fmt.Sprintf("pond: unknown command %q", name), "Run \"pond help\" for the list of commands."}
 }
 
 func (c command) run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // it would not know where which text belongs
+	flags.SetOutput(io.Discard) // run prints errors to stderr, and help to stdout
 	act := c.setup(flags)
 
 	err := c.parse(flags, args)
@@ -89,15 +101,16 @@ func (c command) run(ctx context.Context, args []string, stdout, stderr io.Write
 		return err
 	}
 	if err != nil {
-		return &misuse{fmt.Sprintf("pond %s: %v", c.name, err), c.usage(flags)}
+		return usagef(c.name, "%v", err)
 	}
-	if err := act(ctx, stdout, stderr); err != nil {
+	err = act(ctx, stdout, stderr)
+	if _, ok := errors.AsType[*usageError](err); err != nil && !ok {
 		return fmt.Errorf("pond %s: %w", c.name, err)
 	}
-	return nil
+	return err
 }
 
-// parse takes flags before and after the argument.
+// parse parses flags before and after the argument.
 func (c command) parse(flags *flag.FlagSet, args []string) error {
 	plain := []string{"--"}
 	for {
@@ -117,7 +130,7 @@ func (c command) parse(flags *flag.FlagSet, args []string) error {
 	case c.arg == "" && flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case c.arg != "" && c.arg[0] != '[' && flags.NArg() == 0:
-		return fmt.Errorf("%s is missing", c.arg)
+		return fmt.Errorf("missing argument %s", c.arg)
 	case c.arg != "" && flags.NArg() > 1:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(1))
 	}
@@ -126,12 +139,12 @@ func (c command) parse(flags *flag.FlagSet, args []string) error {
 
 func usage() string {
 	var b strings.Builder
-	b.WriteString("Pond is realtime messaging over WebSocket and Server-Sent Events.\n\n" +
+	b.WriteString("Pond is a server for realtime messages over WebSocket and Server-Sent Events.\n\n" +
 		"Usage: pond <command> [flags]\n\nCommands:\n")
 	for _, c := range allCommands() {
 		fmt.Fprintf(&b, "  %-10s  %s\n", c.name, c.summary)
 	}
-	b.WriteString("\nRun \"pond help <command>\" for more about one of them.")
+	b.WriteString("\nRun \"pond help <command>\" for the flags of a command.")
 	return b.String()
 }
 

@@ -12,7 +12,7 @@ import (
 var versionCommand = command{
 	name:    "version",
 	summary: "print the version",
-	help:    "Version prints the version of pond, and of the Go that it was built with.",
+	help:    "Version prints the version of pond and the Go version that it was built with.",
 	setup: func(*flag.FlagSet) action {
 		return func(_ context.Context, stdout, _ io.Writer) error {
 			_, err := fmt.Fprintf(stdout, "pond %s (%s %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
@@ -21,7 +21,7 @@ var versionCommand = command{
 	},
 }
 
-// version is what the go command knows: a tag, or the revision that was built.
+// version returns the version from the build information: a tag or a revision.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

@@ -8,35 +8,36 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A client is a Client and its connection.
+// A client is a Client with its connection.
 type client struct {
 	Client
-	conn   *conn
-	room   *room
-	pub    *publisher // nil unless it publishes
-	joiner joiner
-	chunks *chunks // nil unless the stream is chunked
-	done   int     // of what has arrived in part: how much is decoded
+	conn      *conn
+	room      *room
+	pub       *publisher // nil if it does not publish
+	assembler assembler
+	chunks    *chunks // nil unless the stream is chunked
+	done      int     // number of decoded bytes of an incomplete event
 
-	seen    []uint32            // of each publisher in the room: the next expected
-	missing map[uint64]struct{} // passed over: publisher and sequence number
-	census  census              // who is present
-	latest  int64               // when it got its last delivery
-	state   clientState
-	stalled bool
+	seen     []uint32         // next expected sequence number, by publisher of the room
+	missing  map[key]struct{} // sequence numbers below seen that did not arrive
+	rejected map[key]struct{} // sequence numbers above seen of rejected messages
+	census   census           // the clients that are present
+	latest   int64            // time of the last delivery
+	state    clientState
+	stalled  bool
 }
 
 type clientState uint8
 
 const (
 	away    clientState = iota // not connected
-	opening                    // the request is sent
-	open                       // it is accepted
+	opening                    // the request was sent
+	open                       // the request was accepted
 	joined
 	leaving
 )
 
-// advance connects the clients that wait for it, some at a time.
+// advance connects waiting clients, a limited number at a time.
 func (l *loop) advance() {
 	for len(l.waiting) > 0 && l.connecting < connectAtOnce {
 		c := l.waiting[0]
@@ -46,45 +47,45 @@ func (l *loop) advance() {
 	}
 }
 
-// connectAtOnce is how many clients of a loop are on their way in at a time. The
-// queue of a listener has room for more.
+// connectAtOnce is the number of clients of a loop that connect at the same time. It is
+// below the usual backlog of a listener.
 const connectAtOnce = 64
 
 func (c *client) enter(l *loop) {
 	c.ID, c.Step = "", 0
-	c.joiner, c.chunks, c.done = joiner{}, nil, 0
+	c.assembler, c.chunks, c.done = assembler{}, nil, 0
 	c.state = opening
 	l.counters.Present++
 	receiveBuffer := 0
 	if l.config.Stalled > 0 && l.stalls(c) {
-		receiveBuffer = 16 << 10 // so that it is full soon
+		receiveBuffer = 16 << 10 // small, so that it is full soon
 	}
 	var err error
 	if c.conn, err = l.dial(c, c.Number, receiveBuffer); err != nil {
-		c.lost(l, err)
+		c.closed(l, err)
 		return
 	}
 	c.conn.out = appendOpening(c.conn.out, c.Transport, l.config.Host, l.dialect.Open(&c.Client))
 }
 
-// leave ends the connection as a client does that has all it wants.
+// leave closes the connection gracefully.
 func (c *client) leave(l *loop) {
 	if c.state == away || c.state == leaving {
 		return
 	}
 	l.left(c)
 	if c.state = leaving; c.Transport == SSE || c.stalled {
-		l.lose(c.conn, nil)
+		l.closeConn(c.conn, nil)
 		return
 	}
 	c.conn.out = ws.AppendMasked(c.conn.out, ws.Close, true, false, maskKey,
 		binary.BigEndian.AppendUint16(nil, ws.CloseNormal))
 	c.conn.ending = true
-	l.soil(c.conn)
+	l.markDirty(c.conn)
 }
 
-// maskKey masks all frames. That nobody can guess it protects proxies, and here
-// are none.
+// maskKey masks all frames. It need not be random, because there are no proxies to
+// protect.
 var maskKey = [4]byte{0x5a, 0xa5, 0x3c, 0xc3}
 
 // send sends one text message.
@@ -93,11 +94,11 @@ func (c *client) send(l *loop, message []byte) {
 		return
 	}
 	if c.Transport == SSE {
-		l.posters[c.Number%len(l.posters)].post(l, l.dialect.Post(&c.Client), message)
+		l.posters[c.Number%len(l.posters)].post(l, c, message)
 		return
 	}
 	c.conn.out = ws.AppendMasked(c.conn.out, ws.Text, true, false, maskKey, message)
-	l.soil(c.conn)
+	l.markDirty(c.conn)
 }
 
 func (c *client) sendAll(l *loop) {
@@ -142,7 +143,7 @@ func (c *client) feedFrames(l *loop, b []byte) ([]byte, error) {
 		b = b[n:]
 		switch f.op {
 		case ws.Text, ws.Binary, ws.Continuation:
-			message, err := c.joiner.message(f)
+			message, err := c.assembler.message(f)
 			if err != nil {
 				return nil, err
 			}
@@ -151,7 +152,7 @@ func (c *client) feedFrames(l *loop, b []byte) ([]byte, error) {
 			}
 		case ws.Ping:
 			c.conn.out = ws.AppendMasked(c.conn.out, ws.Pong, true, false, maskKey, f.payload)
-			l.soil(c.conn)
+			l.markDirty(c.conn)
 		case ws.Close:
 			return nil, closeReason(f.payload)
 		}
@@ -197,7 +198,7 @@ func (c *client) feedStream(l *loop, b []byte) ([]byte, error) {
 	if c.chunks == nil {
 		c.done = 0
 	}
-	return append(decoded, raw...), nil // raw lies behind it
+	return append(decoded, raw...), nil // raw is after decoded in the same buffer
 }
 
 // receive handles one message.
@@ -214,27 +215,39 @@ func (c *client) receive(l *loop, message []byte) {
 			l.joined(c)
 		case PresenceList, PresenceJoin, PresenceLeave:
 			l.present(c, ev)
-		case Refused:
-			l.counters.Refused++
-			l.counters.blame("refused: " + string(ev.Text[:min(200, len(ev.Text))]))
+		case Rejected:
+			l.counters.Rejected++
+			l.counters.setReason("rejected: " + excerpt(ev.Text))
+			if seq, ok := parseRequestStamp(ev.Stamp); ok && c.pub != nil {
+				l.reject(c.pub, seq)
+			}
 		}
 	}
 }
 
-// stall stops to read.
+// excerpt returns text, truncated if it is very long.
+func excerpt(text []byte) string {
+	const limit = 2000
+	if len(text) <= limit {
+		return string(text)
+	}
+	return fmt.Sprintf("%s... (%d bytes)", text[:limit], len(text))
+}
+
+// stall makes c stop reading.
 func (c *client) stall(l *loop) {
 	if c.state != joined {
 		return
 	}
 	l.release(c)
-	c.stalled, c.conn.deaf = true, true
+	c.stalled, c.conn.stalled = true, true
 	if err := l.interest(c.conn); err != nil {
-		l.lose(c.conn, err)
+		l.closeConn(c.conn, err)
 	}
 }
 
-// lost implements owner.
-func (c *client) lost(l *loop, err error) {
+// closed implements owner.
+func (c *client) closed(l *loop, err error) {
 	state := c.state
 	l.left(c)
 	c.state = away
@@ -244,25 +257,25 @@ func (c *client) lost(l *loop, err error) {
 	case state == opening, state == open:
 		l.connecting--
 		l.counters.Failed++
-		l.counters.blame(fmt.Sprintf("client %d: %v", c.Number, err))
+		l.counters.setReason(fmt.Sprintf("client %d: %v", c.Number, err))
 	case c.stalled:
 		l.counters.StalledClosed++
 	default:
 		l.counters.Closed++
-		l.counters.blame(fmt.Sprintf("client %d was closed: %v", c.Number, err))
+		l.counters.setReason(fmt.Sprintf("client %d was closed: %v", c.Number, err))
 	}
 	if state == leaving && l.churning.Load() {
 		l.waiting = append(l.waiting, c)
 	}
 }
 
-// left notes that c is no member any more.
+// left handles the end of the membership of c.
 func (l *loop) left(c *client) {
 	if c.state != joined {
 		return
 	}
 	l.counters.Joined--
-	if c.Track && c.census == l.everybody {
+	if c.Track && c.census == l.fullCensus {
 		l.counters.Complete--
 	}
 	c.census = census{}
@@ -271,26 +284,35 @@ func (l *loop) left(c *client) {
 	}
 }
 
-// A poster is a connection that carries the messages of clients with event
-// streams, in their order: one request behind the other.
+// A poster is a connection that carries the messages of SSE clients, in order, as
+// pipelined requests.
 type poster struct {
 	conn    *conn
 	number  int
-	pending int // requests without a response
+	pending []posted // requests without a response
 }
 
-func (p *poster) post(l *loop, r Request, message []byte) {
+// A posted is a request without a response. If ok, it published message seq of pub.
+type posted struct {
+	pub *publisher
+	seq uint32
+	ok  bool
+}
+
+func (p *poster) post(l *loop, c *client, message []byte) {
+	r := l.dialect.Post(&c.Client)
 	if p.conn == nil {
-		c, err := l.dial(p, p.number, 0)
+		conn, err := l.dial(p, p.number, 0)
 		if err != nil {
-			p.lost(l, err)
+			p.closed(l, err)
 			return
 		}
-		p.conn = c
+		p.conn = conn
 	}
 	p.conn.out = appendPost(p.conn.out, l.config.Host, r, message)
-	p.pending++
-	l.soil(p.conn)
+	s, ok := parseStamp(message)
+	p.pending = append(p.pending, posted{c.pub, s.seq, ok && c.pub != nil})
+	l.markDirty(p.conn)
 }
 
 // feed implements owner.
@@ -301,20 +323,27 @@ func (p *poster) feed(l *loop, b []byte) ([]byte, error) {
 			return b, err
 		}
 		b = b[n:]
-		p.pending--
+		if len(p.pending) == 0 {
+			return nil, errHead
+		}
+		request := p.pending[0]
+		p.pending = p.pending[1:]
 		if h.status >= 300 {
-			l.counters.Refused++
-			l.counters.blame(fmt.Sprintf("a POST was answered %q", h.line))
+			l.counters.Rejected++
+			l.counters.setReason(fmt.Sprintf("response to POST: %q", h.line))
+			if request.ok {
+				l.reject(request.pub, request.seq)
+			}
 		}
 	}
 	return nil, nil
 }
 
-// lost implements owner. A server may close a connection that nobody uses.
-func (p *poster) lost(l *loop, err error) {
-	if p.pending > 0 || p.conn == nil {
-		l.counters.Refused += int64(max(1, p.pending))
-		l.counters.blame(fmt.Sprintf("the connection for POST was closed: %v", err))
+// closed implements owner. A server may close an idle connection.
+func (p *poster) closed(l *loop, err error) {
+	if len(p.pending) > 0 || p.conn == nil {
+		l.counters.Rejected += int64(max(1, len(p.pending)))
+		l.counters.setReason(fmt.Sprintf("the connection for POST requests was closed: %v", err))
 	}
-	p.conn, p.pending = nil, 0
+	p.conn, p.pending = nil, nil
 }

@@ -8,66 +8,66 @@ import (
 	"time"
 )
 
-// A Scenario is what the clients do.
+// A Scenario describes what the clients do.
 type Scenario string
 
 // The scenarios.
 const (
 	Idle     Scenario = "idle"     // connect, join, and nothing more
-	Fanout   Scenario = "fanout"   // one member publishes, keeping InFlight messages under way
-	Rate     Scenario = "rate"     // one member publishes at a fixed pace, whatever comes back
+	Fanout   Scenario = "fanout"   // one member publishes, with InFlight messages in flight
+	Rate     Scenario = "rate"     // one member publishes at a fixed rate, without waiting for deliveries
 	Rooms    Scenario = "rooms"    // all members of all rooms publish, each InFlight messages at a time
-	Echo     Scenario = "echo"     // clients ask for answers, InFlight over all of them
+	Echo     Scenario = "echo"     // clients send requests, InFlight in total
 	Presence Scenario = "presence" // all join with presence, until every list is complete
-	Churn    Scenario = "churn"    // connect, join, leave, again
-	Slow     Scenario = "slow"     // fanout, and some members stop reading
+	Churn    Scenario = "churn"    // connect, join and leave, repeatedly
+	Slow     Scenario = "slow"     // fanout, but some members stop reading
 )
 
-// Scenarios has all of them.
+// Scenarios lists all scenarios.
 var Scenarios = []Scenario{Idle, Fanout, Rate, Rooms, Echo, Presence, Churn, Slow}
 
 // chat reports whether clients publish to channels.
 func (s Scenario) chat() bool { return s == Fanout || s == Rate || s == Rooms || s == Slow }
 
-// everybody reports whether all clients publish, rather than one of each room.
-func (s Scenario) everybody() bool { return s == Rooms || s == Echo }
+// allPublish reports whether all clients publish, rather than one per room.
+func (s Scenario) allPublish() bool { return s == Rooms || s == Echo }
 
-// Config says what [Run] does. Zero fields stand for their defaults.
+// Config configures [Run]. Zero fields have the defaults given below.
 type Config struct {
 	Scenario  Scenario
 	Dialect   Dialect
 	Transport Transport // default WebSocket
 	Addr      string    // host:port of the server; an IP address
-	Host      string    // that requests are addressed to, as in a URL; default Addr
+	Host      string    // the Host header of requests; default Addr
 
-	Clients int // default 100
-	Rooms   int // that the clients are spread over evenly; default 1
-	Stalled int // of Clients: how many stop reading in Slow; default a tenth
-	Threads int // that serve the clients; default 1
+	Clients int // number of clients; default 100
+	Rooms   int // number of channels; the clients are spread over them evenly; default 1
+	Stalled int // number of clients that stop reading in Slow; default a tenth of Clients
+	Threads int // number of threads that serve the clients; default 1
 
-	Size     int     // bytes of a published message, as text; default 128
-	InFlight int     // messages that wait for their receivers at a time; default 16, in Rooms 1
-	Rate     float64 // deliveries a second in Rate; in other scenarios, 0 publishes as fast as InFlight allows
+	Size     int     // size of a published message in bytes, as text; default 128
+	InFlight int     // maximum number of incomplete messages per publisher; default 16, in Rooms 1
+	Rate     float64 // deliveries per second; default in Rate 10,000, in other scenarios as many as InFlight allows
 
-	// Warmup goes before what is measured; its deliveries are checked, too.
-	// Duration is how long the measurement lasts; default 5 s. With Messages, it
-	// ends when so many messages were published (in Churn: so many joins done)
-	// since the start, and at Duration if that is set as well.
+	// Warmup is the time before the measurement; its deliveries are checked as well.
+	// Duration is the time of the measurement; default 5 s. If Messages is set, the
+	// measurement ends when that many messages were published (in Churn, when that
+	// many joins were made) since the start, or after Duration if it is set as well.
 	Warmup   time.Duration
 	Duration time.Duration
 	Messages int64
 
-	// Patience is how long nothing may happen while something is still expected,
-	// before it counts as lost; default 5 s.
-	Patience time.Duration
+	// LostAfter is the time without any event after which missing deliveries count
+	// as lost; default 5 s.
+	LostAfter time.Duration
 
-	PIDs    []int        // processes of the server, for its CPU and memory
+	PIDs    []int        // processes of the server, to measure their CPU time and memory
 	Collect func() error // asks the server to collect garbage before its memory is read; may be nil
 
-	Progress func(Progress) // is called a few times a second; may be nil
+	Progress func(Progress) // called a few times per second; may be nil
 }
 
-// Progress is what a run is doing.
+// Progress is the progress of a run.
 type Progress struct {
 	Phase      string // such as "connect"
 	Joined     int64
@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 	c.Rooms = cmp.Or(c.Rooms, 1)
 	c.Threads = cmp.Or(c.Threads, 1)
 	c.Size = cmp.Or(c.Size, 128)
-	c.Patience = cmp.Or(c.Patience, 5*time.Second)
+	c.LostAfter = cmp.Or(c.LostAfter, 5*time.Second)
 	if c.Scenario == Rooms {
 		c.InFlight = cmp.Or(c.InFlight, 1)
 	}
@@ -100,11 +100,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// The most that stamps have room for.
+// maxClients is the largest number of clients that a stamp can represent.
 const maxClients = 1 << 24
 
-// Check returns why [Run] would not even begin: [ErrPlatform], or what is wrong
-// with c.
+// Check reports whether [Run] can start. It returns [ErrPlatform], or an error that
+// describes what is invalid in c.
 func (c Config) Check() error {
 	if !supported {
 		return ErrPlatform
@@ -129,13 +129,13 @@ func (c Config) check() error {
 	case c.Clients < 1 || c.Clients > maxClients || c.Rooms < 1 || c.Clients%c.Rooms != 0:
 		return fmt.Errorf("%d clients cannot be spread over %d rooms", c.Clients, c.Rooms)
 	case c.Scenario == Presence && c.Rooms > 1:
-		return errors.New("presence is compared in one room")
+		return errors.New("the presence scenario requires a single room")
 	case c.Threads < 1 || c.InFlight < 1 || c.Rate < 0 || c.Messages < 0:
-		return errors.New("threads and in-flight have to be 1 or more, rate and messages not negative")
+		return errors.New("threads and in-flight must be positive, and rate and messages must not be negative")
 	case c.Stalled < 0 || c.Stalled > c.Clients-c.Rooms:
-		return errors.New("publishers have to read: fewer members may stall")
+		return fmt.Errorf("at most %d clients can stall: one member of each room publishes and must read", c.Clients-c.Rooms)
 	case c.Scenario.chat() && traits.SenderExcluded && c.Clients == c.Rooms:
-		return errors.New("nobody is left to receive anything")
+		return errors.New("too few clients: publishers do not receive their own messages")
 	}
 	return nil
 }

@@ -7,28 +7,31 @@ import (
 	"syscall"
 )
 
-// A conn is one TCP connection: of a client, or of a poster.
+// A conn is one TCP connection of a client or of a poster.
 type conn struct {
 	fd      int
 	age     int32
 	owner   owner
-	in      []byte // what has arrived in part
-	out     []byte // what is to be written
+	in      []byte // received data that is incomplete
+	out     []byte // data to write
 	dialing bool
 	dirty   bool // is in loop.dirty
 	blocked bool // waits for EPOLLOUT
-	deaf    bool // does not read any more
-	ending  bool // to be shut down when everything is written
+	stalled bool // stopped reading
+	ending  bool // shut down after everything is written
 }
 
-// An owner understands what arrives at a connection.
+// An owner handles the data of a connection.
 type owner interface {
-	// feed takes b, and returns what has arrived only in part. It may lie in b.
+	// feed handles b and returns the incomplete rest, which may be a part of b.
 	feed(l *loop, b []byte) (rest []byte, err error)
-	lost(l *loop, err error)
+
+	// closed handles the end of the connection.
+	closed(l *loop, err error)
 }
 
-// dial begins to connect c. It is ready to write at once; loop.serve says when it is.
+// dial starts to connect. Data can be queued at once; loop.serve writes it when the
+// connection is open.
 func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
 	family := syscall.AF_INET6
 	if l.target.Addr().Is4() {
@@ -40,7 +43,7 @@ func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
 	}
 	l.age++
 	c := &conn{fd: fd, age: l.age, owner: owner, dialing: true}
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) // without, it is slow, not wrong
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1) // only for speed
 	if receiveBuffer > 0 {
 		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 	}
@@ -59,8 +62,8 @@ func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
 	return c, nil
 }
 
-// sources is how many addresses of this machine clients on loopback come from: one
-// has not enough ports for all.
+// sources is the number of source addresses of clients on loopback. A single address
+// does not have enough ports for all clients.
 const sources = 64
 
 func (l *loop) connect(fd, number int) error {
@@ -86,22 +89,22 @@ func connectTo(fd int, addr syscall.Sockaddr) error {
 	return nil
 }
 
-// soil notes that c has something to write.
-func (l *loop) soil(c *conn) {
+// markDirty adds c to the connections that have data to write.
+func (l *loop) markDirty(c *conn) {
 	if !c.dirty {
 		c.dirty = true
 		l.dirty = append(l.dirty, c)
 	}
 }
 
-// flush writes what is to be written.
+// flush writes the data of all dirty connections.
 func (l *loop) flush() {
-	for i := 0; i < len(l.dirty); i++ { // it may grow
+	for i := 0; i < len(l.dirty); i++ { // the list may grow
 		c := l.dirty[i]
 		c.dirty = false
 		if c.fd >= 0 && !c.dialing {
 			if err := l.write(c); err != nil {
-				l.lose(c, err)
+				l.closeConn(c, err)
 			}
 		}
 	}
@@ -126,15 +129,15 @@ func (l *loop) write(c *conn) error {
 	}
 	if c.ending {
 		c.ending = false
-		_ = syscall.Shutdown(c.fd, syscall.SHUT_WR) // the server notices either way
+		_ = syscall.Shutdown(c.fd, syscall.SHUT_WR) // if this fails, the connection is closed already
 	}
 	return l.block(c, false)
 }
 
-// keep is how much memory a connection may hold on to when nothing is in it.
+// keep is the largest capacity of an empty buffer that a connection keeps.
 const keep = 4 << 10
 
-// block says whether c waits until it can be written to.
+// block sets whether c waits until it is writable.
 func (l *loop) block(c *conn, blocked bool) error {
 	if c.blocked == blocked {
 		return nil
@@ -145,7 +148,7 @@ func (l *loop) block(c *conn, blocked bool) error {
 
 func (l *loop) interest(c *conn) error {
 	var events uint32
-	if !c.deaf {
+	if !c.stalled {
 		events |= syscall.EPOLLIN
 	}
 	if c.blocked {
@@ -154,10 +157,10 @@ func (l *loop) interest(c *conn) error {
 	return l.watch(syscall.EPOLL_CTL_MOD, c.fd, c.age, events)
 }
 
-// read reads once: whoever has more is served again.
+// read reads once. If there is more data, epoll reports the connection again.
 func (l *loop) read(c *conn) {
-	if c.deaf {
-		l.lose(c, io.EOF) // nothing but its end is reported
+	if c.stalled {
+		l.closeConn(c, io.EOF) // epoll reports only the end of a stalled connection
 		return
 	}
 	for len(c.in) > len(l.buf)/2 {
@@ -169,17 +172,17 @@ func (l *loop) read(c *conn) {
 	case errors.Is(err, syscall.EINTR), errors.Is(err, syscall.EAGAIN):
 		return
 	case err != nil:
-		l.lose(c, fmt.Errorf("read: %w", err))
+		l.closeConn(c, fmt.Errorf("read: %w", err))
 		return
 	case n == 0:
-		l.lose(c, io.EOF)
+		l.closeConn(c, io.EOF)
 		return
 	}
 	l.now = l.clock()
 	l.counters.BytesIn += int64(n)
 	rest, err := c.owner.feed(l, l.buf[:had+n])
 	if err != nil {
-		l.lose(c, err)
+		l.closeConn(c, err)
 		return
 	}
 	if c.in = append(c.in[:0], rest...); len(rest) == 0 && cap(c.in) > keep {
@@ -187,13 +190,13 @@ func (l *loop) read(c *conn) {
 	}
 }
 
-// lose closes c, and tells its owner why.
-func (l *loop) lose(c *conn, err error) {
+// closeConn closes c and passes the reason to its owner.
+func (l *loop) closeConn(c *conn, err error) {
 	if c.fd < 0 {
 		return
 	}
 	l.conns[c.fd] = nil
 	_ = syscall.Close(c.fd)
 	c.fd, c.in, c.out = -1, nil, nil
-	c.owner.lost(l, err)
+	c.owner.closed(l, err)
 }

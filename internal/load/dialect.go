@@ -1,6 +1,6 @@
 package load
 
-// A Transport is how clients are connected.
+// A Transport is the way in which clients connect.
 type Transport string
 
 // The transports.
@@ -9,116 +9,119 @@ const (
 	SSE       Transport = "sse"
 )
 
-// A Dialect is the protocol of one kind of server: what its clients send, and
-// what a message from it means. The engine does the rest: TCP, HTTP, frames of
-// WebSockets and event streams, and WebSocket pings.
+// A Dialect implements the protocol of one kind of server: the messages of clients,
+// and the meaning of messages from the server. The engine handles TCP, HTTP, frames
+// of WebSockets, event streams, and WebSocket pings.
 //
-// Methods are called from the engine's threads, concurrently for different
-// clients. What they append is copied before the next call. They are on the hot
-// path, Receive above all: search bytes, and do not decode JSON there.
+// Methods are called from the engine's threads, concurrently for different clients.
+// The engine copies what they append before the next call. Methods are on the hot
+// path, especially Receive: search for bytes instead of decoding JSON.
 type Dialect interface {
-	// Traits says what the server can do and what it promises.
+	// Traits describes the abilities and guarantees of the server.
 	Traits() Traits
 
 	// Open returns the request that connects a client.
 	Open(c *Client) Request
 
-	// Opened appends the text messages that a client sends as soon as the server
-	// has accepted the request: for most dialects, the request to join the
-	// channel. Use [Outgoing.Send] for each.
+	// Opened appends the text messages that a client sends when the server accepts
+	// the request: for most dialects, the request to join the channel. Use
+	// [Outgoing.Send] for each.
 	Opened(c *Client, out *Outgoing)
 
-	// Receive says what one incoming message is: a WebSocket message, or the data
-	// of one server-sent event. It appends an Event for each thing of interest
-	// in it, none if there is nothing. A message that asks for an answer, such as
-	// a ping of the dialect's own or the next step of joining, is answered
-	// through out. The message is valid during the call; Events may refer to it.
+	// Receive interprets one incoming message: a WebSocket message, or the data of
+	// one server-sent event. It appends an Event for each relevant part. It uses out
+	// to answer a message that requires it, such as a ping of the protocol or the
+	// next step of joining. The message is valid during the call; Events may refer
+	// to it.
 	Receive(c *Client, message []byte, events []Event, out *Outgoing) []Event
 
 	// AppendPublish appends the text message that publishes body to the client's
-	// channel. The body is plain ASCII that needs no escaping in JSON; it must
-	// come back as it is in every delivery.
+	// channel. The body is plain ASCII that needs no escaping in JSON. Every
+	// delivery must contain it unchanged.
 	AppendPublish(dst []byte, c *Client, body []byte) []byte
 
 	// AppendEcho appends the text message that asks the server to send body back
-	// to this client alone.
+	// to this client only.
 	AppendEcho(dst []byte, c *Client, body []byte) []byte
 
-	// Post returns the HTTP request that carries a message of a client whose
-	// transport is SSE. The message becomes its body. It is not called for other
-	// transports.
+	// Post returns the HTTP request that carries a message of an SSE client. The
+	// engine adds the message as its body. It is not called for other transports.
 	Post(c *Client) Request
 }
 
-// Traits are what the engine has to know about a server.
+// Traits describe a server.
 type Traits struct {
 	Name       string      // in results
-	Transports []Transport // that Open understands
+	Transports []Transport // supported by Open
 
-	Echo     bool // AppendEcho works
-	Presence bool // Client.Track works
+	Echo     bool // the dialect supports AppendEcho
+	Presence bool // the dialect supports Client.Track
 
-	// SenderExcluded says that a publisher does not get its own messages.
+	// SenderExcluded means that a publisher does not receive its own messages.
 	SenderExcluded bool
 
-	// MayLose and MayReorder say what the server does not promise. Such faults
-	// are counted all the same, but [Result.Err] does not mind them.
+	// MayLose and MayReorder mean that the server does not guarantee delivery or
+	// order. Such faults are counted, but [Result.Err] ignores them.
 	MayLose    bool
 	MayReorder bool
 }
 
-// A Client is one connection, for its Dialect. Number, Room, Track and Transport
-// are set before Open is called and do not change. The other fields are the
-// dialect's own; a client that connects again begins with zero values.
+// A Client is the state of one connection for its Dialect. Number, Room, Track and
+// Transport are set before Open is called and do not change. The other fields belong
+// to the dialect; they are reset when a client connects again.
 type Client struct {
 	Number    int  // from 0, among all clients
 	Room      int  // from 0: the channel that it joins
-	Track     bool // show PresenceMark(c.Number) as the public state of this member
+	Track     bool // publish PresenceMark(c.Number) as the presence of this member
 	Transport Transport
 
-	ID   string // what the server calls this client, for example
-	Step int    // of joining, for example
+	ID   string // such as the ID that the server gave to this client
+	Step int    // such as the step of joining
 }
 
-// A Request is what the engine needs to write a request of HTTP/1.1. It adds
-// Host, what the transport needs (Upgrade, Sec-WebSocket-*, Accept), and, for a
-// POST, Content-Length.
+// A Request describes an HTTP/1.1 request. The engine adds the headers Host,
+// Content-Length (for POST), and those of the transport (Upgrade, Sec-WebSocket-*,
+// Accept).
 type Request struct {
-	Path   string // with its query, such as "/socket?v=2"
-	Header string // more header lines, each with "\r\n" at its end
+	Path   string // with the query, such as "/socket?v=2"
+	Header string // more header lines, each ending with "\r\n"
 }
 
-// A Kind says what an [Event] is.
+// A Kind is the kind of an [Event].
 type Kind uint8
 
 // The kinds of events.
 const (
-	// Joined: the client is a member of its channel. Until then it is given no
-	// work.
+	// Joined: the client became a member of its channel. The engine does not use it
+	// before that.
 	Joined Kind = iota + 1
 
-	// Delivery: Text is or contains a body that a client has published, or that
-	// this client asked to be echoed. The engine reads from the body which.
+	// Delivery: Text starts with or contains a body that a client published, or that
+	// this client asked the server to echo.
 	Delivery
 
-	// PresenceList: Text has the PresenceMark of all members that are present.
-	// PresenceJoin and PresenceLeave: those that came or went.
+	// PresenceList: Text contains the PresenceMark of all members that are present.
+	// PresenceJoin and PresenceLeave: Text contains those of members that joined or
+	// left.
 	PresenceList
 	PresenceJoin
 	PresenceLeave
 
-	// Refused: the server says no, to the join or to anything else. Text says
-	// why. It counts as a fault.
-	Refused
+	// Rejected: the server rejected the join or a message. Text is the reason. It
+	// counts as a fault. If the dialect knows which message was rejected, Stamp
+	// contains its RequestStamp: then the deliveries of that message are not
+	// expected any more.
+	Rejected
 )
 
-// An Event is something of interest in an incoming message.
+// An Event is a relevant part of an incoming message.
 type Event struct {
-	Kind Kind
-	Text []byte // see Kind
+	Kind  Kind
+	Text  []byte // see Kind
+	Stamp []byte // see Rejected
 }
 
-// Outgoing collects the text messages that a client is about to send.
+// Outgoing collects the text messages that a client sends next.
 type Outgoing struct {
 	text []byte
 	ends []int // where each message in text ends
@@ -136,7 +139,7 @@ func (o *Outgoing) SendString(message string) {
 	o.ends = append(o.ends, len(o.text))
 }
 
-// Messages returns what was sent, for tests of dialects.
+// Messages returns the collected messages, for tests of dialects.
 func (o *Outgoing) Messages() []string {
 	var messages []string
 	start := 0

@@ -1,10 +1,11 @@
-// Package load puts load on realtime servers and counts exactly what comes back:
-// how much, how late, and what was lost, came twice or out of order.
+// Package load is a load generator for realtime servers. It measures throughput and
+// latency, and counts every delivery that is lost, duplicated, out of order or
+// misdelivered.
 //
-// [Run] plays one [Scenario] with clients that speak a [Dialect]. A few threads
-// serve all of them with epoll: a client has no goroutine and, unless a message
-// has arrived in part, no buffer. So one core of load can keep up with the
-// servers that it measures, and ten thousand clients cost little.
+// [Run] runs one [Scenario] with clients that speak a [Dialect]. A few threads serve
+// all clients with epoll. A client has no goroutine, and a buffer only while it has an
+// incomplete message. So one core of load can keep up with the servers that it
+// measures, and ten thousand clients cost little.
 //
-// It needs Linux; elsewhere Run returns [ErrPlatform].
+// The package requires Linux; on other systems Run returns [ErrPlatform].
 package load

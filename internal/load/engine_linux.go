@@ -5,37 +5,39 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// An engine is what the loops of one run share. What is not atomic does not change
-// while they run.
+// An engine is the state that the loops of one run share. Fields that are not atomic do
+// not change while the loops run.
 type engine struct {
-	config    Config
-	dialect   Dialect
-	traits    Traits
-	target    netip.AddrPort
-	began     time.Time
-	padding   []byte
-	everyone  []*client
-	rooms     []*room
-	loops     []*loop
-	everybody census
+	config     Config
+	dialect    Dialect
+	traits     Traits
+	target     netip.AddrPort
+	began      time.Time
+	id         uint32 // of the run, random
+	padding    []byte
+	allClients []*client
+	rooms      []*room
+	loops      []*loop
+	fullCensus census
 
-	publishing atomic.Bool  // clients have work to do
-	churning   atomic.Bool  // who has joined leaves, and comes back
-	quota      atomic.Int64 // of messages, if they are counted
+	publishing atomic.Bool  // clients publish
+	churning   atomic.Bool  // clients that joined leave and connect again
+	quota      atomic.Int64 // remaining messages, if config.Messages is set
 	expected   atomic.Int64 // deliveries
-	from       atomic.Int64 // when the measurement began
+	from       atomic.Int64 // start of the measurement
 
 	running sync.WaitGroup
 	rssMax  int64
 }
 
-// clock returns the nanoseconds since the run began.
+// clock returns the nanoseconds since the start of the run.
 func (e *engine) clock() int64 { return int64(time.Since(e.began)) }
 
 func newEngine(config Config) (*engine, error) {
@@ -49,6 +51,7 @@ func newEngine(config Config) (*engine, error) {
 		traits:  config.Dialect.Traits(),
 		target:  netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
 		began:   time.Now(),
+		id:      rand.Uint32N(1 << (6 * runDigits)), //nolint:gosec // not a secret
 		padding: padding(config.Dialect, &Client{Transport: config.Transport}, config.Size),
 	}
 	e.from.Store(math.MaxInt64)
@@ -70,11 +73,11 @@ func newEngine(config Config) (*engine, error) {
 	return e, nil
 }
 
-// postersPerLoop is how many messages over HTTP a loop has under way at a time.
+// postersPerLoop is the number of connections for POST requests per loop.
 const postersPerLoop = 32
 
-// populate makes rooms and clients. Clients are numbered through the rooms, so that
-// the first ones of all rooms come first.
+// populate makes the rooms and clients. Client n is in room n modulo the number of
+// rooms, so the first clients are the publishers of all rooms.
 func (e *engine) populate() {
 	cfg := e.config
 	for range cfg.Rooms {
@@ -85,24 +88,24 @@ func (e *engine) populate() {
 		l := e.loops[e.thread(n)]
 		c := &client{room: r}
 		c.Number, c.Room, c.Track, c.Transport = n, n%cfg.Rooms, cfg.Scenario == Presence, cfg.Transport
-		if cfg.Scenario.everybody() || cfg.Scenario.chat() && n < cfg.Rooms {
+		if cfg.Scenario.allPublish() || cfg.Scenario.chat() && n < cfg.Rooms {
 			c.pub = &publisher{client: c, loop: l, room: r, window: e.window()}
 			if cfg.Scenario != Echo {
 				c.pub.pos = len(r.publishers)
 				r.publishers = append(r.publishers, c.pub)
 			}
 		}
-		e.everyone = append(e.everyone, c)
+		e.allClients = append(e.allClients, c)
 		l.clients = append(l.clients, c)
-		e.everybody = e.everybody.plus(one(uint64(n)))
+		e.fullCensus = e.fullCensus.plus(one(uint64(n)))
 	}
-	for _, c := range e.everyone {
+	for _, c := range e.allClients {
 		c.seen = make([]uint32, max(1, len(c.room.publishers)))
 	}
 }
 
-// thread returns which loop serves a client. A room has one loop, if there are enough
-// of them.
+// thread returns the index of the loop that serves client n. All clients of a room have
+// the same loop if there are at least as many rooms as loops.
 func (e *engine) thread(n int) int {
 	if e.config.Rooms >= e.config.Threads {
 		return n % e.config.Rooms * e.config.Threads / e.config.Rooms
@@ -110,8 +113,8 @@ func (e *engine) thread(n int) int {
 	return n * e.config.Threads / e.config.Clients
 }
 
-// window returns what notes the messages under way of one publisher. There is room
-// for some that are complete behind one that is not.
+// window returns the table of the messages in flight of one publisher. It is larger than
+// InFlight, so that messages can complete out of order.
 func (e *engine) window() []atomic.Int32 {
 	n := e.config.InFlight
 	switch {
@@ -123,7 +126,8 @@ func (e *engine) window() []atomic.Int32 {
 	return make([]atomic.Int32, 1<<bits.Len(uint(2*n)))
 }
 
-// stalls reports whether c will stop to read. The first clients do not: they publish.
+// stalls reports whether c will stop reading. The first clients never do, because they
+// publish.
 func (e *engine) stalls(c *client) bool { return c.Number >= e.config.Clients-e.config.Stalled }
 
 func (e *engine) start() {
@@ -132,14 +136,14 @@ func (e *engine) start() {
 	}
 }
 
-// each has f run by all loops, and waits.
+// each runs f in all loops, one after the other, and waits.
 func (e *engine) each(f func(l *loop)) {
 	for _, l := range e.loops {
 		l.call(func() { f(l) })
 	}
 }
 
-// stop ends the loops, and cuts the connections that are left.
+// stop ends the loops and closes the remaining connections.
 func (e *engine) stop() {
 	for _, l := range e.loops {
 		l.do(func() { l.over = true })
@@ -147,7 +151,7 @@ func (e *engine) stop() {
 	e.running.Wait()
 }
 
-// totals returns what the loops have counted.
+// totals returns the sum of the counters of all loops.
 func (e *engine) totals() (c counters) {
 	for _, l := range e.loops {
 		l.mu.Lock()
@@ -157,12 +161,12 @@ func (e *engine) totals() (c counters) {
 	return c
 }
 
-// await waits until done, or until nothing has happened for as long as there is
-// patience, or until the time is over, unless it is 0. It reports whether done.
+// await waits until done returns true, until nothing happened for config.LostAfter, or,
+// if d is positive, for d. It reports whether done returned true.
 func (e *engine) await(ctx context.Context, phase string, d time.Duration, done func(counters) bool) (bool, error) {
 	ticker := time.NewTicker(2 * time.Millisecond)
 	defer ticker.Stop()
-	began, changed, told := time.Now(), time.Now(), time.Now()
+	began, changed, reported := time.Now(), time.Now(), time.Now()
 	before := e.totals()
 	for {
 		now := e.totals()
@@ -172,11 +176,11 @@ func (e *engine) await(ctx context.Context, phase string, d time.Duration, done 
 		if now != before {
 			before, changed = now, time.Now()
 		}
-		if d > 0 && time.Since(began) >= d || time.Since(changed) >= e.config.Patience {
+		if d > 0 && time.Since(began) >= d || time.Since(changed) >= e.config.LostAfter {
 			return false, nil
 		}
-		if time.Since(told) > 200*time.Millisecond {
-			told = time.Now()
+		if time.Since(reported) > 200*time.Millisecond {
+			reported = time.Now()
 			e.watchMemory()
 			if e.config.Progress != nil {
 				e.config.Progress(Progress{phase, now.Joined, now.Deliveries})
@@ -196,7 +200,7 @@ func (e *engine) watchMemory() {
 	}
 }
 
-// memory returns the server's memory, without garbage if it can be asked.
+// memory returns the server's memory, after garbage collection if config.Collect is set.
 func (e *engine) memory() (int64, error) {
 	if len(e.config.PIDs) == 0 {
 		return 0, nil

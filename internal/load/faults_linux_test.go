@@ -1,10 +1,16 @@
 package load_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,19 +18,19 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// patience is how long a test waits for what never comes.
-const patience = 2 * time.Second
+// lostAfter is the time that a test waits for a delivery that never arrives.
+const lostAfter = 2 * time.Second
 
-// Forty messages, all at once: of one client to five with itself, or of five clients
-// that want an answer each.
+// Forty messages at once: from one client to five including itself, or forty requests of
+// five clients.
 var (
 	forty       = load.Config{Scenario: load.Fanout, Clients: 5, Messages: 40, InFlight: 64}
 	fortyEchoes = load.Config{Scenario: load.Echo, Clients: 5, Messages: 40, InFlight: 64}
 )
 
-// What a server does wrong is counted exactly, and nothing else is.
+// Exactly the faults of the server are counted.
 func TestFaultsAreCounted(t *testing.T) {
-	var together sync.WaitGroup // since many wait for what is lost
+	var together sync.WaitGroup // in parallel, because many cases wait for lost deliveries
 	checks := make(chan func())
 	for name, tt := range map[string]struct {
 		load.Config
@@ -77,12 +83,65 @@ func TestFaultsAreCounted(t *testing.T) {
 			}
 			return broadcast(ctx)
 		}, load.Faults{Reordered: 5}},
-		"refused": {forty, func(_ *faulty, n int, ctx *pond.EventContext) error {
+		"rejected": {forty, func(_ *faulty, n int, ctx *pond.EventContext) error {
 			if n == 10 {
-				return pond.Errorf(http.StatusForbidden, "not that")
+				return errRejected
 			}
 			return broadcast(ctx)
-		}, load.Faults{Refused: 1, Lost: 5, Reason: "not that"}},
+		}, load.Faults{Rejected: 1, Reason: "rejected: HANDLER_NOT_FOUND 403 on /chat/0: not that"}},
+		"all rejected": {forty, func(*faulty, int, *pond.EventContext) error {
+			return errRejected
+		}, load.Faults{Rejected: 40, Reason: "not that"}},
+		"rejected by threads": {
+			load.Config{Scenario: load.Fanout, Clients: 9, Messages: 40, Threads: 3},
+			func(_ *faulty, n int, ctx *pond.EventContext) error {
+				if n%2 == 0 {
+					return errRejected
+				}
+				return broadcast(ctx)
+			},
+			load.Faults{Rejected: 20, Reason: "not that"},
+		},
+		"rejected at a rate": {
+			load.Config{Scenario: load.Rate, Rate: 4000, Clients: 5, Messages: 40},
+			func(_ *faulty, n int, ctx *pond.EventContext) error {
+				if n%3 == 0 {
+					return errRejected
+				}
+				return broadcast(ctx)
+			},
+			load.Faults{Rejected: 14, Reason: "not that"},
+		},
+		"rejected, but delivered": {forty, func(_ *faulty, n int, ctx *pond.EventContext) error {
+			if n%10 == 0 {
+				return errors.Join(broadcast(ctx), errRejected)
+			}
+			return broadcast(ctx)
+		}, load.Faults{Rejected: 4, Reason: "rejected"}},
+		"one rejected, another lost": {forty, func(_ *faulty, n int, ctx *pond.EventContext) error {
+			switch n {
+			case 10:
+				return errRejected
+			case 20:
+				return nil
+			}
+			return broadcast(ctx)
+		}, load.Faults{Rejected: 1, Lost: 5, Reason: "not that"}},
+		"one lost, then all rejected": {forty, func(_ *faulty, n int, ctx *pond.EventContext) error {
+			switch {
+			case n < 10:
+				return broadcast(ctx)
+			case n == 10:
+				return nil
+			}
+			return errRejected
+		}, load.Faults{Rejected: 29, Lost: 5, Reason: "not that"}},
+		"echo rejected": {fortyEchoes, func(_ *faulty, n int, ctx *pond.EventContext) error {
+			if n%4 == 0 {
+				return errRejected
+			}
+			return reply(ctx)
+		}, load.Faults{Rejected: 10, Reason: "not that"}},
 		"into another room": {
 			load.Config{Scenario: load.Fanout, Clients: 6, Rooms: 2, Messages: 40, InFlight: 64},
 			func(f *faulty, _ int, ctx *pond.EventContext) error {
@@ -92,14 +151,14 @@ func TestFaultsAreCounted(t *testing.T) {
 				}
 				return broadcast(ctx)
 			},
-			load.Faults{Stray: 3, Reason: "stray: ~~p0000"},
+			load.Faults{Misdelivered: 3, Reason: "misdelivered: ~~p0000"},
 		},
-		"of nobody":         {forty, forge("p9999"), load.Faults{Stray: 5, Reason: "stray: ~~p9999"}},
-		"of a silent one":   {forty, forge("p0001"), load.Faults{Stray: 5, Reason: "stray: ~~p0001"}},
-		"of another kind":   {forty, forge("e"), load.Faults{Stray: 5, Reason: "stray: ~~e0000"}},
-		"not sent yet":      {forty, forge("p0000zzzzz"), load.Faults{Stray: 5, Reason: "whose message"}},
-		"not even a number": {forty, forge("p    "), load.Faults{Stray: 5, Reason: "stray: ~~p    "}},
-		"a client is cut": {
+		"of no client":      {forty, forge("p9999"), load.Faults{Misdelivered: 5, Reason: "misdelivered: ~~p9999"}},
+		"of a non-sender":   {forty, forge("p0001"), load.Faults{Misdelivered: 5, Reason: "misdelivered: ~~p0001"}},
+		"of another kind":   {forty, forge("e"), load.Faults{Misdelivered: 5, Reason: "misdelivered: ~~e0000"}},
+		"not sent yet":      {forty, forge("p0000zzzzz"), load.Faults{Misdelivered: 5, Reason: "whose next message"}},
+		"not even a number": {forty, forge("p    "), load.Faults{Misdelivered: 5, Reason: "misdelivered: ~~p    "}},
+		"a client is reset": {
 			load.Config{Scenario: load.Rate, Rate: 4000, Clients: 5, Messages: 40},
 			func(f *faulty, n int, ctx *pond.EventContext) error {
 				if n == 10 {
@@ -121,16 +180,25 @@ func TestFaultsAreCounted(t *testing.T) {
 			}
 			return reply(ctx)
 		}, load.Faults{Duplicated: 1}},
+		"of an earlier run": {forty, func(f *faulty, n int, ctx *pond.EventContext) error {
+			if n != 10 {
+				return broadcast(ctx)
+			}
+			old := bytes.Clone(ctx.Payload())
+			run := old[bytes.Index(old, []byte("~~"))+2+1+4+5+8:]
+			run[0] = map[bool]byte{true: 'b', false: 'a'}[run[0] == 'a']
+			return errors.Join(broadcast(ctx), ctx.Broadcast(ctx.Event(), json.RawMessage(old)))
+		}, load.Faults{}},
 		"echo for all": {fortyEchoes, func(_ *faulty, n int, ctx *pond.EventContext) error {
 			if n == 10 {
 				return broadcast(ctx)
 			}
 			return reply(ctx)
-		}, load.Faults{Stray: 4, Reason: "stray: ~~e"}},
+		}, load.Faults{Misdelivered: 4, Reason: "misdelivered: ~~e"}},
 	} {
 		for _, tr := range transports {
 			cfg := tt.Config
-			cfg.Transport, cfg.Dialect, cfg.Addr, cfg.Patience = tr, pondDialect, serveFaulty(t, tt.answer), patience
+			cfg.Transport, cfg.Dialect, cfg.Addr, cfg.LostAfter = tr, pondDialect, serveFaulty(t, tt.answer), lostAfter
 			together.Go(func() {
 				res, err := load.Run(t.Context(), cfg)
 				checks <- func() {
@@ -153,7 +221,33 @@ func TestFaultsAreCounted(t *testing.T) {
 	}
 }
 
-// checkFaults compares everything but what is expected; of the reason, a part.
+// errRejected is the error of handlers that reject a message.
+var errRejected = pond.Errorf(http.StatusForbidden, "not that")
+
+// A POST that the server rejects is a rejected message.
+func TestRejectedPosts(t *testing.T) {
+	addr := servePond(t)
+	var posts atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Join requests come first.
+		if r.Method == http.MethodPost && posts.Add(1) > 5 && posts.Load()%4 == 0 {
+			http.Error(w, "slow down", http.StatusTooManyRequests)
+			return
+		}
+		(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: addr})
+		}, FlushInterval: -1}).ServeHTTP(w, r)
+	}))
+	defer proxy.Close()
+	res := run(t, load.Config{
+		Scenario: load.Fanout, Transport: load.SSE, Clients: 5, Messages: 40, Dialect: pondDialect,
+		Addr: strings.TrimPrefix(proxy.URL, "http://"), LostAfter: time.Minute,
+	})
+	checkFaults(t, res, load.Faults{Rejected: 10, Reason: `"HTTP/1.1 429 Too Many Requests"`})
+}
+
+// checkFaults compares all faults except the expected deliveries. The reason must contain
+// the wanted one.
 func checkFaults(t *testing.T, res load.Result, want load.Faults) {
 	t.Helper()
 	got := res.Faults
@@ -169,14 +263,14 @@ func checkFaults(t *testing.T, res load.Result, want load.Faults) {
 	}
 }
 
-// A server that forgets everything stops a closed loop, but not the load.
-func TestSilenceEnds(t *testing.T) {
+// The run ends even if the server stops delivering.
+func TestRunEndsWithoutDeliveries(t *testing.T) {
 	for _, tr := range transports {
 		t.Run(string(tr), func(t *testing.T) {
 			t.Parallel()
 			res := run(t, load.Config{
 				Scenario: load.Fanout, Transport: tr, Clients: 5, Messages: 40, InFlight: 4,
-				Dialect: pondDialect, Patience: patience,
+				Dialect: pondDialect, LostAfter: lostAfter,
 				Addr: serveFaulty(t, func(_ *faulty, n int, ctx *pond.EventContext) error {
 					if n >= 10 {
 						return nil
@@ -186,16 +280,16 @@ func TestSilenceEnds(t *testing.T) {
 			})
 			checkFaults(t, res, load.Faults{Lost: 4 * 5})
 			if res.Messages != 14 || res.Deliveries != 50 {
-				t.Errorf("%d messages, %d deliveries, want those that were answered and 4 in flight", res.Messages, res.Deliveries)
+				t.Errorf("%d messages, %d deliveries, want the delivered ones and 4 in flight", res.Messages, res.Deliveries)
 			}
 		})
 	}
 }
 
-// A pace is kept whatever the server does, and times count from when a message was
-// meant to be sent. This server answers nothing until it has everything, so the first
-// message has to wait for the last one; which a load that waits would never send.
-func TestPaceDoesNotWait(t *testing.T) {
+// At a fixed rate, the load generator does not wait for the server, and latency counts
+// from when a message was scheduled. This server delivers nothing until it has all
+// messages, which a load generator that waits would never send.
+func TestRateDoesNotWait(t *testing.T) {
 	const n, rate, clients = 30, 1000, 2
 	step := clients * time.Second / rate
 	for _, tr := range transports {
@@ -219,7 +313,7 @@ func TestPaceDoesNotWait(t *testing.T) {
 			})
 			checkFaults(t, res, load.Faults{})
 			if least := (n - 1) * step; res.Elapsed < least || res.Latency.Max < least || res.Latency.P50 < least/2-step {
-				t.Errorf("took %v, latency %+v: less than the pace of one in %v allows", res.Elapsed, res.Latency, step)
+				t.Errorf("took %v, latency %+v: less than one message every %v allows", res.Elapsed, res.Latency, step)
 			}
 			if res.Latency.Count != n*clients || res.SendLag.Count != n {
 				t.Errorf("latency of %d deliveries, lag of %d messages", res.Latency.Count, res.SendLag.Count)
@@ -228,15 +322,15 @@ func TestPaceDoesNotWait(t *testing.T) {
 	}
 }
 
-// A tired dialect keeps its engine busy for a while, once.
-type tired struct {
+// A slowDialect blocks the load generator once for some time.
+type slowDialect struct {
 	load.Pond
 
 	d    time.Duration
 	once *bool
 }
 
-func (d tired) AppendPublish(dst []byte, c *load.Client, body []byte) []byte {
+func (d slowDialect) AppendPublish(dst []byte, c *load.Client, body []byte) []byte {
 	if !*d.once && len(body) > 0 && strings.Contains(string(body), "~~p000000005") { // number 5
 		*d.once = true
 		for began := time.Now(); time.Since(began) < d.d; {
@@ -245,13 +339,13 @@ func (d tired) AppendPublish(dst []byte, c *load.Client, body []byte) []byte {
 	return d.Pond.AppendPublish(dst, c, body)
 }
 
-// What the engine is to blame for in a latency is told, and in the latency of all
-// messages that had to wait, not only of the one that held them up.
-func TestLagIsTold(t *testing.T) {
+// The delay that the load generator causes is reported, for all messages that were sent
+// late, and is part of their latency.
+func TestSendLagIsReported(t *testing.T) {
 	const n, step, busy = 30, time.Millisecond, 20 * time.Millisecond
 	res := run(t, load.Config{
 		Scenario: load.Rate, Clients: 1, Messages: n, Rate: float64(time.Second / step), Addr: servePond(t),
-		Dialect: tired{pondDialect, busy, new(bool)},
+		Dialect: slowDialect{pondDialect, busy, new(bool)},
 	})
 	checkFaults(t, res, load.Faults{})
 	var waited time.Duration

@@ -14,21 +14,21 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A faulty is a server with mistakes.
+// A faulty is a server with faults.
 type faulty struct {
 	pond     *pond.Pond
 	endpoint *pond.Endpoint
 
 	mu    sync.Mutex
-	turn  int             // of the message that comes next, from 0
-	held  json.RawMessage // comes late
+	turn  int             // number of the next message, from 0
+	held  json.RawMessage // a payload that is sent later
 	conns []net.Conn
 }
 
-// An answer is what a faulty server does with its message n.
+// An answer handles message n of a faulty server.
 type answer func(f *faulty, n int, ctx *pond.EventContext) error
 
-// serveFaulty serves a lobby in which everybody is welcome, and returns its address.
+// serveFaulty serves a lobby that accepts all clients, and returns its address.
 func serveFaulty(t *testing.T, handle answer) string {
 	t.Helper()
 	f := &faulty{pond: pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))}
@@ -36,7 +36,7 @@ func serveFaulty(t *testing.T, handle answer) string {
 	l := f.endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() })
 	l.OnMessage("*", func(ctx *pond.EventContext) error {
 		f.mu.Lock()
-		defer f.mu.Unlock() // the order of turns is that of answers
+		defer f.mu.Unlock() // so that answers are in the order of turns
 		f.turn++
 		return handle(f, f.turn-1, ctx)
 	})
@@ -53,7 +53,7 @@ func serveFaulty(t *testing.T, handle answer) string {
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
-// A listener lets the server get at its connections.
+// A listener records the connections of the server.
 type listener struct {
 	net.Listener
 
@@ -70,8 +70,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// cut closes the connection of the third client. On loopback, each of them has an
-// address of its own.
+// cut closes the connection of the third client. On loopback, each client has its own
+// address.
 func (f *faulty) cut() error {
 	for _, c := range f.conns {
 		if strings.HasPrefix(c.RemoteAddr().String(), "127.0.0.4:") {
@@ -85,7 +85,7 @@ func broadcast(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(),
 
 func reply(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) }
 
-// forge broadcasts message 10 once more, with a stamp that begins otherwise.
+// forge broadcasts message 10 again, with a stamp that starts with the given text.
 func forge(stamp string) answer {
 	return func(_ *faulty, n int, ctx *pond.EventContext) error {
 		if n != 10 {

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A recorder notes the messages that a client gets.
+// A recorder records the messages that a client receives.
 type recorder struct {
 	Pond
 
@@ -20,7 +20,7 @@ func (r *recorder) Receive(_ *Client, message []byte, events []Event, _ *Outgoin
 	return events
 }
 
-// A client gets the same messages however the network cuts what a server sends.
+// A client receives the same messages, however the network splits the data.
 func TestClientsAreFedInPieces(t *testing.T) {
 	const sse = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 	frames := ws.AppendFrame(nil, ws.Text, false, []byte("one"))
@@ -65,17 +65,17 @@ func TestClientsAreFedInPieces(t *testing.T) {
 	}
 }
 
-// What comes behind the end of a stream, or of a WebSocket, is the end of the client.
-func TestClientsNoticeTheEnd(t *testing.T) {
+// The end of a stream or WebSocket is the end of the client.
+func TestClientsDetectTheEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		transport Transport
 		text      string
 		want      string
 	}{
 		"stream":    {SSE, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "EOF"},
-		"refusal":   {SSE, "HTTP/1.1 503 Full\r\n\r\n", "503 Full"},
+		"rejection": {SSE, "HTTP/1.1 503 Full\r\n\r\n", "503 Full"},
 		"WebSocket": {WebSocket, "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: " + handshakeAccept + "\r\n\r\n" + string(ws.AppendClose(nil, 1013, "slow")), `1013 "slow"`},
-		"mute":      {WebSocket, "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: " + handshakeAccept + "\r\n\r\n" + string(ws.AppendClose(nil, ws.CloseNoStatus, "")), "EOF"},
+		"no code":   {WebSocket, "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: " + handshakeAccept + "\r\n\r\n" + string(ws.AppendClose(nil, ws.CloseNoStatus, "")), "EOF"},
 		"garbage":   {WebSocket, "HTTP/1.1 101 OK\r\nSec-WebSocket-Accept: " + handshakeAccept + "\r\n\r\nHTTP", "RFC 6455"},
 	} {
 		l := &loop{engine: &engine{dialect: &recorder{}}}

@@ -14,16 +14,15 @@ var (
 
 const maxMessage = 64 << 20
 
-// A frame is one frame of a WebSocket, as a server sends it.
+// A frame is one WebSocket frame from a server.
 type frame struct {
 	op      ws.Opcode
 	fin     bool
 	payload []byte
 }
 
-// nextFrame reads the frame that b begins with, and its size n, which is 0 if b
-// has only a part of it. It copies nothing: internal/ws has to keep what it is
-// fed, this has not.
+// nextFrame parses the frame at the start of b and returns its size n, or 0 if the
+// frame is incomplete. Unlike internal/ws, it does not copy the payload.
 func nextFrame(b []byte) (f frame, n int, err error) {
 	if len(b) < 2 {
 		return f, 0, nil
@@ -54,11 +53,11 @@ func nextFrame(b []byte) (f frame, n int, err error) {
 	return frame{ws.Opcode(b[0] & 15), b[0]&0x80 != 0, b[start:n:n]}, n, nil
 }
 
-// A joiner puts messages together whose frames came one by one. Most come in one.
-type joiner struct{ parts []byte }
+// An assembler assembles fragmented messages. Most messages have a single frame.
+type assembler struct{ parts []byte }
 
-// message returns the message that f completes, or nil if there is more to come.
-func (j *joiner) message(f frame) ([]byte, error) {
+// message returns the message that f completes, or nil if it is incomplete.
+func (j *assembler) message(f frame) ([]byte, error) {
 	switch {
 	case (f.op == ws.Continuation) != (j.parts != nil):
 		return nil, errFrame

@@ -46,7 +46,7 @@ func TestBadFrames(t *testing.T) {
 }
 
 func TestFragmentsAreJoined(t *testing.T) {
-	var j joiner
+	var j assembler
 	for _, tt := range []struct {
 		frame
 		want string

@@ -5,18 +5,17 @@ import (
 	"time"
 )
 
-// Latency is a distribution of times.
+// Latency is a distribution of durations.
 type Latency struct {
 	Count int64         `json:"count"`
 	Mean  time.Duration `json:"mean"`
 	P50   time.Duration `json:"p50"`
 	P90   time.Duration `json:"p90"`
 	P99   time.Duration `json:"p99"`
-	Max   time.Duration `json:"max"` // exact; the others are up to 1 % too long
+	Max   time.Duration `json:"max"` // exact; the percentiles are up to 1 % too long
 }
 
-// precision is how many buckets a histogram has for each power of two, as a power
-// of two.
+// precision is the binary logarithm of the number of buckets per power of two.
 const precision = 7
 
 // A histogram counts durations in buckets of equal relative width.
@@ -27,7 +26,7 @@ type histogram struct {
 	longest int64
 }
 
-// bucket returns the index of the bucket of v, which is not negative.
+// bucket returns the index of the bucket of v, which must not be negative.
 func bucket(v int64) int {
 	u := uint64(v) //nolint:gosec // not negative
 	shift := max(0, bits.Len64(u)-precision-1)
@@ -60,7 +59,7 @@ func (h *histogram) add(other *histogram) {
 	h.longest = max(h.longest, other.longest)
 }
 
-// quantile returns the least bound that the fraction q of all values keeps.
+// quantile returns the smallest upper bound for the fraction q of all values.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := uint64(q*float64(h.count) + 0.999999)
 	var seen uint64
@@ -72,7 +71,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	return time.Duration(h.longest)
 }
 
-// latency returns what is in the histogram, nil if nothing is.
+// latency returns the distribution, or nil if the histogram is empty.
 func (h *histogram) latency() *Latency {
 	if h.count == 0 {
 		return nil

@@ -24,7 +24,7 @@ func TestBucketsAreNarrow(t *testing.T) {
 	}
 }
 
-// edges are the times around which buckets begin and get wider, in order.
+// edges are values at which buckets start and become wider, in order.
 func edges() (all []int64) {
 	for v := range int64(3 << precision) {
 		all = append(all, v)
@@ -76,7 +76,7 @@ func TestHistogramOfLittle(t *testing.T) {
 	if got := h.latency(); got != nil {
 		t.Errorf("of nothing: %+v", got)
 	}
-	h.record(-5) // a clock that went back is no reason to crash
+	h.record(-5) // a clock that goes back must not crash
 	h.record(1000)
 	if got, want := *h.latency(), (Latency{2, 500, 0, 1000, 1000, 1000}); got != want {
 		t.Errorf("%+v, want %+v", got, want)

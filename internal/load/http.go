@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The key of every handshake, and the answer to it: RFC 6455 section 1.3. Load
-// needs no protection against caches.
+// The key of every handshake and the expected answer, from RFC 6455 section 1.3. The
+// key need not be random, because there are no caches to protect.
 const (
 	handshakeKey    = "dGhlIHNhbXBsZSBub25jZQ=="
 	handshakeAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -35,17 +35,17 @@ func appendPost(dst []byte, host string, r Request, message []byte) []byte {
 	return append(append(dst, "\r\n\r\n"...), message...)
 }
 
-var errHead = errors.New("the server's answer is no HTTP/1.1")
+var errHead = errors.New("the server did not send a valid HTTP/1.1 response")
 
-// A head is the beginning of an HTTP response.
+// A head is the status line and the headers of an HTTP response.
 type head struct {
 	status int
-	line   string // the first one
+	line   string // the status line
 	fields string
 }
 
-// nextHead reads the head that b begins with, and its size n, which is 0 if b
-// has only a part of it.
+// nextHead parses the head at the start of b and returns its size n, or 0 if the head
+// is incomplete.
 func nextHead(b []byte) (h head, n int, err error) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -63,7 +63,7 @@ func nextHead(b []byte) (h head, n int, err error) {
 	return h, end + 4, nil
 }
 
-// field returns the first field with a name, or "".
+// field returns the first field with the given name, or "".
 func (h head) field(name string) string {
 	for line := range strings.SplitSeq(h.fields, "\r\n") {
 		key, value, _ := strings.Cut(line, ":")
@@ -76,7 +76,7 @@ func (h head) field(name string) string {
 
 func (h head) chunked() bool { return strings.EqualFold(h.field("Transfer-Encoding"), "chunked") }
 
-// accepts reports whether the server has opened what was asked for.
+// accepts returns an error unless the response accepts the connection.
 func (h head) accepts(t Transport) error {
 	switch {
 	case t == WebSocket && h.status == 101 && h.field("Sec-WebSocket-Accept") == handshakeAccept:
@@ -86,13 +86,13 @@ func (h head) accepts(t Transport) error {
 		if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
 			return nil
 		}
-		return fmt.Errorf("the server answered with %q instead of an event stream", kind)
+		return fmt.Errorf("the server responded with %q instead of an event stream", kind)
 	}
-	return fmt.Errorf("the server answered %q", h.line)
+	return fmt.Errorf("the server responded %q", h.line)
 }
 
-// nextResponse reads the response that b begins with, and its size n, which is 0
-// if b has only a part of it.
+// nextResponse parses the response at the start of b and returns its size n, or 0 if
+// the response is incomplete.
 func nextResponse(b []byte) (h head, n int, err error) {
 	h, n, err = nextHead(b)
 	switch {

@@ -68,7 +68,7 @@ func TestResponsesComeInPieces(t *testing.T) {
 	}
 }
 
-func TestWhatOpensAClient(t *testing.T) {
+func TestAccepts(t *testing.T) {
 	for _, tt := range []struct {
 		transport Transport
 		head      string

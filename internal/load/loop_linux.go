@@ -9,30 +9,30 @@ import (
 	"time"
 )
 
-// A loop is one thread and the connections that it serves. Its fields belong to
-// that thread, but for those below mu.
+// A loop is one thread and the connections that it serves. The thread owns the fields,
+// except those below mu.
 type loop struct {
 	*engine
 
 	epoll int
 	pipe  [2]int
 	conns []*conn // by descriptor
-	age   int32   // of the newest connection: an event may be for one that has gone
+	age   int32   // of the newest connection, to ignore events of closed connections
 	ready []syscall.EpollEvent
 
-	buf      []byte // what is being read
-	text     []byte // a message that is being put together
+	buf      []byte // for reading
+	text     []byte // for building a message
 	body     []byte
 	events   []Event
 	outgoing Outgoing
-	dirty    []*conn // have something to write
+	dirty    []*conn // have data to write
 
 	clients    []*client
-	waiting    []*client // to be connected
+	waiting    []*client // not connected yet
 	connecting int
-	posters    []*poster // carry what event streams cannot
+	posters    []*poster // send the messages of SSE clients
 
-	now        int64 // when the last read returned
+	now        int64 // time of the last read
 	longestGap int64
 	over       bool
 
@@ -40,25 +40,25 @@ type loop struct {
 	latency  histogram
 	sendLag  histogram
 	pacer    pacer
-	turn     int // of the client that asks for the next echo
+	turn     int // index of the client that sends the next echo request
 	lists    [64]listed
 
 	mu        sync.Mutex
 	commands  []func()
-	returns   []*publisher // may publish again
+	returns   []*publisher // have a completed message
 	published counters     // a copy for other threads
 	woken     bool
 }
 
-// counters are what a loop counts, from the beginning.
+// counters are the counters of a loop since the start.
 type counters struct {
-	Messages, Deliveries, Duplicated, Reordered, Stray int64
-	BytesIn                                            int64
-	Joined, Joins, Refused, Closed, Failed             int64
-	Present                                            int64 // clients with a connection, joined or not
-	StalledClosed                                      int64
-	Complete                                           int64 // lists of members
-	Reason                                             string
+	Messages, Deliveries, Duplicated, Reordered, Misdelivered int64
+	BytesIn                                                   int64
+	Joined, Joins, Rejected, Closed, Failed                   int64
+	Present                                                   int64 // clients with a connection
+	StalledClosed                                             int64
+	Complete                                                  int64 // complete lists of members
+	Reason                                                    string
 }
 
 func (c *counters) add(o counters) {
@@ -66,12 +66,12 @@ func (c *counters) add(o counters) {
 	c.Deliveries += o.Deliveries
 	c.Duplicated += o.Duplicated
 	c.Reordered += o.Reordered
-	c.Stray += o.Stray
+	c.Misdelivered += o.Misdelivered
 	c.BytesIn += o.BytesIn
 	c.Joined += o.Joined
 	c.Joins += o.Joins
 	c.Present += o.Present
-	c.Refused += o.Refused
+	c.Rejected += o.Rejected
 	c.Closed += o.Closed
 	c.Failed += o.Failed
 	c.StalledClosed += o.StalledClosed
@@ -81,8 +81,8 @@ func (c *counters) add(o counters) {
 	}
 }
 
-// blame keeps the first reason for a fault.
-func (c *counters) blame(reason string) {
+// setReason sets the reason, unless there is one.
+func (c *counters) setReason(reason string) {
 	if c.Reason == "" {
 		c.Reason = reason
 	}
@@ -111,7 +111,7 @@ func (l *loop) watch(op, fd int, age int32, events uint32) error {
 	})
 }
 
-// do has f run by the loop.
+// do runs f in the loop.
 func (l *loop) do(f func()) {
 	l.mu.Lock()
 	l.commands = append(l.commands, f)
@@ -119,7 +119,7 @@ func (l *loop) do(f func()) {
 	l.mu.Unlock()
 }
 
-// call has f run by the loop, and waits for it.
+// call runs f in the loop and waits for it.
 func (l *loop) call(f func()) {
 	done := make(chan struct{})
 	l.do(func() { f(); close(done) })
@@ -129,17 +129,17 @@ func (l *loop) call(f func()) {
 func (l *loop) wakeLocked() {
 	if !l.woken {
 		l.woken = true
-		_, _ = syscall.Write(l.pipe[1], []byte{0}) // a pipe with room
+		_, _ = syscall.Write(l.pipe[1], []byte{0}) // the pipe is never full
 	}
 }
 
-// run serves until a command sets over.
+// run serves the connections until a command sets over.
 func (l *loop) run() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer l.free()
 	for {
-		l.obey()
+		l.runCommands()
 		if l.over {
 			return
 		}
@@ -150,7 +150,7 @@ func (l *loop) run() {
 		for _, ev := range l.ready[:n] {
 			if int(ev.Fd) == l.pipe[0] {
 				var b [16]byte
-				_, _ = syscall.Read(l.pipe[0], b[:]) // it was readable
+				_, _ = syscall.Read(l.pipe[0], b[:]) // only wakes the loop
 				continue
 			}
 			if c := l.conns[ev.Fd]; c != nil && c.age == ev.Pad {
@@ -172,10 +172,10 @@ func (l *loop) free() {
 	}
 }
 
-// obey does what other threads want, and shows them the counters: before, since
-// they may read them as soon as a command has run, and after, since nothing else
-// may happen before the loop waits.
-func (l *loop) obey() {
+// runCommands runs the commands of other threads, and copies the counters for them. It
+// copies before the commands, because a caller may read the counters when its command
+// returns, and after them, because the loop may wait next.
+func (l *loop) runCommands() {
 	l.mu.Lock()
 	commands, returns := l.commands, l.returns
 	l.commands, l.returns = nil, nil
@@ -196,8 +196,9 @@ func (l *loop) obey() {
 	l.mu.Unlock()
 }
 
-// wait waits for events: for ever if d is negative. Epoll counts in milliseconds,
-// so shorter times are left to select, which can wait for an epoll as well.
+// wait waits for events for d, or without a limit if d is negative. The unit of
+// epoll_wait is a millisecond, so select, which can also wait for an epoll descriptor,
+// handles shorter times.
 func (l *loop) wait(d time.Duration) int {
 	ms := -1
 	if d >= 0 {
@@ -206,18 +207,18 @@ func (l *loop) wait(d time.Duration) int {
 			var set syscall.FdSet
 			set.Bits[l.epoll/64] |= 1 << (l.epoll % 64)
 			timeout := syscall.NsecToTimeval(int64(d))
-			_, _ = syscall.Select(l.epoll+1, &set, nil, nil, &timeout) // epoll says what there is
+			_, _ = syscall.Select(l.epoll+1, &set, nil, nil, &timeout) // epoll_wait returns the events
 			ms = 0
 		}
 	}
 	n, err := syscall.EpollWait(l.epoll, l.ready, ms)
 	if err != nil && !errors.Is(err, syscall.EINTR) {
-		l.counters.blame("epoll: " + err.Error())
+		l.counters.setReason("epoll: " + err.Error())
 	}
 	return max(0, n)
 }
 
-// serve handles what happened to a connection.
+// serve handles the events of a connection.
 func (l *loop) serve(c *conn, events uint32) {
 	if c.dialing {
 		value, err := syscall.GetsockoptInt(c.fd, syscall.SOL_SOCKET, syscall.SO_ERROR)
@@ -225,14 +226,14 @@ func (l *loop) serve(c *conn, events uint32) {
 			err = syscall.Errno(value)
 		}
 		if err != nil {
-			l.lose(c, fmt.Errorf("connect: %w", err))
+			l.closeConn(c, fmt.Errorf("connect: %w", err))
 			return
 		}
 		c.dialing = false
-		l.soil(c)
+		l.markDirty(c)
 	}
 	if events&syscall.EPOLLOUT != 0 {
-		l.soil(c)
+		l.markDirty(c)
 	}
 	if events&(syscall.EPOLLIN|syscall.EPOLLHUP|syscall.EPOLLERR) != 0 {
 		l.read(c)

@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// servePond serves what the dialect Pond expects, and returns its address.
+// servePond serves a Pond for the dialect Pond, and returns its address.
 func servePond(t *testing.T) string {
 	t.Helper()
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))

@@ -3,22 +3,24 @@ package load
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"strings"
 )
 
-// Pond is the protocol of pond and of all other PondSocket servers. The server has
-// to broadcast the event Message to all members as it came, to reply to Echo with
-// its payload, and, for [Presence], to track members whose join payload has a
-// "track" with that.
+// Pond is the protocol of pond and other PondSocket servers. The server must broadcast
+// the event Message to all members, and reply to the event Echo, with the text of the
+// payload. For [Presence], if the payload of a join has a field "track", the server must
+// track the member with its value.
 type Pond struct {
-	Name    string // of the server, in results
-	Path    string // of the endpoint, such as "/socket", with its query
-	Header  string // of all requests: more lines, each with "\r\n" at its end
-	Join    string // the payload of joins, an object of JSON; default {}
-	Channel string // a name with %d for the room, such as "/chat/%d"
-	Message string // the event that is broadcast; default "message"
-	Echo    string // the event that is answered; default "echo"
+	Name    string  // of the server, in results
+	Path    string  // of the endpoint, such as "/socket", with the query
+	Header  string  // of all requests: more lines, each ending with "\r\n"
+	Join    string  // the payload of joins, a JSON object; default {}
+	Payload Payload // the payload of messages; default {"b": TEXT}
+	Channel string  // a name with %d for the room, such as "/chat/%d"
+	Message string  // the event that is broadcast; default "message"
+	Echo    string  // the event that is answered; default "echo"
 }
 
 var _ Dialect = Pond{}
@@ -35,7 +37,7 @@ func (p Pond) Traits() Traits {
 // Open implements [Dialect].
 func (p Pond) Open(*Client) Request { return Request{p.Path, p.Header} }
 
-// Opened implements [Dialect]. The server speaks first.
+// Opened implements [Dialect]. The server sends the first message.
 func (Pond) Opened(*Client, *Outgoing) {}
 
 // Receive implements [Dialect].
@@ -46,10 +48,10 @@ func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) 
 	has := func(s string) bool { return bytes.Contains(message, []byte(s)) }
 	switch {
 	case has(`"action":"PRESENCE"`):
-		// The list alone: what has changed is beside it, before or behind.
+		// Use only the list: the changed member is in another field.
 		_, list, _ := bytes.Cut(message, []byte(`"presence":[`))
 		list, _, _ = bytes.Cut(list, []byte("]"))
-		return append(events, Event{PresenceList, list})
+		return append(events, Event{Kind: PresenceList, Text: list})
 	case has(`"action":"CONNECT"`):
 		c.ID = text(message, `"connectionId":"`)
 		out.SendString(p.join(c))
@@ -57,9 +59,38 @@ func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) 
 		return append(events, Event{Kind: Joined})
 	case has(`"action":"ERROR"`), has(`"event":"UNAUTHORIZED"`), has(`"event":"NOT_FOUND"`),
 		has(`"event":"INTERNAL_ERROR"`):
-		return append(events, Event{Refused, message})
+		return append(events, rejection(message))
 	}
 	return events
+}
+
+// rejection returns the event for an error message, with a short text if the message has
+// the usual form.
+func rejection(message []byte) Event {
+	var m struct {
+		Event, ChannelName, RequestID string
+		Payload                       struct {
+			Code, Status json.RawMessage
+			Message      string
+			Details      json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(message, &m); err != nil || m.Payload.Message == "" {
+		return Event{Kind: Rejected, Text: message}
+	}
+	code := m.Payload.Status
+	if len(code) == 0 {
+		code = m.Payload.Code
+	}
+	text := m.Event
+	if len(code) > 0 {
+		text += " " + strings.Trim(string(code), `"`)
+	}
+	text += " on " + m.ChannelName + ": " + m.Payload.Message
+	if len(m.Payload.Details) > 0 && string(m.Payload.Details) != "null" {
+		text += " " + string(m.Payload.Details)
+	}
+	return Event{Kind: Rejected, Text: []byte(text), Stamp: []byte(m.RequestID)}
 }
 
 func (p Pond) join(c *Client) string {
@@ -83,7 +114,7 @@ func (p Pond) channel(c *Client) string {
 	return fmt.Sprintf(p.Channel, c.Room)
 }
 
-// text returns what follows key, up to the next quotation mark.
+// text returns the text between key and the next quotation mark.
 func text(message []byte, key string) string {
 	_, value, _ := bytes.Cut(message, []byte(key))
 	value, _, _ = bytes.Cut(value, []byte(`"`))
@@ -100,13 +131,11 @@ func (p Pond) AppendEcho(dst []byte, c *Client, body []byte) []byte {
 	return p.append(dst, c, p.Echo, "echo", body)
 }
 
-func (p Pond) append(dst []byte, c *Client, event, otherwise string, body []byte) []byte {
-	if event == "" {
-		event = otherwise
-	}
-	dst = append(append(append(dst, `{"action":"BROADCAST","event":"`...), event...), `","channelName":"`...)
-	dst = append(append(dst, p.channel(c)...), `","requestId":"0","payload":{"b":"`...)
-	return append(append(dst, body...), `"}}`...)
+func (p Pond) append(dst []byte, c *Client, event, defaultEvent string, body []byte) []byte {
+	dst = append(append(append(dst, `{"action":"BROADCAST","event":"`...), cmp.Or(event, defaultEvent)...), `","channelName":"`...)
+	dst = append(append(dst, p.channel(c)...), `","requestId":"`...)
+	dst = append(append(dst, RequestStamp(body)...), `","payload":`...)
+	return append(p.Payload.append(dst, c, body), '}')
 }
 
 // Post implements [Dialect].

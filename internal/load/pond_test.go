@@ -49,6 +49,9 @@ func TestPondSpeaksTheProtocol(t *testing.T) {
 		{named.AppendEcho(nil, c, []byte("body")), "ask", "/lobby", "BROADCAST"},
 	} {
 		f := parse(string(tt.text))
+		if f.RequestID != "0" {
+			t.Errorf("request ID %q for a body without a stamp", f.RequestID)
+		}
 		if f.Action != tt.action || f.Event != tt.event || f.ChannelName != tt.channel || f.Payload["b"] != "body" {
 			t.Errorf("sends %+v, want %s %s to %s", f, tt.action, tt.event, tt.channel)
 		}
@@ -64,9 +67,16 @@ func TestPondSpeaksTheProtocol(t *testing.T) {
 func TestPondUnderstandsAnswers(t *testing.T) {
 	list := load.PresenceMark(1)
 	for message, want := range map[string]load.Event{
-		`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{}}`:                                {Kind: load.Joined},
-		`{"action":"SYSTEM","event":"UNAUTHORIZED","payload":{"code":401}}`:                     {Kind: load.Refused},
-		`{"action":"ERROR","event":"INVALID_MESSAGE","payload":{}}`:                             {Kind: load.Refused},
+		`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{}}`: {Kind: load.Joined},
+		`{"action":"SYSTEM","event":"UNAUTHORIZED","payload":{"code":401}}`: {
+			Kind: load.Rejected, Text: []byte(`{"action":"SYSTEM","event":"UNAUTHORIZED","payload":{"code":401}}`),
+		},
+		`{"action":"ERROR","event":"HANDLER_NOT_FOUND","channelName":"/a","requestId":"00001","payload":{"code":409,"message":"sold out","status":409,"details":{"left":0}}}`: {
+			Kind: load.Rejected, Text: []byte(`HANDLER_NOT_FOUND 409 on /a: sold out {"left":0}`), Stamp: []byte("00001"),
+		},
+		`{"action":"ERROR","event":"INVALID_MESSAGE","channelName":"ENDPOINT","requestId":"0","payload":{"code":"INVALID_MESSAGE","message":"no"}}`: {
+			Kind: load.Rejected, Text: []byte("INVALID_MESSAGE INVALID_MESSAGE on ENDPOINT: no"), Stamp: []byte("0"),
+		},
 		`{"action":"PRESENCE","payload":{"presence":[{"n":"` + list + `"}],"changed":{"n":2}}}`: {Kind: load.PresenceList, Text: []byte(`{"n":"` + list + `"}`)},
 		`{"action":"BROADCAST","event":"other","payload":{}}`:                                   {},
 	} {
@@ -76,7 +86,7 @@ func TestPondUnderstandsAnswers(t *testing.T) {
 		if len(events) > 0 {
 			got = events[0]
 		}
-		if len(events) > 1 || got.Kind != want.Kind || want.Text != nil && string(got.Text) != string(want.Text) || len(out.Messages()) > 0 {
+		if len(events) > 1 || got.Kind != want.Kind || want.Text != nil && string(got.Text) != string(want.Text) || string(got.Stamp) != string(want.Stamp) || len(out.Messages()) > 0 {
 			t.Errorf("%s: %d events, %d with %q, want %d with %q", message, len(events), got.Kind, got.Text, want.Kind, want.Text)
 		}
 	}

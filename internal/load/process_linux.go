@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// clockTick is the unit of times in /proc: USER_HZ, which is 100 on all platforms
-// that Go knows.
+// clockTick is the unit of times in /proc: USER_HZ, which is 100 on all platforms that
+// Go supports.
 const clockTick = 10 * time.Millisecond
 
 // cpuOf returns the user and system time of processes.
@@ -25,7 +25,7 @@ func cpuOf(pids []int) (total time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before may hold anything
+		fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it can contain any byte
 		for _, i := range []int{11, 12} {
 			ticks, err := strconv.ParseInt(string(fields[i]), 10, 64)
 			if err != nil {
@@ -41,9 +41,9 @@ func ofProcess(pid int, file string) ([]byte, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ESRCH):
-		return nil, fmt.Errorf("the server's process %d is not there, or not any more", pid)
+		return nil, fmt.Errorf("the server's process %d does not exist", pid)
 	case err == nil && len(b) == 0:
-		return nil, fmt.Errorf("the server's process %d ends", pid)
+		return nil, fmt.Errorf("the server's process %d is exiting", pid)
 	}
 	return b, err
 }
@@ -73,21 +73,21 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// checkFiles refuses a run for which there are not enough descriptors.
+// checkFiles returns an error if the limit of open files is below need.
 func checkFiles(need int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
 	if uint64(need) > limit.Cur { //nolint:gosec // not negative
-		return fmt.Errorf("it takes %d open files, and %d are allowed: raise the limit with \"ulimit -n\", "+
-			"or use fewer clients", need, limit.Cur)
+		return fmt.Errorf("too many clients: they need %d open files, but the limit is %d (raise it with \"ulimit -n\", "+
+			"or use fewer clients)", need, limit.Cur)
 	}
 	return nil
 }
 
-// FindPIDs returns the processes that listen at an address of this machine, as far
-// as /proc shows them to this user.
+// FindPIDs returns the processes that listen at an address of this machine, if /proc
+// shows them to the current user.
 func FindPIDs(addr string) ([]int, error) {
 	target, err := netip.ParseAddrPort(addr)
 	if err != nil {
@@ -95,7 +95,7 @@ func FindPIDs(addr string) ([]int, error) {
 	}
 	var sockets []string
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		b, err := os.ReadFile(table) //nolint:gosec // one of two
+		b, err := os.ReadFile(table) //nolint:gosec // one of two constants
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, err
 		}
@@ -116,8 +116,8 @@ func FindPIDs(addr string) ([]int, error) {
 	return pids, err
 }
 
-// listeners returns the sockets in a table of /proc/net that listen at a port, as
-// they are called in /proc/PID/fd.
+// listeners returns the sockets in a table of /proc/net that listen at a port, with
+// their names in /proc/PID/fd.
 func listeners(table string, port uint16) (sockets []string) {
 	suffix := fmt.Sprintf(":%04X", port)
 	const listening = "0A"

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// ErrPlatform says that the engine cannot run here.
-var ErrPlatform = errors.New("the load engine needs Linux")
+// ErrPlatform means that the load generator does not support this operating system.
+var ErrPlatform = errors.New("the load generator requires Linux")
 
-// A Result is what a run has measured. Durations are in nanoseconds in JSON.
+// A Result holds the measurements of a run. Durations are in nanoseconds in JSON.
 type Result struct {
 	Scenario  Scenario  `json:"scenario"`
 	Target    string    `json:"target"`
@@ -18,86 +18,86 @@ type Result struct {
 	Clients   int       `json:"clients"`
 	Rooms     int       `json:"rooms"`
 	Stalled   int       `json:"stalled,omitempty"`
-	Size      int       `json:"size"` // of a published message, in bytes of text
+	Size      int       `json:"size"` // of a published message, in bytes
 	InFlight  int       `json:"inFlight"`
 	Rate      float64   `json:"rate,omitempty"`
 
-	// How the clients came in. In Churn, these are the joins of the measurement.
+	// Joins is the number of joins; in Churn, those during the measurement. JoinTime is
+	// the time from the first connect until all clients joined.
 	Joins          int64         `json:"joins"`
 	JoinTime       time.Duration `json:"joinTime"`
 	JoinsPerSecond float64       `json:"joinsPerSecond"`
 
-	// What was measured, without warm-up.
+	// The measurement, without warm-up.
 	Elapsed             time.Duration `json:"elapsed"`
 	Messages            int64         `json:"messages"`
 	Deliveries          int64         `json:"deliveries"`
 	DeliveriesPerSecond float64       `json:"deliveriesPerSecond"`
 	BytesIn             int64         `json:"bytesIn"`
 
-	// Latency is from the moment at which a message was meant to be sent, and
-	// SendLag what the engine itself is to blame for in it. SendLag is of
-	// messages at a given rate only.
+	// Latency is the time from when a message was scheduled until each delivery.
+	// SendLag is the part of it that the load generator caused; it is known only at a
+	// fixed rate.
 	Latency *Latency `json:"latency,omitempty"`
 	SendLag *Latency `json:"sendLag,omitempty"`
 
-	// LongestGap is the longest time in which a member that reads got nothing
-	// during the measurement; in Slow.
+	// LongestGap is the longest time during the measurement in which a reading member
+	// received nothing; in Slow.
 	LongestGap time.Duration `json:"longestGap,omitempty"`
 
-	// PresenceTime is from the first connect until every client's list had all
-	// clients; PresenceComplete is how many lists had them at the end.
+	// PresenceTime is the time from the first connect until the list of every client
+	// was complete. PresenceComplete is the number of complete lists at the end.
 	PresenceTime     time.Duration `json:"presenceTime,omitempty"`
 	PresenceComplete int64         `json:"presenceComplete,omitempty"`
 
 	Faults Faults `json:"faults"`
 
-	// Forgiven are names of Faults that the server does not promise to avoid.
+	// Forgiven are the names of Faults that the server does not promise to avoid.
 	Forgiven []string `json:"forgiven,omitempty"`
 
-	Server *Server `json:"server,omitempty"` // if its processes are known
+	Server *Server `json:"server,omitempty"` // nil if its processes are unknown
 	Load   Load    `json:"load"`
 }
 
-// Faults are what went wrong from the first message to the last, warm-up
-// included.
+// Faults counts the faults from the first message to the last, including warm-up.
 type Faults struct {
-	Expected   int64 `json:"expected"`   // deliveries, of clients that were there
-	Lost       int64 `json:"lost"`       // of those, the ones that never came
-	Duplicated int64 `json:"duplicated"` // deliveries that came again
-	Reordered  int64 `json:"reordered"`  // deliveries that came after a later one of the same sender
-	Stray      int64 `json:"stray"`      // deliveries to somebody that they were not meant for
-	Refused    int64 `json:"refused"`    // answers that said no, to joins and to messages
-	Closed     int64 `json:"closed"`     // clients that the server closed, but for those that had stopped reading
-	Failed     int64 `json:"failed"`     // clients that did not get in
+	Expected     int64 `json:"expected"`     // deliveries to connected members, without those of rejected messages
+	Lost         int64 `json:"lost"`         // expected deliveries that did not arrive
+	Duplicated   int64 `json:"duplicated"`   // deliveries that arrived again
+	Reordered    int64 `json:"reordered"`    // deliveries that arrived after a later one of the same sender
+	Misdelivered int64 `json:"misdelivered"` // deliveries to a client that must not receive them
+	Rejected     int64 `json:"rejected"`     // joins and messages that the server rejected
+	Closed       int64 `json:"closed"`       // clients that the server closed, without stalled ones
+	Failed       int64 `json:"failed"`       // clients that could not connect
 
-	// StalledClosed is no fault: how many clients that had stopped to read were
-	// closed by the server.
+	// StalledClosed is not a fault. It is the number of stalled clients that the server
+	// closed.
 	StalledClosed int64 `json:"stalledClosed"`
 
-	// Reason is the first that came with one of them.
+	// Reason is the reason of the first fault that has one.
 	Reason string `json:"reason,omitempty"`
 }
 
-// Server is what the server's processes used.
+// Server is the resource usage of the server's processes.
 type Server struct {
 	PIDs           []int         `json:"pids"`
 	CPU            time.Duration `json:"cpu"` // user and system, while measuring
 	CPUPerDelivery time.Duration `json:"cpuPerDelivery"`
 	RSSBefore      int64         `json:"rssBefore"` // bytes, before the first client
-	RSSJoined      int64         `json:"rssJoined"` // when all clients had joined
-	RSSMax         int64         `json:"rssMax"`    // the most that was seen
-	RSSAfter       int64         `json:"rssAfter"`  // when all clients were gone
+	RSSJoined      int64         `json:"rssJoined"` // after all clients joined
+	RSSMax         int64         `json:"rssMax"`    // the maximum
+	RSSAfter       int64         `json:"rssAfter"`  // after all clients left
 	RSSPerClient   int64         `json:"rssPerClient"`
 }
 
-// Load is what the engine itself used.
+// Load is the resource usage of the load generator.
 type Load struct {
 	Threads int           `json:"threads"`
 	CPU     time.Duration `json:"cpu"`  // of the whole process, while measuring
-	Busy    float64       `json:"busy"` // CPU through Elapsed: near Threads, the engine is the bottleneck
+	Busy    float64       `json:"busy"` // CPU / Elapsed; near Threads, the load generator is the bottleneck
 }
 
-// Err returns what the server did not keep of its promise, or nil.
+// Err returns an error that names the faults, or nil if there are none that count.
 func (r Result) Err() error {
 	forgiven := strings.Join(r.Forgiven, " ")
 	var broken []string
@@ -108,8 +108,8 @@ func (r Result) Err() error {
 		{r.Faults.Lost, "lost"},
 		{r.Faults.Duplicated, "duplicated"},
 		{r.Faults.Reordered, "reordered"},
-		{r.Faults.Stray, "stray"},
-		{r.Faults.Refused, "refused"},
+		{r.Faults.Misdelivered, "misdelivered"},
+		{r.Faults.Rejected, "rejected"},
 		{r.Faults.Closed, "closed"},
 		{r.Faults.Failed, "failed"},
 	} {
@@ -118,7 +118,7 @@ func (r Result) Err() error {
 		}
 	}
 	if r.Scenario == Presence && r.PresenceComplete < int64(r.Clients) {
-		broken = append(broken, fmt.Sprintf("%d lists incomplete", int64(r.Clients)-r.PresenceComplete))
+		broken = append(broken, fmt.Sprintf("%d incomplete lists", int64(r.Clients)-r.PresenceComplete))
 	}
 	if broken == nil {
 		return nil

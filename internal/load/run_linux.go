@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,8 +11,8 @@ import (
 
 const supported = true
 
-// Run plays a scenario against a server that runs already. The error says why the
-// scenario could not be played; [Result.Err] says whether the server did well.
+// Run runs a scenario against a running server. It returns an error if the scenario
+// could not be run; [Result.Err] reports the faults of the server.
 func Run(ctx context.Context, config Config) (Result, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -31,18 +32,18 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	}
 	e.start()
 	defer e.stop()
-	err = r.play(ctx)
+	err = r.run(ctx)
 	return r.result, err
 }
 
-// A run is one scenario that is being played.
+// A run is the execution of one scenario.
 type run struct {
 	*engine
 	result Result
-	mark   sample // where the measurement began
+	mark   sample // at the start of the measurement
 }
 
-// A sample is what everybody has done so far.
+// A sample holds all counters at one time.
 type sample struct {
 	time        time.Time
 	counters    counters
@@ -50,7 +51,7 @@ type sample struct {
 }
 
 func (r *run) sample() (s sample, err error) {
-	r.each(func(*loop) {}) // so that they show their counters
+	r.each(func(*loop) {}) // makes the loops copy their counters
 	s.counters = r.totals()
 	s.server, err = cpuOf(r.config.PIDs)
 	s.own = ownCPU()
@@ -58,7 +59,7 @@ func (r *run) sample() (s sample, err error) {
 	return s, err
 }
 
-func (r *run) play(ctx context.Context) error {
+func (r *run) run(ctx context.Context) error {
 	before, err := r.memory()
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func (r *run) scenario(ctx context.Context, before int64) error {
 	return r.talk(ctx)
 }
 
-// join connects all clients. In Presence, it is all there is.
+// join connects all clients. In Presence, this is the whole measurement.
 func (r *run) join(ctx context.Context) (err error) {
 	if r.mark, err = r.sample(); err != nil {
 		return err
@@ -120,7 +121,7 @@ func (r *run) join(ctx context.Context) (err error) {
 		return errors.Join(err, r.measured())
 	}
 	if c.Joined < n {
-		return fmt.Errorf("%d of %d clients are in: %s", c.Joined, n, c.Reason)
+		return fmt.Errorf("only %d of %d clients joined: %s", c.Joined, n, cmp.Or(c.Reason, "no answer"))
 	}
 	if r.config.Scenario == Idle {
 		return r.measured()
@@ -137,7 +138,7 @@ func (r *run) joins(n int64, d time.Duration) {
 	r.result.JoinsPerSecond = float64(n) / d.Seconds()
 }
 
-// churn has all clients come and go.
+// churn makes all clients connect and leave repeatedly.
 func (r *run) churn(ctx context.Context) error {
 	mark, err := r.sample()
 	if err != nil {
@@ -168,7 +169,7 @@ func (r *run) churn(ctx context.Context) error {
 
 func never(counters) bool { return false }
 
-// talk warms up, measures, and waits for what is still under way.
+// talk warms up, measures, and waits for messages in flight.
 func (r *run) talk(ctx context.Context) error {
 	if r.config.Warmup > 0 {
 		r.open()
@@ -199,18 +200,18 @@ func (r *run) talk(ctx context.Context) error {
 	return r.finish(ctx)
 }
 
-// open lets the publishers begin.
+// open starts the publishers.
 func (r *run) open() {
 	r.publishing.Store(true)
 	r.each(r.begin)
 }
 
-// spent reports whether all messages were published, if they are counted.
+// spent reports whether config.Messages were published.
 func (r *run) spent(c counters) bool {
 	return r.config.Messages > 0 && c.Messages >= r.config.Messages
 }
 
-// begin gives the publishers of a loop their first work.
+// begin starts the publishers of a loop.
 func (r *run) begin(l *loop) {
 	var publishers []*publisher
 	for _, c := range l.clients {
@@ -233,10 +234,10 @@ func (r *run) begin(l *loop) {
 	}
 }
 
-// step returns how many nanoseconds are between two messages of one publisher.
+// step returns the nanoseconds between two messages of one publisher.
 func (r *run) step() float64 {
 	receivers, publishers := r.config.Clients/r.config.Rooms, r.config.Rooms
-	if r.config.Scenario.everybody() {
+	if r.config.Scenario.allPublish() {
 		publishers = r.config.Clients
 	}
 	if r.config.Scenario == Echo {
@@ -247,8 +248,8 @@ func (r *run) step() float64 {
 	return float64(publishers) * float64(receivers) * 1e9 / r.config.Rate
 }
 
-// finish ends the measurement and waits for what is under way. If messages are
-// counted, all of their deliveries belong to the measurement.
+// finish ends the measurement and waits for messages in flight. If config.Messages is
+// set, all deliveries belong to the measurement.
 func (r *run) finish(ctx context.Context) error {
 	counted := r.config.Messages > 0
 	if !counted {
@@ -258,7 +259,7 @@ func (r *run) finish(ctx context.Context) error {
 		}
 	}
 	r.publishing.Store(false)
-	r.each(func(*loop) {}) // nobody publishes any more
+	r.each(func(*loop) {}) // after this, no loop publishes
 	_, err := r.await(ctx, "drain", 0, func(c counters) bool { return c.Deliveries >= r.expected.Load() })
 	if err == nil && counted {
 		err = r.measured()
@@ -270,10 +271,10 @@ func (r *run) finish(ctx context.Context) error {
 	return err
 }
 
-// linger is how long to wait for deliveries that should not come.
+// linger is the time to wait for deliveries that must not arrive.
 const linger = 50 * time.Millisecond
 
-// measured notes what happened since the mark.
+// measured stores the measurements since the mark.
 func (r *run) measured() error {
 	now, err := r.sample()
 	if err != nil {
@@ -302,8 +303,8 @@ func (r *run) measured() error {
 	return nil
 }
 
-// distributions takes what the loops have recorded, and ends the recording. That is
-// after the drain, so that the slowest deliveries are in it.
+// distributions collects the latencies and ends their recording. It is called after the
+// drain, so that the slowest deliveries are included.
 func (r *run) distributions() {
 	var latency, sendLag histogram
 	r.each(func(l *loop) {
@@ -314,7 +315,7 @@ func (r *run) distributions() {
 	r.result.Latency, r.result.SendLag = latency.latency(), sendLag.latency()
 }
 
-// faults counts what went wrong.
+// faults collects the faults.
 func (r *run) faults() {
 	r.each(func(*loop) {})
 	c := r.totals()
@@ -323,8 +324,8 @@ func (r *run) faults() {
 		r.result.PresenceComplete = 0
 	}
 	f := Faults{
-		Expected: r.expected.Load(), Duplicated: c.Duplicated, Reordered: c.Reordered, Stray: c.Stray,
-		Refused: c.Refused, Closed: c.Closed, Failed: c.Failed, StalledClosed: c.StalledClosed, Reason: c.Reason,
+		Expected: r.expected.Load(), Duplicated: c.Duplicated, Reordered: c.Reordered, Misdelivered: c.Misdelivered,
+		Rejected: c.Rejected, Closed: c.Closed, Failed: c.Failed, StalledClosed: c.StalledClosed, Reason: c.Reason,
 	}
 	r.each(func(l *loop) { f.Lost += l.audit() })
 	r.result.Faults = f

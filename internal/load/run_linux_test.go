@@ -14,8 +14,8 @@ var transports = []load.Transport{load.WebSocket, load.SSE}
 
 func run(t *testing.T, cfg load.Config) load.Result {
 	t.Helper()
-	if cfg.Patience == 0 {
-		cfg.Patience = time.Minute // a slow machine is no fault
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = time.Minute // a slow machine must not fail the test
 	}
 	res, err := load.Run(t.Context(), cfg)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestScenarios(t *testing.T) {
 						res.Messages, res.Deliveries, tt.messages, tt.deliveries)
 				}
 				if res.Faults.Expected != res.Deliveries {
-					t.Errorf("%d deliveries expected, %d came", res.Faults.Expected, res.Deliveries)
+					t.Errorf("%d deliveries expected, %d arrived", res.Faults.Expected, res.Deliveries)
 				}
 				if (res.Latency != nil) != (tt.deliveries > 0) || res.Latency != nil && res.Latency.Count != tt.deliveries {
 					t.Errorf("latency of %+v, want that of %d deliveries", res.Latency, tt.deliveries)
@@ -76,7 +76,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// What goes before the measurement is no part of it, but checked all the same.
+// Warm-up is not part of the measurement, but is checked.
 func TestWarmup(t *testing.T) {
 	res := run(t, load.Config{
 		Scenario: load.Fanout, Dialect: pondDialect, Addr: servePond(t), Clients: 5,
@@ -90,7 +90,7 @@ func TestWarmup(t *testing.T) {
 	}
 }
 
-func TestRunRefuses(t *testing.T) {
+func TestInvalidConfig(t *testing.T) {
 	addr := servePond(t)
 	for name, tt := range map[string]struct {
 		cfg  load.Config
@@ -101,11 +101,11 @@ func TestRunRefuses(t *testing.T) {
 		"transport":        {load.Config{Scenario: load.Idle, Dialect: pondDialect, Transport: "x"}, "no transport"},
 		"uneven rooms":     {load.Config{Scenario: load.Rooms, Dialect: pondDialect, Clients: 5, Rooms: 2}, "spread"},
 		"stalled publisher": {
-			load.Config{Scenario: load.Slow, Dialect: pondDialect, Clients: 5, Stalled: 5}, "publishers have to read",
+			load.Config{Scenario: load.Slow, Dialect: pondDialect, Clients: 5, Stalled: 5}, "at most 4 clients can stall",
 		},
 		"too many files": {load.Config{Scenario: load.Idle, Dialect: pondDialect, Addr: addr, Clients: 1 << 24}, "ulimit"},
 		"address":        {load.Config{Scenario: load.Idle, Dialect: pondDialect, Addr: "nonsense"}, "nonsense"},
-		"nobody there":   {load.Config{Scenario: load.Fanout, Dialect: pondDialect, Addr: "127.0.0.1:1"}, "0 of 100 clients are in"},
+		"no server":      {load.Config{Scenario: load.Fanout, Dialect: pondDialect, Addr: "127.0.0.1:1"}, "only 0 of 100 clients joined"},
 		"no endpoint": {
 			load.Config{Scenario: load.Fanout, Dialect: load.Pond{Path: "/x", Channel: "/chat/1"}, Addr: addr}, "404",
 		},

@@ -2,16 +2,18 @@ package load
 
 import "bytes"
 
-// A body begins with a stamp of fixed width: a mark, what it is, who sent it, its
-// number among the messages of that sender, and when it was meant to be sent.
-// The digits have base 64, so that the stamp fits into a short message; they and
-// the mark need no escaping in JSON or in a URL.
+// A body starts with a stamp of fixed width: a mark, the kind, the sender, the sequence
+// number among the messages of that sender, the time at which it was scheduled, and the
+// run, because a server with history may send messages of an earlier run.
+// Numbers are in base 64, so that the stamp fits into a short message. Neither they nor
+// the mark need escaping in JSON or in a URL.
 const (
-	mark         = "~~"
+	stampMark    = "~~"
 	senderDigits = 4
 	seqDigits    = 5
 	timeDigits   = 8
-	stampSize    = len(mark) + 1 + senderDigits + seqDigits + timeDigits
+	runDigits    = 3
+	stampSize    = len(stampMark) + 1 + senderDigits + seqDigits + timeDigits + runDigits
 
 	presenceMark     = "~@"
 	presenceMarkSize = len(presenceMark) + senderDigits
@@ -19,7 +21,7 @@ const (
 
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
 
-// values is the inverse of digits. What is no digit has a high bit.
+// values is the inverse of digits. Other bytes have a value of 64 or more.
 var values = func() (v [256]uint8) {
 	for i := range v {
 		v[i] = 0xff
@@ -30,26 +32,28 @@ var values = func() (v [256]uint8) {
 	return v
 }()
 
-// What a body was sent as.
+// The kinds of bodies.
 const (
 	published = 'p'
 	echoed    = 'e'
 )
 
-// A stamp is what a body says about itself.
+// A stamp identifies a body.
 type stamp struct {
-	as     byte
+	as     byte // published or echoed
 	sender uint32
 	seq    uint32
-	time   int64 // nanoseconds since the run began
+	time   int64 // nanoseconds since the start of the run
+	run    uint32
 }
 
-// append appends the stamp, which makes a body of stampSize bytes.
+// append appends the stampSize bytes of the stamp.
 func (s stamp) append(dst []byte) []byte {
-	dst = append(append(dst, mark...), s.as)
+	dst = append(append(dst, stampMark...), s.as)
 	dst = appendDigits(dst, uint64(s.sender), senderDigits)
 	dst = appendDigits(dst, uint64(s.seq), seqDigits)
-	return appendDigits(dst, uint64(s.time), timeDigits) //nolint:gosec // not negative
+	dst = appendDigits(dst, uint64(s.time), timeDigits) //nolint:gosec // not negative
+	return appendDigits(dst, uint64(s.run), runDigits)
 }
 
 func appendDigits(dst []byte, v uint64, n int) []byte {
@@ -59,19 +63,20 @@ func appendDigits(dst []byte, v uint64, n int) []byte {
 	return dst
 }
 
-// parseStamp reads the first stamp in text.
+// parseStamp parses the first stamp in text.
 func parseStamp(text []byte) (s stamp, ok bool) {
-	at := bytes.Index(text, []byte(mark))
+	at := bytes.Index(text, []byte(stampMark))
 	if at < 0 || len(text)-at < stampSize {
 		return s, false
 	}
-	text = text[at+len(mark):][:stampSize-len(mark)]
+	text = text[at+len(stampMark):][:stampSize-len(stampMark)]
 	s.as = text[0]
 	sender, ok1 := parseDigits(text[1:][:senderDigits])
 	seq, ok2 := parseDigits(text[1+senderDigits:][:seqDigits])
 	t, ok3 := parseDigits(text[1+senderDigits+seqDigits:][:timeDigits])
-	s.sender, s.seq, s.time = uint32(sender), uint32(seq), int64(t) //nolint:gosec // 24, 30 and 48 bits
-	return s, ok1 && ok2 && ok3
+	run, ok4 := parseDigits(text[1+senderDigits+seqDigits+timeDigits:][:runDigits])
+	s.sender, s.seq, s.time, s.run = uint32(sender), uint32(seq), int64(t), uint32(run) //nolint:gosec // 24, 30, 48 and 18 bits
+	return s, ok1 && ok2 && ok3 && ok4
 }
 
 func parseDigits(text []byte) (v uint64, ok bool) {
@@ -84,11 +89,29 @@ func parseDigits(text []byte) (v uint64, ok bool) {
 	return v, bad < 64
 }
 
-// AppendDeliveries appends a Delivery for each body of ours in message, however
-// many there are. It is all that most dialects need for them.
+// RequestStamp returns the part of a body that identifies its message, for a request ID
+// that the server returns with a rejection; see [Rejected]. It is "0" for other texts.
+func RequestStamp(body []byte) []byte {
+	if len(body) < stampSize || !bytes.HasPrefix(body, []byte(stampMark)) {
+		return []byte("0")
+	}
+	return body[len(stampMark)+1+senderDigits:][:seqDigits]
+}
+
+// parseRequestStamp parses what RequestStamp returned.
+func parseRequestStamp(text []byte) (seq uint32, ok bool) {
+	if len(text) != seqDigits {
+		return 0, false
+	}
+	v, ok := parseDigits(text)
+	return uint32(v), ok //nolint:gosec // 30 bits
+}
+
+// AppendDeliveries appends a Delivery for each body in message. Most dialects need
+// nothing else to find deliveries.
 func AppendDeliveries(events []Event, message []byte) []Event {
 	for {
-		at := bytes.Index(message, []byte(mark))
+		at := bytes.Index(message, []byte(stampMark))
 		if at < 0 || len(message)-at < stampSize {
 			return events
 		}
@@ -97,14 +120,14 @@ func AppendDeliveries(events []Event, message []byte) []Event {
 	}
 }
 
-// PresenceMark is how a client appears in lists of members. It is plain ASCII that
+// PresenceMark returns the mark of a client in lists of members. It is plain ASCII and
 // needs no escaping in JSON or in a URL.
 func PresenceMark(number int) string {
 	return string(appendDigits([]byte(presenceMark), uint64(number), senderDigits)) //nolint:gosec // not negative
 }
 
-// A census is which clients a list of members has, whatever their order: how many,
-// and the sum of their hashes. Equal lists have equal ones.
+// A census identifies the set of clients in a list of members, regardless of their
+// order: their number, and the sum of their hashes.
 type census struct {
 	members int
 	sum     uint64
@@ -128,7 +151,7 @@ func takeCensus(text []byte) (c census) {
 	}
 }
 
-// one is the census of a single client. The hash is the finalizer of splitmix64.
+// one returns the census of a single client. The hash is the finalizer of splitmix64.
 func one(number uint64) census {
 	x := number + 0x9e3779b97f4a7c15
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

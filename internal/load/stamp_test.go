@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-func TestStampsComeBack(t *testing.T) {
+func TestStampRoundTrip(t *testing.T) {
 	for _, s := range []stamp{
-		{published, 0, 0, 0},
-		{echoed, 1, 2, 3},
-		{published, maxClients - 1, 1<<30 - 1, 1<<48 - 1},
-		{published, 63, 64, int64(24 * time.Hour)},
+		{published, 0, 0, 0, 0},
+		{echoed, 1, 2, 3, 4},
+		{published, maxClients - 1, 1<<30 - 1, 1<<48 - 1, 1<<18 - 1},
+		{published, 63, 64, int64(24 * time.Hour), 65},
 	} {
 		body := s.append(nil)
 		if len(body) != stampSize {
@@ -28,8 +28,8 @@ func TestStampsComeBack(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoStamp(t *testing.T) {
-	good := string(stamp{published, 1, 2, 3}.append(nil))
+func TestInvalidStamps(t *testing.T) {
+	good := string(stamp{published, 1, 2, 3, 4}.append(nil))
 	for _, text := range []string{"", "~~", good[:stampSize-1], good[1:], good[:10] + "\xff" + good[11:], good[:10] + "~" + good[11:]} {
 		if got, ok := parseStamp([]byte(text)); ok {
 			t.Errorf("%q: %+v", text, got)
@@ -38,7 +38,7 @@ func TestWhatIsNoStamp(t *testing.T) {
 }
 
 func TestAppendDeliveriesFindsAll(t *testing.T) {
-	a, b := stamp{published, 1, 1, 1}, stamp{echoed, 2, 2, 2}
+	a, b := stamp{published, 1, 1, 1, 1}, stamp{echoed, 2, 2, 2, 1}
 	message := append(a.append([]byte(`[{"x":"`)), `yyy"},{"x":"`...)
 	message = append(b.append(message), `"}]~~cut`...)
 	events := AppendDeliveries([]Event{{Kind: Joined}}, message)

@@ -9,13 +9,13 @@ var errChunk = errors.New("the server sent a chunk that RFC 9112 does not allow"
 
 // A chunks decodes a chunked body (RFC 9112 section 7.1) that arrives in pieces.
 type chunks struct {
-	left int  // bytes of the current chunk that are still to come
-	end  bool // the line end behind a chunk is still to come
-	last bool // the last chunk has come
+	left int  // missing bytes of the current chunk
+	end  bool // the line end after a chunk is missing
+	last bool // the last chunk arrived
 }
 
-// decode decodes b[done:] to b[done:end] in place, and returns what is left over:
-// a line that has arrived in part, to be put in front of what comes next.
+// decode decodes b[done:] to b[done:end] in place. It returns the rest, an incomplete
+// line that the caller must put in front of the next data.
 func (c *chunks) decode(b []byte, done int) (end int, rest []byte, err error) {
 	rest = b[done:]
 	for !c.last {
@@ -52,8 +52,8 @@ func (c *chunks) decode(b []byte, done int) (end int, rest []byte, err error) {
 	return done, nil, nil
 }
 
-// chunkedSize returns the size of a whole chunked body without trailers, 0 if b has
-// only a part of it.
+// chunkedSize returns the size of a chunked body without trailers at the start of b,
+// or 0 if the body is incomplete.
 func chunkedSize(b []byte) (n int, err error) {
 	for {
 		line := bytes.IndexByte(b[n:], '\n')
@@ -76,7 +76,7 @@ func chunkedSize(b []byte) (n int, err error) {
 	}
 }
 
-// parseHex reads the size in the first line of a chunk.
+// parseHex parses the size in the first line of a chunk.
 func parseHex(line []byte) (size int, ok bool) {
 	for i, b := range line {
 		switch {
@@ -96,9 +96,9 @@ func parseHex(line []byte) (size int, ok bool) {
 	return 0, false
 }
 
-// nextEvent reads the server-sent event that b begins with, and its size n, which
-// is 0 if b has only a part of it. The data is nil if it has none, as comments.
-// It knows the line ends that servers use, LF and CRLF.
+// nextEvent parses the server-sent event at the start of b and returns its size n, or
+// 0 if the event is incomplete. The data is nil if there is none, as in comments.
+// Lines must end with LF or CRLF.
 func nextEvent(b []byte) (data []byte, n int) {
 	joined := false
 	for rest := b; ; {

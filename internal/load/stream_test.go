@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// stream has events of all kinds: a comment, data in one line and in several, with a
-// space and without, a name, both line ends, and one without data.
+// stream has events of all kinds: a comment, data on one line and on several, with and
+// without a space, a name, both line ends, and an event without data.
 const stream = ": hello\n\n" +
 	"data: one\n\n" +
 	"event: message\r\ndata:two\r\nid: 7\r\n\r\n" +
@@ -24,8 +24,8 @@ var streamData = []string{
 	"a much longer line, which needs two digits for the size of its chunk",
 }
 
-// inChunks encodes pieces as servers do: sizes in lower case and upper case, with an
-// extension and without.
+// inChunks encodes pieces with sizes in lower and upper case, with and without an
+// extension.
 func inChunks(pieces ...string) string {
 	var b strings.Builder
 	for i, piece := range pieces {
@@ -35,7 +35,7 @@ func inChunks(pieces ...string) string {
 	return b.String() + "0\r\n\r\n"
 }
 
-// splits returns a text cut in two at every byte, in three at many, and byte by byte.
+// splits returns a text split in two at every byte, in three at many, and into bytes.
 func splits(text string) (all [][]string) {
 	for i := range text {
 		all = append(all, []string{text[:i], text[i:]})
@@ -75,7 +75,7 @@ func TestEventsArriveInPieces(t *testing.T) {
 func TestChunksArriveInPieces(t *testing.T) {
 	for _, pieces := range splits(inChunks(stream[:1], stream[1:30], stream[30:110], stream[110:])) {
 		var c chunks
-		var b []byte // what is decoded, and behind it what has arrived in part
+		var b []byte // the decoded data, followed by the incomplete rest
 		done := 0
 		for _, piece := range pieces {
 			b = append(b, piece...)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A room is one channel, as far as the engine has to know it.
+// A room is one channel.
 type room struct {
 	publishers []*publisher
 
@@ -17,21 +17,28 @@ type room struct {
 	live int // members that read
 }
 
-// A publisher is a client that publishes, or asks for echoes.
+// A key identifies a message in a room: the position of its publisher, and its sequence
+// number.
+type key struct{ pos, seq uint32 }
+
+// A publisher is a client that publishes, or that sends echo requests.
 type publisher struct {
-	client *client
-	loop   *loop
-	room   *room
-	pos    int            // in room.publishers; 0 for echoes
-	window []atomic.Int32 // by sequence number: receivers that are missing; nil if paced
-	flying int            // messages that are not complete
-	next   uint32         // sequence number; written under room.mu
+	client   *client
+	loop     *loop
+	room     *room
+	pos      int            // in room.publishers; 0 for echoes
+	window   []atomic.Int32 // by sequence number: number of missing receivers; nil at a fixed rate
+	inFlight int            // number of incomplete messages
+	next     uint32         // sequence number; written under room.mu
+
+	// rejected has a bit for each message that the server rejected; guarded by room.mu.
+	rejected []uint64
 }
 
 // free reports whether the window has room for another message.
 func (p *publisher) free() bool { return p.window[int(p.next)&(len(p.window)-1)].Load() == 0 }
 
-// publish sends the next message of p, which was meant to be sent at a time.
+// publish sends the next message of p, which was scheduled for the given time.
 func (l *loop) publish(p *publisher, at int64) bool {
 	if p.client.state != joined || l.config.Messages > 0 && l.quota.Add(-1) < 0 {
 		return false
@@ -45,7 +52,7 @@ func (l *loop) publish(p *publisher, at int64) bool {
 		return false
 	}
 	l.counters.Messages++
-	l.body = stamp{as, uint32(p.client.Number), seq, at}.append(l.body[:0]) //nolint:gosec // checked: 24 bits
+	l.body = stamp{as, uint32(p.client.Number), seq, at, l.id}.append(l.body[:0]) //nolint:gosec // checked: 24 bits
 	l.body = append(l.body, l.padding...)
 	if as == echoed {
 		l.text = l.dialect.AppendEcho(l.text[:0], &p.client.Client, l.body)
@@ -56,7 +63,7 @@ func (l *loop) publish(p *publisher, at int64) bool {
 	return true
 }
 
-// begin takes the next sequence number and notes who has to receive it.
+// begin returns the next sequence number and counts the expected receivers.
 func (p *publisher) begin(l *loop, as byte) (seq uint32, ok bool) {
 	p.room.mu.Lock()
 	defer p.room.mu.Unlock()
@@ -72,7 +79,7 @@ func (p *publisher) begin(l *loop, as byte) (seq uint32, ok bool) {
 	}
 	seq = p.next
 	p.next++
-	p.flying++
+	p.inFlight++
 	if p.window != nil {
 		p.window[int(seq)&(len(p.window)-1)].Store(int32(receivers))
 	}
@@ -80,16 +87,19 @@ func (p *publisher) begin(l *loop, as byte) (seq uint32, ok bool) {
 	return seq, true
 }
 
-// delivered handles a body that came back.
+// delivered handles a delivery to c.
 func (l *loop) delivered(c *client, body []byte) {
 	s, ok := parseStamp(body)
-	p := l.publisherOf(c, s)
-	if !ok || p == nil {
-		l.counters.Stray++
-		l.counters.blame("stray: " + string(body[:min(100, len(body))]))
+	if ok && s.run != l.id {
 		return
 	}
-	if c.stalled || !l.fresh(c, p.pos, s.seq) {
+	p := l.publisherOf(c, s)
+	if !ok || p == nil {
+		l.counters.Misdelivered++
+		l.counters.setReason("misdelivered: " + string(body[:min(100, len(body))]))
+		return
+	}
+	if c.stalled || !l.fresh(c, p, s.seq) {
 		return
 	}
 	l.counters.Deliveries++
@@ -103,7 +113,8 @@ func (l *loop) delivered(c *client, body []byte) {
 	}
 }
 
-// gap returns the longest time in which a member got nothing, until now.
+// gap returns the longest time in which a member received nothing, including the time
+// until now.
 func (l *loop) gap() time.Duration {
 	now, from := l.clock(), l.from.Load()
 	for _, c := range l.clients {
@@ -114,12 +125,13 @@ func (l *loop) gap() time.Duration {
 	return time.Duration(l.longestGap)
 }
 
-// publisherOf returns who has sent what c received, or nil if it is not for c.
+// publisherOf returns the publisher of a message that c received, or nil if c must not
+// receive it.
 func (l *loop) publisherOf(c *client, s stamp) *publisher {
-	if int(s.sender) >= len(l.everyone) {
+	if int(s.sender) >= len(l.allClients) {
 		return nil
 	}
-	p := l.everyone[s.sender].pub
+	p := l.allClients[s.sender].pub
 	switch {
 	case p == nil:
 		return nil
@@ -132,42 +144,139 @@ func (l *loop) publisherOf(c *client, s stamp) *publisher {
 	return nil
 }
 
-// tooFar is how many messages of a sender may be missing at once.
-const tooFar = 1 << 20
+// maxMissing is the largest number of missing messages per publisher.
+const maxMissing = 1 << 20
 
-// fresh notes that c has a message, and reports whether it is new.
-func (l *loop) fresh(c *client, pos int, seq uint32) bool {
+// fresh records that c received message seq of p, and reports whether the delivery
+// counts: whether it was expected and did not arrive before.
+func (l *loop) fresh(c *client, p *publisher, seq uint32) bool {
+	pos := uint32(p.pos) //nolint:gosec // an index
 	next := c.seen[pos]
 	if seq == next {
 		c.seen[pos]++
+		if c.rejected != nil {
+			c.skipRejected(pos)
+		}
 		return true
 	}
 	if seq > next {
-		if seq-next > tooFar {
-			l.counters.Stray++
-			l.counters.blame(fmt.Sprintf("stray: message %d of a client whose message %d is due", seq, next))
+		if seq-next > maxMissing {
+			l.counters.Misdelivered++
+			l.counters.setReason(fmt.Sprintf("misdelivered: message %d of a client whose next message is %d", seq, next))
 			return false
 		}
 		if c.missing == nil {
-			c.missing = map[uint64]struct{}{}
+			c.missing = map[key]struct{}{}
 		}
 		for ; next < seq; next++ {
-			c.missing[uint64(pos)<<32|uint64(next)] = struct{}{} //nolint:gosec // an index
+			if k := (key{pos, next}); !take(c.rejected, k) {
+				c.missing[k] = struct{}{}
+			}
 		}
+		expected := !take(c.rejected, key{pos, seq}) // else it is delivered although it was rejected
 		c.seen[pos] = seq + 1
-		return true
+		c.skipRejected(pos)
+		return expected
 	}
-	key := uint64(pos)<<32 | uint64(seq) //nolint:gosec // an index
-	if _, ok := c.missing[key]; !ok {
-		l.counters.Duplicated++
+	if !take(c.missing, key{pos, seq}) {
+		if !p.wasRejected(seq) {
+			l.counters.Duplicated++
+		}
 		return false
 	}
-	delete(c.missing, key)
 	l.counters.Reordered++
 	return true
 }
 
-// completed notes that all have a message of p, which may be of another loop.
+// skipRejected advances c.seen over rejected messages.
+func (c *client) skipRejected(pos uint32) {
+	for take(c.rejected, key{pos, c.seen[pos]}) {
+		c.seen[pos]++
+	}
+}
+
+// take deletes k from set, and reports whether it was there.
+func take(set map[key]struct{}, k key) bool {
+	_, ok := set[k]
+	delete(set, k)
+	return ok
+}
+
+func (p *publisher) wasRejected(seq uint32) bool {
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	i := int(seq / 64)
+	return i < len(p.rejected) && p.rejected[i]&(1<<(seq%64)) != 0
+}
+
+// reject handles the rejection of message seq of p: its deliveries are not expected any
+// more.
+func (l *loop) reject(p *publisher, seq uint32) {
+	if !p.setRejected(seq) {
+		return
+	}
+	for _, other := range l.loops {
+		if other == l {
+			l.forget(p, seq)
+		} else {
+			other.do(func() { other.forget(p, seq) })
+		}
+	}
+}
+
+// setRejected marks message seq as rejected. It reports false if it already was, or if
+// p did not send it.
+func (p *publisher) setRejected(seq uint32) bool {
+	if p.wasRejected(seq) {
+		return false
+	}
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	if seq >= p.next {
+		return false
+	}
+	for int(seq/64) >= len(p.rejected) {
+		p.rejected = append(p.rejected, 0)
+	}
+	p.rejected[seq/64] |= 1 << (seq % 64)
+	return true
+}
+
+// forget makes the clients of the loop not expect message seq of p any more, unless they
+// received it.
+func (l *loop) forget(p *publisher, seq uint32) {
+	pos := uint32(p.pos) //nolint:gosec // an index
+	clients := l.clients
+	if l.config.Scenario == Echo {
+		clients = []*client{p.client}
+		if p.loop != l {
+			return
+		}
+	}
+	for _, c := range clients {
+		if c.room != p.room || c.state != joined || c.stalled || p.client == c && l.traits.SenderExcluded && l.config.Scenario != Echo {
+			continue
+		}
+		switch next := c.seen[pos]; {
+		case seq == next:
+			c.seen[pos]++
+			c.skipRejected(pos)
+		case seq > next:
+			if c.rejected == nil {
+				c.rejected = map[key]struct{}{}
+			}
+			c.rejected[key{pos, seq}] = struct{}{}
+		case !take(c.missing, key{pos, seq}):
+			continue // received before
+		}
+		l.expected.Add(-1)
+		if p.window != nil && p.window[int(seq)&(len(p.window)-1)].Add(-1) == 0 {
+			l.completed(p)
+		}
+	}
+}
+
+// completed handles the last delivery of a message of p, which may belong to another loop.
 func (l *loop) completed(p *publisher) {
 	if p.loop == l {
 		l.again(p)
@@ -179,9 +288,9 @@ func (l *loop) completed(p *publisher) {
 	p.loop.mu.Unlock()
 }
 
-// again goes on after a message of p is complete.
+// again continues after a message of p is complete.
 func (l *loop) again(p *publisher) {
-	p.flying--
+	p.inFlight--
 	if l.config.Scenario == Echo {
 		l.ask()
 	} else {
@@ -189,13 +298,13 @@ func (l *loop) again(p *publisher) {
 	}
 }
 
-// fill publishes until as many messages are under way as may be.
+// fill publishes until config.InFlight messages are in flight.
 func (l *loop) fill(p *publisher) {
-	for l.publishing.Load() && p.flying < l.config.InFlight && p.free() && l.publish(p, l.clock()) {
+	for l.publishing.Load() && p.inFlight < l.config.InFlight && p.free() && l.publish(p, l.clock()) {
 	}
 }
 
-// ask has the next client ask for an echo.
+// ask makes the next client send an echo request.
 func (l *loop) ask() {
 	for range l.clients {
 		if !l.publishing.Load() {
@@ -210,7 +319,8 @@ func (l *loop) ask() {
 	}
 }
 
-// release expects nothing more of c: it has gone, or does not read any more.
+// release makes the loop expect no further deliveries to c, because it left or stopped
+// reading.
 func (l *loop) release(c *client) {
 	r := c.room
 	var complete []*publisher
@@ -224,17 +334,18 @@ func (l *loop) release(c *client) {
 		if l.traits.SenderExcluded && p.client == c && l.config.Scenario != Echo {
 			continue
 		}
-		l.expected.Add(-int64(p.next - c.seen[p.pos]))
+		pos := uint32(p.pos) //nolint:gosec // an index
+		l.expected.Add(-int64(p.next - c.seen[pos] - c.ahead(pos)))
 		if p.window == nil {
 			continue
 		}
-		for seq := c.seen[p.pos]; seq < p.next; seq++ {
-			if p.window[int(seq)&(len(p.window)-1)].Add(-1) == 0 {
+		for seq := c.seen[pos]; seq < p.next; seq++ {
+			if _, ok := c.rejected[key{pos, seq}]; !ok && p.window[int(seq)&(len(p.window)-1)].Add(-1) == 0 {
 				complete = append(complete, p)
 			}
 		}
-		for key := range c.missing {
-			if int(key>>32) == p.pos && p.window[int(uint32(key))&(len(p.window)-1)].Add(-1) == 0 { //nolint:gosec // packed so
+		for k := range c.missing {
+			if k.pos == pos && p.window[int(k.seq)&(len(p.window)-1)].Add(-1) == 0 {
 				complete = append(complete, p)
 			}
 		}
@@ -245,7 +356,17 @@ func (l *loop) release(c *client) {
 	}
 }
 
-// audit returns how many deliveries the clients of the loop still expect.
+// ahead returns the number of rejected messages of a publisher that c has not reached.
+func (c *client) ahead(pos uint32) (n uint32) {
+	for k := range c.rejected {
+		if k.pos == pos {
+			n++
+		}
+	}
+	return n
+}
+
+// audit returns the number of deliveries that the clients of the loop still expect.
 func (l *loop) audit() (lost int64) {
 	for _, c := range l.clients {
 		lost += int64(len(c.missing))
@@ -258,14 +379,14 @@ func (l *loop) audit() (lost int64) {
 		}
 		for _, p := range publishers {
 			if p.client != c || !l.traits.SenderExcluded || l.config.Scenario == Echo {
-				lost += int64(p.next - c.seen[p.pos])
+				lost += int64(p.next - c.seen[p.pos] - c.ahead(uint32(p.pos))) //nolint:gosec // an index
 			}
 		}
 	}
 	return lost
 }
 
-// joined notes that c is a member.
+// joined handles the start of the membership of c.
 func (l *loop) joined(c *client) {
 	if c.state != open {
 		return
@@ -282,7 +403,7 @@ func (l *loop) joined(c *client) {
 	}
 }
 
-// A listed is a list of members that was counted before: many clients get the same.
+// A listed is the cached census of a list of members. Many clients receive the same list.
 type listed struct {
 	hash   uint64
 	size   int
@@ -291,9 +412,9 @@ type listed struct {
 
 var listSeed = maphash.MakeSeed()
 
-// present notes who is present, as c knows it.
+// present updates the members that c knows.
 func (l *loop) present(c *client, ev Event) {
-	was := c.census == l.everybody
+	was := c.census == l.fullCensus
 	switch ev.Kind {
 	case PresenceList:
 		hash := maphash.Bytes(listSeed, ev.Text)
@@ -307,7 +428,7 @@ func (l *loop) present(c *client, ev Event) {
 	case PresenceLeave:
 		c.census = c.census.minus(takeCensus(ev.Text))
 	}
-	switch is := c.census == l.everybody; {
+	switch is := c.census == l.fullCensus; {
 	case is && !was:
 		l.counters.Complete++
 	case was && !is:
@@ -315,7 +436,7 @@ func (l *loop) present(c *client, ev Event) {
 	}
 }
 
-// A pacer publishes at fixed times, whatever comes back.
+// A pacer publishes at fixed times, without waiting for deliveries.
 type pacer struct {
 	publishers []*publisher
 	start      int64
@@ -323,13 +444,14 @@ type pacer struct {
 	sent       int64
 }
 
-// pace publishes what is due. It returns how long nothing will be, or -1 for ever.
+// pace publishes the messages that are due. It returns the time until the next one, or -1
+// if there is none.
 func (l *loop) pace() time.Duration {
 	p := &l.pacer
 	if len(p.publishers) == 0 || !l.publishing.Load() {
 		return -1
 	}
-	for range 64 { // then it is time to read again
+	for range 64 { // then read again
 		due := p.start + int64(float64(p.sent)*p.step)
 		now := l.clock()
 		if due > now {
@@ -346,7 +468,7 @@ func (l *loop) pace() time.Duration {
 	return 0
 }
 
-// padding returns what makes a published message as long as it should be.
+// padding returns the text that makes a published message size bytes long.
 func padding(d Dialect, c *Client, size int) []byte {
 	body := stamp{as: published}.append(nil)
 	missing := size - len(d.AppendPublish(nil, c, body))

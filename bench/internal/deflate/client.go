@@ -106,7 +106,7 @@ func (c *client) handle(events []load.Event) error {
 			}
 			c.next++
 			c.run.received(number)
-		case load.Refused:
+		case load.Rejected:
 			return fmt.Errorf("the server says %s", e.Text)
 		}
 	}

@@ -67,7 +67,7 @@ func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, ou
 	case bytes.HasPrefix(line, []byte(`{"id":5,"rpc"`)):
 		return load.AppendDeliveries(events, line)
 	case bytes.Contains(line, []byte(`"error":{`)):
-		return append(events, load.Event{Kind: load.Refused, Text: line})
+		return append(events, load.Event{Kind: load.Rejected, Text: line})
 	case bytes.HasPrefix(line, []byte(`{"id":1,`)):
 		d.connected(c, line, out)
 	case bytes.HasPrefix(line, []byte(`{"id":2,`)):

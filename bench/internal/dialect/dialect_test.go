@@ -50,7 +50,7 @@ func TestSocketIO(t *testing.T) {
 		{`2`, nil, []string{"3"}},
 		{`42["message",{"text":"` + body + `"}]`, []load.Kind{load.Delivery}, nil},
 		{`431[{"text":"` + body + `"}]`, []load.Kind{load.Delivery}, nil},
-		{`44{"message":"no"}`, []load.Kind{load.Refused}, nil},
+		{`44{"message":"no"}`, []load.Kind{load.Rejected}, nil},
 	})
 }
 
@@ -65,7 +65,7 @@ func TestCentrifuge(t *testing.T) {
 		{push + "\n{}\n" + push + "\n" + push, []load.Kind{load.Delivery, load.Delivery, load.Delivery}, []string{"{}"}},
 		{`{"id":4,"publish":{}}`, nil, nil},
 		{`{"id":5,"rpc":{"data":{"text":"` + body + `"}}}`, []load.Kind{load.Delivery}, nil},
-		{`{"id":4,"error":{"code":103,"message":"permission denied"}}`, []load.Kind{load.Refused}, nil},
+		{`{"id":4,"error":{"code":103,"message":"permission denied"}}`, []load.Kind{load.Rejected}, nil},
 	})
 }
 

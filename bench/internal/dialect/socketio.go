@@ -52,7 +52,7 @@ func (SocketIO) Receive(c *load.Client, message []byte, events []load.Event, out
 	case bytes.HasPrefix(message, []byte(sioAck+joinAck)):
 		return append(events, load.Event{Kind: load.Joined})
 	case bytes.HasPrefix(message, []byte(sioRefused)):
-		return append(events, load.Event{Kind: load.Refused, Text: message})
+		return append(events, load.Event{Kind: load.Rejected, Text: message})
 	}
 	return events
 }

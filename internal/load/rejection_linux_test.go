@@ -14,18 +14,18 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// serveRefusals serves endpoints that keep clients out in different ways.
-func serveRefusals(t *testing.T) string {
+// serveRejections serves endpoints that reject clients in different ways.
+func serveRejections(t *testing.T) string {
 	t.Helper()
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
 	accept := func(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 	p.Endpoint("/declines", func(ctx *pond.ConnectionContext) error {
 		return ctx.Decline(http.StatusUnauthorized, "who are you?")
 	})
-	p.Endpoint("/refuses", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
+	p.Endpoint("/rejects", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
 		return ctx.Decline(http.StatusForbidden, "members only")
 	})
-	p.Endpoint("/forgets", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error { // one member's presence
+	p.Endpoint("/forgets", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error { // does not track one of the members
 		var join struct{ Track map[string]string }
 		if err := ctx.Bind(&join); err != nil {
 			return err
@@ -39,7 +39,7 @@ func serveRefusals(t *testing.T) string {
 	mux.Handle("/", p)
 	mux.HandleFunc("/page", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte("<p>hello")) // the client may have gone
+		_, _ = w.Write([]byte("<p>hello")) // the client may have closed the connection
 	})
 	srv := httptest.NewServer(mux)
 	t.Cleanup(func() {
@@ -49,30 +49,30 @@ func serveRefusals(t *testing.T) string {
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
-// Whoever is kept out is counted, and the first reason is told.
-func TestWhoIsKeptOut(t *testing.T) {
-	addr := serveRefusals(t)
-	var together sync.WaitGroup // since some wait for an answer that does not come
+// Clients that cannot join are counted, and the first reason is reported.
+func TestRejectedClients(t *testing.T) {
+	addr := serveRejections(t)
+	var together sync.WaitGroup // in parallel, because some cases wait for an answer
 	checks := make(chan func())
 	for name, tt := range map[string]struct {
 		path     string
 		scenario load.Scenario
 		err      string      // of Run
-		want     load.Faults // else
+		want     load.Faults // if err is empty
 		broken   string      // of Result.Err
 	}{
-		"connection":          {"/declines", load.Fanout, "0 of 5 clients are in: client ", load.Faults{}, ""},
+		"connection":          {"/declines", load.Fanout, "only 0 of 5 clients joined: client ", load.Faults{}, ""},
 		"connection, churn":   {"/declines", load.Churn, "", load.Faults{Failed: 5, Reason: "401"}, "5 failed: client "},
-		"join":                {"/refuses", load.Fanout, "0 of 5 clients are in: refused: ", load.Faults{}, ""},
-		"join, churn":         {"/refuses", load.Churn, "", load.Faults{Refused: 5, Reason: "members only"}, "5 refused: refused: "},
-		"presence":            {"/forgets", load.Presence, "", load.Faults{}, "5 lists incomplete"},
+		"join":                {"/rejects", load.Fanout, "only 0 of 5 clients joined: rejected: UNAUTHORIZED 403 on /chat/0: members only", load.Faults{}, ""},
+		"join, churn":         {"/rejects", load.Churn, "", load.Faults{Rejected: 5, Reason: "members only"}, "5 rejected: rejected: "},
+		"presence":            {"/forgets", load.Presence, "", load.Faults{}, "5 incomplete lists"},
 		"no endpoint":         {"/nowhere", load.Idle, "404 Not Found", load.Faults{}, ""},
-		"another kind of URL": {"/page", load.Idle, "the server answered ", load.Faults{}, ""},
+		"another kind of URL": {"/page", load.Idle, "the server responded ", load.Faults{}, ""},
 	} {
 		for _, tr := range transports {
 			together.Go(func() {
 				res, err := load.Run(t.Context(), load.Config{
-					Scenario: tt.scenario, Transport: tr, Clients: 5, Addr: addr, Patience: patience, Messages: 20,
+					Scenario: tt.scenario, Transport: tr, Clients: 5, Addr: addr, LostAfter: lostAfter, Messages: 20,
 					Dialect: load.Pond{Path: tt.path, Channel: "/chat/%d"},
 				})
 				checks <- func() {
@@ -106,9 +106,9 @@ func TestFindPIDs(t *testing.T) {
 		t.Errorf("%v, %v, want %d", pids, err, os.Getpid())
 	}
 	if pids, err := load.FindPIDs("127.0.0.1:1"); err != nil || len(pids) > 0 {
-		t.Errorf("where nobody listens: %v, %v", pids, err)
+		t.Errorf("for an unused port: %v, %v", pids, err)
 	}
 	if _, err := load.FindPIDs("localhost:x"); err == nil {
-		t.Error("no error for an address that is none")
+		t.Error("no error for an invalid address")
 	}
 }
