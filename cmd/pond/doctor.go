@@ -136,7 +136,7 @@ type diagnosis struct {
 
 func (d *diagnosis) add(f doctor.Finding) {
 	d.Findings = append(d.Findings, f)
-	switch f.Verdict {
+	switch f.Severity {
 	case doctor.OK:
 	case doctor.Warning:
 		d.Warnings++
@@ -189,9 +189,9 @@ func examine(ctx context.Context, cfg doctor.Config, asJSON bool, stdout io.Writ
 
 // paragraph formats a finding as text, with its fix on the next line.
 func paragraph(f doctor.Finding) string {
-	text := fmt.Sprintf("%-8s %-19s %s\n", f.Verdict, f.Check, f.Text)
-	if f.Remedy != "" {
-		text += fmt.Sprintf("%-8s %s\n", "  do:", f.Remedy)
+	text := fmt.Sprintf("%-8s %-19s %s\n", f.Severity, f.Check, f.Text)
+	if f.Fix != "" {
+		text += fmt.Sprintf("%-8s %s\n", "  fix:", f.Fix)
 	}
 	return text
 }

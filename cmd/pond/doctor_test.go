@@ -56,12 +56,12 @@ func TestDoctorFindsAProblem(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout.String()), &d); err != nil {
 		t.Fatal(err)
 	}
-	if d.URL != srv.URL+"/socket" || d.Problems != 1 || d.Findings[2].Check != "websocket" || d.Findings[2].Verdict != doctor.Problem {
+	if d.URL != srv.URL+"/socket" || d.Problems != 1 || d.Findings[2].Check != "websocket" || d.Findings[2].Severity != doctor.Problem {
 		t.Errorf("%+v", d)
 	}
 }
 
-func TestDoctorSaysWhoItIs(t *testing.T) {
+func TestDoctorAuthenticates(t *testing.T) {
 	var missing []string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "secret" || r.Header.Get("X-Tenant") != "a" || r.URL.RawQuery != "name=ann" {
@@ -77,7 +77,7 @@ func TestDoctorSaysWhoItIs(t *testing.T) {
 }
 
 func TestDoctorChecksTheCertificate(t *testing.T) {
-	srv := httptest.NewTLSServer(http.NotFoundHandler()) // its certificate is its own
+	srv := httptest.NewTLSServer(http.NotFoundHandler()) // self-signed certificate
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	defer srv.Close()
 	for _, tt := range []struct{ args, want string }{
@@ -104,7 +104,7 @@ func TestDoctorIsInterrupted(t *testing.T) {
 	var stdout, stderr strings.Builder
 	code := run(ctx, []string{"doctor", srv.URL, "-timeout=1m"}, &stdout, &stderr)
 	if code != 1 || stderr.String() != "pond doctor: interrupted\n" || stdout.Len() > 0 {
-		t.Errorf("exit code %d, stderr %q, stdout %q: a check that was interrupted has found nothing", code, stderr.String(), stdout.String())
+		t.Errorf("exit code %d, stderr %q, stdout %q: an interrupted check must not report anything", code, stderr.String(), stdout.String())
 	}
 }
 
@@ -112,11 +112,11 @@ func TestCountDown(t *testing.T) {
 	var screen strings.Builder
 	show := countDown(&screen)
 	show(2 * time.Second)
-	if !strings.HasSuffix(screen.String(), "another 2 s") {
+	if !strings.HasSuffix(screen.String(), "another 2 s") { // of idle time
 		t.Errorf("%q", screen.String())
 	}
 	show(0)
 	if !strings.HasSuffix(screen.String(), "\r\x1b[K") {
-		t.Errorf("the line stays: %q", screen.String())
+		t.Errorf("the line is not erased: %q", screen.String())
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// checkAddress checks whether there is an HTTP server, and how it is reached.
-func (x *exam) checkAddress(ctx context.Context) {
+// checkAddress checks that there is an HTTP server.
+func (x *checker) checkAddress(ctx context.Context) {
 	var peer string
 	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { peer = c.Conn.RemoteAddr().String() }}
 	limited, cancel := x.limit(httptrace.WithClientTrace(ctx, trace))
@@ -35,65 +35,65 @@ func (x *exam) checkAddress(ctx context.Context) {
 	x.checkTLS(resp.TLS)
 }
 
-// checkAnswer judges the answer to a request that is for no transport.
-func (x *exam) checkAnswer(a answer, peer string, took time.Duration) {
-	var text, remedy string
+// checkAnswer checks the response to a plain request, without a transport.
+func (x *checker) checkAnswer(a answer, peer string, took time.Duration) {
+	var text, fix string
 	switch {
 	case a.status/100 == 3:
-		text, remedy = fmt.Sprintf("redirected to %s: clients do not follow", a.header.Get("Location")), "use that URL"
+		text, fix = fmt.Sprintf("redirected to %s, but clients do not follow redirects", a.header.Get("Location")), "use that URL"
 	case a.status >= 502 && a.status <= 504:
-		text = "a proxy answers, the server behind it does not: " + a.String()
-		remedy = "check that the server runs, and its address in the proxy"
+		text = "a proxy responds, but the server behind it does not: " + a.String()
+		fix = "check that the server runs, and that the proxy has its address"
 	case a.status == http.StatusNotFound && strings.Contains(a.text, "no endpoint at this path"):
 		text = a.String()
-		remedy = "check the path that the server sees: either it has a prefix to take off (http.StripPrefix), or a proxy changes it"
+		fix = "check the path that the server receives: remove a prefix with http.StripPrefix, or make the proxy pass the path unchanged"
 	case a.status == http.StatusBadRequest && strings.Contains(a.text, "HTTPS"):
-		text, remedy = "the server speaks HTTPS: "+a.String(), "use https"
+		text, fix = "the server requires HTTPS: "+a.String(), "use https"
 	default:
-		x.ok(address, "%s at %s, first answer after %v%s", a.proto, peer, took, a.server())
+		x.ok(address, "%s at %s, first response after %v%s", a.proto, peer, took, a.server())
 		return
 	}
-	x.hopeless = true
-	x.problem(address, text, remedy)
+	x.noTransport = true
+	x.problem(address, text, fix)
 }
 
-// unreachable says why nothing answers.
-func (x *exam) unreachable(err error) {
-	x.hopeless = true
-	check, remedy := address, "check the address, that the server runs, and the firewalls"
+// unreachable reports why there is no response.
+func (x *checker) unreachable(err error) {
+	x.noTransport = true
+	check, fix := address, "check the address, the firewalls, and that the server runs"
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		remedy = "check the name"
+		fix = "check the host name"
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		check = encryption
-		remedy = "get a certificate for this name from an authority that clients know, and send its whole chain; -insecure goes on regardless"
+		fix = "use a certificate for this name from an authority that clients trust, and send its whole chain; -insecure ignores this"
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
-		check, remedy = encryption, "use http, or let the server or a proxy speak TLS here"
+		check, fix = encryption, "use http, or enable TLS in the server or in a proxy"
 	}
-	x.problem(check, x.plain(err).Error(), remedy)
+	x.problem(check, x.withoutURL(err).Error(), fix)
 }
 
-// checkTLS judges the encryption.
-func (x *exam) checkTLS(state *tls.ConnectionState) {
+// checkTLS checks the encryption.
+func (x *checker) checkTLS(state *tls.ConnectionState) {
 	switch {
 	case state == nil && !local(x.URL.Hostname()):
-		x.warn(encryption, "not encrypted", "use https: what is not encrypted can be read, and proxies on the way break it")
+		x.warn(encryption, "not encrypted", "use https: without it, others can read the messages, and proxies can break the connections")
 		return
 	case state == nil:
 		x.ok(encryption, "not encrypted, on this machine")
 		return
 	case x.Insecure:
-		x.warn(encryption, tls.VersionName(state.Version)+", the certificate is not checked", "leave -insecure out")
+		x.warn(encryption, tls.VersionName(state.Version)+", the certificate is not checked", "omit -insecure")
 		return
 	}
 	const soon = 14 * 24 * time.Hour
 	end := state.PeerCertificates[0].NotAfter
 	if left := time.Until(end); left < soon {
-		x.warn(encryption, fmt.Sprintf("the certificate ends in %d hours", int(left.Hours())), "renew it")
+		x.warn(encryption, fmt.Sprintf("the certificate expires in %d hours", int(left.Hours())), "renew it")
 		return
 	}
-	x.ok(encryption, "%s, certificate until %s", tls.VersionName(state.Version), end.Format(time.DateOnly))
+	x.ok(encryption, "%s, certificate valid until %s", tls.VersionName(state.Version), end.Format(time.DateOnly))
 }
 
 func local(host string) bool {

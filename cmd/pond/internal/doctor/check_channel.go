@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// checkChannel joins a channel and leaves it again, over all that works.
-func (x *exam) checkChannel(ctx context.Context) {
+// checkChannel joins and leaves a channel, over each transport that works.
+func (x *checker) checkChannel(ctx context.Context) {
 	if x.Channel == "" {
 		return
 	}
@@ -18,7 +18,7 @@ func (x *exam) checkChannel(ctx context.Context) {
 			w.close()
 		}
 	}
-	if x.stream {
+	if x.stream && x.post {
 		if s, err := x.open(ctx); x.connected("event stream", err) {
 			x.join(ctx, "event stream", s.conn, s.hello)
 			s.close()
@@ -26,16 +26,16 @@ func (x *exam) checkChannel(ctx context.Context) {
 	}
 }
 
-func (x *exam) connected(name string, err error) bool {
+func (x *checker) connected(name string, err error) bool {
 	if err != nil {
-		x.problem(channel, fmt.Sprintf("%s: before the join of %s: %v", name, x.Channel, x.plain(err)),
-			"it worked before: look for limits of connections, and into the server's log")
+		x.problem(channel, fmt.Sprintf("%s: connecting before the join of %s: %v", name, x.Channel, x.withoutURL(err)),
+			"connecting worked before: check limits of connections, and the server's log")
 	}
 	return err == nil
 }
 
-func (x *exam) join(ctx context.Context, name string, c *conn, hello func(context.Context) (*message, error)) {
-	const remedy = "check the name, and what the join handler wants (-join); no proxy is concerned if other checks are fine"
+func (x *checker) join(ctx context.Context, name string, c *conn, hello func(context.Context) (*message, error)) {
+	const fix = "check the name and the payload that the join handler expects (-join); if the other checks pass, no proxy is involved"
 	limited, cancel := x.limit(ctx)
 	defer cancel()
 	if _, err := hello(limited); !x.connected(name, err) {
@@ -45,14 +45,14 @@ func (x *exam) join(ctx context.Context, name string, c *conn, hello func(contex
 	m, err := c.join(limited, x.Channel, x.Join)
 	switch {
 	case err != nil:
-		x.problem(channel, fmt.Sprintf("%s: the join of %s: %v", name, x.Channel, x.plain(err)), remedy)
+		x.problem(channel, fmt.Sprintf("%s: joining %s: %v", name, x.Channel, x.withoutURL(err)), fix)
 		return
 	case m.Event != "ACKNOWLEDGE":
-		x.problem(channel, fmt.Sprintf("%s: %s is refused: %s %s", name, x.Channel, m.Event, m.says("message")), remedy)
+		x.problem(channel, fmt.Sprintf("%s: joining %s was rejected: %s %s", name, x.Channel, m.Event, m.payloadString("message")), fix)
 		return
 	}
 	x.ok(channel, "%s: joined %s after %v", name, x.Channel, since(start))
-	_ = c.send(limited, membership("LEAVE_CHANNEL", x.Channel, "leave", nil)) // the end of the connection does the same
+	_ = c.send(limited, membership("LEAVE_CHANNEL", x.Channel, "leave", nil)) // closing the connection has the same effect
 }
 
 // join asks to join a channel and waits for the answer.

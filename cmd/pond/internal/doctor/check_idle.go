@@ -8,44 +8,44 @@ import (
 	"time"
 )
 
-// A rest is what happened on a connection that was left alone.
-type rest struct {
-	beats  int
-	silent time.Duration // before the end, or before the last beat
-	lived  time.Duration
-	end    error // nil if it lived
+// An idleResult describes what happened on an idle connection.
+type idleResult struct {
+	heartbeats int
+	silent     time.Duration // before the end, or before the last beat
+	lifetime   time.Duration
+	end        error // nil if it lifetime
 }
 
-// checkIdle leaves connections alone, and looks who cuts them: proxies do, if
-// their timeout is shorter than the server's heartbeat.
-func (x *exam) checkIdle(ctx context.Context) {
+// checkIdle keeps connections idle, and checks whether they stay open. A proxy closes
+// them if its timeout is shorter than the server's heartbeat interval.
+func (x *checker) checkIdle(ctx context.Context) {
 	if x.Idle <= 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, x.Idle)
 	defer cancel()
 	var clock, tasks sync.WaitGroup
-	var socket, stream rest
+	var socket, stream idleResult
 	clock.Go(func() { x.countDown(ctx) })
 	if x.webSocket {
-		tasks.Go(func() { socket = x.restSocket(ctx) })
+		tasks.Go(func() { socket = x.idleSocket(ctx) })
 	}
 	if x.stream {
-		tasks.Go(func() { stream = x.restStream(ctx) })
+		tasks.Go(func() { stream = x.idleEventStream(ctx) })
 	}
 	tasks.Wait()
 	cancel()
 	clock.Wait()
 	if x.webSocket {
-		x.reportRest(idleWebSocket, socket)
+		x.reportIdle(idleWebSocket, socket)
 	}
 	if x.stream {
-		x.reportRest(idleStream, stream)
+		x.reportIdle(idleStream, stream)
 	}
 }
 
-// countDown tells how long it still takes.
-func (x *exam) countDown(ctx context.Context) {
+// countDown reports the remaining time.
+func (x *checker) countDown(ctx context.Context) {
 	if x.Waiting == nil {
 		return
 	}
@@ -62,56 +62,56 @@ func (x *exam) countDown(ctx context.Context) {
 	}
 }
 
-func (x *exam) restSocket(ctx context.Context) rest {
+func (x *checker) idleSocket(ctx context.Context) idleResult {
 	w, err := x.upgrade(ctx)
 	if err != nil {
-		return rest{end: err}
+		return idleResult{end: err}
 	}
 	defer w.close()
-	return w.rest(ctx)
+	return w.idle(ctx)
 }
 
-func (x *exam) restStream(ctx context.Context) rest {
+func (x *checker) idleEventStream(ctx context.Context) idleResult {
 	s, err := x.open(ctx)
 	if err != nil {
-		return rest{end: err}
+		return idleResult{end: err}
 	}
 	defer s.close()
-	return s.rest(ctx)
+	return s.idle(ctx)
 }
 
-// rest listens until ctx is done or the connection ends.
-func (c *conn) rest(ctx context.Context) (r rest) {
+// idle reads until ctx is done or the connection ends.
+func (c *conn) idle(ctx context.Context) (r idleResult) {
 	start := time.Now()
-	heard := start
+	received := start
 	for {
 		e, err := c.next(ctx)
-		r.lived = time.Since(start)
+		r.lifetime = time.Since(start)
 		if errors.Is(err, errSilence) {
 			return r
 		}
-		r.silent = time.Since(heard)
+		r.silent = time.Since(received)
 		if err != nil {
 			r.end = err
 			return r
 		}
-		heard = time.Now()
+		received = time.Now()
 		if e.heartbeat {
-			r.beats++
+			r.heartbeats++
 		}
 	}
 }
 
-func (x *exam) reportRest(check Check, r rest) {
+func (x *checker) reportIdle(check Check, r idleResult) {
 	switch {
 	case r.end != nil:
-		x.problem(check, fmt.Sprintf("cut after %.0f s, %.0f s after the server was last heard: %v",
-			r.lived.Seconds(), r.silent.Seconds(), x.plain(r.end)),
-			"give the proxy a timeout above the server's heartbeat of 30 s (75 s, say), or let it beat faster (WithPingInterval)")
-	case r.beats == 0:
-		x.warn(check, fmt.Sprintf("alive after %v, but no heartbeat came", x.Idle),
-			"make -idle longer than the server's heartbeat (30 s if it is a Pond); if it has none, proxies cut sooner or later")
+		x.problem(check, fmt.Sprintf("closed after %.0f s, %.0f s after the last data from the server: %v",
+			r.lifetime.Seconds(), r.silent.Seconds(), x.withoutURL(r.end)),
+			"set the proxy's timeout above the server's heartbeat interval of 30 s (for example 75 s), or shorten the interval (WithPingInterval)")
+	case r.heartbeats == 0:
+		x.warn(check, fmt.Sprintf("open after %v, but no heartbeat arrived", x.Idle),
+			"make -idle longer than the server's heartbeat interval (30 s for a Pond); without heartbeats, proxies close idle connections")
 	default:
-		x.ok(check, "alive after %v; heartbeats: %d, the last after %.0f s of silence", x.Idle, r.beats, r.silent.Seconds())
+		x.ok(check, "open after %v; heartbeats: %d, the last after %.0f s without data", x.Idle, r.heartbeats, r.silent.Seconds())
 	}
 }

@@ -7,57 +7,57 @@ import (
 	"net/http"
 )
 
-// The sizes of messages that are tried: the largest, half of it, and so on, until
-// one gets through.
+// The tested sizes of messages: the largest, half of it, and so on, until one is
+// accepted.
 const (
-	largest  = 1 << 20 // what a Pond takes by default
+	largest  = 1 << 20 // the default limit of a Pond
 	smallest = 4 << 10
 )
 
-// checkSizes checks how large messages may be. A server has one limit for both
-// transports; proxies know that of bodies only.
-func (x *exam) checkSizes(ctx context.Context) {
-	var frames, bodies fit
+// checkSizes checks how large messages can be. A server has one limit for both
+// transports; most proxies limit only the bodies of requests.
+func (x *checker) checkSizes(ctx context.Context) {
+	var frames, bodies sizeResult
 	if x.webSocket {
-		frames = x.fitting("WebSocket", func(size int) error { return x.sendFrame(ctx, size) })
+		frames = x.tryAll("WebSocket", func(size int) error { return x.sendFrame(ctx, size) })
 	}
-	if x.stream {
-		bodies = x.fitting("POST", func(size int) error { return x.sendBody(ctx, size) })
+	if x.post {
+		bodies = x.tryAll("POST", func(size int) error { return x.sendBody(ctx, size) })
 	}
 	switch {
-	case !x.stream:
+	case !x.webSocket && !x.post:
+	case !x.post:
 		x.reportSize(frames)
 	case !x.webSocket:
 		x.reportSize(bodies)
 	case bodies.size < frames.size:
-		x.warn(messageSize, fmt.Sprintf("%v, but %v: %v", frames, bodies, bodies.refusal),
-			"raise the limit for bodies in the proxy to that of messages (nginx: client_max_body_size)")
+		x.warn(messageSize, fmt.Sprintf("%v, but %v: %v", frames, bodies, bodies.rejection),
+			"raise the limit of request bodies in the proxy (nginx: client_max_body_size)")
 	case frames.size < bodies.size:
-		x.warn(messageSize, fmt.Sprintf("%v, but %v: %v", bodies, frames, frames.refusal),
-			"look for a proxy that limits WebSocket messages, or is too slow for them")
+		x.warn(messageSize, fmt.Sprintf("%v, but %v: %v", bodies, frames, frames.rejection),
+			"check whether a proxy limits WebSocket messages, or is too slow for them")
 	default:
 		frames.transport = "both transports"
 		x.reportSize(frames)
 	}
 }
 
-func (x *exam) reportSize(f fit) {
+func (x *checker) reportSize(f sizeResult) {
 	if f.size == 0 {
-		x.problem(messageSize, fmt.Sprintf("%v: %v", f, f.refusal), "raise the limit of the server (WithMaxMessageSize) or of a proxy")
+		x.problem(messageSize, fmt.Sprintf("%v: %v", f, f.rejection), "raise the limit in the server (WithMaxMessageSize) or in a proxy")
 		return
 	}
 	x.ok(messageSize, "%v", f)
 }
 
-// A fit is the largest size that gets through, and what the next larger one has
-// met.
-type fit struct {
+// A sizeResult is the largest accepted size, and the error of the next larger one.
+type sizeResult struct {
 	transport string
 	size      int
-	refusal   error
+	rejection error
 }
 
-func (f fit) String() string {
+func (f sizeResult) String() string {
 	switch f.size {
 	case 0:
 		return fmt.Sprintf("%s: less than %d KiB", f.transport, smallest>>10)
@@ -68,20 +68,20 @@ func (f fit) String() string {
 	}
 }
 
-func (x *exam) fitting(transport string, try func(size int) error) fit {
-	f := fit{transport: transport}
+func (x *checker) tryAll(transport string, try func(size int) error) sizeResult {
+	f := sizeResult{transport: transport}
 	for size := largest; size >= smallest; size /= 2 {
 		err := try(size)
 		if err == nil {
 			f.size = size
 			break
 		}
-		f.refusal = x.plain(err)
+		f.rejection = x.withoutURL(err)
 	}
 	return f
 }
 
-func (x *exam) sendFrame(ctx context.Context, size int) error {
+func (x *checker) sendFrame(ctx context.Context, size int) error {
 	w, err := x.upgrade(ctx)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (x *exam) sendFrame(ctx context.Context, size int) error {
 	return tooLarge(w.probe(limited, size))
 }
 
-func (x *exam) sendBody(ctx context.Context, size int) error {
+func (x *checker) sendBody(ctx context.Context, size int) error {
 	s, err := x.open(ctx)
 	if err != nil {
 		return err
@@ -109,8 +109,8 @@ func (x *exam) sendBody(ctx context.Context, size int) error {
 	return tooLarge(s.probe(limited, size))
 }
 
-// tooLarge returns why a message was not taken for its size. Any other error in
-// the answer shows that it was read.
+// tooLarge returns an error if the message was rejected for its size. Any other error in
+// the answer shows that the server read it.
 func tooLarge(m *message, err error) error {
 	if err != nil {
 		return err

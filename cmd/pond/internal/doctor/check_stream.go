@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	noBuffer = "turn buffering and compression of text/event-stream off in the proxy " +
-		"(nginx: proxy_buffering off; gzip off; others: flush at once)"
-	passID = "let the proxy pass the header X-Connection-ID on POST and DELETE"
-	sticky = "several servers need sticky sessions: POST and DELETE have to reach the server that holds the stream"
+	noBuffer = "disable buffering and compression of text/event-stream in the proxy " +
+		"(nginx: proxy_buffering off; gzip off; others: flush immediately)"
+	passID = "make the proxy pass the header X-Connection-ID on POST and DELETE"
+	sticky = "use sticky sessions if there are several servers: POST and DELETE must reach the server of the stream"
 )
 
-// checkStream checks that an event stream opens, is not held back, and that the
+// checkStream checks that an event stream opens, that no proxy buffers it, and that the
 // requests that belong to it arrive.
-func (x *exam) checkStream(ctx context.Context) {
+func (x *checker) checkStream(ctx context.Context) {
 	start := time.Now()
 	s, err := x.open(ctx)
 	if err != nil {
-		x.streamRefused(err)
+		x.streamRejected(err)
 		return
 	}
 	defer s.close()
@@ -29,83 +29,120 @@ func (x *exam) checkStream(ctx context.Context) {
 	limited, cancel := x.limit(ctx)
 	defer cancel()
 	if _, err := s.hello(limited); err != nil {
-		x.streamHeld(ctx, s, err)
+		x.streamBuffered(ctx, s, err)
 		return
 	}
 	x.ok(eventStream, "%s, first message after %v while the stream stays open", s.answer.proto, since(start))
 	x.stream = true
 	if s.answer.header.Get("X-Connection-ID") == "" {
-		x.warn(eventStream, "the answer has no X-Connection-ID; only the first message tells it", "let the proxy pass that header of answers")
+		x.warn(eventStream, "the response has no X-Connection-ID, so clients need the first message", "make the proxy pass this header of responses")
 	}
-	x.checkPost(ctx, s)
-	x.checkDelete(ctx, s)
+	if x.checkPost(ctx, s) {
+		x.checkDelete(ctx, s)
+	}
 }
 
-func (x *exam) streamRefused(err error) {
+func (x *checker) streamRejected(err error) {
 	a, ok := errors.AsType[answer](err)
 	switch {
 	case errors.Is(err, errSilence):
-		x.problem(eventStream, fmt.Sprintf("not even a header within %v: a proxy buffers the stream until it ends", x.Timeout), noBuffer)
+		x.problem(eventStream, fmt.Sprintf("no headers within %v: a proxy buffers the stream until it ends", x.Timeout), noBuffer)
 	case !ok:
-		x.problem(eventStream, x.plain(err).Error(), noBuffer)
+		x.problem(eventStream, x.withoutURL(err).Error(), noBuffer)
 	case a.status == http.StatusUnauthorized || a.status == http.StatusForbidden:
-		x.problem(eventStream, "refused: "+a.String(), sayWho)
+		x.problem(eventStream, "rejected: "+a.String(), authenticate)
 	case a.status == http.StatusOK:
-		x.problem(eventStream, "the answer is no event stream but "+a.header.Get("Content-Type"), "check the path: something else answers")
+		x.problem(eventStream, "the response is not an event stream but "+a.header.Get("Content-Type"), "check the path: another handler responds")
 	default:
-		x.warn(eventStream, "none: "+a.String(), "if the server has event streams, let the proxy pass GET with the header Accept")
+		x.warn(eventStream, "not available: "+a.String(), "if the server supports event streams, make the proxy pass GET with the header Accept")
 	}
 }
 
-// streamHeld tells a proxy that holds messages back from a server that sends
-// none: the end of the stream lets them out.
-func (x *exam) streamHeld(ctx context.Context, s *stream, cause error) {
+// streamBuffered finds out whether a proxy buffers messages or the server sends none, by
+// ending the stream: then a proxy sends the buffered messages.
+func (x *checker) streamBuffered(ctx context.Context, s *stream, cause error) {
 	if !errors.Is(cause, errSilence) {
-		x.problem(eventStream, "it opens and ends without a message: "+x.plain(cause).Error(), noBuffer)
+		x.problem(eventStream, "it opened and ended without a message: "+x.withoutURL(cause).Error(), noBuffer)
 		return
 	}
 	text := fmt.Sprintf("headers, but no message within %v", x.Timeout)
 	if s.secret != "" {
-		_, _ = x.ask(ctx, http.MethodDelete, "", "X-Connection-ID", s.secret) // what comes of it is all that counts
+		_, _ = x.ask(ctx, http.MethodDelete, "", "X-Connection-ID", s.secret) // only the effect matters
 		limited, cancel := x.limit(ctx)
 		defer cancel()
 		if _, err := s.hello(limited); err == nil {
-			x.problem(eventStream, text+", and all at once when it ended: a proxy buffers the stream", noBuffer)
+			x.problem(eventStream, text+"; all messages arrived when the stream ended: a proxy buffers the stream", noBuffer)
 			return
 		}
 	}
-	x.problem(eventStream, text+": most likely a proxy buffers the stream", noBuffer)
+	x.problem(eventStream, text+": probably a proxy buffers the stream", noBuffer)
 }
 
-func (x *exam) checkEncoding(s *stream) {
+func (x *checker) checkEncoding(s *stream) {
 	if coding := s.answer.header.Get("Content-Encoding"); coding != "" {
-		x.problem(streamCoding, "a proxy compresses the stream ("+coding+"), although the server forbids it with no-transform", noBuffer)
+		x.problem(streamCoding, "a proxy compresses the stream ("+coding+"), although the server forbids this with no-transform", noBuffer)
 	}
 }
 
-// checkPost checks that POST arrives with its header, and its effect at once.
-func (x *exam) checkPost(ctx context.Context, s *stream) {
-	limited, cancel := x.limit(ctx)
-	_, err := s.probe(limited, 0)
-	cancel()
-	a, refused := errors.AsType[answer](err)
-	switch {
-	case err == nil:
-		x.checkAnswers(ctx, streamPost, s.conn)
-	case refused:
-		x.explain(ctx, streamPost, http.MethodPost, a)
-	case errors.Is(err, errSilence):
-		x.problem(streamPost, fmt.Sprintf("taken, but what it leads to does not come over the stream within %v: a proxy buffers it", x.Timeout), noBuffer)
-	default:
-		x.problem(streamPost, x.plain(err).Error(), passID)
+// checkPost checks that POST requests arrive with their header at the server of the
+// stream, and that they are answered immediately. It returns false if a check of DELETE
+// would find the same problem again.
+func (x *checker) checkPost(ctx context.Context, s *stream) bool {
+	const enough = 5  // accepted requests
+	const retries = 8 // a load balancer may choose the same wrong server several times
+	var rejected []answer
+	var slowest time.Duration
+	for accepted := 0; accepted < enough; {
+		start := time.Now()
+		limited, cancel := x.limit(ctx)
+		_, err := s.probe(limited, 0)
+		cancel()
+		a, isAnswer := errors.AsType[answer](err)
+		switch {
+		case err == nil:
+			accepted++
+			slowest = max(slowest, since(start))
+		case isAnswer && a.unknownStream():
+			rejected = append(rejected, a)
+		case isAnswer:
+			x.explain(ctx, streamPost, http.MethodPost, a)
+			return true
+		case errors.Is(err, errSilence) && accepted == 0:
+			x.problem(streamPost, fmt.Sprintf("accepted, but no answer arrived on the stream within %v: a proxy buffers the stream", x.Timeout), noBuffer)
+			return true
+		case accepted > 0:
+			x.answerMissing(streamPost, accepted, err)
+			return true
+		default:
+			x.problem(streamPost, x.withoutURL(err).Error(), passID)
+			return true
+		}
+		switch {
+		case accepted > 0 && len(rejected) > 0:
+			x.problem(streamPost, "some requests reach another server, which does not know the stream: "+rejected[0].String(), sticky)
+			return false
+		case len(rejected) == retries:
+			x.explain(ctx, streamPost, http.MethodPost, rejected[0])
+			return false
+		}
 	}
+	x.post = true
+	x.ok(streamPost, "%d answered one by one, each within %v", enough, slowest)
+	return true
 }
 
-// checkDelete checks that DELETE arrives with its header, and ends the stream.
-func (x *exam) checkDelete(ctx context.Context, s *stream) {
+// unknownStream reports whether a may be the response of a server that does not know the
+// stream, and not of a proxy that rejects the request.
+func (a answer) unknownStream() bool {
+	return a.status/100 == 4 && a.status != http.StatusMethodNotAllowed && a.status != http.StatusForbidden &&
+		a.status != http.StatusRequestEntityTooLarge
+}
+
+// checkDelete checks that a DELETE request arrives with its header, and ends the stream.
+func (x *checker) checkDelete(ctx context.Context, s *stream) {
 	a, err := x.ask(ctx, http.MethodDelete, "", "X-Connection-ID", s.secret)
 	if err != nil {
-		x.problem(streamDelete, x.plain(err).Error(), "let the proxy pass DELETE")
+		x.problem(streamDelete, x.withoutURL(err).Error(), "make the proxy pass DELETE")
 		return
 	}
 	limited, cancel := x.limit(ctx)
@@ -114,22 +151,22 @@ func (x *exam) checkDelete(ctx context.Context, s *stream) {
 	switch {
 	case !errors.Is(end, errSilence) && a.status < http.StatusInternalServerError:
 		x.ok(streamDelete, "%d, and the stream ends", a.status)
-	case a.taken():
-		x.problem(streamDelete, fmt.Sprintf("%d, but the stream does not end: a proxy keeps it open or answers itself", a.status), "let the proxy pass DELETE")
+	case a.accepted():
+		x.problem(streamDelete, fmt.Sprintf("%d, but the stream does not end: a proxy keeps it open, or the proxy itself responds", a.status), "make the proxy pass DELETE")
 	default:
 		x.explain(ctx, streamDelete, http.MethodDelete, a)
 	}
 }
 
-// explain says why a POST or DELETE was refused. The same request without the
-// header shows whether it makes a difference.
-func (x *exam) explain(ctx context.Context, check Check, method string, a answer) {
+// explain reports why a POST or DELETE was rejected. It sends the same request without
+// the header, to find out whether the header makes a difference.
+func (x *checker) explain(ctx context.Context, check Check, method string, a answer) {
 	without, err := x.ask(ctx, method, "{}")
 	switch {
 	case a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotImplemented || a.status == http.StatusForbidden:
-		x.problem(check, fmt.Sprintf("a proxy refuses the method: %v", a), "let the proxy pass "+method)
+		x.problem(check, fmt.Sprintf("a proxy rejects the method: %v", a), "make the proxy pass "+method)
 	case a.status == http.StatusRequestEntityTooLarge:
-		x.problem(check, a.String(), "raise the limit for bodies in the proxy")
+		x.problem(check, a.String(), "raise the limit of request bodies in the proxy")
 	case err == nil && without.status == a.status && without.text == a.text:
 		x.problem(check, fmt.Sprintf("X-Connection-ID does not arrive at the server of the stream: %v", a), passID+"; "+sticky)
 	case a.status == http.StatusNotFound:

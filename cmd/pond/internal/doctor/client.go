@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-func newExam(cfg Config, report func(Finding)) *exam {
+func newChecker(cfg Config, report func(Finding)) *checker {
 	u := *cfg.URL
 	u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
 	cfg.URL = &u
-	return &exam{
+	return &checker{
 		Config: cfg,
 		report: report,
 		client: newClient(cfg, true),
@@ -28,9 +28,9 @@ func newClient(cfg Config, http2 bool) *http.Client {
 	t := &http.Transport{
 		Proxy:              http.ProxyFromEnvironment,
 		DialContext:        cfg.Dial,
-		DisableCompression: true, // or it would be undone, and hidden
+		DisableCompression: true, // otherwise net/http would decompress, and hide it
 		TLSClientConfig: &tls.Config{
-			InsecureSkipVerify: cfg.Insecure, //nolint:gosec // only if the user says so, and then it is reported
+			InsecureSkipVerify: cfg.Insecure, //nolint:gosec // only on request of the user, and reported
 		},
 		Protocols: new(http.Protocols),
 	}
@@ -42,9 +42,9 @@ func newClient(cfg Config, http2 bool) *http.Client {
 	}
 }
 
-// request makes a request to the endpoint, with the headers of the user and then
-// those of the pairs: name, value, name, value.
-func (x *exam) request(ctx context.Context, method, body string, pairs ...string) (*http.Request, error) {
+// request makes a request to the endpoint, with the headers of the user and then those of
+// the pairs: name, value, name, value.
+func (x *checker) request(ctx context.Context, method, body string, pairs ...string) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, x.URL.String(), strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -62,15 +62,15 @@ func (x *exam) request(ctx context.Context, method, body string, pairs ...string
 	return req, nil
 }
 
-// An answer is what a request got that is over with it.
+// An answer is a complete response.
 type answer struct {
 	status int
 	header http.Header
-	text   string // the beginning of the body
+	text   string // the start of the body
 	proto  string
 }
 
-// String says what somebody answered, and who.
+// String returns the status, the first line of the body, and the name of the server.
 func (a answer) String() string {
 	text := fmt.Sprintf("%d %s", a.status, http.StatusText(a.status))
 	first, _, _ := strings.Cut(strings.TrimSpace(a.text), "\n")
@@ -81,7 +81,7 @@ func (a answer) String() string {
 	return text + a.server()
 }
 
-// server names who answers, as they do themselves.
+// server returns the name of the server from its header.
 func (a answer) server() string {
 	if name := a.header.Get("Server"); name != "" {
 		return " (" + name + ")"
@@ -89,20 +89,20 @@ func (a answer) server() string {
 	return ""
 }
 
-// Error makes an answer that was not hoped for an error.
+// Error makes an unexpected answer an error.
 func (a answer) Error() string { return a.String() }
 
-// taken reports whether the server did what it was asked for.
-func (a answer) taken() bool { return a.status/100 == 2 }
+// accepted reports whether the request succeeded.
+func (a answer) accepted() bool { return a.status/100 == 2 }
 
 func newAnswer(resp *http.Response) answer {
 	const enough = 4 << 10
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, enough)) // what has come says enough
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, enough)) // an incomplete text is enough
 	return answer{resp.StatusCode, resp.Header, string(text), resp.Proto}
 }
 
-// ask makes a request that is answered and over.
-func (x *exam) ask(ctx context.Context, method, body string, pairs ...string) (answer, error) {
+// ask sends a request and reads the response.
+func (x *checker) ask(ctx context.Context, method, body string, pairs ...string) (answer, error) {
 	ctx, cancel := x.limit(ctx)
 	defer cancel()
 	req, err := x.request(ctx, method, body, pairs...)
@@ -111,17 +111,17 @@ func (x *exam) ask(ctx context.Context, method, body string, pairs ...string) (a
 	}
 	resp, err := x.client.Do(req)
 	if err != nil {
-		return answer{}, x.plain(err)
+		return answer{}, x.withoutURL(err)
 	}
 	defer resp.Body.Close()
 	return newAnswer(resp), nil
 }
 
-// errSilence is what waiting in vain ends with.
+// errSilence means that nothing arrived within the timeout.
 var errSilence = errors.New("no answer")
 
-// plain returns err without the URL, which everybody knows.
-func (x *exam) plain(err error) error {
+// withoutURL returns err without the URL, which the user knows.
+func (x *checker) withoutURL(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w within %v", errSilence, x.Timeout)
 	}
@@ -131,5 +131,5 @@ func (x *exam) plain(err error) error {
 	return err
 }
 
-// since is how long something took, in a form to be shown.
+// since returns the time since start, rounded for display.
 func since(start time.Time) time.Duration { return time.Since(start).Round(10 * time.Microsecond) }

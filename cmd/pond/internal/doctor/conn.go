@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// A message is one of the protocol.
+// A message is a message of the protocol.
 type message struct {
 	Action    string          `json:"action"`
 	Event     string          `json:"event"`
@@ -20,8 +20,8 @@ type message struct {
 
 func (m *message) decode(payload any) error { return json.Unmarshal(m.Payload, payload) }
 
-// says returns a text in the payload, if there is one of that name.
-func (m *message) says(name string) string {
+// payloadString returns a string field of the payload, or "".
+func (m *message) payloadString(name string) string {
 	var payload map[string]any
 	if err := m.decode(&payload); err != nil {
 		return ""
@@ -30,11 +30,11 @@ func (m *message) says(name string) string {
 	return text
 }
 
-// An event is what happens on a connection.
+// An event is an event on a connection.
 type event struct {
 	message   *message // or nil
 	heartbeat bool
-	end       error // or nil; the last event has one
+	end       error // nil except in the last event
 }
 
 // A conn is a WebSocket or an event stream.
@@ -48,8 +48,8 @@ type conn struct {
 	probes int
 }
 
-// newConn starts to read, with a function that emits what it reads until it has
-// to return an error. Only one that said goodbye is no accident.
+// newConn starts reading. The function read emits events until the connection ends, and
+// returns the reason.
 func newConn(body io.ReadCloser, read func(emit func(event) bool) error) *conn {
 	c := &conn{body: body, events: make(chan event), left: make(chan struct{})}
 	c.leave = sync.OnceFunc(func() {
@@ -71,7 +71,7 @@ func newConn(body io.ReadCloser, read func(emit func(event) bool) error) *conn {
 	return c
 }
 
-// close ends the connection without a word.
+// close closes the connection without a close frame.
 func (c *conn) close() {
 	c.leave()
 	c.reader.Wait()
@@ -90,14 +90,14 @@ func (c *conn) next(ctx context.Context) (event, error) {
 	}
 }
 
-// receive waits for a message that fits.
-func (c *conn) receive(ctx context.Context, fits func(*message) bool) (*message, error) {
+// receive waits for a message that matches.
+func (c *conn) receive(ctx context.Context, matches func(*message) bool) (*message, error) {
 	for {
 		e, err := c.next(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if e.message != nil && fits(e.message) {
+		if e.message != nil && matches(e.message) {
 			return e.message, nil
 		}
 	}
@@ -107,17 +107,17 @@ func (c *conn) receive(ctx context.Context, fits func(*message) bool) (*message,
 func (c *conn) hello(ctx context.Context) (*message, error) {
 	m, err := c.receive(ctx, func(*message) bool { return true })
 	if err == nil && (m.Action != "CONNECT" || m.Event != "CONNECTION") {
-		err = fmt.Errorf("the first message is %s %s and not CONNECT CONNECTION", m.Action, m.Event)
+		err = fmt.Errorf("the first message is %s %s, want CONNECT CONNECTION", m.Action, m.Event)
 	}
 	return m, err
 }
 
-// probe sends a message of size bytes or a few, which has no sense, and waits for
-// the answer. Servers differ in what they answer, but not in that they do.
+// probe sends an invalid message of size bytes, or of its minimum size, and waits for the
+// answer. All servers answer, but with different errors.
 func (c *conn) probe(ctx context.Context, size int) (*message, error) {
 	c.probes++
 	id := fmt.Sprintf("doctor-%d", c.probes)
-	if err := c.send(ctx, nonsense(id, size)); err != nil {
+	if err := c.send(ctx, invalidMessage(id, size)); err != nil {
 		return nil, err
 	}
 	return c.receive(ctx, func(m *message) bool {
@@ -126,8 +126,8 @@ func (c *conn) probe(ctx context.Context, size int) (*message, error) {
 	})
 }
 
-// nonsense returns a message with an action that does not exist.
-func nonsense(id string, size int) string {
+// invalidMessage returns a message with an action that does not exist.
+func invalidMessage(id string, size int) string {
 	head := `{"action":"POND_DOCTOR","event":"probe","channelName":"ENDPOINT","requestId":"` + id + `","payload":{"pad":"`
 	const tail = `"}}`
 	return head + strings.Repeat("x", max(0, size-len(head)-len(tail))) + tail
@@ -143,7 +143,7 @@ func membership(action, channel, id string, payload json.RawMessage) string {
 		"action": action, "event": action, "channelName": channel, "requestId": id, "payload": payload,
 	})
 	if err != nil {
-		return "" // strings and JSON always encode
+		return "" // cannot happen
 	}
 	return string(text)
 }

@@ -1,9 +1,9 @@
-// Package doctor examines a PondSocket server as its clients meet it: through
-// whatever proxies, balancers and firewalls stand in between.
+// Package doctor checks a PondSocket server from the client's side, through all
+// proxies, load balancers and firewalls in between.
 //
-// It knows only the protocol, so it works with any server of it. What it sends
-// concerns no handler of an application: messages that make no sense, which a
-// server answers with an error, and the join of a channel if it is told to.
+// It uses only the protocol, so it works with any PondSocket server. It does not call
+// message handlers of the application: it sends invalid messages, which a server answers
+// with an error, and joins a channel only if [Config.Channel] is set.
 package doctor
 
 import (
@@ -16,44 +16,43 @@ import (
 	"time"
 )
 
-// A Config says what is examined, and how.
+// A Config configures [Examine].
 type Config struct {
-	// URL is that of an endpoint, with whatever query it needs.
+	// URL is the URL of an endpoint, with its query.
 	URL *url.URL
 
-	// Header is sent with every request.
+	// Header is added to every request.
 	Header http.Header
 
-	// Channel is joined and left again, if it is not empty.
+	// Channel is the name of a channel to join and leave, or empty.
 	Channel string
 
-	// Join is the payload of that join, a JSON object. Empty is {}.
+	// Join is the payload of the join, a JSON object. Empty means {}.
 	Join json.RawMessage
 
-	// Origin is that of pages that have to be let in, beside those of URL
-	// itself. It may be empty.
+	// Origin is the origin of pages that the server must accept, in addition to the
+	// origin of URL. It may be empty.
 	Origin string
 
-	// Timeout is for one step: an answer, the next message.
+	// Timeout limits each step, such as waiting for the next message.
 	Timeout time.Duration
 
-	// Idle is how long connections are left alone, to see whether something
-	// cuts them. Zero leaves that out.
+	// Idle is the time for which connections stay idle, to check whether a proxy closes
+	// them. Zero skips this check.
 	Idle time.Duration
 
-	// Waiting is told each second how long connections are still left alone, and
-	// zero at the end. It may be nil.
+	// Waiting is called each second with the remaining idle time, and with zero at the
+	// end. It may be nil.
 	Waiting func(left time.Duration)
 
-	// Insecure goes on although the server's certificate is not valid.
+	// Insecure continues even if the server's certificate is invalid.
 	Insecure bool
 
-	// Dial connects; if nil, the network does.
+	// Dial opens connections. If nil, the network is used.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-// A Check is something that is looked at. All of them are explained in
-// docs/doctor.md.
+// A Check is the name of a check. All checks are explained in docs/doctor.md.
 type Check string
 
 const (
@@ -78,29 +77,29 @@ const (
 	machine       Check = "this machine"
 )
 
-// A Verdict is what a finding means.
-type Verdict string
+// A Severity is the severity of a finding.
+type Severity string
 
-// The verdicts. Who has a problem loses clients or messages.
+// The severities. A problem causes lost clients or messages.
 const (
-	OK      Verdict = "ok"
-	Warning Verdict = "warning"
-	Problem Verdict = "problem"
+	OK      Severity = "ok"
+	Warning Severity = "warning"
+	Problem Severity = "problem"
 )
 
-// A Finding is what one check has found.
+// A Finding is a result of one check.
 type Finding struct {
-	Check   Check   `json:"check"`
-	Verdict Verdict `json:"verdict"`
-	Text    string  `json:"text"`
-	Remedy  string  `json:"remedy,omitempty"` // unless all is well
+	Check    Check    `json:"check"`
+	Severity Severity `json:"severity"`
+	Text     string   `json:"text"`
+	Fix      string   `json:"fix,omitempty"` // empty if Severity is OK
 }
 
-// Examine runs all checks and reports each finding as it comes. It ends when
-// there is nothing more to find, or soon after ctx is done: then it does not
-// report what that broke.
+// Examine runs all checks and reports each finding immediately. It skips checks whose
+// result would only be a consequence of an earlier problem. If ctx is done, Examine
+// returns soon, and does not report failures that this caused.
 func Examine(ctx context.Context, cfg Config, report func(Finding)) {
-	x := newExam(cfg, func(f Finding) {
+	x := newChecker(cfg, func(f Finding) {
 		if ctx.Err() == nil {
 			report(f)
 		}
@@ -117,46 +116,47 @@ func Examine(ctx context.Context, cfg Config, report func(Finding)) {
 		x.checkIdle,
 		x.checkMachine,
 	} {
-		if ctx.Err() != nil || x.hopeless {
+		if ctx.Err() != nil || x.noTransport {
 			break
 		}
 		step(ctx)
 	}
 }
 
-// An exam is one run of all checks.
-type exam struct {
+// A checker is one run of all checks.
+type checker struct {
 	Config
 	report func(Finding)
-	client *http.Client // speaks whatever is negotiated, as browsers do
+	client *http.Client // uses HTTP/1.1 or HTTP/2, as browsers do
 	http1  *http.Client // for WebSockets
 
-	hopeless  bool // there is no transport to examine
-	webSocket bool // works
-	stream    bool // works
+	noTransport bool // no transport works
+	webSocket   bool // WebSockets work
+	stream      bool // event streams work
+	post        bool // POST requests reach the server of their stream
 }
 
-func (x *exam) close() {
+func (x *checker) close() {
 	x.client.CloseIdleConnections()
 	x.http1.CloseIdleConnections()
 }
 
-// needTransport ends the exam if none works.
-func (x *exam) needTransport(context.Context) { x.hopeless = !x.webSocket && !x.stream }
+// needTransport ends the run if no transport works.
+func (x *checker) needTransport(context.Context) { x.noTransport = !x.webSocket && !x.stream }
 
-// limit returns a context for one step.
-func (x *exam) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+// limit returns a context with the timeout of one step.
+func (x *checker) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, x.Timeout)
 }
 
-func (x *exam) ok(check Check, format string, args ...any) {
-	x.report(Finding{Check: check, Verdict: OK, Text: fmt.Sprintf(format, args...)})
+func (x *checker) ok(check Check, format string, args ...any) {
+	x.report(Finding{Check: check, Severity: OK, Text: fmt.Sprintf(format, args...)})
 }
 
-func (x *exam) warn(check Check, text, remedy string) {
-	x.report(Finding{Check: check, Verdict: Warning, Text: text, Remedy: remedy})
+func (x *checker) warn(check Check, text, fix string) {
+	x.report(Finding{Check: check, Severity: Warning, Text: text, Fix: fix})
 }
 
-func (x *exam) problem(check Check, text, remedy string) {
-	x.report(Finding{Check: check, Verdict: Problem, Text: text, Remedy: remedy})
+func (x *checker) problem(check Check, text, fix string) {
+	x.report(Finding{Check: check, Severity: Problem, Text: text, Fix: fix})
 }

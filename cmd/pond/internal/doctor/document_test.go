@@ -9,7 +9,7 @@ import (
 
 const page = "../../../../docs/doctor.md"
 
-// explained returns what the documentation quotes of findings, by check.
+// explained returns the texts of findings that the documentation quotes, by check.
 func explained(t *testing.T) map[Check][]string {
 	t.Helper()
 	text, err := os.ReadFile(page)
@@ -32,14 +32,14 @@ func explained(t *testing.T) map[Check][]string {
 	return quotes
 }
 
-// requireExplanation fails for a finding that the documentation does not know.
+// requireExplanation fails the test if the documentation does not explain a finding.
 func requireExplanation(t *testing.T, f Finding) {
 	t.Helper()
 	quotes, ok := explained(t)[f.Check]
 	if !ok {
 		t.Errorf("%s has no heading %q", page, f.Check)
 	}
-	if f.Verdict != OK && !slices.ContainsFunc(quotes, func(q string) bool { return strings.Contains(f.Text, q) }) {
-		t.Errorf("%s explains nothing of %q below %q", page, f.Text, f.Check)
+	if f.Severity != OK && !slices.ContainsFunc(quotes, func(q string) bool { return strings.Contains(f.Text, q) }) {
+		t.Errorf("%s does not explain %q under %q", page, f.Text, f.Check)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// openFiles returns how many files a process may have open. The Go runtime has
-// raised that to what is allowed, as it does in a server.
+// openFiles returns the limit of open files. The Go runtime raised it to the hard limit,
+// as it does in a server.
 func openFiles() (int, bool) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, false
 	}
-	return int(min(uint64(limit.Cur), math.MaxInt32)), true //nolint:unconvert // it is signed on FreeBSD
+	return int(min(uint64(limit.Cur), math.MaxInt32)), true //nolint:unconvert // signed on FreeBSD
 }

@@ -11,35 +11,39 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond/internal/pipenet"
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A proxy is what stands between the doctor and a Pond. The zero proxy is a good one.
+// A proxy is a proxy between the doctor and a Pond. The zero proxy works correctly.
 type proxy struct {
 	request  func(*http.Request)
 	response func(*http.Response)
 	handler  func(http.Handler) http.Handler
-	cut      time.Duration // of silence of the server
+	timeout  time.Duration // without data from the server
+	servers  int           // that get the requests in turn; default 1
 }
 
-func (p proxy) between(server *pipenet.Listener) http.Handler {
+// between returns a handler that passes requests to the servers in turn.
+func (p proxy) between(servers []*pipenet.Listener) http.Handler {
+	var turn atomic.Int64
 	transport := &http.Transport{
 		DisableCompression: true,
 		DisableKeepAlives:  true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := server.Dial(ctx)
-			if err != nil || p.cut == 0 {
+			c, err := servers[int(turn.Add(1)-1)%len(servers)].Dial(ctx)
+			if err != nil || p.timeout == 0 {
 				return c, err
 			}
-			return impatient{c, p.cut}, nil
+			return timeoutConn{c, p.timeout}, nil
 		},
 	}
 	var h http.Handler = &httputil.ReverseProxy{
 		Transport: transport,
-		ErrorLog:  log.New(io.Discard, "", 0), // many of these tests break connections
+		ErrorLog:  log.New(io.Discard, "", 0), // connections break in many of these tests
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", "pond"
 			if p.request != nil {
@@ -59,14 +63,14 @@ func (p proxy) between(server *pipenet.Listener) http.Handler {
 	return h
 }
 
-// An impatient connection ends when nothing comes for a while.
-type impatient struct {
+// A timeoutConn fails if no data arrives within the timeout.
+type timeoutConn struct {
 	net.Conn
-	patience time.Duration
+	timeout time.Duration
 }
 
-func (c impatient) Read(p []byte) (int, error) {
-	_ = c.SetReadDeadline(time.Now().Add(c.patience))
+func (c timeoutConn) Read(p []byte) (int, error) {
+	_ = c.SetReadDeadline(time.Now().Add(c.timeout))
 	return c.Conn.Read(p)
 }
 
@@ -78,8 +82,8 @@ func status(code int) http.Handler {
 	})
 }
 
-// hijacking answers WebSocket handshakes itself, and hangs up. ACCEPT in the
-// response becomes what the client wants to see.
+// hijacking responds to WebSocket handshakes itself, and closes the connection. ACCEPT in
+// the response is replaced with the value that the client expects.
 func hijacking(response string) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -97,8 +101,8 @@ func hijacking(response string) func(http.Handler) http.Handler {
 	}
 }
 
-// refusing refuses a method, or its bodies above some size.
-func refusing(method string, above int64, code int) func(http.Handler) http.Handler {
+// rejecting rejects a method, or its bodies of at least some size.
+func rejecting(method string, above int64, code int) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == method && r.ContentLength >= above {
@@ -110,8 +114,8 @@ func refusing(method string, above int64, code int) func(http.Handler) http.Hand
 	}
 }
 
-// holding holds the answer back until it is complete, or the body of it.
-func holding(headersPass bool) func(http.Handler) http.Handler {
+// buffering buffers a response, or only its body, until it is complete.
+func buffering(headersPass bool) func(http.Handler) http.Handler {
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Upgrade") != "" {
@@ -145,8 +149,8 @@ func (w *heldWriter) Write(p []byte) (int, error) {
 
 func (w *heldWriter) release() { _, _ = w.ResponseWriter.Write(w.body) }
 
-// lumping passes the first event and then waits for the end.
-func lumping(h http.Handler) http.Handler {
+// bufferingRest passes the first event and buffers the rest.
+func bufferingRest(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			w = &lumpWriter{ResponseWriter: w}
@@ -169,7 +173,7 @@ func (w *lumpWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// zipping compresses streams, and flushes whatever comes.
+// zipping compresses streams and flushes after each piece.
 func zipping(r *http.Response) {
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
 		return

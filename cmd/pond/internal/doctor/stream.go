@@ -19,9 +19,8 @@ type stream struct {
 	secret string // the connection ID
 }
 
-// open opens an event stream, as a browser does, and returns when the headers are
-// here.
-func (x *exam) open(ctx context.Context, pairs ...string) (*stream, error) {
+// open opens an event stream, as a browser does, and returns when the headers arrived.
+func (x *checker) open(ctx context.Context, pairs ...string) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(x.Timeout, cancel)
 	req, err := x.request(ctx, http.MethodGet, "", append([]string{
@@ -40,7 +39,7 @@ func (x *exam) open(ctx context.Context, pairs ...string) (*stream, error) {
 	}
 	if err != nil {
 		cancel()
-		return nil, x.plain(err)
+		return nil, x.withoutURL(err)
 	}
 	a := answer{resp.StatusCode, resp.Header, "", resp.Proto}
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
@@ -54,7 +53,7 @@ func (x *exam) open(ctx context.Context, pairs ...string) (*stream, error) {
 	return x.newStream(resp, a, cancel), nil
 }
 
-func (x *exam) newStream(resp *http.Response, a answer, cancel context.CancelFunc) *stream {
+func (x *checker) newStream(resp *http.Response, a answer, cancel context.CancelFunc) *stream {
 	s := &stream{answer: a, secret: a.header.Get("X-Connection-ID")}
 	s.conn = newConn(cancelled{resp.Body, cancel}, func(emit func(event) bool) error {
 		body := io.Reader(resp.Body)
@@ -68,7 +67,7 @@ func (x *exam) newStream(resp *http.Response, a answer, cancel context.CancelFun
 	})
 	s.send = func(ctx context.Context, text string) error {
 		a, err := x.ask(ctx, http.MethodPost, text, "X-Connection-ID", s.secret, "Content-Type", "application/json")
-		if err == nil && !a.taken() {
+		if err == nil && !a.accepted() {
 			err = a
 		}
 		return err
@@ -82,13 +81,13 @@ func (s *stream) hello(ctx context.Context) (*message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if secret := m.says("connectionId"); secret != "" {
+	if secret := m.payloadString("connectionId"); secret != "" {
 		s.secret = secret
 	}
 	return m, nil
 }
 
-// cancelled is a body whose request ends with it.
+// cancelled is a body that cancels its request when it is closed.
 type cancelled struct {
 	io.ReadCloser
 	cancel context.CancelFunc
@@ -99,8 +98,8 @@ func (c cancelled) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// readEvents reads a stream as an EventSource does, but for what a server of
-// this protocol does not send: other line ends, IDs, and times to wait.
+// readEvents reads a stream as an EventSource does, except features that servers of this
+// protocol do not use: CR as line end, IDs, and retry times.
 func readEvents(body io.Reader, emit func(event) bool) error {
 	lines := bufio.NewReader(body)
 	var data strings.Builder
@@ -117,7 +116,7 @@ func readEvents(body io.Reader, emit func(event) bool) error {
 		if line == "" && data.Len() > 0 {
 			e.message = &message{}
 			if err := json.Unmarshal([]byte(data.String()), e.message); err != nil {
-				return fmt.Errorf("this is no message: %.60q", data.String())
+				return fmt.Errorf("invalid message %.60q", data.String())
 			}
 			data.Reset()
 		}

@@ -23,13 +23,13 @@ type webSocket struct {
 	emit    func(event) bool
 }
 
-// A handshakeFlaw is an answer that promises a WebSocket and makes none.
+// A handshakeFlaw is the error of a response with status 101 that is invalid.
 type handshakeFlaw struct{ text, header string }
 
 func (f *handshakeFlaw) Error() string { return f.text }
 
-// upgrade opens a WebSocket, with headers as [exam.request] has them.
-func (x *exam) upgrade(ctx context.Context, pairs ...string) (*webSocket, error) {
+// upgrade opens a WebSocket. The pairs are headers, as in [checker.request].
+func (x *checker) upgrade(ctx context.Context, pairs ...string) (*webSocket, error) {
 	ctx, cancel := x.limit(ctx)
 	defer cancel()
 	var nonce [16]byte
@@ -48,7 +48,7 @@ func (x *exam) upgrade(ctx context.Context, pairs ...string) (*webSocket, error)
 	req.Body = http.NoBody
 	resp, err := x.http1.Do(req)
 	if err != nil {
-		return nil, x.plain(err)
+		return nil, x.withoutURL(err)
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		defer resp.Body.Close()
@@ -61,7 +61,7 @@ func (x *exam) upgrade(ctx context.Context, pairs ...string) (*webSocket, error)
 	return newWebSocket(resp), nil
 }
 
-// handshakeFlawOf returns what is wrong with a 101, or nil.
+// handshakeFlawOf returns an error if a response with status 101 is invalid.
 func handshakeFlawOf(resp *http.Response, key string) error {
 	h := resp.Header
 	_, writable := resp.Body.(io.ReadWriteCloser)
@@ -78,14 +78,14 @@ func handshakeFlawOf(resp *http.Response, key string) error {
 
 func newWebSocket(resp *http.Response) *webSocket {
 	w := &webSocket{answer: answer{resp.StatusCode, resp.Header, "", resp.Proto}}
-	w.wire, _ = resp.Body.(io.ReadWriteCloser) // handshakeFlawOf has seen it
+	w.wire, _ = resp.Body.(io.ReadWriteCloser) // checked by handshakeFlawOf
 	w.decoder.Init(&ws.Config{}, ws.Client, w.compressed())
 	w.conn = newConn(resp.Body, w.read)
 	w.send = func(ctx context.Context, text string) error { return w.write(ctx, ws.Text, []byte(text)) }
 	return w
 }
 
-// compressed reports whether both sides may compress.
+// compressed reports whether compression was negotiated.
 func (w *webSocket) compressed() bool {
 	return strings.Contains(w.answer.header.Get("Sec-WebSocket-Extensions"), "permessage-deflate")
 }
@@ -106,10 +106,10 @@ func (w *webSocket) read(emit func(event) bool) error {
 
 // Message implements [ws.Sink].
 func (w *webSocket) Message(_ ws.Opcode, data []byte) error {
-	for line := range strings.Lines(string(data)) { // some servers join messages
+	for line := range strings.Lines(string(data)) { // some servers send several messages in one frame
 		m := &message{}
 		if err := json.Unmarshal([]byte(line), m); err != nil {
-			return fmt.Errorf("this is no message: %.60q", line)
+			return fmt.Errorf("invalid message %.60q", line)
 		}
 		if !w.emit(event{message: m}) {
 			return io.ErrClosedPipe
@@ -134,8 +134,8 @@ func (w *webSocket) PeerClosed(code int, reason string) error {
 	return &ws.CloseError{Code: code, Reason: reason}
 }
 
-// goodbye closes with a code, and returns what the server answers.
-func (w *webSocket) goodbye(ctx context.Context, code int) error {
+// closeWith sends a close frame with a code, and returns the server's answer as an error.
+func (w *webSocket) closeWith(ctx context.Context, code int) error {
 	if err := w.write(ctx, ws.Close, ws.AppendCloseBody(nil, code, "")); err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (w *webSocket) goodbye(ctx context.Context, code int) error {
 	}
 }
 
-// write writes one message. If ctx is done before, that ends the connection.
+// write writes one message. It closes the connection if ctx is done before.
 func (w *webSocket) write(ctx context.Context, op ws.Opcode, payload []byte) error {
 	var key [4]byte
 	_, _ = rand.Read(key[:]) // cannot fail
