@@ -30,7 +30,7 @@ type conn struct {
 	addr     netip.Addr // that its slot is counted under
 	bucket   *bucket
 	inbox    inbox
-	posts    postOrder
+	posts    postQueue
 
 	over bool // the client has left all channels for good; owned by who runs the inbox
 
@@ -45,7 +45,7 @@ type conn struct {
 // Message takes one message of the client.
 func (c *conn) Message(_ *transport.Conn, data []byte) {
 	if t := c.decode(data); t != nil {
-		c.inbox.wait(t, nil)
+		c.inbox.wait(t)
 	}
 }
 
@@ -56,22 +56,37 @@ func (c *conn) Process(*transport.Conn) { c.inbox.runInline() }
 // never reaches a handler.
 func (c *conn) decode(data []byte) *task {
 	msg, err := wire.Decode(data, c.endpoint.cfg.messageLimits())
+	if err == nil {
+		return c.taskFor(&msg)
+	}
 	if allowed := c.bucket.take(); allowed != rateOK {
 		c.refuseRate(&msg, allowed)
 		return nil
 	}
-	if err != nil {
-		invalid, _ := errors.AsType[*wire.DecodeError](err)
-		if limit, ok := messageLimits[invalid.Limit]; ok {
-			c.endpoint.limited(limit)
-		}
-		c.invalid(invalid.Channel, invalid.RequestID, invalid.Message, http.StatusBadRequest)
+	invalid, _ := errors.AsType[*wire.DecodeError](err)
+	c.reportLimit(invalid.Limit)
+	c.invalid(invalid.Channel, invalid.RequestID, invalid.Message, http.StatusBadRequest)
+	return nil
+}
+
+// taskFor returns the task to handle a message, or nil if there is nothing to do. It
+// answers a message that exceeds the rate limit.
+func (c *conn) taskFor(msg *wire.Message) *task {
+	if allowed := c.bucket.take(); allowed != rateOK {
+		c.refuseRate(msg, allowed)
 		return nil
 	}
 	if msg.Action == wire.Ping {
-		return nil // the heartbeat of an old client (rule S-11)
+		return nil // the heartbeat of an old client
 	}
-	return &task{msg: msg}
+	return &task{msg: *msg}
+}
+
+// reportLimit reports the limit that a message exceeds, if there is one.
+func (c *conn) reportLimit(l wire.Limit) {
+	if limit, ok := messageLimits[l]; ok {
+		c.endpoint.limited(limit)
+	}
 }
 
 func (c *conn) refuseRate(msg *wire.Message, allowed rateVerdict) {

@@ -27,9 +27,11 @@
 //
 // # Order and concurrency
 //
-// Handlers of one client run one at a time, in the order of its messages;
-// OnOutgoing handlers run where the client is written to, one at a time as well.
-// Handlers of different clients run concurrently. All members of a channel see
+// Handlers of one client run one at a time, in the order in which its messages
+// arrive. Over a WebSocket, that is the order in which they were sent. A client of an
+// event stream sends requests, and can send one before the server has answered another,
+// as the official client does: these can arrive in any order. OnOutgoing handlers run
+// where the client is written to, one at a time as well. Handlers of different clients run concurrently. All members of a channel see
 // its events in one order, and a client sees everything that concerns it in the
 // order in which it was committed: an acknowledgement first, a reply never before
 // a broadcast that preceded it.

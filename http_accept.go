@@ -43,6 +43,14 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
+	// Before anything else: the longer it takes, the more later requests of the client
+	// can overtake this one.
+	c, t := e.takeTurn(r)
+	defer t.end()
+	if !e.cfg.serves(r) {
+		e.reject(w, r, refuse(http.StatusMisdirectedRequest, "this host is not served here"))
+		return
+	}
 	if !e.cfg.allows(r) {
 		e.reject(w, r, refuse(http.StatusForbidden, "this origin is not allowed"))
 		return
@@ -62,9 +70,9 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 	case r.Method == http.MethodGet:
 		e.reject(w, r, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
 	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
-		e.serveStream(w, r)
+		e.serveStream(w, r, c, t)
 	case r.Method == http.MethodOptions && e.cfg.crossOrigin():
-		e.preflight(w)
+		e.preflight(w, r)
 	default:
 		w.Header().Set("Allow", "GET, POST, DELETE")
 		e.reject(w, r, refuse(http.StatusMethodNotAllowed, "this method is not allowed"))
@@ -84,7 +92,7 @@ func wantsEvents(r *http.Request) bool {
 	return false
 }
 
-// reject answers a request that does not become a connection (rule S-4).
+// reject rejects a request that would become a connection.
 func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := public(err)
 	status := refusal.status()
@@ -94,8 +102,9 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	if f := e.pond.cfg.observer.Refused; f != nil {
 		f(e, status)
 	}
+	abandonBody(w, r)
 	h := w.Header()
-	if r.ProtoMajor == 1 { // HTTP/2 would close what others use, too
+	if r.ProtoMajor == 1 { // over HTTP/2 this would end the client's other requests
 		h.Set("Connection", "close")
 		if status == http.StatusUpgradeRequired { // which has to say to what
 			h.Add("Connection", "Upgrade")
@@ -103,14 +112,7 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 			h.Set("Sec-WebSocket-Version", "13")
 		}
 	}
-	if status == http.StatusNoContent {
-		w.WriteHeader(status)
-		return
-	}
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(refusal.Message))
+	respond(w, status, refusal.Message)
 }
 
 func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, params pattern.Params) {
@@ -139,8 +141,8 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	c.secret = newSecret()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache, no-transform")
-	h.Set("X-Accel-Buffering", "no") // nginx: do not wait for more
+	h.Set("Cache-Control", "no-cache, no-transform, no-store") // not even the headers: one is a secret
+	h.Set("X-Accel-Buffering", "no")                           // nginx: do not wait for more
 	h.Set("X-Connection-ID", c.secret)
 	tr, taken, err := e.hub.AcceptStream(w, r, e.cfg.wantsNamed(r), c)
 	if err != nil {

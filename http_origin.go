@@ -125,13 +125,15 @@ func (o origin) matches(of origin) bool {
 	return o.host == of.host
 }
 
-// allows reports whether the page that makes the request may. Requests without
-// an Origin do not come from a page on another origin: browsers send it with
-// every WebSocket handshake, and with every cross-origin request.
+// allows reports whether the page that makes the request may make it. Browsers send
+// an Origin with every WebSocket handshake and with every cross-origin request whose
+// response the page could read. They send none with other GET requests, which have
+// the cookies of the visitor nevertheless: these they mark with Sec-Fetch headers,
+// unless they are sent over plain HTTP.
 func (c *endpointConfig) allows(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 {
-		return r.Header.Get("Sec-Fetch-Site") != "cross-site" || c.anyOrigin
+		return c.anyOrigin || !fromElsewhere(r.Header)
 	}
 	if c.anyOrigin {
 		return true
@@ -149,6 +151,13 @@ func (c *endpointConfig) allows(r *http.Request) bool {
 		}
 	}
 	return false
+}
+
+// fromElsewhere reports whether the headers of a request without an Origin say that
+// a page of another origin made it, or a page that may not read the response.
+func fromElsewhere(h http.Header) bool {
+	site := h.Get("Sec-Fetch-Site")
+	return site != "" && site != "same-origin" && site != "none" || h.Get("Sec-Fetch-Mode") == "no-cors"
 }
 
 // sameAs reports whether the page comes from where the request goes to. The

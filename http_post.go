@@ -1,46 +1,73 @@
 package pond
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/pondsocket/pond/internal/wire"
 )
 
-// serveStream serves what the client of an event stream asks for: to send a
-// message, or to end the stream. The connection ID is a secret that only the
-// stream itself has told; whose it is not, learns nothing.
-func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request) {
-	secret := r.Header.Get("X-Connection-ID")
-	if secret == "" {
-		e.answer(w, refuse(http.StatusBadRequest, "X-Connection-ID is missing"))
-		return
+// bodyTimeout is how long a client may take to send the body of a POST.
+const bodyTimeout = 30 * time.Second
+
+// takeTurn returns the event stream that the request is about, and the position of
+// the request among those of the stream. The stream is nil if there is none, and the
+// turn is nil if the request has no position.
+func (e *Endpoint) takeTurn(r *http.Request) (*conn, *turn) {
+	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
+		return nil, nil
 	}
-	c := e.stream(secret)
-	switch {
-	case c == nil:
-		e.answer(w, refuse(http.StatusNotFound, "connection not found"))
-	case r.Method == http.MethodDelete:
-		c.tr.Close(0, "", ErrClosed)
-		c.forget()
-		w.WriteHeader(http.StatusNoContent)
-	default:
-		if err := c.post(w, r); err != nil {
-			e.answer(w, err)
-			return
-		}
-		w.WriteHeader(http.StatusNoContent)
+	c := e.stream(r.Header.Get("X-Connection-ID"))
+	if c == nil {
+		return nil, nil
 	}
+	return c, c.posts.take(e.cfg.postRequests)
 }
 
-// answer answers a request about an event stream that failed.
-func (e *Endpoint) answer(w http.ResponseWriter, err error) {
+// serveStream serves a request about an event stream: POST sends messages, and
+// DELETE ends the stream. The connection ID is a secret that only the stream itself
+// was sent, so a request with any other ID is answered as if there were no stream.
+func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, t *turn) {
+	var err error
+	bodyRead := false
+	switch {
+	case r.Header.Get("X-Connection-ID") == "":
+		err = refuse(http.StatusBadRequest, "X-Connection-ID is missing")
+	case c == nil:
+		err = refuse(http.StatusNotFound, "connection not found")
+	case r.Method == http.MethodDelete:
+		c.endStream(t)
+	default:
+		bodyRead, err = c.post(w, r, t)
+	}
+	if !bodyRead {
+		abandonBody(w, r)
+	}
+	if err == nil {
+		respond(w, http.StatusNoContent, "")
+		return
+	}
 	refusal := public(err)
 	if refusal.Code == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	http.Error(w, refusal.Message, refusal.status())
+	respond(w, refusal.status(), refusal.Message)
+}
+
+// endStream closes the stream, after the messages of earlier requests are in the
+// inbox. A slow handler does not delay that for longer than the close timeout.
+func (c *conn) endStream(t *turn) {
+	if t != nil {
+		timeout := time.NewTimer(c.endpoint.cfg.closeTimeout)
+		defer timeout.Stop()
+		t.wait(c, timeout.C)
+	}
+	c.tr.Close(0, "", ErrClosed)
+	c.forget()
 }
 
 // forget makes sure that the stream is not found again.
@@ -50,42 +77,90 @@ func (c *conn) forget() {
 	delete(c.endpoint.streams, c.secret)
 }
 
-// bodyTimeout is how long a client may take to send the body of a POST.
-const bodyTimeout = 30 * time.Second
-
-// post takes one message. Messages of one stream are handled in the order in
-// which their requests arrived, however long their bodies take (rule S-22). Like
-// a WebSocket that is not read, a request waits while the inbox is full.
-func (c *conn) post(w http.ResponseWriter, r *http.Request) error {
-	turn, ok := c.posts.begin(c.endpoint.cfg.inbox)
-	if !ok {
-		c.endpoint.limited(LimitInbox)
-		return refuse(http.StatusServiceUnavailable, "too many messages are waiting")
+// post receives the messages in the body of a request. Messages of one stream are
+// handled in the order in which their requests arrived, however long their bodies
+// take. While the inbox is full, the request waits, as a WebSocket is not read. It
+// goes on waiting if its client gives up, because the client has sent the message.
+func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead bool, err error) {
+	if t == nil {
+		return false, c.tooManyPosts()
 	}
-	defer c.posts.end(turn)
-	if r.ContentLength > int64(c.endpoint.cfg.maxMessage) {
-		return c.tooLarge()
-	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.endpoint.cfg.maxMessage)))
-	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return c.tooLarge()
-	}
+	data, err := c.readBody(w, r, t)
 	if err != nil {
-		return &Error{Code: http.StatusBadRequest, Message: "the message could not be read", Err: err}
+		return false, err
 	}
-	gone := refuse(http.StatusServiceUnavailable, "the message was not handled in time")
-	if !turn.wait(r.Context().Done()) {
-		return gone
+	if t.wait(c, nil); c.Err() != nil {
+		return true, refuse(http.StatusNotFound, "connection not found")
 	}
-	if c.Err() != nil {
-		return refuse(http.StatusNotFound, "connection not found")
+	first, err := c.decodeBody(data)
+	switch {
+	case err != nil:
+		return true, err
+	case first == nil: // all of it is answered, or needs no answer
+		return true, nil
+	case c.inbox.wait(first):
+		c.inbox.start()
+		return true, nil
+	case c.Err() != nil:
+		return true, refuse(http.StatusNotFound, "connection not found")
 	}
-	if t := c.decode(data); t != nil && !c.inbox.wait(t, r.Context().Done()) {
-		return gone
+	return true, refuse(http.StatusServiceUnavailable, "the server is shutting down")
+}
+
+// readBody reads the body of a POST, as far as the limits allow.
+func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte, error) {
+	cfg := &c.endpoint.cfg
+	if r.ContentLength > int64(cfg.maxMessage) {
+		return nil, c.tooLarge()
 	}
-	c.inbox.start()
-	return nil
+	body := io.Reader(http.MaxBytesReader(w, r.Body, int64(cfg.maxMessage)))
+	if r.ContentLength < 0 {
+		body = &countingReader{body, t, cfg.postBytes}
+	} else if !t.reserve(int(r.ContentLength), cfg.postBytes) {
+		return nil, c.tooManyPosts()
+	}
+	deadline := http.NewResponseController(w)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	var data bytes.Buffer
+	data.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead) // more when it has come
+	_, err := data.ReadFrom(body)
+	if err == nil {
+		_ = deadline.SetReadDeadline(time.Time{}) // the request may wait longer
+		return data.Bytes(), nil
+	}
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, c.tooLarge()
+	}
+	if errors.Is(err, errTooManyPosts) {
+		return nil, c.tooManyPosts()
+	}
+	return nil, &Error{Code: http.StatusBadRequest, Message: "the message could not be read", Err: err}
+}
+
+// A countingReader reserves room for what it reads.
+type countingReader struct {
+	io.Reader
+	turn  *turn
+	limit int
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if !r.turn.reserve(n, r.limit) {
+		return n, errTooManyPosts
+	}
+	return n, err
+}
+
+var errTooManyPosts = errors.New("too many messages are waiting")
+
+// tooManyPosts rejects a POST because its client sends faster than its messages are
+// handled. The stream is told as well: the official client ignores the response.
+func (c *conn) tooManyPosts() error {
+	c.endpoint.limited(LimitPosts)
+	const text = "too many messages are waiting"
+	c.invalid("", "", text, http.StatusServiceUnavailable)
+	return refuse(http.StatusServiceUnavailable, text)
 }
 
 func (c *conn) tooLarge() error {
@@ -95,63 +170,131 @@ func (c *conn) tooLarge() error {
 	return refuse(http.StatusRequestEntityTooLarge, text)
 }
 
-// postOrder keeps requests in the order of their arrival.
-type postOrder struct {
-	mu    sync.Mutex
-	count int           // requests under way
-	last  chan struct{} // closed when the latest request is through; nil if none is under way
-}
-
-// A turn is a request's place in the order.
-type turn struct {
-	before chan struct{} // closed when it is our turn
-	done   chan struct{}
-}
-
-// begin takes the next place, unless as many as allowed are taken.
-func (o *postOrder) begin(limit int) (*turn, bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.count >= limit {
-		return nil, false
+// decodeBody returns the tasks for the body of a POST, which is one message or a JSON
+// array of messages. An array with an invalid message is rejected as a whole.
+func (c *conn) decodeBody(data []byte) (first *task, err error) {
+	if !wire.IsArray(data) {
+		return c.decode(data), nil
 	}
-	o.count++
-	t := &turn{before: o.last, done: make(chan struct{})}
-	o.last = t.done
-	return t, true
+	messages, err := wire.DecodeArray(data, c.endpoint.cfg.messageLimits())
+	if bad, ok := errors.AsType[*wire.DecodeError](err); ok {
+		if allowed := c.bucket.take(); allowed != rateOK { // or nonsense would be free
+			c.refuseRate(new(wire.Message), allowed)
+			return nil, refuse(http.StatusTooManyRequests, "too many messages")
+		}
+		c.reportLimit(bad.Limit)
+		c.invalid("", "", bad.Message, http.StatusBadRequest)
+		return nil, refuse(http.StatusBadRequest, bad.Message)
+	}
+	last := &first
+	for i := range messages {
+		if t := c.taskFor(&messages[i]); t != nil {
+			*last, last = t, &t.next
+		}
+	}
+	return first, nil
 }
 
-// wait waits until all earlier requests are through, unless gone is closed before.
-func (t *turn) wait(gone <-chan struct{}) bool {
-	if t.before == nil {
-		return true
+// A postQueue keeps the requests of one event stream in the order in which they
+// arrived, and counts them and their bytes.
+type postQueue struct {
+	mu       sync.Mutex // guards the following fields, and those of its turns
+	first    *turn
+	last     *turn
+	requests int
+	bytes    int
+}
+
+// A turn is the position of a request in its queue.
+type turn struct {
+	queue *postQueue
+	ready chan struct{} // closed when all earlier requests have ended
+	next  *turn
+	bytes int
+	ended bool
+}
+
+// take returns the next position, or nil if as many requests as allowed are in the
+// queue. The caller must end the turn.
+func (q *postQueue) take(limit int) *turn {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.requests >= limit {
+		return nil
+	}
+	q.requests++
+	t := &turn{queue: q, ready: make(chan struct{})}
+	if q.first == nil {
+		q.first = t
+		close(t.ready)
+	} else {
+		q.last.next = t
+	}
+	q.last = t
+	return t
+}
+
+// wait waits until all earlier requests have ended, but no longer than the connection
+// lives, or until timeout.
+func (t *turn) wait(c *conn, timeout <-chan time.Time) {
+	select {
+	case <-t.ready:
+		return // mostly; so c makes no channel
+	default:
 	}
 	select {
-	case <-t.before:
-		return true
-	case <-gone:
+	case <-t.ready:
+	case <-timeout:
+	case <-c.Done():
+	}
+}
+
+// reserve counts n bytes of the request, unless all requests together would have more
+// than the limit. A request that is alone may have more, or a large message could
+// never be sent.
+func (t *turn) reserve(n, limit int) bool {
+	q := t.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes > t.bytes && q.bytes+n > limit {
 		return false
 	}
+	q.bytes += n
+	t.bytes += n
+	return true
 }
 
-// end lets the next request go. It does not overtake those before.
-func (o *postOrder) end(t *turn) {
-	t.wait(nil)
-	close(t.done)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.count--
-	if o.count == 0 {
-		o.last = nil
+// end removes the request from the queue. Later requests still wait for earlier ones.
+// A nil turn has nothing to end.
+func (t *turn) end() {
+	if t == nil {
+		return
 	}
+	q := t.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t.ended = true
+	q.requests--
+	q.bytes -= t.bytes
+	if q.first != t {
+		return
+	}
+	for q.first = t.next; q.first != nil; q.first = q.first.next {
+		if !q.first.ended {
+			close(q.first.ready)
+			return
+		}
+	}
+	q.last = nil
 }
 
-// preflight answers whether a page on another origin may ask for what the
-// official client for browsers does (Fetch standard, section 3.3.7).
-func (e *Endpoint) preflight(w http.ResponseWriter) {
+// preflight tells a browser which requests a page of an allowed origin may make (Fetch
+// standard, section 3.3.7).
+func (e *Endpoint) preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Content-Type, X-Connection-ID")
+	h.Set("Access-Control-Allow-Headers", e.cfg.allowedHeaders)
 	h.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
+	abandonBody(w, r)
+	respond(w, http.StatusNoContent, "")
 }

@@ -19,6 +19,7 @@ type inbox struct {
 	bytes   int           // of these
 	running bool          // somebody runs tasks
 	room    chan struct{} // closed when a message fits again; nil while nobody waits for that
+	closed  bool          // no message is received any more: it would not be handled
 }
 
 // A task is one thing to be done for a client.
@@ -44,35 +45,48 @@ const (
 func (in *inbox) push(t *task) {
 	in.mu.Lock()
 	in.append(t)
+	if t.kind == taskShutdown || t.kind == taskEnd {
+		in.closed = true
+		if in.room != nil {
+			close(in.room)
+			in.room = nil
+		}
+	}
 	in.mu.Unlock()
 	in.start()
 }
 
-// offer appends a message, unless as many as allowed are waiting. The caller sees
-// to it that it is handled.
-func (in *inbox) offer(t *task) bool {
+// offer appends n messages of size bytes, which are linked, if the inbox has room for
+// one of that size. All of them come from one request, so their bytes are limited like
+// those of one message. If ok, the caller must ensure that they are handled.
+func (in *inbox) offer(first *task, n, size int) (ok, closed bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.full(t.size()) {
-		return false
+	if in.closed || in.full(size) {
+		return false, in.closed
 	}
-	in.waiting++
-	in.bytes += t.size()
-	in.append(t)
-	return true
+	in.waiting += n
+	in.bytes += size
+	in.append(first)
+	return true, false
 }
 
-// wait offers a message until it fits, or until done is closed.
-func (in *inbox) wait(t *task, done <-chan struct{}) bool {
-	for !in.offer(t) {
-		in.start() // what is in the way may be our own
-		select {
-		case <-in.vacancy(t.size()):
-		case <-done:
-			return false
-		}
+// wait waits until linked messages fit into the inbox, and appends them. It returns
+// false if they would not be handled, because the client has left or is about to.
+func (in *inbox) wait(first *task) bool {
+	n, size := 0, 0
+	for t := first; t != nil; t = t.next {
+		n++
+		size += t.size()
 	}
-	return true
+	for {
+		ok, closed := in.offer(first, n, size)
+		if ok || closed {
+			return ok
+		}
+		in.start() // the messages in the inbox may be of the same read
+		<-in.vacancy(size)
+	}
 }
 
 // size returns about how many bytes a message is. Its names are as long as its
@@ -97,7 +111,7 @@ func (in *inbox) vacancy(size int) <-chan struct{} {
 		in.room = make(chan struct{})
 	}
 	room := in.room
-	if !in.full(size) {
+	if in.closed || !in.full(size) {
 		close(room)
 		in.room = nil
 	}
@@ -110,7 +124,9 @@ func (in *inbox) append(t *task) {
 	} else {
 		in.last.next = t
 	}
-	in.last = t
+	for in.last = t; in.last.next != nil; {
+		in.last = in.last.next
+	}
 }
 
 // claim makes the caller the one who runs tasks, if there are any and nobody does.

@@ -59,7 +59,7 @@ const (
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize and WithWriteTimeout
-	LimitInbox       Limit = "inbox"        // WithInboxSize, of event streams
+	LimitPosts       Limit = "posts"        // WithPostQueue
 	LimitRate        Limit = "rate"         // WithRateLimit
 	LimitSilence     Limit = "silence"      // WithPingInterval
 )

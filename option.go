@@ -47,6 +47,7 @@ func WithEndpointDefaults(opts ...EndpointOption) Option {
 // endpointConfig holds the limits of an endpoint.
 type endpointConfig struct {
 	origins      []origin
+	hosts        []hostPattern // none: all
 	anyOrigin    bool
 	maxConns     int // 0: the default limit, which all endpoints of the Pond share
 	maxMessage   int
@@ -60,6 +61,8 @@ type endpointConfig struct {
 	outbox       int
 	historyBytes int64
 	inbox        int
+	postRequests int
+	postBytes    int
 	writeTimeout time.Duration
 	closeTimeout time.Duration
 	ping         time.Duration
@@ -70,6 +73,7 @@ type endpointConfig struct {
 
 	maxPerAddress  int // 0: no limit
 	trustedProxies []netip.Prefix
+	allowedHeaders string // as in Access-Control-Allow-Headers
 }
 
 func defaultEndpointConfig() endpointConfig {
@@ -85,9 +89,13 @@ func defaultEndpointConfig() endpointConfig {
 		outbox:       1 << 20,
 		historyBytes: 256 << 20,
 		inbox:        64,
+		postRequests: 1000,
+		postBytes:    4 << 20,
 		writeTimeout: 30 * time.Second,
 		closeTimeout: 5 * time.Second,
 		ping:         30 * time.Second,
+
+		allowedHeaders: "Content-Type, X-Connection-ID, Authorization, Last-Event-ID, Cache-Control",
 	}
 }
 
@@ -117,6 +125,44 @@ func WithOrigins(origins ...string) EndpointOption {
 // such a page cannot have. The default is off.
 func WithInsecureAnyOrigin() EndpointOption {
 	return func(c *endpointConfig) { c.anyOrigin = true }
+}
+
+// WithAllowedHeaders allows pages of allowed origins to send more request headers,
+// such as "X-CSRF-Token". It matters only with [WithOrigins] or
+// [WithInsecureAnyOrigin]. Content-Type, X-Connection-ID, Authorization,
+// Last-Event-ID and Cache-Control are always allowed. The default is no other
+// header. WithAllowedHeaders panics if a name is malformed.
+func WithAllowedHeaders(names ...string) EndpointOption {
+	for _, name := range names {
+		if name == "*" || !isToken(name) {
+			panic(fmt.Sprintf("pond: WithAllowedHeaders: invalid header name %q", name)) //nolint:forbidigo // misuse at registration
+		}
+	}
+	return func(c *endpointConfig) {
+		c.allowedHeaders = strings.Join(append([]string{c.allowedHeaders}, names...), ", ")
+	}
+}
+
+// WithHosts serves only requests to these hosts, as the Host header names them, such
+// as "example.com", "*.example.com" for all of its subdomains, "localhost:8080" or
+// "[::1]". Without a port, all ports are served. Requests to other hosts are rejected
+// with [http.StatusMisdirectedRequest]. The default is all hosts. WithHosts panics if
+// a host is malformed.
+//
+// Set it if the endpoint accepts clients without a password, token or cookie because
+// only some machines can reach it, such as on localhost or in a private network. The
+// owner of a domain can let its name stand for such an address (DNS rebinding). For
+// the browser, the pages of that domain then have the origin of the endpoint.
+func WithHosts(hosts ...string) EndpointOption {
+	parsed := make([]hostPattern, 0, len(hosts))
+	for _, text := range hosts {
+		h, err := parseHostPattern(text)
+		if err != nil {
+			panic("pond: " + err.Error()) //nolint:forbidigo // misuse at registration
+		}
+		parsed = append(parsed, h)
+	}
+	return func(c *endpointConfig) { c.hosts = append(c.hosts, parsed...) }
 }
 
 // WithMaxConns limits the clients of the endpoint that are connected at the same
@@ -237,14 +283,24 @@ func WithOutboxSize(bytes int) EndpointOption {
 	return func(c *endpointConfig) { c.outbox = bytes }
 }
 
-// WithInboxSize bounds the messages of one client that wait for its handlers;
-// together they are never more than [WithMaxMessageSize] allows for one. A
-// WebSocket is not read while no more may wait. POSTs for an event stream wait,
-// too, and as many again; more are refused with [http.StatusServiceUnavailable].
-// The default is 64.
+// WithInboxSize limits the messages of one client that wait for its handlers. Their
+// bytes are limited, too, to those of one message: see [WithMaxMessageSize]. When the
+// inbox is full, a WebSocket is not read, and POST requests for an event stream wait:
+// see [WithPostQueue]. The default is 64.
 func WithInboxSize(messages int) EndpointOption {
 	positive("WithInboxSize", messages)
 	return func(c *endpointConfig) { c.inbox = messages }
+}
+
+// WithPostQueue limits the POST requests of one event stream that wait for its inbox,
+// and the bytes of their bodies, which are in memory. Further requests are rejected
+// with [http.StatusServiceUnavailable], and the stream receives an error message with
+// that status. One request may have more bytes if no other waits. The default is 1000
+// requests and 4 MiB.
+func WithPostQueue(requests, bytes int) EndpointOption {
+	positive("WithPostQueue", requests)
+	positive("WithPostQueue", bytes)
+	return func(c *endpointConfig) { c.postRequests, c.postBytes = requests, bytes }
 }
 
 // WithWriteTimeout bounds how long a client may keep a write waiting, before it

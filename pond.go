@@ -101,8 +101,8 @@ func (p *Pond) Endpoints() iter.Seq[*Endpoint] {
 	}
 }
 
-// ServeHTTP serves the first endpoint whose path matches the request's, and
-// answers with [http.StatusNotFound] if there is none.
+// ServeHTTP serves the first endpoint whose path matches the path of the request. It
+// responds with [http.StatusNotFound] if there is none.
 func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := pattern.RequestPath(r.URL)
 	for e := range p.Endpoints() {
@@ -111,7 +111,8 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	http.Error(w, "no endpoint at this path", http.StatusNotFound)
+	abandonBody(w, r)
+	respond(w, http.StatusNotFound, "no endpoint at this path")
 }
 
 // headerTimeout is how long [Pond.ListenAndServe] lets a client take for the

@@ -232,7 +232,7 @@ func TestFault26_LoneSurrogates(t *testing.T) {
 func TestFault26_TopLevelKinds(t *testing.T) {
 	kit.OnBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
-		for text, kind := range map[string]string{"[{}]": "array", " null": "null", `"{}"`: "string", "1": "number", "true": "boolean"} {
+		for text, kind := range map[string]string{"[]": "array", " null": "null", `"{}"`: "string", "1": "number", "true": "boolean"} {
 			s.SendRaw([]byte(text))
 			m := s.Receive()
 			var payload struct{ Message string }

@@ -143,12 +143,11 @@ func TestAttackContentLengthLie(t *testing.T) {
 	})
 }
 
-// One body is one message: a body with several messages is an invalid message.
+// Several messages in one body are an array. Any other form is an invalid message.
 func TestAttackManyMessagesInOnePOST(t *testing.T) {
 	one := say(`"say"`, `"r"`, `{}`)
 	for name, body := range map[string]string{
 		"lines":   strings.Repeat(one+"\n", 1000),
-		"array":   "[" + strings.Repeat(one+",", 999) + one + "]",
 		"strings": strings.Repeat("\x1e"+one+"\n", 1000),
 		"nothing": strings.Repeat("\n", 1000),
 	} {

@@ -23,7 +23,8 @@ var layers = map[string]layer{
 	"internal/clusterwire": {
 		nil, "messages between nodes are bytes and rules; brokers move them, and nodes give them a meaning",
 	},
-	"internal/pipenet": {nil, "it has to look like any other network"},
+	"internal/descriptors": {nil, "it asks the system one question"},
+	"internal/pipenet":     {nil, "it has to look like any other network"},
 	"internal/transport": {
 		[]string{"internal/ws"},
 		"it moves bytes, and knows neither channels nor messages",
@@ -33,7 +34,7 @@ var layers = map[string]layer{
 		"it measures whatever server listens, and must not share its mistakes",
 	},
 	".": {
-		[]string{"internal/pattern", "internal/transport", "internal/wire", "internal/ws"},
+		[]string{"internal/descriptors", "internal/pattern", "internal/transport", "internal/wire", "internal/ws"},
 		"it must not depend on what is built from it",
 	},
 	"pondtest": {
@@ -41,8 +42,8 @@ var layers = map[string]layer{
 		"it tests any http.Handler, and knows only what a client sees",
 	},
 	"internal/suite/kit": {
-		[]string{".", "internal/ws", "pondtest"},
-		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes",
+		[]string{".", "internal/pipenet", "internal/ws", "pondtest"},
+		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes, and pipenet moves them",
 	},
 }
 

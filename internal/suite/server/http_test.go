@@ -36,8 +36,8 @@ func TestRefusedConnections(t *testing.T) {
 				{"/plain", 500, "internal error"},
 				{"/regret", 409, "no"},
 				{"/stop", 204, ""},
-				{"/nowhere", 404, "no endpoint at this path\n"},
-				{"/socket/", 404, "no endpoint at this path\n"},
+				{"/nowhere", 404, "no endpoint at this path"},
+				{"/socket/", 404, "no endpoint at this path"},
 			} {
 				resp := d.Declined(tr, test.path)
 				body := kit.ReadAll(t, resp)
@@ -97,7 +97,7 @@ func TestStreamContract(t *testing.T) {
 		h := s.Response().Header
 		for name, want := range map[string]string{
 			"Content-Type":      "text/event-stream; charset=utf-8",
-			"Cache-Control":     "no-cache, no-transform",
+			"Cache-Control":     "no-cache, no-transform, no-store",
 			"Connection":        "keep-alive",
 			"X-Accel-Buffering": "no",
 			"X-Connection-ID":   s.ConnectionID(),
@@ -273,7 +273,7 @@ func TestPreflight(t *testing.T) {
 			"Access-Control-Allow-Origin":      "https://good.example",
 			"Access-Control-Allow-Credentials": "true",
 			"Access-Control-Allow-Methods":     "GET, POST, DELETE",
-			"Access-Control-Allow-Headers":     "Content-Type, X-Connection-ID",
+			"Access-Control-Allow-Headers":     "Content-Type, X-Connection-ID, Authorization, Last-Event-ID, Cache-Control",
 			"Vary":                             "Origin",
 		} {
 			if got := resp.Header.Get(name); got != want {

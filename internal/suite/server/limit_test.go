@@ -158,7 +158,7 @@ func TestRateLimit(t *testing.T) {
 func TestStreamInbox(t *testing.T) {
 	var met kit.Limits
 	p := pond.New(met.Observer())
-	l := p.Endpoint("/socket", kit.Accept, pond.WithInboxSize(4)).Lobby("/chat", kit.Admit)
+	l := p.Endpoint("/socket", kit.Accept, pond.WithInboxSize(4), pond.WithPostQueue(4, 1<<20)).Lobby("/chat", kit.Admit)
 	release := make(chan struct{})
 	l.OnMessage("wait", func(*pond.EventContext) error { <-release; return nil })
 	l.OnMessage("n", func(ctx *pond.EventContext) error { return ctx.Reply("n", ctx.Payload()) })
@@ -183,11 +183,16 @@ func TestStreamInbox(t *testing.T) {
 			})
 			synctest.Wait() // so that they arrive one after the other
 		}
-		if busy.Load() != 4 || met.Of(pond.LimitInbox) != 4 { // four in the inbox, and four requests that wait
-			t.Errorf("%d were refused, %d observed", busy.Load(), met.Of(pond.LimitInbox))
+		if busy.Load() != 4 || met.Of(pond.LimitPosts) != 4 { // four in the inbox, and four requests that wait
+			t.Errorf("%d were refused, %d observed", busy.Load(), met.Of(pond.LimitPosts))
 		}
 		close(release)
 		wg.Wait()
+		for range 4 {
+			if m := s.Receive(); m.Event != "INVALID_MESSAGE" || m.Channel != "ENDPOINT" || kit.Status(t, m) != http.StatusServiceUnavailable {
+				t.Fatalf("got %v", m)
+			}
+		}
 		for want := range 8 {
 			var got struct{ I int }
 			s.Receive().Bind(t, &got)
