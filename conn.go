@@ -226,7 +226,7 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 		return
 	}
 	began := c.clock()
-	err := call(h, &EventContext{stdContext: c, member: m, msg: msg, params: params})
+	err := h.call(&EventContext{stdContext: c, member: m, msg: msg, params: params})
 	c.handled(m.channel, msg.Event, began, err)
 	if err != nil {
 		c.report(err, m.channel, msg.Event)
@@ -250,7 +250,7 @@ func (c *conn) join(msg *wire.Message) {
 		}
 	}()
 	began := c.clock()
-	failure := call(l.join, ctx)
+	failure := l.join.call(ctx)
 	c.handled(ch, "", began, failure)
 	if failure != nil {
 		c.report(failure, ch, "")
@@ -310,7 +310,7 @@ func (c *conn) left(m *member, reason LeaveReason, detail string) {
 	}
 	if h := ch.lobby.leave.Load(); h != nil {
 		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
-		if err := call(*h, ctx); err != nil {
+		if err := h.call(ctx); err != nil {
 			c.report(err, ch, "")
 		}
 	}
@@ -345,8 +345,10 @@ func (c *conn) report(err error, ch *Channel, event string) {
 }
 
 func (c *conn) log(err error, ch *Channel, event string) {
-	c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed",
-		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id), slog.Any("error", err))
+	attrs, ok := logAttrs(err, slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))
+	if ok {
+		c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed", attrs...)
+	}
 }
 
 // answer sends the answer to a message.

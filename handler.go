@@ -2,8 +2,6 @@ package pond
 
 import (
 	"encoding/json"
-	"fmt"
-	"runtime/debug"
 	"slices"
 )
 
@@ -51,23 +49,21 @@ func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) er
 	})
 }
 
+// A registered handler is one that the Pond calls.
+type registered[C any] struct {
+	handler Handler[C]
+	panics  panicLog
+}
+
 // call runs a handler and turns a panic into an error.
-func call[C any](h Handler[C], ctx C) (err error) {
+func (r *registered[C]) call(ctx C) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &panicError{v, debug.Stack()}
+			err = r.panics.recovered(v)
 		}
 	}()
-	return h(ctx)
+	return r.handler(ctx)
 }
-
-// A panicError is what a handler has panicked with. Clients never see it.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
 // bind decodes a client's payload.
 func bind(payload []byte, v any) error {

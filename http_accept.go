@@ -181,7 +181,7 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
 	c.inbox.conn = c
 	ctx := &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
-	err := call(e.auth, ctx)
+	err := e.auth.call(ctx)
 	if err == nil && !ctx.accepted {
 		err = refuse(http.StatusUnauthorized, "the connection was not accepted")
 	}
@@ -189,8 +189,9 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 		return c, ctx
 	}
 	if internal(err) {
-		e.pond.logger().LogAttrs(r.Context(), slog.LevelError, "pond: connection handler failed",
-			slog.String("endpoint", e.Path()), slog.Any("error", err))
+		if attrs, ok := logAttrs(err, slog.String("endpoint", e.Path())); ok {
+			e.pond.logger().LogAttrs(r.Context(), slog.LevelError, "pond: connection handler failed", attrs...)
+		}
 	}
 	e.release(addr)
 	e.reject(w, r, err)
