@@ -54,7 +54,7 @@ func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[stri
 		t.Helper()
 		_ = cmd.Wait() // the exit code tells of problems, and so do the findings
 		var report struct {
-			Findings []struct{ Check, Verdict, Text string }
+			Findings []struct{ Check, Severity, Text string }
 		}
 		if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 			t.Fatalf("%v\n%s", err, out.Bytes())
@@ -64,9 +64,9 @@ func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[stri
 		}
 		found := map[string]string{}
 		for _, f := range report.Findings {
-			t.Logf("%-8s %-18s %s", f.Verdict, f.Check, f.Text)
-			if f.Verdict != "ok" && f.Check != "tls" && f.Check != "this machine" { // whose certificate and limits are no proxy's
-				found[f.Check] = f.Verdict + ": " + f.Text
+			t.Logf("%-8s %-18s %s", f.Severity, f.Check, f.Text)
+			if f.Severity != "ok" && f.Check != "tls" && f.Check != "this machine" { // whose certificate and limits are no proxy's
+				found[f.Check] = f.Severity + ": " + f.Text
 			}
 		}
 		return found

@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Message is what the page sends, and what all pages get.
+// A Message is sent by a page and broadcast to all pages.
 type Message struct {
 	Text string `json:"text"`
 }
@@ -26,7 +26,7 @@ func join(ctx *pond.JoinContext) error { return ctx.Accept() }
 
 func say(ctx *pond.EventContext, m Message) error {
 	if m.Text == "" {
-		return pond.Errorf(http.StatusBadRequest, "say something")
+		return pond.Errorf(http.StatusBadRequest, "the message is empty")
 	}
 	return ctx.Broadcast(said.With(m))
 }
@@ -47,7 +47,7 @@ func handler(p *pond.Pond) http.Handler {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.Println("open http://127.0.0.1:8000 in two tabs")
+	log.Println("open http://127.0.0.1:8000 in two browser tabs")
 	p := pond.New()
 	srv := &http.Server{Addr: "127.0.0.1:8000", Handler: handler(p)}
 	if err := p.ListenAndServe(ctx, srv); err != nil {

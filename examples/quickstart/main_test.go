@@ -7,7 +7,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// TestTwoTabs does what two people do with the page.
+// TestTwoTabs uses the chat as two browser tabs do.
 func TestTwoTabs(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/client"
 )
 
-// The same on real sockets, and the end: clients are told.
+// The same test on real sockets, with a shutdown that the clients detect.
 func TestServer(t *testing.T) {
 	for _, tr := range client.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -21,8 +21,8 @@ func TestServer(t *testing.T) {
 			})
 			tab := client.Dial(t, tr, server.URL+"/socket", nil)
 			tab.Join("/chat/lounge", nil)
-			if heard := tab.Request("/chat/lounge", "said", Message{"hi"}); string(heard.Payload) != `{"text":"hi"}` {
-				t.Error(heard)
+			if answer := tab.Request("/chat/lounge", "said", Message{"hi"}); string(answer.Payload) != `{"text":"hi"}` {
+				t.Error(answer)
 			}
 			server.Stop()
 			if code := tab.Closed(); tr == client.WebSocket && code != 1001 {

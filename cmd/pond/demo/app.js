@@ -1,13 +1,13 @@
-// The chat page: rooms, names and messages on top of the client in pond.js.
+// The chat page: rooms, names and messages, with the client in pond.js.
 
 import { connect } from "./pond.js";
-import { findName, keepName, keepUserId, paintAvatar } from "./identity.js";
+import { findName, keepName, keepUserId, paintAvatar, roomNameOf, roomProblem } from "./identity.js";
 import { Log } from "./log.js";
 import { People } from "./people.js";
 import { Status } from "./status.js";
 
 const HOME = "lounge";
-const TYPING_ENDS = 3_000; // after the last key
+const TYPING_ENDS = 3_000; // milliseconds after the last key
 
 const $ = (id) => document.getElementById(id);
 
@@ -17,14 +17,16 @@ const log = new Log();
 const people = new People((text) => log.notice(text));
 new Status(pond);
 
-let room = null; // the channel that is open, or null after the server has closed it
+let room = null; // the open channel, or null after the server closed it
 let roomName = "";
+let focusMessage = false; // after the next room is opened
 
 // --- the connection ---------------------------------------------------------------------------------------
 
 pond.onState(({ name, userId }) => {
   if (userId) keepUserId(userId);
   document.body.classList.toggle("away", name !== "connected");
+  drawBlank();
   log.explainPending(name === "connected" ? "Sending…" : "Waiting for the connection");
 });
 
@@ -56,6 +58,8 @@ function enter(name) {
   join();
   drawRooms();
   showSide(false);
+  if (focusMessage) $("compose").elements.text.focus();
+  focusMessage = false;
 }
 
 function join() {
@@ -67,7 +71,7 @@ function join() {
     drawBlank();
   });
   channel.onPresence((change) => {
-    people.tell(change);
+    people.announce(change);
     people.show(change.presence, pond.state.userId);
   });
   channel.on("history", (history) => {
@@ -87,14 +91,21 @@ function close(state, error) {
   room = null;
   $("closed").querySelector("h2").textContent = state === "removed" ? "You were removed" : "This room cannot be opened";
   $("closed").querySelector(".reason").textContent = error.message;
+  $("again").hidden = state === "declined" && !mayHelp(error.status);
   $("closed").hidden = false;
   $("compose").inert = true;
   people.clear();
   drawRooms();
 }
 
+// Reports whether a declined join may succeed later: after a timeout, a limit, or an error of the server.
+function mayHelp(status) {
+  return status === 408 || status === 429 || status >= 500;
+}
+
 function drawBlank() {
   $("empty").hidden = !log.empty || room?.state !== "joined";
+  $("waiting").hidden = !log.empty || room?.state !== "joining"; // see style.css: only if there is trouble
 }
 
 function drawRooms() {
@@ -106,7 +117,7 @@ function drawRooms() {
       const [link, label, count] = [item.firstElementChild, ...item.firstElementChild.children];
       link.href = `#${encodeURIComponent(name)}`;
       if (name === roomName) link.ariaCurrent = "page";
-      label.textContent = name;
+      label.textContent = label.title = name;
       count.textContent = people || "";
       count.ariaLabel = people ? `${people} here` : "";
       return item;
@@ -127,10 +138,22 @@ addEventListener("hashchange", () => enter(roomOfAddress()));
 $("new-room").addEventListener("submit", (event) => {
   event.preventDefault();
   const field = event.target.elements.room;
-  const name = field.value.trim().replace(/^#/, "").toLowerCase().normalize("NFC").replace(/\s+/g, "-");
+  const name = roomNameOf(field.value);
+  const problem = name && roomProblem(name);
+  showRoomProblem(problem);
+  if (!name || problem) return field.focus();
   field.value = "";
-  if (name) location.hash = encodeURIComponent(name);
+  focusMessage = true;
+  if (name === roomName) enter(name);
+  else location.hash = encodeURIComponent(name);
 });
+
+$("new-room").addEventListener("input", () => showRoomProblem(""));
+
+function showRoomProblem(problem) {
+  $("new-room-error").textContent = problem;
+  $("new-room").elements.room.ariaInvalid = problem ? "true" : null;
+}
 
 $("again").addEventListener("click", () => enter(roomName));
 
@@ -153,7 +176,8 @@ $("compose").elements.text.addEventListener("keydown", (event) => {
   $("compose").requestSubmit();
 });
 
-// The id is ours, so the message can be sent again after a break: the server and the other windows know it by then.
+// The page chooses the id, so it can send the message again after the connection broke: the server and the other
+// windows recognize the id.
 async function say(message) {
   log.addPending(message);
   log.explainPending(pond.state.name === "connected" ? "Sending…" : "Waiting for the connection");
@@ -187,7 +211,7 @@ let typingTimer = 0;
 
 $("compose").elements.text.addEventListener("input", ({ target }) => {
   if (!target.value.trim()) return stopTyping();
-  if (!typingTimer) tellTyping(true);
+  if (!typingTimer) sendTyping(true);
   clearTimeout(typingTimer);
   typingTimer = setTimeout(stopTyping, TYPING_ENDS);
 });
@@ -196,11 +220,11 @@ function stopTyping() {
   if (!typingTimer) return;
   clearTimeout(typingTimer);
   typingTimer = 0;
-  tellTyping(false);
+  sendTyping(false);
 }
 
-// Not worth keeping for later: after a break nobody is typing.
-function tellTyping(typing) {
+// Typing is not queued while the page is disconnected.
+function sendTyping(typing) {
   if (room?.state === "joined") room.send("typing", { typing });
 }
 
@@ -213,7 +237,7 @@ function drawName() {
 
 $("me").addEventListener("submit", (event) => {
   event.preventDefault();
-  $("me").elements.name.blur(); // which is the change below
+  $("me").elements.name.blur(); // causes the change event
 });
 
 $("me").elements.name.addEventListener("change", async ({ target }) => {
@@ -236,7 +260,7 @@ $("me").elements.name.addEventListener("change", async ({ target }) => {
 
 const narrow = matchMedia("(max-width: 760px)");
 
-// On a narrow screen, rooms and people are a drawer above the room.
+// On a narrow screen, rooms and people are in a drawer.
 function showSide(open) {
   const drawer = narrow.matches;
   document.body.classList.toggle("side-open", drawer && open);

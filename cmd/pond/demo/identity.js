@@ -1,35 +1,35 @@
-// Who this window is: a name that lasts, and the ids under which it has spoken.
+// The identity of this window: a name that is kept, and the user ids that it had. And the names of rooms.
 
 const ADJECTIVES = ["Quick", "Calm", "Bright", "Gentle", "Brave", "Merry", "Quiet", "Lucky", "Witty", "Sunny", "Clever", "Mellow"];
 const ANIMALS = ["Otter", "Heron", "Newt", "Dragonfly", "Kingfisher", "Turtle", "Beaver", "Swan", "Minnow", "Frog", "Teal", "Perch"];
 
-/** The hue, in degrees, that stands for a name in every window. */
+/** Returns the hue of a name, in degrees. It is the same in every window. */
 export function hueOf(name) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const char of name) hash = Math.imul(hash ^ char.codePointAt(0), 0x01000193) >>> 0;
   return ((hash >>> 8) % 12) * 30;
 }
 
-/** The one or two letters that stand for a name. */
+/** Returns one or two letters for a name. */
 export function initialsOf(name) {
   const words = name.trim().split(/\s+/);
   const first = (word) => [...word][0] ?? "";
   return (first(words[0]) + (words.length > 1 ? first(words.at(-1)) : "")).toUpperCase();
 }
 
-/** Draws a name as a coloured disc. */
+/** Draws a name as a coloured circle. */
 export function paintAvatar(element, name) {
   element.textContent = initialsOf(name);
   element.style.setProperty("--hue", hueOf(name));
 }
 
-/** Finds the name of this window: the one it had before a reload, else the last one of this browser, else a new one. */
+/** Returns the name of this window: the name before a reload, else the last name in this browser, else a new one. */
 export async function findName() {
   const name = sessionStorage.getItem("name") ?? localStorage.getItem("name") ?? randomName();
   return keepName((await claim(name)) ? name : randomName());
 }
 
-/** Remembers the name for a reload and for the next visit. */
+/** Keeps the name for a reload and for the next visit. */
 export function keepName(name) {
   sessionStorage.setItem("name", name);
   localStorage.setItem("name", name);
@@ -37,7 +37,7 @@ export function keepName(name) {
   return name;
 }
 
-/** Remembers a user id of this window, so that its own messages are its own after a reconnect or a reload. */
+/** Keeps a user id of this window, so that it recognizes its own messages after a reconnect or a reload. */
 export function keepUserId(id) {
   sessionStorage.setItem("ids", [id, ...userIds().filter((other) => other !== id)].slice(0, 20).join(" "));
 }
@@ -56,8 +56,22 @@ function randomName() {
   return `${pick(ADJECTIVES)} ${pick(ANIMALS)}`;
 }
 
-// A second window of the same browser should be somebody else, or nobody could talk to himself. A window holds
-// a lock on its name for as long as it is open; whoever cannot have the lock is the second one.
+/** Returns the name of a room as it is used, from what a person typed. */
+export function roomNameOf(text) {
+  return text.trim().replace(/^#/, "").toLowerCase().normalize("NFC").replace(/\s+/g, "-");
+}
+
+/** Returns why a room cannot have this name, or "". The server has the same rules. */
+export function roomProblem(name) {
+  const characters = [...name];
+  if (characters.length > 32) return `${characters.length} characters are too many: use at most 32`;
+  const invalid = new Set(characters.filter((char) => !/[\p{L}\p{M}\p{Nd}_-]/u.test(char)));
+  if (invalid.size === 0) return "";
+  return `${[...invalid].join(" ")} cannot be in a name: use letters, digits, hyphens and underscores`;
+}
+
+// A second window of the same browser should have another name, so that a visitor can try the chat alone. A window
+// holds a lock on its name while it is open. A window that cannot get the lock is the second one.
 function claim(name) {
   return new Promise((resolve) => {
     if (!navigator.locks) return resolve(true); // only on localhost and over https

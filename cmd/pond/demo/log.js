@@ -1,11 +1,11 @@
-// The messages of a room: what was said, and below it what is still on its way.
-// All text of strangers becomes textContent or nothing.
+// The messages of a room, and below them the unsent messages of this window.
+// Text of other people is only assigned to textContent.
 
 import { isMine, paintAvatar } from "./identity.js";
 
-const GROUP_WITHIN = 5 * 60_000; // messages of one person in a row share a name and an avatar
+const GROUP_WITHIN = 5 * 60_000; // consecutive messages of one person share a name and an avatar
 const KEEP_LINES = 500;
-const NEAR = 60; // pixels from the end that still count as reading along
+const NEAR = 60; // within this number of pixels from the end, the view follows new messages
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
@@ -13,14 +13,14 @@ const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "num
 const $ = (id) => document.getElementById(id);
 
 export class Log {
-  #said = $("log");
+  #received = $("log");
   #pending = $("pending");
   #scroll = $("scroll");
   #latest = $("latest");
-  #ids = new Set(); // of the messages in #said
+  #ids = new Set(); // of the messages in #received
   #last = null; // the newest message, unless a notice follows it
   #day = "";
-  #following = true; // the end is in sight and should stay there
+  #following = true; // the end is visible and should stay visible
 
   constructor() {
     const follow = () => this.#following && this.#toEnd();
@@ -37,13 +37,13 @@ export class Log {
     return this.#ids.size === 0 && this.waiting === 0;
   }
 
-  /** The number of own messages that the server has not sent back yet. */
+  /** The number of own messages that the server did not send back yet. */
   get waiting() {
     return this.#pending.childElementCount;
   }
 
   clear() {
-    this.#said.replaceChildren();
+    this.#received.replaceChildren();
     this.#pending.replaceChildren();
     this.#ids.clear();
     this.#last = null;
@@ -52,41 +52,41 @@ export class Log {
   }
 
   /**
-   * Adds what was said while this window was away. Screen readers do not read it aloud. more means that the
-   * history does not reach back to the beginning, so if nothing of it is known, there is a gap.
+   * Adds the messages that were sent while this window was disconnected. Screen readers do not read them aloud. If
+   * more is true, older messages are missing; then there is a gap if no message of the history is known.
    */
   addHistory({ messages, more }) {
     const gap = more && this.#ids.size > 0 && !messages.some(({ id }) => this.#ids.has(id));
-    this.#said.ariaBusy = "true";
+    this.#received.ariaBusy = "true";
     if (gap) this.notice("Some messages are missing here");
     for (const message of messages) this.add(message);
-    requestAnimationFrame(() => (this.#said.ariaBusy = "false"));
+    requestAnimationFrame(() => (this.#received.ariaBusy = "false"));
   }
 
-  /** Adds a message that came from the server, unless it is there already. */
+  /** Adds a message from the server, unless it is already shown. */
   add(message) {
     this.#pending.querySelector(`[data-id="${CSS.escape(message.id)}"]`)?.remove();
     if (this.#ids.has(message.id)) return;
     this.#ids.add(message.id);
     this.#newDay(message.at);
     const mine = isMine(message);
-    this.#append(this.#said, drawMessage(message, { mine, first: this.#startsGroup(message) }), mine);
+    this.#append(this.#received, drawMessage(message, { mine, first: this.#startsGroup(message) }), mine);
     this.#last = message;
   }
 
-  /** Shows an own message until the server has sent it back. */
+  /** Shows an own message until the server sends it back. */
   addPending(message) {
     const item = drawMessage(message, { mine: true, first: this.waiting === 0 });
     item.dataset.fate = "pending";
     this.#append(this.#pending, item, true);
   }
 
-  /** Says below each message that is on its way what it waits for. */
+  /** Shows a text below each unsent message. */
   explainPending(text) {
     for (const note of this.#pending.querySelectorAll("[data-fate=pending] .fate span")) note.textContent = text;
   }
 
-  /** Marks an own message as refused. With retry, a button calls it. */
+  /** Marks an own message as rejected. A button calls retry. */
   fail(id, reason, retry) {
     const item = this.#pending.querySelector(`[data-id="${CSS.escape(id)}"]`);
     if (!item) return;
@@ -101,10 +101,10 @@ export class Log {
     if (this.#following) this.#toEnd();
   }
 
-  /** Adds a quiet line about the room. */
+  /** Adds a line about the room. */
   notice(text) {
     this.#newDay(Date.now());
-    this.#append(this.#said, drawLine("notice", text), false);
+    this.#append(this.#received, drawLine("notice", text), false);
     this.#last = null;
   }
 
@@ -118,14 +118,14 @@ export class Log {
     if (day === this.#day) return;
     this.#day = day;
     this.#last = null;
-    this.#append(this.#said, drawLine("day", day), false);
+    this.#append(this.#received, drawLine("day", day), false);
   }
 
   #append(list, item, own) {
     list.append(item);
-    while (this.#said.childElementCount > KEEP_LINES) {
-      this.#ids.delete(this.#said.firstElementChild.dataset.id);
-      this.#said.firstElementChild.remove();
+    while (this.#received.childElementCount > KEEP_LINES) {
+      this.#ids.delete(this.#received.firstElementChild.dataset.id);
+      this.#received.firstElementChild.remove();
     }
     if (own || this.#following) this.#toEnd();
     else if (item.dataset.id) this.#latest.hidden = false;

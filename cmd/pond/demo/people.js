@@ -1,17 +1,17 @@
-// Who is here, who is typing, who came and who went: all of it from presence.
+// Shows the people in a room, who is typing, and who joined or left. All of it comes from presence.
 
 import { paintAvatar } from "./identity.js";
 
-const RETURN_WITHIN = 5_000; // a reload or a change of transport is not a departure
+const RETURN_WITHIN = 5_000; // a person who returns within this time, after a reload for example, did not leave
 
 const $ = (id) => document.getElementById(id);
 
 export class People {
-  #known = null; // user id -> name, as of the last list; null before the first
+  #known = null; // user id -> name, from the last list; null before the first
   #leaving = new Map(); // name -> timer of the notice
   #notice;
 
-  /** notice is called with a line of text when somebody comes, goes or takes another name. */
+  /** notice is called with a line of text when a person joins, leaves or changes their name. */
   constructor(notice) {
     this.#notice = notice;
   }
@@ -34,10 +34,10 @@ export class People {
   }
 
   /**
-   * Tells who came, went, or took another name since the last list. It goes by names: the same person has a new
-   * id after each reconnect, its own or the server's.
+   * Announces who joined, left, or changed their name since the last list. It compares names, because a person has
+   * a new id after each reconnect.
    */
-  tell({ event, changed, presence }) {
+  announce({ event, changed, presence }) {
     const before = this.#known;
     const now = (this.#known = new Map(presence.map(({ id, name }) => [id, name])));
     if (!before) return;
@@ -62,10 +62,11 @@ export class People {
   }
 }
 
-function drawPerson({ name, typing }, me) {
+function drawPerson({ id, name, typing }, me) {
   const item = $("person-template").content.cloneNode(true).firstElementChild;
   paintAvatar(item.querySelector(".avatar"), name);
   item.querySelector("bdi").textContent = name;
+  item.title = `${name}, user ${id}`;
   item.classList.toggle("me", me);
   item.classList.toggle("typing", typing);
   return item;

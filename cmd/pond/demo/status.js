@@ -1,7 +1,7 @@
-// The state of the connection: a word in the corner, and a bar with a button when there is trouble.
+// The state of the connection: a word in the corner, and a bar with a button if the page is disconnected.
 
 const NAMES = { websocket: "WebSocket", sse: "SSE" };
-const PATIENCE = 700; // a reconnect that takes less goes without a bar
+const BAR_AFTER = 700; // milliseconds; for shorter interruptions, the bar is not shown
 
 const $ = (id) => document.getElementById(id);
 
@@ -22,7 +22,7 @@ export class Status {
   }
 
   #draw() {
-    const { name, transport, userId, retryAt } = this.#state;
+    const { name, transport, retryAt } = this.#state;
     const connected = name === "connected";
     if (connected) this.#troubleSince = 0;
     else this.#troubleSince ||= Date.now();
@@ -33,18 +33,18 @@ export class Status {
 
     $("status").dataset.state = connected ? "connected" : navigator.onLine ? "connecting" : "offline";
     $("status").lastElementChild.textContent = word;
-    $("foot").textContent = connected ? `${NAMES[transport]} · you are user ${userId}` : `${NAMES[transport]} · not connected`;
+    $("foot").textContent = connected ? `Connected over ${NAMES[transport]}` : `Not connected over ${NAMES[transport]}`;
     for (const radio of $("transport").querySelectorAll("input")) radio.checked = radio.value === transport;
 
-    const patient = !this.#troubleSince || Date.now() - this.#troubleSince < PATIENCE;
-    $("trouble").hidden = patient;
+    const hidden = !this.#troubleSince || Date.now() - this.#troubleSince < BAR_AFTER;
+    $("trouble").hidden = hidden;
     $("trouble").firstElementChild.textContent =
-      word === "Offline" ? `You are offline. ${again}.` : this.#connectedOnce ? `The connection is gone. ${again}` : `The server does not answer. ${again}`;
+      word === "Offline" ? `You are offline. ${again}` : this.#connectedOnce ? `The connection was lost. ${again}` : `The server does not answer. ${again}`;
     $("retry").disabled = name !== "waiting";
-    if (!patient || connected) this.#announce(connected ? `Connected over ${NAMES[transport]}` : "The connection is gone. Reconnecting.");
+    if (!hidden || connected) this.#announce(connected ? `Connected over ${NAMES[transport]}` : "The connection was lost. Reconnecting.");
   }
 
-  // A screen reader should hear of a change, and not of each second.
+  // A screen reader announces changes, but not the countdown.
   #announce(text) {
     if (text === this.#announced) return;
     this.#announced = text;
