@@ -138,7 +138,7 @@ func (ch *Channel) send(event, request string, payload any, to Audience) error {
 
 func (ch *Channel) sent(event string, recipients int) {
 	if f := ch.lobby.endpoint.pond.cfg.observer.Sent; f != nil {
-		f(ch, event, recipients)
+		ch.lobby.endpoint.pond.observe("Sent", func() { f(ch, event, recipients) })
 	}
 }
 

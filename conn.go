@@ -170,29 +170,9 @@ func (c *conn) run(t *task) {
 		c.leaveAll(reason)
 		c.endpoint.dismiss(c)
 		if f := c.endpoint.pond.cfg.observer.Disconnected; f != nil {
-			f(c.endpoint, c.id, c.transport(), c.cause)
+			c.endpoint.pond.observe("Disconnected", func() { f(c.endpoint, c.id, c.transport(), c.cause) })
 		}
 	}
-}
-
-// errExited is what has become of a handler that did not return.
-var errExited = errors.New("the handler has ended its goroutine (runtime.Goexit)")
-
-// exited follows a task whose handler has ended the goroutine. It returns the task
-// if it has to be finished.
-func (c *conn) exited(t *task) *task {
-	c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed", slog.String("channel", t.msg.Channel),
-		slog.String("event", t.msg.Event), slog.String("user", c.id), slog.Any("error", errExited))
-	switch {
-	case t.kind == taskShutdown, t.kind == taskEnd:
-		return t // there may be other memberships to be left
-	case t.kind == taskLeft:
-	case t.msg.Action == wire.Broadcast:
-		c.failHandler(&t.msg, public(errExited))
-	case c.member(t.msg.Channel) == nil:
-		c.refuseJoin(&t.msg, wire.ChannelError, public(errExited))
-	}
-	return nil
 }
 
 func (c *conn) dispatch(msg *wire.Message) {
@@ -226,12 +206,12 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 		return
 	}
 	began := c.clock()
-	err := h.call(&EventContext{stdContext: c, member: m, msg: msg, params: params})
-	c.handled(m.channel, msg.Event, began, err)
-	if err != nil {
-		c.report(err, m.channel, msg.Event)
-		c.failHandler(msg, public(err))
-	}
+	call(h, &EventContext{stdContext: c, member: m, msg: msg, params: params}, func(f *failure) {
+		if f != nil {
+			defer c.failHandler(msg, f.public)
+		}
+		c.handled(m.channel, msg.Event, began, f)
+	})
 }
 
 // join runs the handler that decides about a join. Every refusal has the one form
@@ -250,23 +230,25 @@ func (c *conn) join(msg *wire.Message) {
 		}
 	}()
 	began := c.clock()
-	failure := l.join.call(ctx)
-	c.handled(ch, "", began, failure)
-	if failure != nil {
-		c.report(failure, ch, "")
-	}
+	call(l.join, ctx, func(f *failure) {
+		defer c.answerJoin(ctx, f)
+		c.handled(ch, "", began, f)
+	})
+}
+
+// answerJoin answers a request to join unless Accept did so, and reports a failure
+// that came later.
+func (c *conn) answerJoin(ctx *JoinContext, f *failure) {
 	switch {
-	case ctx.member != nil && failure != nil:
-		c.fail(msg, wire.ChannelError, public(failure))
+	case ctx.member != nil && f != nil:
+		c.fail(ctx.msg, wire.ChannelError, f.public)
 	case ctx.member != nil:
-	case failure == nil:
-		c.refuseJoin(msg, wire.UnauthorizedJoinRequest, &Error{Code: http.StatusUnauthorized, Message: "the join was not accepted"})
+	case f == nil:
+		c.refuseJoin(ctx.msg, wire.UnauthorizedJoinRequest, &Error{Code: http.StatusUnauthorized, Message: "the join was not accepted"})
+	case f.typed:
+		c.refuseJoin(ctx.msg, wire.UnauthorizedJoinRequest, f.public)
 	default:
-		code := wire.UnauthorizedJoinRequest
-		if _, typed := errors.AsType[*Error](failure); !typed {
-			code = wire.ChannelError
-		}
-		c.refuseJoin(msg, code, public(failure))
+		c.refuseJoin(ctx.msg, wire.ChannelError, f.public)
 	}
 }
 
@@ -301,29 +283,31 @@ func (c *conn) leaveAll(reason LeaveReason) {
 	}
 }
 
-// left runs the leave handler of a membership that has ended.
+// left runs the leave handler of a membership that ended.
 func (c *conn) left(m *member, reason LeaveReason, detail string) {
 	ch := m.channel
 	defer c.endpoint.registry.release(ch)
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
-		defer f(ch, m.user(), reason)
+		defer c.endpoint.pond.observe("Left", func() { f(ch, m.user(), reason) })
 	}
 	if h := ch.lobby.leave.Load(); h != nil {
 		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
-		if err := h.call(ctx); err != nil {
-			c.report(err, ch, "")
-		}
+		call(*h, ctx, func(f *failure) {
+			if f != nil { // no client sees it
+				c.logFailure(f, ch, "")
+			}
+		})
 	}
 }
 
 // recovered reports what a client gets that asked for messages to be sent again.
 func (c *conn) recovered(m *member, asked *Recovery, reason string) {
 	if f := c.endpoint.pond.cfg.observer.Recovered; f != nil && asked != nil {
-		f(m.channel, m.user(), reason)
+		c.endpoint.pond.observe("Recovered", func() { f(m.channel, m.user(), reason) })
 	}
 }
 
-// clock returns the time if somebody wants to know how long handlers take.
+// clock returns the time if the Observer wants to know how long handlers take.
 func (c *conn) clock() (now time.Time) {
 	if c.endpoint.pond.cfg.observer.Handled != nil {
 		now = time.Now()
@@ -331,24 +315,25 @@ func (c *conn) clock() (now time.Time) {
 	return now
 }
 
-func (c *conn) handled(ch *Channel, event string, began time.Time, err error) {
-	if f := c.endpoint.pond.cfg.observer.Handled; f != nil {
-		f(ch, event, time.Since(began), err)
+// handled logs what the client does not see of the result of a handler, and reports
+// the result. It does not return if the Observer ends the goroutine.
+func (c *conn) handled(ch *Channel, event string, began time.Time, failed *failure) {
+	f := c.endpoint.pond.cfg.observer.Handled
+	var took time.Duration
+	if f != nil {
+		took = time.Since(began)
+	}
+	if failed.hidden() {
+		c.logFailure(failed, ch, event)
+	}
+	if f != nil {
+		c.endpoint.pond.observeInline("Handled", func() { f(ch, event, took, failed.error()) })
 	}
 }
 
-// report logs an error of which clients see nothing.
-func (c *conn) report(err error, ch *Channel, event string) {
-	if internal(err) {
-		c.log(err, ch, event)
-	}
-}
-
-func (c *conn) log(err error, ch *Channel, event string) {
-	attrs, ok := logAttrs(err, slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))
-	if ok {
-		c.endpoint.pond.logger().LogAttrs(c, slog.LevelError, "pond: handler failed", attrs...)
-	}
+func (c *conn) logFailure(f *failure, ch *Channel, event string) {
+	c.endpoint.pond.logAttrs(c, slog.LevelError, "pond: handler failed", f.attrs(
+		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))...)
 }
 
 // answer sends the answer to a message.

@@ -86,7 +86,7 @@ func (c *JoinContext) Accept() error {
 	c.member = m
 	c.conn.recovered(m, recovery, reason)
 	if f := c.conn.endpoint.pond.cfg.observer.Joined; f != nil {
-		f(c.channel, m.user())
+		c.conn.endpoint.pond.observe("Joined", func() { f(c.channel, m.user()) })
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type OutgoingContext struct {
 
 // outgoing is what handlers for outgoing events want to know of a frame.
 type outgoing struct {
-	handler *registered[*OutgoingContext]
+	handler Handler[*OutgoingContext]
 	action  wire.Action
 	event   string
 	request string
@@ -28,16 +28,18 @@ type outgoing struct {
 	payload []byte
 }
 
-// Outgoing runs the handler for one recipient, on the goroutine that writes to
-// it, and returns what the recipient gets: the shared frame, one of its own, or
-// nothing.
+// Outgoing runs the handler for one recipient, on the goroutine that writes to it, and
+// returns what the recipient receives: the shared frame, one of its own, or nothing. It
+// does not return if the handler ends the goroutine.
 func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	out := f.Meta.(*outgoing)
 	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
-	if err := out.handler.call(ctx); err != nil {
-		m.conn.log(err, m.channel, out.event)
-		ctx.blocked = true // a filter that fails must not let messages through
-	}
+	call(out.handler, ctx, func(failed *failure) {
+		if failed != nil {
+			m.conn.logFailure(failed, m.channel, out.event)
+			ctx.blocked = true // a filter that fails must not let messages through
+		}
+	})
 	epoch, offset := f.Position()
 	if offset > 0 && m.recovers {
 		if !ctx.blocked {

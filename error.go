@@ -1,9 +1,12 @@
 package pond
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
 
 	"github.com/pondsocket/pond/internal/wire"
 )
@@ -46,12 +49,16 @@ func known(code int, message string) error { return &Error{Code: code, Message: 
 // sent to them. Return one from a handler to answer the client with it. Any
 // other error is logged, and the client sees only [http.StatusInternalServerError]
 // and "internal error".
+//
+// A nil *Error that is returned as an error means success, for handlers. So a function
+// may return *Error, although nil must be returned as error elsewhere.
 type Error struct {
 	// Code is an HTTP status code. Zero stands for 500.
 	Code int
 	// Message is read by the client's developer or user.
 	Message string
-	// Details is encoded as JSON for the client, unless it is nil.
+	// Details is encoded as JSON for the client, unless it is nil. If it cannot be
+	// encoded, the client receives the error without it, and the error is logged.
 	Details any
 	// Err is the cause. It is logged, and never sent.
 	Err error
@@ -63,11 +70,24 @@ type Error struct {
 // argument. To keep a cause from the client, set Err and leave it out of Message.
 func Errorf(code int, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+	e := &Error{Code: code, Message: err.Error()}
+	switch wrapped := err.(type) { //nolint:errorlint // Errorf made it just now
+	case interface{ Unwrap() error }:
+		e.Err = wrapped.Unwrap()
+	case interface{ Unwrap() []error }:
+		e.Err = errors.Join(wrapped.Unwrap()...)
+	}
+	if succeeded(e.Err) {
+		e.Err = nil
+	}
+	return e
 }
 
 // Error returns the code, the message and the cause.
 func (e *Error) Error() string {
+	if e == nil {
+		return "no error"
+	}
 	text := fmt.Sprintf("%d %s", e.status(), e.Message)
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
@@ -76,7 +96,12 @@ func (e *Error) Error() string {
 }
 
 // Unwrap returns the cause, if there is one.
-func (e *Error) Unwrap() error { return e.Err }
+func (e *Error) Unwrap() error {
+	if e == nil {
+		return nil
+	}
+	return e.Err
+}
 
 // status returns Code as an HTTP status of an error.
 func (e *Error) status() int {
@@ -86,36 +111,80 @@ func (e *Error) status() int {
 	return e.Code
 }
 
-// public returns what a client may know of err.
+// joined is the type of what [errors.Join] returns.
+var joined = reflect.TypeOf(errors.Join(ErrClosed))
+
+// succeeded reports whether a handler that returned err succeeded: err is nil, or a
+// nil *Error, or joins nothing else.
+func succeeded(err error) bool {
+	switch e := err.(type) { //nolint:errorlint // an error that wraps nothing is an error
+	case nil:
+		return true
+	case *Error:
+		return e == nil
+	case interface{ Unwrap() []error }:
+		return reflect.TypeOf(err) == joined && !slices.ContainsFunc(e.Unwrap(), failed)
+	}
+	return false
+}
+
+func failed(err error) bool { return !succeeded(err) }
+
+// findError returns the first *Error in the tree of err, or nil. Unlike
+// [errors.AsType] it skips those that are nil.
+func findError(err error) *Error {
+	for err != nil {
+		if e, ok := err.(*Error); ok { //nolint:errorlint // this is what looks into the tree
+			return e
+		}
+		var e *Error
+		if as, ok := err.(interface{ As(target any) bool }); ok && as.As(&e) && e != nil {
+			return e
+		}
+		switch wrapper := err.(type) { //nolint:errorlint // the same
+		case interface{ Unwrap() error }:
+			err = wrapper.Unwrap()
+		case interface{ Unwrap() []error }:
+			for _, err := range wrapper.Unwrap() {
+				if e := findError(err); e != nil {
+					return e
+				}
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// public returns what a client may know of an error of ours. Errors of handlers are
+// taken apart by call.
 func public(err error) *Error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e := findError(err); e != nil {
 		return e
 	}
-	return &Error{Code: http.StatusInternalServerError, Message: "internal error", Err: err}
+	return internalError
 }
 
-// internal reports whether the reason of err is for the log only.
-func internal(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return !ok || e.status() >= http.StatusInternalServerError
-}
-
-// payload returns the error in the form of rule S-16, which all official clients
-// understand.
+// payload returns the error in the form that all official clients understand.
 func (e *Error) payload(code string) []byte {
 	return wire.AppendErrorDetails(nil, code, e.Message, e.status(), e.details())
 }
 
-// details returns Details as JSON, or nil.
-func (e *Error) details() []byte {
-	if e.Details == nil {
-		return nil
-	}
-	details, err := wire.Value(e.Details)
+// encodeDetails encodes Details, which calls methods of the application.
+func encodeDetails(details any) (any, error) {
+	encoded, err := wire.Value(details)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return details
+	return json.RawMessage(encoded), nil
+}
+
+// details returns Details if they are encoded.
+func (e *Error) details() []byte {
+	encoded, _ := e.Details.(json.RawMessage)
+	return encoded
 }
 
 // refuse is the error of a decision against a client.

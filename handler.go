@@ -5,22 +5,31 @@ import (
 	"slices"
 )
 
-// A Handler handles one moment in a client's life: C is one of
+// A Handler handles one event in the life of a client: C is one of
 // [*ConnectionContext], [*JoinContext], [*EventContext], [*OutgoingContext] and
-// [*LeaveContext]. An error that it returns refuses or answers the client; see
-// [Error] for what the client learns. A panic counts as an error.
+// [*LeaveContext]. If it returns an error, the request of the client fails, and the
+// client receives the error if it is an [*Error]. A nil *Error is no error. A panic,
+// or a call of [runtime.Goexit], counts as an error that is not an *Error; only that
+// event is affected.
 type Handler[C any] func(ctx C) error
 
-// A Middleware wraps a Handler, in the shape that net/http made common. One
-// generic function can serve all five moments:
+// A Middleware wraps a Handler, as middlewares for net/http do. One generic function
+// can serve all five types of handlers:
 //
 //	func logged[C context.Context](next pond.Handler[C]) pond.Handler[C]
 type Middleware[C any] func(next Handler[C]) Handler[C]
 
-// Chain wraps h in middlewares. The first is the outermost: it runs first.
+// Chain wraps h in middlewares. The first is the outermost: it runs first. A
+// middleware sees nil if the next handler returned a nil [*Error].
 func Chain[C any](h Handler[C], middlewares ...Middleware[C]) Handler[C] {
 	for _, m := range slices.Backward(middlewares) {
-		h = m(h)
+		next := h
+		h = m(func(ctx C) error {
+			if err := next(ctx); !succeeded(err) {
+				return err
+			}
+			return nil
+		})
 	}
 	return h
 }
@@ -47,22 +56,6 @@ func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) er
 		}
 		return h(ctx, payload)
 	})
-}
-
-// A registered handler is one that the Pond calls.
-type registered[C any] struct {
-	handler Handler[C]
-	panics  panicLog
-}
-
-// call runs a handler and turns a panic into an error.
-func (r *registered[C]) call(ctx C) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = r.panics.recovered(v)
-		}
-	}()
-	return r.handler(ctx)
 }
 
 // bind decodes a client's payload.

@@ -100,7 +100,7 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 		status = c // 204 stops the retries of an EventSource, and redirects are welcome
 	}
 	if f := e.pond.cfg.observer.Refused; f != nil {
-		f(e, status)
+		e.pond.observe("Refused", func() { f(e, status) })
 	}
 	abandonBody(w, r)
 	h := w.Header()
@@ -159,16 +159,16 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 // wrapper of the ResponseWriter is in the way, and the error names it.
 func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, c *conn, err error) {
 	e.release(c.addr)
-	e.pond.logger().ErrorContext(r.Context(), "pond: cannot take over the connection", slog.Any("error", err))
+	e.pond.logAttrs(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
 		e.reject(w, r, refuse(http.StatusInternalServerError, "internal error"))
 	}
 }
 
-// authorize runs the connection handler. If the client is refused, the answer has
-// been given and the conn is nil; otherwise it has a place.
-func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (*conn, *ConnectionContext) {
+// authorize runs the connection handler. If the client is accepted, it has a slot;
+// otherwise the request was answered and the conn is nil.
+func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (accepted *conn, ctx *ConnectionContext) {
 	var addr netip.Addr
 	if e.cfg.maxPerAddress > 0 {
 		addr = e.cfg.clientAddress(r)
@@ -178,24 +178,36 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 		e.reject(w, r, err)
 		return nil, nil
 	}
+	defer func() {
+		if accepted == nil {
+			e.release(addr)
+		}
+	}()
 	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
 	c.inbox.conn = c
-	ctx := &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
-	err := e.auth.call(ctx)
-	if err == nil && !ctx.accepted {
-		err = refuse(http.StatusUnauthorized, "the connection was not accepted")
+	ctx = &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
+	if err := e.decide(ctx); err != nil {
+		e.reject(w, r, err)
+		return nil, nil
 	}
-	if err == nil {
-		return c, ctx
+	return c, ctx
+}
+
+// decide runs the connection handler and returns why the client is rejected, or nil.
+// The goroutine of the request has to answer it, so the handler gets one of its own.
+func (e *Endpoint) decide(ctx *ConnectionContext) error {
+	var f *failure
+	_ = isolate(func() { call(e.auth, ctx, func(failed *failure) { f = failed }) }) // f tells it
+	if f.hidden() {
+		e.pond.logAttrs(ctx, slog.LevelError, "pond: connection handler failed", f.attrs(slog.String("endpoint", e.Path()))...)
 	}
-	if internal(err) {
-		if attrs, ok := logAttrs(err, slog.String("endpoint", e.Path())); ok {
-			e.pond.logger().LogAttrs(r.Context(), slog.LevelError, "pond: connection handler failed", attrs...)
-		}
+	switch {
+	case f != nil:
+		return f.public
+	case !ctx.accepted:
+		return refuse(http.StatusUnauthorized, "the connection was not accepted")
 	}
-	e.release(addr)
-	e.reject(w, r, err)
-	return nil, nil
+	return nil
 }
 
 // begin lets a connection live: it gets to know its ID, then what the connection
@@ -208,12 +220,12 @@ func (c *conn) begin(tr *transport.Conn, ctx *ConnectionContext, secret string) 
 	for _, reply := range ctx.replies {
 		tr.Queue(&w, newFrame(wire.System, reply.event, wire.Endpoint, newRequestID(), reply.body), nil)
 	}
+	if f := c.endpoint.pond.cfg.observer.Connected; f != nil { // before anything else can be reported of the client
+		c.endpoint.pond.observe("Connected", func() { f(c.endpoint, c.id, c.transport()) })
+	}
 	welcome := c.endpoint.admit(c)
 	tr.Start()
 	w.Do()
-	if f := c.endpoint.pond.cfg.observer.Connected; f != nil {
-		f(c.endpoint, c.id, c.transport())
-	}
 	if !welcome { // Shutdown has begun while the handler ran
 		tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
 	}

@@ -163,8 +163,9 @@ func (in *inbox) run() {
 			in.conn.endpoint.tasks.Done()
 			return
 		}
-		// A handler has ended its goroutine, as t.FailNow does: go on in another.
-		if t = in.conn.exited(t); t != nil {
+		// A handler ended the goroutine. Its event failed already. A task that ends
+		// several memberships is run again for the remaining ones.
+		if t.kind == taskShutdown || t.kind == taskEnd {
 			in.prepend(t)
 		}
 		go in.run()

@@ -6,12 +6,15 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// An Observer is told what happens, for metrics and traces. Fields that are nil
-// are skipped, as in [net/http/httptrace.ClientTrace]. Its functions may be
-// called concurrently, must neither block nor panic, and must not call back into
-// what they observe: unlike handlers, they are a part of the server. Names of events
-// and channels are chosen by clients: do not make them labels of a metric without a
-// bound.
+// An Observer is notified of events, for metrics and traces. Fields that are nil are
+// skipped, as in [net/http/httptrace.ClientTrace]. Its functions may be called
+// concurrently, must not block, and must not call back into what they observe: unlike
+// handlers, they are a part of the server. A function that panics is logged and has no
+// other effect. Names of events and channels are chosen by clients: do not make them
+// labels of a metric without a limit.
+//
+// Events of one client are reported in the order in which they happened: Connected,
+// then Joined and Left for each membership, then Disconnected.
 type Observer struct {
 	// Connected reports a new connection, and Disconnected its end. The cause is
 	// [ErrClosed], [ErrSlowClient], or what went wrong with the connection.

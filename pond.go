@@ -22,6 +22,8 @@ type Pond struct {
 	cfg   config
 	conns *connCount
 
+	observerLog logLimit
+
 	mu        sync.RWMutex // guards the following fields
 	endpoints []*Endpoint
 	closing   bool

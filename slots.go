@@ -1,6 +1,7 @@
 package pond
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -51,9 +52,9 @@ func (c *connCount) reserve(limited bool) bool {
 func (c *connCount) release() { c.n.Add(-1) }
 
 // log logs the default limit, the first time that an endpoint uses it.
-func (c *connCount) log(l *slog.Logger) {
+func (c *connCount) log(p *Pond) {
 	if c.descriptors > 0 && !c.logged.Load() && c.logged.CompareAndSwap(false, true) {
-		l.Info("pond: connections are limited to 80 % of the file descriptors",
+		p.logAttrs(context.Background(), slog.LevelInfo, "pond: connections are limited to 80 % of the file descriptors", //nolint:forbidigo // it belongs to no request
 			slog.Int64("connections", c.limit), slog.Int("descriptors", c.descriptors))
 	}
 }
@@ -95,7 +96,7 @@ func (e *Endpoint) reserveLocked(addr netip.Addr) (met Limit, err error) {
 // announce logs the limit of connections if nobody has chosen it.
 func (e *Endpoint) announce() {
 	if e.cfg.maxConns == 0 {
-		e.pond.conns.log(e.pond.logger())
+		e.pond.conns.log(e.pond)
 	}
 }
 

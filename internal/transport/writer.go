@@ -87,7 +87,7 @@ func (w writer) write(k chunk) {
 		}
 		k.release()
 		var result nextResult
-		if k, result = w.next(false); result == empty {
+		if result = w.next(&k, false); result == empty {
 			return
 		} else if result == needsHandler {
 			break
@@ -98,18 +98,27 @@ func (w writer) write(k chunk) {
 }
 
 // writeAndWait is write in a goroutine of its own, which may wait. It exists while
-// frames are queued.
+// frames are queued. If a handler for outgoing frames ends the goroutine
+// (runtime.Goexit), its frame is dropped, and another goroutine continues.
 func (w writer) writeAndWait(k chunk) {
 	c := w.conn
-	defer c.hub.tasks.Done()
-	for result := found; result != empty; k, result = w.next(true) {
+	ended := true
+	defer func() {
+		if ended {
+			go w.writeAndWait(k)
+			return
+		}
+		c.hub.tasks.Done()
+	}()
+	for result := found; result != empty; result = w.next(&k, true) {
 		err := c.writeAll(k.rest())
 		k.release()
 		if err != nil {
 			c.Abort(err)
-			return
+			break
 		}
 	}
+	ended = false
 }
 
 // writeAll writes b, and waits for the client until WriteTimeout or the deadline
@@ -143,21 +152,21 @@ const (
 	needsHandler                   // the next frame must pass through a handler
 )
 
-// next returns the chunk to be written next: a single frame as it is, or several
-// combined. If no frame is queued, it releases the right to write. Handlers for
-// outgoing frames may take their time, so they run only if mayWait is set. It is
-// called without locks.
-func (w writer) next(mayWait bool) (chunk, nextResult) {
+// next sets k, which is empty, to the chunk to be written next: a single frame as it
+// is, or several combined. If no frame is queued, it releases the right to write.
+// Handlers for outgoing frames may take their time, so they run only if mayWait is set.
+// It is called without locks.
+func (w writer) next(k *chunk, mayWait bool) nextResult {
 	for {
 		items := w.take()
 		if items == nil {
-			return chunk{}, empty
+			return empty
 		}
 		if items[0].seat != nil && !mayWait {
-			return chunk{}, needsHandler
+			return needsHandler
 		}
-		if k := w.combine(items, mayWait); len(k.bytes) > 0 {
-			return k, found
+		if w.combine(k, items, mayWait); len(k.bytes) > 0 {
+			return found
 		}
 	}
 }
@@ -189,20 +198,28 @@ func (w writer) take() []item {
 	return items
 }
 
-// combine combines the first of items into a chunk.
-func (w writer) combine(items []item, mayWait bool) chunk {
+// combine combines the first of items into k, which is empty. k is complete even if a
+// handler ends the goroutine.
+func (w writer) combine(k *chunk, items []item, mayWait bool) {
 	c, first := w.conn, items[0]
 	if first.frame.reached != nil {
 		w.markSent(1, first.frame.charge)
 		first.frame.reached()
-		return chunk{}
+		return
 	}
 	if first.seat == nil && (len(items) == 1 && first.frame.lazy == nil || first.frame.long()) {
 		w.markSent(1, first.frame.charge)
-		return chunk{bytes: first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)}
+		k.bytes = first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)
+		return
 	}
-	k := newChunk()
+	*k = newChunk()
 	n, charge := 0, 0
+	defer func() {
+		w.markSent(n, charge)
+		if len(k.bytes) == 0 {
+			k.release()
+		}
+	}()
 	for _, it := range items {
 		if len(k.bytes) >= chunkSize || it.frame.reached != nil || it.seat != nil && !mayWait || it.seat == nil && n > 0 && it.frame.long() {
 			break
@@ -216,11 +233,6 @@ func (w writer) combine(items []item, mayWait bool) chunk {
 			k.bytes = it.frame.append(k.bytes, c.enc, c.hub.cfg.CompressFrom)
 		}
 	}
-	w.markSent(n, charge)
-	if len(k.bytes) == 0 {
-		k.release()
-	}
-	return k
 }
 
 // markSent records that n items are not queued any more.
