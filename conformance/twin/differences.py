@@ -41,8 +41,34 @@ DIFFERENCES = [
     ),
     Difference(
         "Texts of HTTP errors",
-        r"(GET 404) (no endpoint at this path|connect with a WebSocket, or ask for text/event-stream)$",
-        lambda m: m[1] + (" endpoint not found" if "path" in m[2] else " PondSocket: not found"),
+        r"(GET 404) (no endpoint at this path|connect with a WebSocket, or ask for text/event-stream)$"
+        r"|^(an id that nobody has .* DELETE 404) connection not found$",
+        lambda m: m[3] or m[1] + (" endpoint not found" if "path" in m[2] else " PondSocket: not found"),
+    ),
+    Difference(
+        "Requests without a connection id",
+        r"^(no connection id .* (POST|DELETE)) 400 X-Connection-ID is missing$",
+        r"\1 404 PondSocket: not found",
+    ),
+    Difference(
+        "Other methods",
+        r"^(another method .*) 405( this method is not allowed)?$",
+        lambda m: f"{m[1]} 404" + (" PondSocket: not found" if m[2] else ""),
+    ),
+    Difference(
+        "Quoted cookies",
+        r'^(a quoted cookie .*) "s3cret"$',
+        r"\1 s3cret",
+    ),
+    Difference(
+        "Escaped cookies",
+        r"^(an escaped cookie .*) s3cret$",
+        r"\1 s%33cret",
+    ),
+    Difference(
+        "A broken cookie",
+        r"^(a cookie behind a broken one .*) s3cret$",
+        r"\1 no cookie",
     ),
     Difference(
         "The sender outside of channels",
@@ -95,9 +121,35 @@ DIFFERENCES = [
         "",
     ),
     Difference(
+        "An event in a channel without members",
+        r"^(an event in a channel without members \| Bob \|) ERROR CHANNEL_NOT_FOUND (\S+) \(own request\) {.*}$",
+        r'\1 SYSTEM NOT_FOUND \2 (own request) {"channel": "\2"}',
+    ),
+    Difference(
         "A frame that is no message",
         r'^(a frame that is not JSON \| Bob \| ERROR INVALID_MESSAGE GATEWAY \(no request\)) {"code": "INVALID_MESSAGE", .* "status": 400, "statusCode": 400}$',
         r'\1 {"error": "wireMessage: Invalid JSON: Expecting value"}',
+    ),
+    Difference(
+        "An action that does not exist",
+        r"^(an action that does not exist \| Bob \| ERROR INVALID_MESSAGE) /team/1 \(no request\) {.*DANCE.*}$",
+        r"""\1 GATEWAY (no request) {"error": "action: Input should be 'JOIN_CHANNEL', 'LEAVE_CHANNEL' or 'BROADCAST'"}""",
+    ),
+    Difference(
+        "A payload that is null",
+        r"^(a payload that is null \| Bob \|) SYSTEM counted .*$",
+        r'\1 ERROR INVALID_MESSAGE GATEWAY (no request) {"error": "payload: Expected object"}',
+    ),
+    Difference(
+        "The heartbeat of an old client",
+        r"^(the heartbeat of an old client \| Bob \|) nothing$",
+        r'\1 ERROR INVALID_MESSAGE GATEWAY (no request) {"error": "event: Missing required field"}',
+    ),
+    Difference(
+        "An array of messages",
+        r'^(two messages in one request \| Bob \|) SYSTEM counted .*"said": (\d).*$',
+        lambda m: f'{m[1]} ERROR INVALID_MESSAGE GATEWAY (no request) {{"error": "wireMessage: Expected object"}}' if m[2] == "4" else "",
+        transports=["sse"],
     ),
     Difference(
         "NaN and Infinity",
@@ -137,9 +189,20 @@ DIFFERENCES = [
         ).replace("GUS", '{"id": "Gus", "name": "Gus", "status": "online"}'),
     ),
     Difference(
+        "The id of a WebSocket",
+        r"^(a message with the id of a WebSocket \| a stranger \|) POST 404 connection not found$",
+        r"\1 POST 400 connection does not accept inbound messages",
+        transports=["websocket"],
+    ),
+    Difference(
         "Disconnecting with the id of another",
         r"^(the goodbye of another) \| (a stranger \| DELETE 404 connection not found|Ann \| is connected)$",
         lambda m: f"{m[1]} | " + ("a stranger | DELETE 204" if "DELETE" in m[2] else "Ann | is not connected any more"),
+    ),
+    Difference(
+        "Requests to another path",
+        r"^(another path \| Gus \|) ((POST|DELETE) 404 no endpoint at this path|is connected)$",
+        lambda m: f"{m[1]} " + (f"{m[3]} 204" if m[3] else "is not connected any more"),
     ),
     Difference(
         "The close code of a shutdown",

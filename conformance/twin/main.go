@@ -38,5 +38,15 @@ func serve(ctx context.Context) error {
 	}
 	fmt.Println(l.Addr())
 	p := pond.New()
+	p.Endpoint("/session", session)
 	return p.Serve(ctx, &http.Server{Handler: application(p), ReadHeaderTimeout: 10 * time.Second}, l)
+}
+
+// session declines with the cookie that a handler sees.
+func session(ctx *pond.ConnectionContext) error {
+	value, ok := ctx.Cookies()["session"]
+	if !ok {
+		value = "no cookie"
+	}
+	return ctx.Decline(http.StatusUnauthorized, value)
 }

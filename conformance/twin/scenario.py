@@ -3,6 +3,9 @@
 from client import EventStream
 from world import TEAM
 
+STREAM = {"Accept": "text/event-stream"}
+FRAME = '{"action":"%s","event":"count","channelName":"%s","requestId":"x","payload":%s}'
+
 
 def play(world):
     strangers(world)
@@ -47,9 +50,27 @@ def strangers(world):
     if page := world.connect("a page", "?token=token-of-gus", {"Origin": "https://evil.example"}):
         page.gone()
     world.step("no such endpoint")
-    world.http("a stranger", "GET", "/api/nowhere", {"Accept": "text/event-stream"})
+    world.http("a stranger", "GET", "/api/nowhere", STREAM)
     world.step("neither transport")
     world.http("a stranger", "GET", "/api/socket?token=token-of-gus")
+    world.step("no connection id")
+    world.http("a stranger", "POST", "/api/socket", body="{}")
+    world.http("a stranger", "DELETE", "/api/socket")
+    world.step("an id that nobody has")
+    world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": "guess"}, "{}")
+    world.http("a stranger", "DELETE", "/api/socket", {"X-Connection-ID": "guess"})
+    world.step("another method")
+    for method in ("PUT", "PATCH", "OPTIONS", "HEAD"):
+        world.http("a stranger", method, "/api/socket")
+    world.step("a cookie")
+    world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "a=b; session=s3cret"})
+    world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "a=b"})
+    world.step("a quoted cookie")
+    world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": 'session="s3cret"'})
+    world.step("an escaped cookie")
+    world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "session=s%33cret"})
+    world.step("a cookie behind a broken one")
+    world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "a[b]=c; session=s3cret"})
     world.step("an announcement to nobody")
     world.http("the office", "POST", "/announce/1", body="lunch")
 
@@ -88,9 +109,28 @@ def errors(world, ann, bob):
     world.settle(ann)
     bob.send("say", "/team/board", text="hello?")
     world.settle(bob)
+    world.step("an event in a channel without members")
+    bob.send("say", "/team/7", text="hello?")
+    world.settle(bob)
     world.step("a frame that is not JSON")
     bob.conn.send("hello")
     world.settle(bob)
+    world.step("an action that does not exist")
+    bob.conn.send(FRAME % ("DANCE", TEAM, "{}"))
+    world.settle(bob)
+    world.step("a payload that is null")
+    bob.conn.send(FRAME % ("BROADCAST", TEAM, "null"))
+    world.settle(bob)
+    world.step("the heartbeat of an old client")
+    bob.conn.send('{"action":"ping"}')
+    bob.fence()
+    if not bob.kept:
+        bob.keep_nothing()
+    world.settle(bob)
+    if world.transport == "sse":
+        world.step("two messages in one request")
+        bob.conn.send("[" + ",".join([FRAME % ("BROADCAST", TEAM, "{}")] * 2) + "]")
+        world.settle(bob)
     world.step("a number that is not JSON")
     bob.conn.send(
         '{"action":"BROADCAST","event":"say","channelName":"%s","requestId":"x","payload":{"text":NaN}}' % TEAM
@@ -161,6 +201,14 @@ def strangers_again(world, ann):
     world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": stream.id}, join)
     stream.fence()
     stream.flush()
+    if world.transport == "websocket":
+        world.step("a message with the id of a WebSocket")
+        world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": ann.id}, join)
     world.step("the goodbye of another")
     world.http("a stranger", "DELETE", "/api/socket", {"X-Connection-ID": ann.id})
     ann.ping()
+    world.step("another path")
+    own = {"X-Connection-ID": stream.conn.secret}
+    world.http("Gus", "POST", "/api/nowhere", own, FRAME % ("LEAVE_CHANNEL", "/team/7", "{}"))
+    world.http("Gus", "DELETE", "/api/nowhere", own)
+    stream.ping()

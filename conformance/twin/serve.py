@@ -7,7 +7,15 @@ import sys
 import threading
 
 import uvicorn
-from chat import app
+from chat import app, pond
+
+
+async def session(ctx) -> None:
+    """Declines with the cookie that a handler sees."""
+    ctx.decline(401, ctx.cookies.get("session", "no cookie"))
+
+
+pond.create_endpoint("/api/session", session)
 
 
 def follow() -> None:

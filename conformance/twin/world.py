@@ -172,6 +172,9 @@ class Client:
         payload = json.dumps(payload, sort_keys=True, ensure_ascii=False)
         self.kept.append(f"{frame['action']} {frame['event']} {frame['channelName']} ({request}) {payload}")
 
+    def keep_nothing(self):
+        self.kept.append("nothing")
+
     def flush(self):
         for text in self.kept:
             self.world.note(self.name, text)
