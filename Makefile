@@ -96,6 +96,8 @@ api: ## accept a change of the exported API; review the diff
 print-api:
 	@go doc -all .
 	@go doc -all ./pondtest
+	@go doc -all ./brokertest
+	@go doc -all ./memorybroker
 
 .PHONY: demo
 demo: ## a chat to open in two browser windows

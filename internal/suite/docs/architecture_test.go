@@ -41,6 +41,14 @@ var layers = map[string]layer{
 		[]string{"internal/pipenet", "internal/ws"},
 		"it tests any http.Handler, and knows only what a client sees",
 	},
+	"memorybroker": {
+		[]string{"."},
+		"a broker keeps the contract that the library states, and knows nothing else about it",
+	},
+	"brokertest": {
+		[]string{"."},
+		"it tests any broker, and must not know one",
+	},
 	"internal/suite/kit": {
 		[]string{".", "internal/pipenet", "internal/ws", "pondtest"},
 		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes, and pipenet moves them",
@@ -62,7 +70,7 @@ type ban struct {
 var bans = []ban{
 	{
 		pkg:    "testing/...",
-		except: []string{"pondtest", "internal/suite/kit"},
+		except: []string{"brokertest", "pondtest", "internal/suite/kit"},
 		why:    "code that helps tests does not belong in a server",
 	},
 	{

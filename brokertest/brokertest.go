@@ -1,0 +1,149 @@
+// Package brokertest tests whether a broker keeps the contract of [pond.Broker] and,
+// if it has a log, of [pond.BrokerLog]:
+//
+//	func TestBroker(t *testing.T) {
+//		brokertest.Run(t, brokertest.Harness{
+//			Open: func(t testing.TB) *brokertest.Cluster {
+//				server := startServer(t)
+//				return &brokertest.Cluster{
+//					Node: func() pond.Broker { return mybroker.New(server.Addr) },
+//				}
+//			},
+//			Skip: map[string]string{"Stall": "the server cannot be stopped"},
+//		})
+//	}
+//
+// The suite waits for events and never for time to pass. It forces failures by the
+// functions of [Cluster]. A function that a broker cannot offer needs a reason in
+// [Harness.Skip], which the output of the tests shows.
+package brokertest
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond"
+)
+
+// A Harness makes brokers of one kind.
+type Harness struct {
+	// Open makes a cluster for one test, with a server of its own or a part of one
+	// that others do not use. It registers with t.Cleanup what ends it; the brokers
+	// are closed before.
+	Open func(t testing.TB) *Cluster
+
+	// Skip has a reason for each function of Cluster that is nil, by its name, for
+	// "Log" if the brokers have no log, and for "VirtualTime" without Bubble.
+	Skip map[string]string
+
+	// Bubble runs each test in a bubble of [testing/synctest], for brokers without a
+	// network. Some properties can be tested only there.
+	Bubble bool
+
+	// Timeout limits each wait for something that has to happen. The default is 30 s.
+	Timeout time.Duration
+}
+
+// A Cluster is what the nodes of one test share. Only Node is required.
+type Cluster struct {
+	// Node returns a broker for a new node of the cluster. It may try to connect in
+	// the background.
+	Node func() pond.Broker
+
+	// Disconnect has the ways to break the connection of a node so that its broker
+	// can reconnect at once, by name. They return when the connection is broken.
+	Disconnect map[string]func(node pond.Broker)
+
+	// Sever cuts a node off until restore is called.
+	Sever func(node pond.Broker) (restore func())
+
+	// Stall keeps a node's connections open but lets nothing through, or lets the
+	// backend do nothing, until resume is called.
+	Stall func(node pond.Broker) (resume func())
+
+	// LoseLog makes the backend lose the log of a topic, for example by a restart
+	// without a disk. It returns when the log is lost.
+	LoseLog func(topic string)
+
+	// LoseResponse lets the next Append of the node to the topic store its batch and
+	// return an error.
+	LoseResponse func(node pond.Broker, topic string)
+}
+
+// A check tests one property.
+type check struct {
+	name  string
+	needs string // a field of Cluster, "Log", or ""
+	run   func(e *env)
+}
+
+// Run tests the brokers of the harness.
+func Run(t *testing.T, h Harness) {
+	t.Helper()
+	for _, c := range checks() {
+		t.Run(c.name, func(t *testing.T) {
+			if needs, reason := h.skip(c); reason != "" {
+				t.Skipf("without %s: %s", needs, reason)
+			}
+			h.within(t, func(t *testing.T) { h.run(t, c) })
+		})
+	}
+}
+
+// skip returns the reason to skip a check, if there is one.
+func (h *Harness) skip(c check) (needs, reason string) {
+	needsLog := []string{"LoseLog", "LoseResponse", "VirtualTime"}
+	if h.Skip["Log"] != "" && slices.Contains(needsLog, c.needs) {
+		return "Log", h.Skip["Log"]
+	}
+	return c.needs, h.Skip[c.needs]
+}
+
+// within runs a test in a bubble, or not.
+func (h *Harness) within(t *testing.T, f func(t *testing.T)) {
+	if h.Bubble {
+		synctest.Test(t, f)
+		return
+	}
+	f(t)
+}
+
+// run runs one check.
+func (h *Harness) run(t testing.TB, c check) {
+	t.Helper()
+	e := newEnv(t, h)
+	if missing := e.missing(c.needs); missing != "" {
+		t.Fatalf("%s is missing, and Harness.Skip has no reason", missing)
+	}
+	c.run(e)
+	e.finish()
+}
+
+// missing returns what the cluster has to offer for a check, but does not.
+func (e *env) missing(needs string) string {
+	c := e.cluster
+	absent := map[string]bool{
+		"Disconnect":   len(c.Disconnect) == 0,
+		"Sever":        c.Sever == nil,
+		"Stall":        c.Stall == nil,
+		"LoseLog":      c.LoseLog == nil,
+		"LoseResponse": c.LoseResponse == nil,
+		"VirtualTime":  !e.bubble,
+	}
+	if absent[needs] {
+		return needs
+	}
+	if slices.Contains([]string{"Log", "LoseLog", "LoseResponse", "VirtualTime"}, needs) {
+		if _, ok := e.node().(pond.BrokerLog); !ok {
+			return "Log"
+		}
+	}
+	return ""
+}
+
+// checks returns all checks.
+func checks() []check {
+	return slices.Concat(messageChecks, subscriptionChecks, closeChecks, faultChecks, logChecks, retentionChecks, logFaultChecks)
+}

@@ -1,0 +1,236 @@
+package brokertest
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pondsocket/pond"
+)
+
+// logFaultChecks are about the log of a broker that fails.
+var logFaultChecks = []check{
+	{"LogLost", "LoseLog", (*env).logLost},
+	{"LogLostResponse", "LoseResponse", (*env).logLostResponse},
+	{"LogCanceled", "Log", (*env).logCanceled},
+	{"LogFollowed", "Log", (*env).logFollowed},
+}
+
+// logLost: a log that was lost begins again with another epoch, so that nobody takes
+// it for the old one.
+func (e *env) logLost() {
+	e.gaps = true
+	a, b, topic := e.log(), e.log(), e.topic("a")
+	r := e.subscribe(b, topic)
+	old := e.append(a, topic, produce("a", 1, numbers("a", 1, 3)...))
+	r.texts(3)
+	before := r.count()
+	e.cluster.LoseLog(topic)
+	var pos pond.Position
+	e.eventually("Append to a new log", func() (ok bool) {
+		var err error
+		pos, err = a.Append(e.soon(), topic, produce("a", 4, numbers("a", 4, 20)...)) // beyond the old offset
+		return err == nil
+	})
+	if pos.Epoch == old.Epoch || pos.Offset == 0 {
+		e.Errorf("position %+v, want one in another epoch than %q", pos, old.Epoch)
+	}
+	page := e.since(b, topic, old, 10)
+	if page.Complete || len(page.Entries) > 0 || page.Top != pos {
+		e.Errorf("page behind a position that was lost: %+v", page)
+	}
+	page = e.since(b, topic, pond.Position{}, 100)
+	e.wantEntries("the new log", page.Entries, 0, numbers("a", 4, 20)...)
+	events := r.wait("the new entry or a Gap", func(events []event) bool { return len(events) > before })
+	if ev := events[before]; ev.gap == nil && (ev.entry.Pos.Epoch != pos.Epoch || ev.entry.Prev != 0) {
+		e.Errorf("received entry %+v behind %d, want the first one of epoch %q", ev.entry.Pos, ev.entry.Prev, pos.Epoch)
+	}
+}
+
+// logLostResponse: a batch whose Append failed after it was stored is not stored again.
+func (e *env) logLostResponse() {
+	e.gaps = true
+	a, b, topic := e.log(), e.log(), e.topic("a")
+	r := e.subscribe(b, topic)
+	all := numbers("a", 1, 4)
+	e.append(a, topic, produce("boot", 1, all[:1]...))
+	r.texts(1)
+	e.cluster.LoseResponse(a, topic)
+	if _, err := a.Append(e.soon(), topic, produce("boot", 2, all[1:3]...)); err == nil {
+		e.Fatal("Append returned nil although its response was lost")
+	}
+	e.eventually("Append again", func() bool {
+		_, err := a.Append(e.soon(), topic, produce("boot", 2, all[1:]...))
+		return err == nil
+	})
+	e.wantEntries("stored", e.since(b, topic, pond.Position{}, 100).Entries, 0, all...)
+	e.wantEntries("received", r.entries(len(all)), 0, all...)
+}
+
+// logCanceled: a context that is done ends a call, and leaves the log as it is or with
+// the whole batch.
+func (e *env) logCanceled() {
+	a, topic := e.log(), e.topic("a")
+	ctx, cancel := context.WithCancel(e.context())
+	cancel()
+	if _, err := a.Append(ctx, topic, produce("a", 1, numbers("a", 1, 3)...)); err == nil {
+		e.Error("Append succeeded after the end of its context")
+	}
+	if _, err := a.Open(ctx, topic, keep); err == nil {
+		e.Error("Open succeeded after the end of its context")
+	}
+	if _, err := a.Since(ctx, topic, pond.Position{}, 10); err == nil {
+		e.Error("Since succeeded after the end of its context")
+	}
+	e.append(a, topic, produce("a", 1, numbers("a", 1, 3)...))
+	e.wantEntries("stored", e.since(a, topic, pond.Position{}, 100).Entries, 0, numbers("a", 1, 3)...)
+}
+
+// logFollowed: a node that reads the log behind what it missed gets every entry once
+// and in order, whatever happens to its connection.
+func (e *env) logFollowed() {
+	e.gaps = true
+	a, b, topic := e.log(), e.log(), e.topic("a")
+	f := &follower{env: e, log: b, topic: topic, wake: make(chan struct{}, 1)}
+	f.pos = e.open(b, topic)
+	closer, err := b.Subscribe(e.context(), topic, f)
+	if err != nil {
+		e.Fatalf("Subscribe: %v", err)
+	}
+	defer func() { _ = closer.Close() }()
+	stop := f.start()
+	defer stop()
+
+	want := 0
+	appendSome := func(n int) {
+		for range n {
+			want++
+			e.eventually("Append", func() bool {
+				_, err := a.Append(e.soon(), topic, produce("a", uint64(want), message("a", want))) //nolint:gosec // small
+				return err == nil
+			})
+		}
+	}
+	appendSome(20)
+	for _, kind := range slices.Sorted(maps.Keys(e.cluster.Disconnect)) {
+		e.cluster.Disconnect[kind](b)
+		appendSome(20)
+	}
+	if e.cluster.Sever != nil {
+		restore := e.cluster.Sever(b)
+		appendSome(5)
+		restore()
+		appendSome(5)
+	}
+	e.eventually("all entries", func() bool { return f.count() >= want })
+	stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.restarts == 0 { // else the disconnection lost the log, which is allowed
+		e.wantEntries("followed", f.seen, 0, numbers("a", 1, want)...)
+	}
+}
+
+// A follower is what a node does with a log, in the simplest form.
+type follower struct {
+	env   *env
+	log   pond.BrokerLog
+	topic string
+	wake  chan struct{} // something is missing
+
+	mu       sync.Mutex // guards the following fields
+	pos      pond.Position
+	seen     []pond.Entry
+	behind   bool
+	restarts int
+}
+
+// Receive takes an entry if it is the next one.
+func (f *follower) Receive(entry pond.Entry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case entry.Pos.Epoch == f.pos.Epoch && entry.Pos.Offset <= f.pos.Offset:
+	case entry.Pos.Epoch == f.pos.Epoch && entry.Prev == f.pos.Offset:
+		f.takeLocked(entry)
+	default:
+		f.repairLocked()
+	}
+}
+
+// Gap asks for what is missing.
+func (f *follower) Gap(error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.repairLocked()
+}
+
+func (f *follower) takeLocked(entry pond.Entry) {
+	f.pos = entry.Pos
+	f.seen = append(f.seen, entry)
+}
+
+func (f *follower) repairLocked() {
+	f.behind = true
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *follower) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.seen)
+}
+
+// start starts reading what is missing.
+func (f *follower) start() (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(f.env.Context()))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-f.wake:
+			}
+			for !f.repair(ctx) && ctx.Err() == nil {
+				<-time.After(time.Millisecond)
+			}
+		}
+	})
+	return sync.OnceFunc(func() { cancel(); wg.Wait() })
+}
+
+// repair reads one page. It reports whether nothing is missing.
+func (f *follower) repair(ctx context.Context) (done bool) {
+	ctx, cancel := context.WithTimeout(ctx, f.env.timeout)
+	defer cancel()
+	f.mu.Lock()
+	from := f.pos
+	f.behind = false
+	f.mu.Unlock()
+	page, err := f.log.Since(ctx, f.topic, from, 7)
+	if err != nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if page.Top.Epoch != f.pos.Epoch {
+		f.pos = pond.Position{Epoch: page.Top.Epoch}
+		f.restarts++
+		return false
+	}
+	if !page.Complete {
+		f.env.Errorf("page behind %+v is incomplete", from)
+	}
+	for _, entry := range page.Entries {
+		if entry.Pos.Offset > f.pos.Offset {
+			f.takeLocked(entry)
+		}
+	}
+	return !f.behind && f.pos.Offset >= page.Top.Offset
+}

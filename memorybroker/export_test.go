@@ -1,0 +1,15 @@
+package memorybroker
+
+// Logs returns the number of logs in memory.
+func (b *Bus) Logs() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.logs)
+}
+
+// Producers returns how many producers a log remembers.
+func (b *Bus) Producers(topic string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.logs[topic].producers)
+}
