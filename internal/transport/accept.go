@@ -66,7 +66,7 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 }
 
 func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
-	c := &Conn{hub: h, shard: h.nextShard(), recv: recv, net: conn, enc: enc}
+	c := &Conn{hub: h, shard: h.nextShard(), recv: recv, net: conn, enc: enc, writing: true}
 	if conn != nil {
 		c.raw = rawConn(conn)
 	}

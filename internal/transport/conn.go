@@ -107,7 +107,7 @@ func (c *Conn) Start() {
 	case c.body == nil:
 		go c.read()
 	}
-	c.flushQueued()
+	writer{c}.drain()
 }
 
 // Send queues f for this client alone, and writes it if the connection and its

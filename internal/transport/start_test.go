@@ -3,6 +3,8 @@ package transport_test
 import (
 	"net"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/ws"
@@ -34,4 +36,34 @@ func TestEndBeforeStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Nothing is written before Start, even if the shard is busy while frames are
+// queued. Otherwise a connection whose client has gone could end before the
+// application has registered it, and stay registered.
+func TestFault04_NothingIsWrittenBeforeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.PingInterval = time.Hour
+		hub := transport.NewHub(cfg)
+		near, far := net.Pipe()
+		p := &peer{closed: make(chan error, 2)}
+		release := hub.Hold()
+		c, err := hub.AcceptWebSocket(hijackable{conn: far}, ws.Handshake{Key: "dGhlIHNhbXBsZSBub25jZQ=="}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		near.Close() // so the first write fails
+		c.Send(frame("{}"))
+		release()
+		synctest.Wait()
+		if len(p.closed) > 0 {
+			t.Error("the connection ended before it was started")
+		}
+		c.Start()
+		synctest.Wait()
+		if len(p.closed) != 1 {
+			t.Errorf("Closed was called %d times after Start, want 1", len(p.closed))
+		}
+	})
 }

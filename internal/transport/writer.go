@@ -7,6 +7,9 @@ import "time"
 //
 // At most one goroutine holds it:
 //
+//   - Before Start, nobody holds it, and nobody can acquire it. So a connection whose
+//     first write fails does not end before its owner has registered it. Start is the
+//     first to hold it.
 //   - acquireLocked gives it to a goroutine that has queued a frame, if no other
 //     goroutine holds it.
 //   - The holder calls drain, or write, when it has released its locks. They do not
@@ -42,19 +45,6 @@ func (c *Conn) acquireIdle() writer {
 		return writer{}
 	}
 	return c.acquireLocked()
-}
-
-// flushQueued writes the frames that were queued before Start.
-func (c *Conn) flushQueued() {
-	var w writer
-	c.mu.Lock()
-	if c.queue != nil {
-		w = c.acquireLocked()
-	}
-	c.mu.Unlock()
-	if w.held() {
-		w.drain()
-	}
 }
 
 // drain writes the queued frames; see write.
