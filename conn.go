@@ -2,16 +2,13 @@ package pond
 
 import (
 	"context"
-	crand "crypto/rand"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond/internal/transport"
@@ -34,12 +31,15 @@ type conn struct {
 
 	over bool // the client has left all channels for good; owned by who runs the inbox
 
+	slotUsers atomic.Int32 // see releaseSlot
+
 	mu      sync.Mutex         // guards the following fields
 	assigns map[string]any     // replaced, never changed
 	members map[string]*member // by channel name
-	ended   bool
-	cause   error
-	done    chan struct{} // closed when the connection ends; nil until somebody asks
+	ended   bool               // the context of handlers is cancelled
+	cause   error              // why the connection ended
+	done    chan struct{}      // closed when ended is set; nil until it is needed
+	linger  *time.Timer        // runs cancel
 }
 
 // Message takes one message of the client.
@@ -124,28 +124,6 @@ func (c *conn) invalid(channel, request, message string, status int) {
 		wire.AppendError(nil, wire.InvalidMessage, message, status)))
 }
 
-// Closed follows the end of the connection: handlers see their context cancelled
-// at once; memberships end after what the client had sent before.
-func (c *conn) Closed(_ *transport.Conn, cause error) {
-	switch {
-	case errors.Is(cause, transport.ErrSlow):
-		cause = ErrSlowClient
-		c.endpoint.limited(LimitOutbox)
-	case errors.Is(cause, transport.ErrTimeout):
-		c.endpoint.limited(LimitSilence)
-	case errors.Is(cause, transport.ErrClosed):
-		cause = ErrClosed
-	}
-	c.mu.Lock()
-	c.ended = true
-	c.cause = cause
-	if c.done != nil {
-		close(c.done)
-	}
-	c.mu.Unlock()
-	c.inbox.push(&task{kind: taskEnd})
-}
-
 // run does one task. It is called by the inbox.
 func (c *conn) run(t *task) {
 	switch t.kind {
@@ -163,6 +141,7 @@ func (c *conn) run(t *task) {
 		c.tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
 	case taskEnd:
 		c.over = true
+		c.cancel()
 		reason := LeaveDisconnected
 		if errors.Is(c.cause, ErrSlowClient) {
 			reason = LeaveSlow
@@ -395,6 +374,8 @@ func (c *conn) exit(m *member) {
 	}
 }
 
+var emptyObject = []byte("{}")
+
 // A conn is the context of its handlers; a channel to wait on is made when
 // somebody asks for it.
 
@@ -423,37 +404,52 @@ func (c *conn) Err() error {
 
 func (c *conn) Value(any) any { return nil }
 
-var emptyObject = []byte("{}")
+// maxLinger is how long handlers may go on with the messages that a client sent
+// before it disconnected, until their context is cancelled.
+const maxLinger = 5 * time.Second
 
-// newRequestID names a message that answers none. It need not be hard to guess.
-func newRequestID() string {
-	var id [16]byte
-	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an identifier, not a secret
-	binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // the same
-	return formatUUID(id)
+// Closed reports the end of the connection. If the server ended it, the context of
+// handlers is cancelled at once. If the client did, its earlier messages are handled
+// first, for at most maxLinger. In both cases memberships end after these messages.
+func (c *conn) Closed(_ *transport.Conn, end transport.End) {
+	cause := end.Cause
+	switch {
+	case errors.Is(cause, transport.ErrSlow):
+		cause = ErrSlowClient
+		c.endpoint.limited(LimitOutbox)
+	case errors.Is(cause, transport.ErrTimeout):
+		c.endpoint.limited(LimitSilence)
+	case errors.Is(cause, transport.ErrClosed):
+		cause = ErrClosed
+	}
+	c.mu.Lock()
+	c.cause = cause
+	if end.ByClient {
+		c.linger = time.AfterFunc(maxLinger, c.cancel)
+	} else {
+		c.cancelLocked()
+	}
+	c.mu.Unlock()
+	c.inbox.push(&task{kind: taskEnd})
 }
 
-// newUserID returns an ID that nobody else has, on any node.
-func newUserID() string {
-	var id [16]byte
-	_, _ = crand.Read(id[:]) // never fails
-	return formatUUID(id)
+// cancel cancels the context of the client's handlers. The client can join no
+// channel any more.
+func (c *conn) cancel() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cancelLocked()
 }
 
-// formatUUID makes a version 4 UUID of random bytes (RFC 9562 section 5.4).
-func formatUUID(id [16]byte) string {
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	var text [36]byte
-	hex.Encode(text[0:8], id[0:4])
-	hex.Encode(text[9:13], id[4:6])
-	hex.Encode(text[14:18], id[6:8])
-	hex.Encode(text[19:23], id[8:10])
-	hex.Encode(text[24:36], id[10:16])
-	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
-	return string(text[:])
+func (c *conn) cancelLocked() {
+	if c.linger != nil {
+		c.linger.Stop()
+	}
+	if c.ended {
+		return
+	}
+	c.ended = true
+	if c.done != nil {
+		close(c.done)
+	}
 }
-
-// newSecret returns a connection ID: 128 random bits and more, which only its own
-// stream ever sees.
-func newSecret() string { return crand.Text() }

@@ -9,8 +9,9 @@ import (
 )
 
 // A JoinContext carries one request to join a channel. See [ConnectionContext]
-// for what contexts have in common; this one and the later ones are cancelled
-// when the connection ends, and carry no values.
+// for what contexts have in common; this one and the later ones carry no values, and
+// are cancelled when the connection ends. If the client ended it, they are cancelled
+// after the client's earlier messages are handled, at most 5 s later.
 type JoinContext struct {
 	stdContext
 	conn    *conn

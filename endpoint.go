@@ -148,7 +148,8 @@ func (e *Endpoint) admit(c *conn) bool {
 	return true
 }
 
-// dismiss forgets c and gives its place back.
+// dismiss removes c from the endpoint. Its slot is given back when its network
+// connection is closed, too.
 func (e *Endpoint) dismiss(c *conn) {
 	e.mu.Lock()
 	delete(e.conns, c.id)
@@ -156,7 +157,7 @@ func (e *Endpoint) dismiss(c *conn) {
 		delete(e.streams, c.secret)
 	}
 	e.mu.Unlock()
-	e.release(c.addr)
+	c.releaseSlot()
 }
 
 // stream returns the event stream that has this connection ID.
@@ -229,6 +230,7 @@ func (e *Endpoint) drain(ctx context.Context) error {
 	if err != nil {
 		for _, c := range e.close() {
 			c.tr.Abort(ErrClosed)
+			c.cancel()
 		}
 		e.hub.AbortAll(ErrClosed) // includes those that are not in conns any more
 	}

@@ -214,6 +214,7 @@ func (e *Endpoint) decide(ctx *ConnectionContext) error {
 // handler had to say, and is read from then on (rule S-14).
 func (c *conn) begin(tr *transport.Conn, ctx *ConnectionContext, secret string) {
 	c.tr = tr
+	c.slotUsers.Store(2)
 	hello := append(wire.AppendString([]byte(`{"id":"`+c.id+`","connectionId":`), secret), '}')
 	var w transport.Work
 	tr.Queue(&w, newFrame(wire.Connect, wire.Connection, wire.Endpoint, newRequestID(), hello), nil)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pondsocket/pond/internal/descriptors"
+	"github.com/pondsocket/pond/internal/transport"
 )
 
 // unknownMaxConns is the default of [WithMaxConns] where the system does not say
@@ -184,4 +185,15 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	return p
+}
+
+// Released gives the connection's slot back, unless handlers still run.
+func (c *conn) Released(*transport.Conn) { c.releaseSlot() }
+
+// releaseSlot is called twice: when the network connection is closed, and when the
+// last handler has returned. The second call gives the slot back.
+func (c *conn) releaseSlot() {
+	if c.slotUsers.Add(-1) == 0 {
+		c.endpoint.release(c.addr)
+	}
 }

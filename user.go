@@ -1,8 +1,12 @@
 package pond
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"math/rand/v2"
 )
 
 // A User is a client as a channel sees it. It is a small value that may be kept
@@ -63,3 +67,36 @@ func assign(assigns map[string]any, key string, value any) map[string]any {
 	changed[key] = value
 	return changed
 }
+
+// newRequestID names a message that answers none. It need not be hard to guess.
+func newRequestID() string {
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an identifier, not a secret
+	binary.BigEndian.PutUint64(id[8:], rand.Uint64()) //nolint:gosec // the same
+	return formatUUID(id)
+}
+
+// newUserID returns an ID that nobody else has, on any node.
+func newUserID() string {
+	var id [16]byte
+	_, _ = crand.Read(id[:]) // never fails
+	return formatUUID(id)
+}
+
+// formatUUID makes a version 4 UUID of random bytes (RFC 9562 section 5.4).
+func formatUUID(id [16]byte) string {
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	var text [36]byte
+	hex.Encode(text[0:8], id[0:4])
+	hex.Encode(text[9:13], id[4:6])
+	hex.Encode(text[14:18], id[6:8])
+	hex.Encode(text[19:23], id[8:10])
+	hex.Encode(text[24:36], id[10:16])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
+}
+
+// newSecret returns a connection ID: 128 random bits and more, which only its own
+// stream ever sees.
+func newSecret() string { return crand.Text() }

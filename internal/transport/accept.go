@@ -134,8 +134,9 @@ func (c *Conn) Serve(ctx context.Context) {
 	defer c.hub.tasks.Done()
 	select {
 	case <-ctx.Done():
-		c.Abort(ctx.Err())
+		c.disconnected(ctx.Err())
 	case <-c.body.done:
 	}
 	c.body.finish()
+	c.recv.Released(c)
 }

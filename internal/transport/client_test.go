@@ -33,9 +33,18 @@ type server struct {
 type peer struct {
 	server *server
 	*transport.Conn
-	msgs   chan string
-	broken chan *ws.CloseError
-	closed chan error
+	msgs     chan string
+	broken   chan *ws.CloseError
+	closed   chan error
+	end      transport.End // valid after a receive from closed
+	released chan struct{} // closed by Released
+}
+
+func newPeer() *peer {
+	return &peer{
+		msgs: make(chan string, 1000), broken: make(chan *ws.CloseError, 1), closed: make(chan error, 2),
+		released: make(chan struct{}),
+	}
 }
 
 func (p *peer) Message(_ *transport.Conn, data []byte) {
@@ -47,7 +56,12 @@ func (p *peer) Message(_ *transport.Conn, data []byte) {
 }
 func (p *peer) Process(*transport.Conn)                       {}
 func (p *peer) Invalid(_ *transport.Conn, err *ws.CloseError) { p.broken <- err }
-func (p *peer) Closed(_ *transport.Conn, cause error)         { p.closed <- cause }
+func (p *peer) Released(*transport.Conn)                      { close(p.released) }
+
+func (p *peer) Closed(_ *transport.Conn, end transport.End) {
+	p.end = end
+	p.closed <- end.Cause
+}
 
 func testConfig() transport.Config {
 	return transport.Config{
@@ -60,7 +74,8 @@ func testConfig() transport.Config {
 func serve(t testing.TB, cfg transport.Config) *server {
 	s := &server{hub: transport.NewHub(cfg), conns: make(chan *peer, 20000)}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p := &peer{server: s, msgs: make(chan string, 1000), broken: make(chan *ws.CloseError, 1), closed: make(chan error, 2)}
+		p := newPeer()
+		p.server = s
 		if ws.IsUpgrade(r) {
 			h, bad := ws.ParseHandshake(r, cfg.Compress)
 			if bad != nil {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"time"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -43,24 +44,25 @@ func (c *Conn) lastFrame(code int, reason string) *Frame {
 }
 
 // markClosing queues the last frame of an open connection, after which no frame is
-// accepted. If drop is set, the frames in the queue are dropped. If the connection
-// was open, first is true and the caller must call [Conn.startClose] with w.
-func (c *Conn) markClosing(last *Frame, cause error, drop bool) (w writer, first bool) {
+// accepted. If the client ended the connection, the frames in the queue are dropped,
+// because the client does not expect them any more. If the connection was open,
+// first is true and the caller must call [Conn.startClose] with w.
+func (c *Conn) markClosing(last *Frame, end End) (w writer, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != open {
 		return writer{}, false
 	}
-	if drop {
+	if end.ByClient {
 		c.dropLocked()
 	}
-	c.markClosingLocked(last, cause)
+	c.markClosingLocked(last, end)
 	return c.acquireLocked(), true
 }
 
 // markClosingLocked is markClosing for a connection that is open.
-func (c *Conn) markClosingLocked(last *Frame, cause error) {
-	c.state, c.cause = closing, cause
+func (c *Conn) markClosingLocked(last *Frame, end End) {
+	c.state, c.end = closing, end
 	c.closeDeadline = time.Now().Add(c.hub.cfg.CloseTimeout)
 	c.appendLocked(item{last, nil})
 }
@@ -72,32 +74,38 @@ func (c *Conn) startClose(w writer) {
 	if w.held() {
 		w.drain()
 	}
-	c.end()
+	c.notify()
 }
 
-// end notifies the Receiver, once, that the connection has ended. It is called
+// notify notifies the Receiver, once, that the connection has ended. It is called
 // without locks.
-func (c *Conn) end() {
+func (c *Conn) notify() {
 	c.mu.Lock()
-	if c.ended {
+	if c.notified {
 		c.mu.Unlock()
 		return
 	}
-	c.ended = true
-	cause := c.cause
+	c.notified = true
+	end := c.end
 	c.mu.Unlock()
-	c.recv.Closed(c, cause)
+	c.recv.Closed(c, end)
 }
 
 // Abort closes the network connection at once, without a close frame.
-func (c *Conn) Abort(cause error) {
+func (c *Conn) Abort(cause error) { c.abort(End{Cause: cause}) }
+
+// disconnected closes the network connection after an error of the network, or
+// after the client has closed its side.
+func (c *Conn) disconnected(cause error) { c.abort(End{Cause: cause, ByClient: true}) }
+
+func (c *Conn) abort(end End) {
 	c.mu.Lock()
 	if c.state == closed {
 		c.mu.Unlock()
 		return
 	}
 	if c.state == open {
-		c.cause = cause
+		c.end = end
 	}
 	c.state = closed
 	c.dropLocked()
@@ -108,7 +116,33 @@ func (c *Conn) Abort(cause error) {
 		c.body.close()
 	}
 	c.shard.unregister(c)
-	c.end()
+	c.notify()
+	if c.net != nil {
+		c.recv.Released(c) // otherwise Serve does so, when the response ends
+	}
+}
+
+// writeFailed ends a connection after an error of a write. A client that disconnects
+// without having read everything resets the connection. The messages that it sent
+// before that are still to be read, so the end of reading ends the connection.
+func (c *Conn) writeFailed(err error) {
+	if c.net == nil || errors.Is(err, ErrSlow) {
+		c.abort(End{Cause: err, ByClient: !errors.Is(err, ErrSlow)})
+		return
+	}
+	c.mu.Lock()
+	if c.state == open {
+		c.state, c.end = closing, End{Cause: err, ByClient: true}
+	}
+	c.dropLocked()
+	c.closeSent = true
+	readDone := c.readDone
+	c.mu.Unlock()
+	if readDone {
+		c.disconnected(err)
+		return
+	}
+	_ = c.net.SetReadDeadline(time.Now().Add(c.hub.cfg.CloseTimeout))
 }
 
 // awaitPeerClose is called when the last frame is written: the client has
@@ -138,7 +172,7 @@ func (c *Conn) readEnded(cause error) {
 	wait := c.state == closing && !c.closeSent
 	c.mu.Unlock()
 	if !wait {
-		c.Abort(cause)
+		c.disconnected(cause)
 	}
 }
 

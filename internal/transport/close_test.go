@@ -32,7 +32,7 @@ func TestCloseHasOneLimitForAllWrites(t *testing.T) {
 		cfg.PingInterval = time.Hour
 		hub := transport.NewHub(cfg)
 		near, far := net.Pipe()
-		p := &peer{closed: make(chan error, 2)}
+		p := newPeer()
 		c, err := hub.AcceptWebSocket(hijackable{conn: far}, ws.Handshake{Key: "dGhlIHNhbXBsZSBub25jZQ=="}, p)
 		if err != nil {
 			t.Fatal(err)

@@ -11,8 +11,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Why connections end. [Receiver.Closed] receives one of these, a
-// [*ws.CloseError] or an error of the network.
+// Why connections end; see [End].
 var (
 	ErrClosed  = errors.New("connection closed")
 	ErrSlow    = errors.New("client too slow")
@@ -37,8 +36,22 @@ type Receiver interface {
 	Invalid(c *Conn, err *ws.CloseError)
 
 	// Closed reports, once, that no more frames are accepted for this client, and
-	// why. It must not wait.
-	Closed(c *Conn, cause error)
+	// why. All messages that the client sent before it ended the connection were
+	// received before. It must not wait.
+	Closed(c *Conn, end End)
+
+	// Released reports, once, that the network connection is closed. It must not wait.
+	Released(c *Conn)
+}
+
+// An End says why a connection ended.
+type End struct {
+	// Cause is one of the errors above, a [*ws.CloseError] or an error of the network.
+	Cause error
+
+	// ByClient is set if the client sent a close frame or disconnected. Otherwise the
+	// server decided to end the connection.
+	ByClient bool
 }
 
 // state is the state of a connection. It only increases.
@@ -73,10 +86,10 @@ type Conn struct {
 	queuedBytes   int        // bytes in queue and in the rest of sending
 	writing       bool       // a goroutine holds the right to write: see writer
 	state         state
-	ended         bool      // Closed was called, or is being called
+	notified      bool      // Closed was called, or is being called
 	readDone      bool      // reading has ended
 	closeSent     bool      // the last frame is written
-	cause         error     // why the connection ends, once state is not open
+	end           End       // why the connection ends, once state is not open
 	closeDeadline time.Time // when the last frame must be written; zero before it is queued
 
 	// Owned by the goroutine that holds the right to write.

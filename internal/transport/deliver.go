@@ -22,7 +22,7 @@ func (s *shard) deliver(batch []op) {
 				w.drain()
 			}
 		case opClose:
-			if w, first := o.conn.markClosing(o.frame, o.cause, false); first {
+			if w, first := o.conn.markClosing(o.frame, End{Cause: o.cause}); first {
 				o.conn.startClose(w)
 			}
 		case opAdd:

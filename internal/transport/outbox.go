@@ -68,7 +68,7 @@ func (c *Conn) dropLocked() {
 // still takes it. Another goroutine does that, because the caller holds locks.
 func (c *Conn) overflowLocked() {
 	c.dropLocked()
-	c.markClosingLocked(c.lastFrame(ws.CloseTryAgainLater, "too slow"), ErrSlow)
+	c.markClosingLocked(c.lastFrame(ws.CloseTryAgainLater, "too slow"), End{Cause: ErrSlow})
 	w := c.acquireLocked()
 	c.hub.tasks.Add()
 	go func() {

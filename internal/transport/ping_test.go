@@ -16,7 +16,7 @@ func TestPingsWithoutReading(t *testing.T) {
 	hub := transport.NewHub(testConfig()) // 1 MiB may wait
 	near, far := net.Pipe()
 	defer near.Close()
-	p := &peer{closed: make(chan error, 2)}
+	p := newPeer()
 	c, err := hub.AcceptWebSocket(hijackable{conn: far}, ws.Handshake{Key: "dGhlIHNhbXBsZSBub25jZQ=="}, p)
 	if err != nil {
 		t.Fatal(err)

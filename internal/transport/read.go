@@ -127,14 +127,14 @@ func (s *frameSink) Control(op ws.Opcode, data []byte) error {
 	return nil
 }
 
-// PeerClosed answers the client's close frame. The queued frames are dropped,
-// because the client does not expect them any more.
+// PeerClosed answers the client's close frame.
 func (s *frameSink) PeerClosed(code int, reason string) error {
 	c := (*Conn)(s)
 	c.mu.Lock()
 	c.readDone = true // the client sends nothing more, so the connection ends with our answer
 	c.mu.Unlock()
-	if w, first := c.markClosing(c.lastFrame(code, ""), &ws.CloseError{Code: code, Reason: reason}, true); first {
+	end := End{Cause: &ws.CloseError{Code: code, Reason: reason}, ByClient: true}
+	if w, first := c.markClosing(c.lastFrame(code, ""), end); first {
 		c.startClose(w)
 	}
 	return errPeerClosed

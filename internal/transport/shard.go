@@ -82,7 +82,7 @@ func (s *shard) close(w *Work, c *Conn, last *Frame, cause error) {
 		s.pushLocked(op{kind: opClose, conn: c, frame: last, cause: cause})
 		return
 	}
-	if writer, first := c.markClosing(last, cause, false); first {
+	if writer, first := c.markClosing(last, End{Cause: cause}); first {
 		w.addEnd(c, writer)
 	}
 }

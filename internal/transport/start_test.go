@@ -19,7 +19,7 @@ func TestEndBeforeStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hub := transport.NewHub(testConfig())
 			near, far := net.Pipe()
-			p := &peer{closed: make(chan error, 2)}
+			p := newPeer()
 			c, err := hub.AcceptWebSocket(hijackable{conn: far}, ws.Handshake{Key: "dGhlIHNhbXBsZSBub25jZQ=="}, p)
 			if err != nil {
 				t.Fatal(err)
@@ -47,7 +47,7 @@ func TestFault04_NothingIsWrittenBeforeStart(t *testing.T) {
 		cfg.PingInterval = time.Hour
 		hub := transport.NewHub(cfg)
 		near, far := net.Pipe()
-		p := &peer{closed: make(chan error, 2)}
+		p := newPeer()
 		release := hub.Hold()
 		c, err := hub.AcceptWebSocket(hijackable{conn: far}, ws.Handshake{Key: "dGhlIHNhbXBsZSBub25jZQ=="}, p)
 		if err != nil {

@@ -68,7 +68,7 @@ func (w writer) write(k chunk) {
 			n, err := c.tryWrite(rest)
 			if err != nil {
 				k.release()
-				c.Abort(err)
+				c.writeFailed(err)
 				return
 			}
 			if k.written += n; n < len(rest) {
@@ -104,7 +104,7 @@ func (w writer) writeAndWait(k chunk) {
 		err := c.writeAll(k.rest())
 		k.release()
 		if err != nil {
-			c.Abort(err)
+			c.writeFailed(err)
 			break
 		}
 	}

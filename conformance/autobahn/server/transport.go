@@ -68,4 +68,5 @@ func (receiver) Message(c *transport.Conn, data []byte) {
 
 func (receiver) Process(*transport.Conn)                 {}
 func (receiver) Invalid(*transport.Conn, *ws.CloseError) {}
-func (receiver) Closed(*transport.Conn, error)           {}
+func (receiver) Closed(*transport.Conn, transport.End)   {}
+func (receiver) Released(*transport.Conn)                {}

@@ -45,7 +45,8 @@ type receiver struct {
 func (r *receiver) Message(_ *transport.Conn, data []byte)        { r.got <- bytes.Clone(data) }
 func (r *receiver) Process(*transport.Conn)                       {}
 func (r *receiver) Invalid(_ *transport.Conn, err *ws.CloseError) { r.closed <- err }
-func (r *receiver) Closed(_ *transport.Conn, cause error)         { r.closed <- cause }
+func (r *receiver) Closed(_ *transport.Conn, end transport.End)   { r.closed <- end.Cause }
+func (r *receiver) Released(*transport.Conn)                      {}
 
 // ourServer serves with our transport, and hands over who connects.
 func ourServer(t *testing.T, compress bool) (dial func(ctx context.Context) (net.Conn, error), accepted chan *receiver) {
