@@ -118,7 +118,7 @@ func (ch *Channel) send(event, request string, payload any, to Audience) error {
 	d := ch.draft(wire.Broadcast, event, request, body)
 	recipients := 0
 	if ch.log != nil && to.except {
-		ch.lobby.endpoint.registry.makeRoom()
+		ch.lobby.endpoint.registry.makeRoom(d.size())
 		err = ch.commit(func(tx *tx) error {
 			recipients = tx.publish(&d, to)
 			return nil

@@ -90,11 +90,14 @@ func (l *messageLog) publish(d *draft, except []string) *transport.Frame {
 // message is kept in any case, so that a broadcast is not lost for members that
 // are catching up.
 func (l *messageLog) append(e logEntry) {
+	if n := len(l.entries); n == cap(l.entries) { // most logs have few entries: grow by little
+		l.entries = append(make([]logEntry, 0, n+n/4+4), l.entries...)
+	}
 	l.entries = append(l.entries, e)
 	l.bytes += e.size()
 	l.budget.used.Add(int64(e.size()))
 	l.trim(e.at)
-	for l.budget.exceeded() && len(l.kept()) > 1 {
+	for l.budget.exceededWith(0) && len(l.kept()) > 1 {
 		l.drop(1)
 	}
 }
@@ -171,7 +174,8 @@ type historyBudget struct {
 	used  atomic.Int64
 }
 
-func (b *historyBudget) exceeded() bool { return b.used.Load() > b.limit }
+// exceededWith reports whether size more bytes would exceed the budget.
+func (b *historyBudget) exceededWith(size int) bool { return b.used.Load()+int64(size) > b.limit }
 
 // now returns the time as logs note it.
 func now() int64 { return time.Now().UnixNano() }

@@ -32,6 +32,9 @@ func (m *message) encode(spare int) draft {
 	return draft{event: m.event, buf: wire.AppendMessage(buf, m.action, m.event, m.channel, m.request, m.body)}
 }
 
+// size returns what the message costs a history in bytes, without its number.
+func (d *draft) size() int { return len(d.buf) - transport.Headroom + entryCost }
+
 // payload returns the payload inside of the encoded message.
 func (d *draft) payload(size int) []byte {
 	end := len(d.buf) - 1

@@ -175,9 +175,9 @@ func (r *registry) expire() {
 }
 
 // makeRoom ends channels without members, as long as the histories of all channels
-// take more memory than they may.
-func (r *registry) makeRoom() {
-	for r.budget.exceeded() {
+// would take more memory than they may with size more bytes.
+func (r *registry) makeRoom(size int) {
+	for r.budget.exceededWith(size) {
 		ch := r.removeNext()
 		if ch == nil {
 			return

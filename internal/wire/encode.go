@@ -16,8 +16,9 @@ func AppendMessage(dst []byte, a Action, event, channel, requestID string, paylo
 // HeadSize is the size of a message besides its values.
 const HeadSize = len(`{"action":"","event":"","channelName":"","requestId":"","payload":}`)
 
-// OffsetSize is the largest number of bytes that [AppendOffset] adds.
-const OffsetSize = len(`,"offset":18446744073709551615`)
+// OffsetSize is the number of bytes that [AppendOffset] adds at most for an offset
+// of eight digits, which few logs exceed.
+const OffsetSize = len(`,"offset":12345678`)
 
 // AppendOffset gives the message at the end of dst a number: it becomes the last
 // member of the object.
