@@ -27,3 +27,12 @@ func Decode[T any](t *testing.T, data []byte) (v T) {
 	}
 	return v
 }
+
+// MustJSON returns v as JSON, for values that have one.
+func MustJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
