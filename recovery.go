@@ -180,13 +180,12 @@ func (tx *tx) feed(m *member) {
 }
 
 // skipLost moves a member behind the messages that the log dropped before the
-// member received them, and tells it.
+// member received them, and tells it. Held frames that were committed between these
+// messages follow: an acknowledgement among them must not move the client's position
+// before the client knows of the loss.
 func (tx *tx) skipLost(m *member) {
 	log, c := tx.ch.log, m.feeding
 	c.cursor = log.lost
-	for len(c.held) > 0 && c.held[0].top < c.cursor {
-		tx.release(m)
-	}
 	body := positionBody(Position{log.epoch, c.cursor}, lostExpired)
 	tx.queue(m, tx.numberedNotice(wire.Gap, newRequestID(), body, c.cursor), false)
 }

@@ -119,7 +119,7 @@ func (c *stressClient) connect(messages uint64) (reason string, err error) {
 	in := bufio.NewReader(conn)
 	resp, err := http.ReadResponse(in, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
-		return "", fmt.Errorf("handshake: %v, %v", resp, err)
+		return "", fmt.Errorf("handshake: %v: %w", resp, err)
 	}
 	s := &stressSink{client: c, until: min(messages, c.at.Offset+1+c.rng.Uint64N(messages/2))}
 	var d ws.Decoder
