@@ -82,6 +82,8 @@ type membership struct {
 	epoch      string // of the log, if it was known
 	last       string // the event that ends it, or empty
 	told       []note
+	tracked    bool
+	presence   []uint64 // where the log was when the tracked members were told of a change
 	again      []again
 
 	acknowledged bool
@@ -152,6 +154,12 @@ func (m *membership) receive(l *log, got pondtest.Message) error {
 		if got.Action != "PRESENCE" {
 			return fmt.Errorf("received %v", got)
 		}
+		if len(m.presence) == 0 {
+			return fmt.Errorf("received %v", got)
+		}
+		top := m.presence[0]
+		m.presence = m.presence[1:]
+		return m.place(l, got, top)
 	default:
 		if got.Event != m.last {
 			return fmt.Errorf("received %v", got)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -139,19 +138,27 @@ func (p *player) do(s step) {
 			c.member.told = append(c.member.told, note{p.told, p.log.top})
 		}
 	case "track":
-		_ = ch.Track(c.session.ID(), struct{}{}) // it may be tracked
+		if ch.Track(c.session.ID(), struct{}{}) == nil { // unless it is tracked
+			c.member.tracked = true
+			p.presence()
+		}
 	case "untrack":
-		_ = ch.Untrack(c.session.ID())
+		if ch.Untrack(c.session.ID()) == nil {
+			c.member.tracked = false
+			p.presence()
+		}
 	case "again":
 		id := c.session.SendJoin(room, nil, pondtest.From(pondtest.Position{Epoch: "x"}, ""))
 		synctest.Wait()
 		c.member.again = append(c.member.again, again{id, p.log.top})
 	case "leave":
+		p.untracked(c)
 		c.session.SendRaw([]byte(`{"action":"LEAVE_CHANNEL","event":"LEAVE","channelName":"` + room + `","requestId":"leave","payload":{}}`))
 		c.end("EXIT_ACKNOWLEDGE")
 		p.log.touch()
 	case "evict":
 		if ch.Evict(c.session.ID(), "model") == nil {
+			p.untracked(c)
 			c.end("EVICTED")
 			p.log.touch()
 		}
@@ -230,7 +237,11 @@ func (p *player) join(c *client, s step) {
 		opts = append(opts, pondtest.Last(s.n))
 		m.start, m.former, m.asked = p.log.last(min(s.n, newcomers)), "", true
 	case "bogus":
-		opts = append(opts, pondtest.From(pondtest.Position{Epoch: "bogus", Offset: 3}, c.former))
+		at := pondtest.Position{Epoch: "bogus", Offset: 3}
+		if s.large && p.log.epoch != "" { // an offset that this log never had
+			at = pondtest.Position{Epoch: p.log.epoch, Offset: p.log.top + 1}
+		}
+		opts = append(opts, pondtest.From(at, c.former))
 		m.reason, m.asked = "epoch", true
 	default:
 		m.former = ""
@@ -246,11 +257,29 @@ func (p *player) join(c *client, s step) {
 	synctest.Wait()
 }
 
+// presence notes that all tracked members are told of a change.
+func (p *player) presence() {
+	for _, c := range p.clients {
+		if m := c.member; m != nil && m.tracked {
+			m.presence = append(m.presence, p.log.top)
+		}
+	}
+}
+
+// untracked notes that a client's membership ends.
+func (p *player) untracked(c *client) {
+	if c.member.tracked {
+		c.member.tracked = false
+		p.presence()
+	}
+}
+
 // gone notes that a client's connection ended.
 func (p *player) gone(c *client) {
 	p.take(c)
 	c.former = c.session.ID()
 	if c.member != nil {
+		p.untracked(c)
 		p.log.touch()
 	}
 	c.session, c.member, c.stalled, c.dead = nil, nil, false, false
@@ -273,6 +302,7 @@ func (p *player) notice() {
 		if !c.stalled {
 			p.fail("c%d reads, and is not a member any more", c.number)
 		}
+		p.untracked(c)
 		c.dead, c.member = true, nil
 		p.log.touch()
 	}
@@ -285,6 +315,9 @@ func (p *player) finish() {
 			continue
 		}
 		p.take(c)
+		if !c.session.Ended() && len(c.members) > 0 && c.members[0].last != "" {
+			p.fail("c%d did not receive %s", c.number, c.members[0].last)
+		}
 		if m := c.member; m != nil && m.seen != m.log.top && !m.log.hidden(m, m.seen, m.log.top) {
 			p.fail("c%d is at %d, the log is at %d", c.number, m.seen, m.log.top)
 		}
@@ -345,5 +378,3 @@ func payload[T any](m pondtest.Message) (v T, err error) {
 	err = json.Unmarshal(m.Payload, &v)
 	return v, err
 }
-
-func quote(n uint64) string { return strconv.FormatUint(n, 10) }
