@@ -185,7 +185,7 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 		return
 	}
 	began := c.clock()
-	call(h, &EventContext{stdContext: c, member: m, msg: msg, params: params}, func(f *failure) {
+	h.call(&EventContext{stdContext: c, member: m, msg: msg, params: params}, func(f *failure) {
 		if f != nil {
 			defer c.failHandler(msg, f.public)
 		}
@@ -209,7 +209,7 @@ func (c *conn) join(msg *wire.Message) {
 		}
 	}()
 	began := c.clock()
-	call(l.join, ctx, func(f *failure) {
+	l.join.call(ctx, func(f *failure) {
 		defer c.answerJoin(ctx, f)
 		c.handled(ch, "", began, f)
 	})
@@ -271,8 +271,8 @@ func (c *conn) left(m *member, reason LeaveReason, detail string) {
 	}
 	if h := ch.lobby.leave.Load(); h != nil {
 		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
-		call(*h, ctx, func(f *failure) {
-			if f != nil { // no client sees it
+		h.call(ctx, func(f *failure) {
+			if f.hidden() {
 				c.logFailure(f, ch, "")
 			}
 		})
@@ -311,8 +311,8 @@ func (c *conn) handled(ch *Channel, event string, began time.Time, failed *failu
 }
 
 func (c *conn) logFailure(f *failure, ch *Channel, event string) {
-	c.endpoint.pond.logAttrs(c, slog.LevelError, "pond: handler failed", f.attrs(
-		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))...)
+	f.log(c, c.endpoint.pond, "pond: handler failed",
+		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))
 }
 
 // answer sends the answer to a message.

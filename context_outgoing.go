@@ -20,7 +20,7 @@ type OutgoingContext struct {
 
 // outgoing is what handlers for outgoing events want to know of a frame.
 type outgoing struct {
-	handler Handler[*OutgoingContext]
+	handler *registered[*OutgoingContext]
 	action  wire.Action
 	event   string
 	request string
@@ -34,7 +34,7 @@ type outgoing struct {
 func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	out := f.Meta.(*outgoing)
 	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
-	call(out.handler, ctx, func(failed *failure) {
+	out.handler.call(ctx, func(failed *failure) {
 		if failed != nil {
 			m.conn.logFailure(failed, m.channel, out.event)
 			ctx.blocked = true // a filter that fails must not let messages through

@@ -18,7 +18,7 @@ type Endpoint struct {
 	// Static after construction.
 	pond *Pond
 	path *pattern.Pattern
-	auth Handler[*ConnectionContext]
+	auth registered[*ConnectionContext]
 	cfg  endpointConfig
 	hub  *transport.Hub
 
@@ -38,7 +38,7 @@ type Endpoint struct {
 
 func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
 	e := &Endpoint{
-		pond: p, path: path, auth: auth, cfg: cfg,
+		pond: p, path: path, auth: registered[*ConnectionContext]{handler: auth}, cfg: cfg,
 		hub: transport.NewHub(transport.Config{
 			MaxMessage:   cfg.maxMessage,
 			MaxFragments: cfg.maxFragments,
@@ -68,7 +68,7 @@ func (e *Endpoint) Path() string { return e.path.String() }
 // lobbies, it belongs to the first that was added. Lobby panics if the pattern
 // is malformed or taken (rule S-2).
 func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...LobbyOption) *Lobby {
-	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: join}
+	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: registered[*JoinContext]{handler: join}}
 	for _, opt := range opts {
 		opt(&l.cfg)
 	}

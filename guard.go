@@ -7,8 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"sync"
-	"time"
+
+	"github.com/pondsocket/pond/internal/wire"
 )
 
 // Code of the application can panic, and it can end its goroutine with
@@ -19,20 +19,11 @@ import (
 //   - functions of the Observer,
 //   - the handler of the logger, and methods of what is logged.
 //
-// It runs inside call, which costs next to nothing but may not return, or inside
-// isolate, which costs a goroutine.
+// It runs inside registered.call, which costs next to nothing but may not return, or
+// inside isolate, which costs a goroutine.
 
 // errExited stands for the result of a function that ended its goroutine.
 var errExited = errors.New("the goroutine was ended (runtime.Goexit)")
-
-// A panicError stands for the result of a function that panicked. Clients never see
-// it.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
 // isolate calls f in a goroutine of its own and waits for it, so that f cannot end
 // the goroutine of the caller. It returns a panicError or errExited unless f returns.
@@ -52,23 +43,29 @@ func isolate(f func()) error {
 	return <-result
 }
 
-// call runs a handler on the goroutine of the caller, and then done, with nil if the
+// A registered handler is one that the Pond calls.
+type registered[C any] struct {
+	handler Handler[C]
+	panics  panicLog
+}
+
+// call runs the handler on the goroutine of the caller, and then done, with nil if the
 // handler succeeded. If the handler or a method of its error ends the goroutine, done
 // still runs, but call does not return: what has to happen afterwards belongs in done
 // or in a deferred function.
-func call[C any](h Handler[C], ctx C, done func(*failure)) {
+func (r *registered[C]) call(ctx C, done func(*failure)) {
 	f := exited
 	defer func() {
 		if v := recover(); v != nil {
-			f = f.panicked(&panicError{v, debug.Stack()})
+			f = f.panicked(v, &r.panics)
 		}
 		done(f)
 	}()
-	err := h(ctx)
+	err := r.handler(ctx)
 	f = nil
 	if !succeeded(err) {
 		f = &failure{err: err, public: internalError}
-		f.examine()
+		f.examine(&r.panics)
 	}
 }
 
@@ -79,6 +76,9 @@ type failure struct {
 	public *Error // what the client sees; its Details are encoded
 	typed  bool   // the handler decided what the client sees
 	broken error  // why public lacks a part of err
+
+	quiet      bool // it is not logged, because a panic was logged just before
+	suppressed int  // how often it was quiet before
 }
 
 var (
@@ -91,28 +91,44 @@ var (
 
 // examine takes the error apart. If a method of the error panics or ends the
 // goroutine, f has what was found before.
-func (f *failure) examine() {
+func (f *failure) examine(panics *panicLog) {
 	f.broken = errExited
-	e := findError(f.err)
-	if e != nil {
+	if e := findError(f.err); e != nil {
 		f.typed = true
 		f.public = &Error{Code: e.Code, Message: e.Message}
 		if e.Details != nil {
 			details, err := encodeDetails(e.Details)
 			f.public.Details, f.broken = details, err
+			f.limit(err, panics)
 			return
 		}
 	}
+	f.limit(f.err, panics)
 	f.broken = nil
 }
 
-// panicked returns the failure of a handler that panicked, or f if a method of the
-// handler's error panicked.
-func (f *failure) panicked(p *panicError) *failure {
-	if f == exited {
-		return &failure{err: p, public: internalError}
+// limit limits how often the failure is logged, if err has the stack of a panic.
+func (f *failure) limit(err error, panics *panicLog) {
+	if _, ok := errors.AsType[*wire.PanicError](err); ok {
+		suppressed, ok := panics.allow()
+		f.suppressed, f.quiet = suppressed, !ok
 	}
-	f.broken = p
+}
+
+// panicked returns the failure of a handler that panicked, or completes f if a method
+// of the handler's error panicked.
+func (f *failure) panicked(v any, panics *panicLog) *failure {
+	p := &panicError{value: v}
+	suppressed, ok := panics.allow()
+	if ok {
+		p.stack = debug.Stack()
+	}
+	if f == exited {
+		f = &failure{err: p, public: internalError}
+	} else {
+		f.broken = p
+	}
+	f.suppressed, f.quiet = suppressed, !ok
 	return f
 }
 
@@ -130,23 +146,29 @@ func (f *failure) hidden() bool {
 	return f != nil && (!f.typed || f.broken != nil || f.public.status() >= http.StatusInternalServerError)
 }
 
-// attrs returns what to log about the failure.
-func (f *failure) attrs(attrs ...slog.Attr) []slog.Attr {
+// log logs the failure of a handler.
+func (f *failure) log(ctx context.Context, p *Pond, msg string, attrs ...slog.Attr) {
+	if f.quiet {
+		return
+	}
 	attrs = append(attrs, slog.Any("error", f.err))
 	if f.broken != nil {
 		attrs = append(attrs, slog.Any("not_sent", f.broken))
 	}
-	return attrs
+	if f.suppressed > 0 {
+		attrs = append(attrs, slog.Int("suppressed", f.suppressed))
+	}
+	p.log(ctx, slog.LevelError, msg, attrs...)
 }
 
-// logAttrs logs a record. If the handler of the logger fails, it may be because of
-// one of the values, so it gets the record again without them.
-func (p *Pond) logAttrs(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
+// log logs a record. If the handler of the logger fails, it may be because of one of
+// the values, so it gets the record again without them.
+func (p *Pond) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
 	err := isolate(func() { p.logger().LogAttrs(ctx, level, msg, attrs...) }) //nolint:sloglint // callers pass a literal
 	if err == nil {
 		return
 	}
-	_ = isolate(func() { // there is nowhere else to say it
+	_ = isolate(func() { // if this fails, too, there is no place to report it
 		plain := []slog.Attr{slog.String("log_error", err.Error())}
 		for _, a := range attrs {
 			if kind := a.Value.Kind(); kind == slog.KindAny || kind == slog.KindLogValuer {
@@ -181,45 +203,11 @@ func (p *Pond) observeInline(function string, f func()) {
 	err = nil
 }
 
-// observerFailed logs that a function of the Observer failed, at most once a second
-// for each function.
+// observerFailed logs that a function of the Observer failed.
 func (p *Pond) observerFailed(function string, err error) {
-	more, ok := p.observerLog.allow(function)
-	if ok {
-		p.logAttrs(context.Background(), slog.LevelError, "pond: observer failed", //nolint:forbidigo // it belongs to no request
-			slog.String("function", function), slog.Any("error", err), slog.Int("more", more))
+	limit, _ := p.observerPanics.LoadOrStore(function, new(panicLog))
+	if suppressed, ok := limit.(*panicLog).allow(); ok {
+		p.log(context.Background(), slog.LevelError, "pond: observer failed", //nolint:forbidigo // it belongs to no request
+			slog.String("function", function), slog.Any("error", err), slog.Int("suppressed", suppressed))
 	}
-}
-
-// A logLimit limits how often something is logged: once a second for each key.
-type logLimit struct {
-	mu   sync.Mutex // guards the following field
-	keys map[string]*loggedKey
-}
-
-type loggedKey struct {
-	next time.Time
-	more int // how often it was not logged
-}
-
-// allow reports whether to log something now, and how often it was not logged
-// before. There must be few keys.
-func (l *logLimit) allow(key string) (more int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.keys == nil {
-		l.keys = map[string]*loggedKey{}
-	}
-	k := l.keys[key]
-	if k == nil {
-		k = new(loggedKey)
-		l.keys[key] = k
-	}
-	now := time.Now()
-	if now.Before(k.next) {
-		k.more++
-		return 0, false
-	}
-	more, k.more, k.next = k.more, 0, now.Add(time.Second)
-	return more, true
 }

@@ -159,7 +159,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 // wrapper of the ResponseWriter is in the way, and the error names it.
 func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, c *conn, err error) {
 	e.release(c.addr)
-	e.pond.logAttrs(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
+	e.pond.log(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
 		e.reject(w, r, refuse(http.StatusInternalServerError, "internal error"))
@@ -197,9 +197,9 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 // The goroutine of the request has to answer it, so the handler gets one of its own.
 func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	var f *failure
-	_ = isolate(func() { call(e.auth, ctx, func(failed *failure) { f = failed }) }) // f tells it
+	_ = isolate(func() { e.auth.call(ctx, func(failed *failure) { f = failed }) }) // f tells it
 	if f.hidden() {
-		e.pond.logAttrs(ctx, slog.LevelError, "pond: connection handler failed", f.attrs(slog.String("endpoint", e.Path()))...)
+		f.log(ctx, e.pond, "pond: connection handler failed", slog.String("endpoint", e.Path()))
 	}
 	switch {
 	case f != nil:

@@ -12,12 +12,12 @@ import (
 type Lobby struct {
 	endpoint *Endpoint
 	pattern  *pattern.Pattern
-	join     Handler[*JoinContext]
+	join     registered[*JoinContext]
 	cfg      lobbyConfig
 
 	messages routes[*EventContext]
 	outgoing routes[*OutgoingContext]
-	leave    atomic.Pointer[Handler[*LeaveContext]]
+	leave    atomic.Pointer[registered[*LeaveContext]]
 }
 
 // Pattern returns the pattern that the lobby was added with.
@@ -45,7 +45,7 @@ func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 // OnLeave sets the handler that runs once for each membership that has ended,
 // whatever ended it. OnLeave panics if there is one already.
 func (l *Lobby) OnLeave(h Handler[*LeaveContext]) {
-	if !l.leave.CompareAndSwap(nil, &h) {
+	if !l.leave.CompareAndSwap(nil, &registered[*LeaveContext]{handler: h}) {
 		panic("pond: lobby " + l.Pattern() + " has a leave handler already") //nolint:forbidigo // misuse at registration
 	}
 }
@@ -63,7 +63,7 @@ type routes[C any] struct {
 
 type route[C any] struct {
 	event   *pattern.Pattern
-	handler Handler[C]
+	handler *registered[C]
 }
 
 func (r *routes[C]) add(kind, event string, h Handler[C]) {
@@ -82,7 +82,7 @@ func (r *routes[C]) add(kind, event string, h Handler[C]) {
 				panic("pond: " + kind + " " + event + " has a handler already") //nolint:forbidigo // misuse at registration
 			}
 		}
-		list = append(list, route[C]{compiled, h})
+		list = append(list, route[C]{compiled, &registered[C]{handler: h}})
 		if r.list.CompareAndSwap(old, &list) {
 			return
 		}
@@ -90,7 +90,7 @@ func (r *routes[C]) add(kind, event string, h Handler[C]) {
 }
 
 // match returns the handler of an event, or nil.
-func (r *routes[C]) match(event string) (Handler[C], pattern.Params) {
+func (r *routes[C]) match(event string) (*registered[C], pattern.Params) {
 	list := r.list.Load()
 	if list == nil {
 		return nil, nil

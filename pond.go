@@ -22,7 +22,7 @@ type Pond struct {
 	cfg   config
 	conns *connCount
 
-	observerLog logLimit
+	observerPanics sync.Map // of *panicLog, by function
 
 	mu        sync.RWMutex // guards the following fields
 	endpoints []*Endpoint

@@ -55,7 +55,7 @@ func (c *connCount) release() { c.n.Add(-1) }
 // log logs the default limit, the first time that an endpoint uses it.
 func (c *connCount) log(p *Pond) {
 	if c.descriptors > 0 && !c.logged.Load() && c.logged.CompareAndSwap(false, true) {
-		p.logAttrs(context.Background(), slog.LevelInfo, "pond: connections are limited to 80 % of the file descriptors", //nolint:forbidigo // it belongs to no request
+		p.log(context.Background(), slog.LevelInfo, "pond: connections are limited to 80 % of the file descriptors", //nolint:forbidigo // it belongs to no request
 			slog.Int64("connections", c.limit), slog.Int("descriptors", c.descriptors))
 	}
 }

@@ -120,7 +120,7 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 				if got := log.count("observer failed function=Refused"); got != 3 {
 					t.Errorf("Refused is logged %d times in two seconds", got)
 				}
-				if got := log.count("more=1"); got != 1 {
+				if got := log.count("suppressed=1"); got != 1 {
 					t.Errorf("what was not logged is not counted:\n%s", log.text())
 				}
 			})

@@ -84,7 +84,7 @@ var errorEvents = []string{
 // this argument.
 var tellers = map[string]int{
 	"Close": 1, "Error": 1, "ErrorContext": 1, "Errorf": 0, "Info": 0, "LogAttrs": 2, "New": 0,
-	"invalid": 2, "known": 1, "lastFrame": 1, "refuse": 1, "respond": 2, "violation": 1, "logAttrs": 2,
+	"invalid": 2, "known": 1, "lastFrame": 1, "refuse": 1, "respond": 2, "violation": 1, "log": 2,
 }
 
 // unseen are error texts that are never shown.
