@@ -15,12 +15,12 @@ import (
 	"github.com/pondsocket/pond/bench/internal/fleet"
 )
 
-// Every scenario with every server that takes part in it: all deliveries arrive,
-// once and in order, or the run fails.
+// Every scenario with each of its servers: all deliveries arrive, once and in order, or
+// the run fails.
 func TestAllScenariosWithAllServers(t *testing.T) {
 	for _, server := range fleet.Servers() {
 		t.Run(server.Name, func(t *testing.T) {
-			b := &bench{fleet: installed(t, server), patience: time.Minute}
+			b := &bench{fleet: installed(t, server), timeout: time.Minute}
 			for _, s := range scenarios() {
 				for _, row := range rows(s) {
 					if s.out[row] == "" && (row == server.Name || row == plain && server.Name == "pond") {
@@ -32,7 +32,7 @@ func TestAllScenariosWithAllServers(t *testing.T) {
 	}
 }
 
-// tiny returns s with ten clients and a few messages instead of a time.
+// tiny returns s with ten clients, and a few messages instead of a duration.
 func tiny(s scenario) scenario {
 	s.load.Clients, s.load.Messages = 10, 20
 	s.load.Rooms = min(s.load.Rooms, 2)
@@ -66,12 +66,12 @@ func testOnce(t *testing.T, b *bench, s scenario, row string) {
 		t.Errorf("%d joins", r.Joins)
 	}
 	if r.Server == nil || r.Server.RSSMax == 0 {
-		t.Error("nothing is known of the server's process")
+		t.Error("the server's process was not measured")
 	}
 }
 
-// installed returns a fleet with that server. Packages of a registry are only
-// installed where a test that is skipped would go unnoticed.
+// installed returns a fleet with a server installed. It installs packages from registries
+// only in CI, where a skipped test would not be noticed.
 func installed(t *testing.T, server fleet.Server) *fleet.Fleet {
 	t.Helper()
 	source, err := filepath.Abs(".")
@@ -91,17 +91,17 @@ func installed(t *testing.T, server fleet.Server) *fleet.Fleet {
 func TestNamesAreUnique(t *testing.T) {
 	all := slices.Sorted(slices.Values(slices.Concat(names(scenarios()), serverNames())))
 	if unique := slices.Compact(slices.Clone(all)); len(unique) != len(all) {
-		t.Errorf("-only cannot tell these apart: %q", all)
+		t.Errorf("these names are not unique: %q", all)
 	}
 	for _, s := range scenarios() {
 		for name := range s.out {
 			if !slices.Contains(rows(s), name) {
-				t.Errorf("%s leaves out %q, which is no server", s.name, name)
+				t.Errorf("%s excludes %q, which is not a server", s.name, name)
 			}
 		}
 		for name := range s.few {
 			if !slices.Contains(rows(s), name) {
-				t.Errorf("%s limits %q, which is no server", s.name, name)
+				t.Errorf("%s limits %q, which is not a server", s.name, name)
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func TestOnlyChoosesScenariosAndServers(t *testing.T) {
 		t.Error("other scenarios than fanout")
 	}
 	if b.only = []string{"nobody"}; b.check() == nil {
-		t.Error("nobody is known")
+		t.Error("no names")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/pondsocket/pond/bench/internal/report"
 )
 
-// results is what is kept of all runs.
+// results are the raw results of all runs.
 type results struct {
 	Time    string   `json:"time"`
 	Commit  string   `json:"commit"`
@@ -27,7 +27,7 @@ type results struct {
 
 func (b *bench) resultsFile() string { return filepath.Join(b.fleet.Artifacts, "results.json") }
 
-// keep writes the raw results.
+// keep writes the raw results to a file.
 func (b *bench) keep(ctx context.Context) (results, error) {
 	all := results{report.Now(), b.fleet.Commit(ctx), report.Machine(ctx), b.rounds, b.quick, b.records}
 	raw, err := json.MarshalIndent(all, "", "\t")
@@ -37,7 +37,7 @@ func (b *bench) keep(ctx context.Context) (results, error) {
 	return all, os.WriteFile(b.resultsFile(), raw, 0o600)
 }
 
-// again reads the raw results of an earlier run.
+// again reads the raw results of an earlier run from the file.
 func (b *bench) again() (all results, err error) {
 	raw, err := os.ReadFile(b.resultsFile())
 	if err == nil {
@@ -47,7 +47,7 @@ func (b *bench) again() (all results, err error) {
 	return all, err
 }
 
-// write prints the tables, and writes the report if it was asked for.
+// write prints the tables, and writes the report if b.doc is set.
 func (b *bench) write(all results) error {
 	text := b.summary() + b.tables()
 	fmt.Print("\n", text)
@@ -84,7 +84,7 @@ func (b *bench) tables() string {
 	return text.String()
 }
 
-// summary is all scenarios in one table.
+// summary returns a table of all scenarios.
 func (b *bench) summary() string {
 	var lines []report.Line
 	for _, s := range scenarios() {
@@ -100,11 +100,11 @@ func (b *bench) summary() string {
 			lines = append(lines, report.Line{Table: table, Column: c})
 		}
 	}
-	return "## Summary\n\nMedians, and × what they are of pond's. More is better where it says `/s`, and less everywhere else.\n\n" +
+	return "## Summary\n\nThe table shows medians, and their ratio (×) to pond's median. Higher is better for measures with `/s`; lower is better for all others.\n\n" +
 		report.Summary(lines, serverNames()) + "\n"
 }
 
-// absent says who was left out, and why, once for each reason.
+// absent returns the excluded servers, with one line per reason.
 func (b *bench) absent(s scenario) (lines []string) {
 	var reasons []string
 	by := map[string][]string{}
@@ -127,10 +127,10 @@ func (b *bench) absent(s scenario) (lines []string) {
 func (b *bench) preface(all results) string {
 	var text strings.Builder
 	text.WriteString("# Benchmarks\n\n" +
-		"pond beside its peers, on one machine, each in a process of its own. `make -C bench` measures it all again and\n" +
-		"writes this page; the raw results are in `bench/artifacts/results.json`.\n\n")
+		"This page compares pond with other servers, on one machine, each in its own process. `make -C bench` repeats all measurements\n" +
+		"and writes this page. The raw results are in `bench/artifacts/results.json`.\n\n")
 	if b.quick {
-		text.WriteString("**This is a quick run with a tenth of the clients, to see that everything works. Its numbers mean nothing.**\n\n")
+		text.WriteString("**This is a quick run with a tenth of the clients, to check that everything works. Its numbers are meaningless.**\n\n")
 	}
 	rounds := "1 round"
 	if b.rounds != 1 {
@@ -141,7 +141,7 @@ func (b *bench) preface(all results) string {
 	for _, line := range all.Machine {
 		fmt.Fprintf(&text, "- %s\n", line)
 	}
-	text.WriteString("\n| Server | Version | What it is |\n|---|---|---|\n")
+	text.WriteString("\n| Server | Version | Description |\n|---|---|---|\n")
 	for _, s := range fleet.Servers() {
 		fmt.Fprintf(&text, "| %s | %s | %s |\n", s.Name, cmp.Or(b.fleet.Version(s), "this commit"), s.About)
 	}
@@ -150,32 +150,33 @@ func (b *bench) preface(all results) string {
 }
 
 const method = `
-## How to read it
+## How to read the tables
 
-- A cell is the median of all runs, the lowest and the highest in parentheses, and × what it is of pond's median.
-- One load generator of one thread (` + "`internal/load`" + `) and one server share the machine. The generator checks every
-  delivery: a lost, doubled or reordered one is a failure of that run, and shown. So is a client that was disconnected.
-- Messages of so many bytes are as the client sends them, with what the protocol puts around its text.
-- Some long scenarios are measured in fewer rounds, and longer: the column "Runs" says how often.
-- Rounds go through all scenarios, and in each through all servers, which take turns to begin. What the neighbours on
-  the machine do hits all of them alike; trust a ratio only if the ranges do not overlap.
-- The CPU of a server is its process's, in user and system mode. It says more than the rate: the generator takes the
-  other part of the machine, and where "load" is near 100 % of a core, the rate is the generator's and not the server's.
-- On loopback the sender also pays for what the receiver's kernel does. A real network is cheaper for the sender.
-- All servers are as their documentation shows them, with their defaults; what differs is said in their sources, in
-  ` + "`bench/servers`" + `. None was tuned, and none was held back.
-- Socket.IO and uvicorn run in one thread by nature. More processes would serve more clients, with an adapter between them.
+- A cell shows the median of all runs, the range in parentheses, and the ratio (×) to pond's median.
+- A load generator with one thread (` + "`internal/load`" + `) and one server share the machine. The load generator verifies every
+  delivery. A lost, duplicated or reordered delivery is a failure of that run, and is shown. So is a disconnected client.
+- The size of a message is its size as a client sends it, including the envelope of the protocol.
+- Some long scenarios have fewer rounds and a longer duration. The column "Runs" shows the number of runs.
+- Each round runs all scenarios, and each scenario runs all servers, starting with a different server in each round.
+  So other work on the machine affects all servers alike. Trust a ratio only if the ranges do not overlap.
+- The CPU time of a server is that of its process, in user and system mode. It is more reliable than the rate, because
+  the load generator uses the rest of the machine. If the load generator uses almost 100 % of a core, the rate shows
+  its limit and not the server's.
+- On loopback, the sender also does the work of the receiver's kernel. On a real network, sending is cheaper.
+- All servers have their default settings and follow the examples in their documentation. The sources in
+  ` + "`bench/servers`" + ` document all differences. No server was tuned or slowed down.
+- Socket.IO and uvicorn use one thread by design. Several processes with an adapter could serve more clients.
 
 `
 
-const postscript = `## Again
+const postscript = `## Repeat the measurements
 
 ` + "```sh" + `
-make -C bench             # everything, about half an hour; writes this page
+make -C bench             # all measurements, about half an hour; writes this page
 make -C bench quick       # one short round with a tenth of the clients
 cd bench
 go run . -only fanout,pond,centrifuge -rounds 3
-go run . -again           # this page once more, from the raw results
+go run . -again           # writes this page again from the raw results
 go run . -list
 ` + "```" + `
 `

@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command bench measures pond beside its peers, and writes docs/benchmarks.md.
+// Command bench compares pond with other servers, and writes docs/benchmarks.md.
 package main
 
 import (
@@ -18,18 +18,18 @@ import (
 	"github.com/pondsocket/pond/bench/internal/fleet"
 )
 
-// A bench is what the flags ask for.
+// A bench holds the flags.
 type bench struct {
 	fleet    *fleet.Fleet
 	rounds   int
 	warmup   time.Duration
 	duration time.Duration
-	patience time.Duration // for one run
+	timeout  time.Duration // for one run
 	quick    bool
-	only     []string // scenarios and servers; none: all
-	doc      string   // where to write the report
+	only     []string // names of scenarios and servers; empty means all
+	doc      string   // file name of the report
 
-	missing map[string]string // servers that could not be installed, and why
+	missing map[string]string // servers that could not be installed, with the reason
 	records []record
 }
 
@@ -46,14 +46,14 @@ func main() {
 func run(ctx context.Context) error {
 	b := &bench{fleet: &fleet.Fleet{}, missing: map[string]string{}}
 	var only string
-	flag.IntVar(&b.rounds, "rounds", 5, "how often to measure everything")
-	flag.DurationVar(&b.warmup, "warmup", 500*time.Millisecond, "what goes before each measurement")
-	flag.DurationVar(&b.duration, "duration", 2*time.Second, "how long each measurement lasts")
-	flag.DurationVar(&b.patience, "patience", time.Minute, "how long one run may take in all")
-	flag.BoolVar(&b.quick, "quick", false, "one short round with a tenth of the clients, to see that all works")
+	flag.IntVar(&b.rounds, "rounds", 5, "number of rounds")
+	flag.DurationVar(&b.warmup, "warmup", 500*time.Millisecond, "time before each measurement")
+	flag.DurationVar(&b.duration, "duration", 2*time.Second, "time of each measurement")
+	flag.DurationVar(&b.timeout, "timeout", time.Minute, "maximum time of one run")
+	flag.BoolVar(&b.quick, "quick", false, "run one short round with a tenth of the clients, to check that everything works")
 	flag.StringVar(&only, "only", "", "names of scenarios and servers, separated by commas")
-	flag.StringVar(&b.doc, "doc", "", "where to write the report; by default ../docs/benchmarks.md, and nowhere with -only")
-	again := flag.Bool("again", false, "write the report of the last run again, and measure nothing")
+	flag.StringVar(&b.doc, "doc", "", "file name of the report; the default is ../docs/benchmarks.md, and no file with -only")
+	again := flag.Bool("again", false, "write the report from the last results, without measuring")
 	list := flag.Bool("list", false, "print the names of scenarios and servers")
 	flag.Parse()
 
@@ -95,7 +95,7 @@ func (b *bench) all(ctx context.Context, again bool) error {
 		return fmt.Errorf("nothing was measured: %w", context.Cause(ctx))
 	}
 	if ctx.Err() != nil {
-		b.doc = "" // which stays as it is
+		b.doc = "" // keep the existing report
 	}
 	all, err := b.keep(context.WithoutCancel(ctx))
 	if err != nil {
@@ -104,19 +104,19 @@ func (b *bench) all(ctx context.Context, again bool) error {
 	return b.write(all)
 }
 
-// check returns an error if a name of -only is nobody's.
+// check returns an error if a name in -only is unknown.
 func (b *bench) check() error {
 	known := slices.Concat(names(scenarios()), serverNames())
 	for _, name := range b.only {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("no scenario or server is called %q: see -list", name)
+			return fmt.Errorf("unknown scenario or server %q: see -list", name)
 		}
 	}
 	return nil
 }
 
-// chosen reports whether name, one of all, was asked for: if none of them was,
-// all are.
+// chosen reports whether name was chosen with -only. If no element of all was, all are
+// chosen.
 func (b *bench) chosen(name string, all []string) bool {
 	asked := slices.ContainsFunc(b.only, func(n string) bool { return slices.Contains(all, n) })
 	return !asked || slices.Contains(b.only, name)
@@ -128,15 +128,15 @@ func (b *bench) install(ctx context.Context) {
 			continue
 		}
 		if err := b.fleet.Install(ctx, s); err != nil {
-			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", s.Name, err)
+			fmt.Fprintf(os.Stderr, "%s is excluded: %v\n", s.Name, err)
 			b.missing[s.Name] = "could not be installed"
 		}
 	}
 }
 
-// measureAll goes round by round, and in each through all scenarios and all of
-// their servers, so that what else happens on the machine hits all alike. A round
-// begins with another server than the last one.
+// measureAll runs the rounds. Each round runs all scenarios with all of their servers, so
+// that other work on the machine affects all servers alike. Each round starts with a
+// different server.
 func (b *bench) measureAll(ctx context.Context) {
 	began := time.Now()
 	for round := range b.rounds {
@@ -153,7 +153,7 @@ func (b *bench) measureAll(ctx context.Context) {
 			for i := range servers {
 				rec := b.run(ctx, s, servers[(i+round)%len(servers)], round)
 				if ctx.Err() != nil {
-					return // what was interrupted is no result
+					return // an interrupted run has no result
 				}
 				b.records = append(b.records, rec)
 				fmt.Printf("%6.0f s  round %d  %-10s %-16s %s\n", time.Since(began).Seconds(), round+1, s.name, rec.Server, rec.brief(s))
@@ -162,7 +162,7 @@ func (b *bench) measureAll(ctx context.Context) {
 	}
 }
 
-// servers returns who is measured in a round.
+// servers returns the servers of a round.
 func (b *bench) servers(s scenario, round int) (in []string) {
 	if s.rounds > 0 && round >= s.rounds {
 		return nil
@@ -189,7 +189,7 @@ func rows(s scenario) []string {
 	return all
 }
 
-// brief is one line about a run.
+// brief returns a line about a run.
 func (r record) brief(s scenario) string {
 	if r.Values == nil {
 		return "FAILED: " + r.Failure

@@ -20,7 +20,7 @@ import (
 // plain is the row of pond without compression in the table about compression.
 const plain = "pond, plain"
 
-// A record is one run with everything that it has measured.
+// A record holds all measurements of one run.
 type record struct {
 	report.Run
 
@@ -28,7 +28,7 @@ type record struct {
 	Deflate *deflate.Result `json:"deflate,omitempty"`
 }
 
-// dialectOf returns what a server speaks.
+// dialectOf returns the protocol of a server.
 func dialectOf(server string, s scenario) load.Dialect {
 	switch server {
 	case "pond", plain, "pondsocket-asgi":
@@ -41,15 +41,15 @@ func dialectOf(server string, s scenario) load.Dialect {
 	return dialect.Plain{Name: server, Echo: s.load.Scenario == load.Echo}
 }
 
-// run measures one server once. What goes wrong is part of the record.
+// run measures one server once. A failure is part of the record.
 func (b *bench) run(ctx context.Context, s scenario, server string, round int) record {
 	rec := record{Run: report.Run{Scenario: s.name, Server: server, Round: round}}
-	ctx, cancel := context.WithTimeout(ctx, b.patience)
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	err := b.measure(ctx, s, server, &rec)
 	switch {
 	case ctx.Err() != nil:
-		rec.Failure = fmt.Sprintf("not done after %v", b.patience)
+		rec.Failure = fmt.Sprintf("not finished after %v", b.timeout)
 	case err != nil:
 		rec.Failure = err.Error()
 	}
@@ -73,7 +73,7 @@ func (b *bench) measure(ctx context.Context, s scenario, server string, rec *rec
 	return b.measureLoad(ctx, s, server, p, rec)
 }
 
-// lasts is how long a measurement is.
+// lasts returns the duration of a measurement.
 func (b *bench) lasts(s scenario, server string) time.Duration {
 	return b.duration * time.Duration(max(1, s.longer)) * time.Duration(max(1, s.slower[server]))
 }
@@ -120,13 +120,13 @@ func (b *bench) measureLoad(ctx context.Context, s scenario, server string, p *p
 	rec.Values = valuesOf(r, after-before)
 	if r.Messages > 0 && r.Deliveries == 0 {
 		rec.Values = nil
-		return errors.Join(fmt.Errorf("nothing was delivered within %v", config.Duration), r.Err())
+		return errors.Join(fmt.Errorf("no deliveries within %v", config.Duration), r.Err())
 	}
 	return r.Err()
 }
 
-// valuesOf returns what the columns show. The time of the server is all that it
-// used, for connecting and leaving, too.
+// valuesOf returns the values of the columns. The CPU time of the server includes
+// connecting and leaving.
 func valuesOf(r load.Result, all time.Duration) map[string]float64 {
 	v := map[string]float64{
 		"rate":     r.DeliveriesPerSecond,
@@ -152,7 +152,7 @@ func valuesOf(r load.Result, all time.Duration) map[string]float64 {
 		}
 	}
 	if r.Scenario == load.Presence && r.PresenceTime == 0 {
-		delete(v, "complete") // they never were
+		delete(v, "complete") // the lists were never complete
 	}
 	return v
 }

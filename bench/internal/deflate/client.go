@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// counted counts the bytes that come.
+// counted counts the received bytes.
 type counted struct {
 	net.Conn
 	run *run
@@ -39,7 +39,7 @@ type client struct {
 	load.Client
 	run  *run
 	conn *websocket.Conn
-	next int // number of the message that it waits for
+	next int // number of the next expected message
 }
 
 func (r *run) connect(number int) (*client, error) {
@@ -55,7 +55,7 @@ func (r *run) connect(number int) (*client, error) {
 	}
 	if r.Compress != strings.Contains(response.Header.Get("Sec-Websocket-Extensions"), "permessage-deflate") {
 		_ = conn.CloseNow()
-		return nil, fmt.Errorf("the server answered %q", response.Header["Sec-Websocket-Extensions"])
+		return nil, fmt.Errorf("the server responded %q", response.Header["Sec-Websocket-Extensions"])
 	}
 	conn.SetReadLimit(1 << 20)
 	c.conn = conn
@@ -87,7 +87,7 @@ func (c *client) read() {
 				err = c.send(&out)
 			}
 		}
-		if err != nil { // the first one counts, and none after the end of the run
+		if err != nil { // keep the first error, and none after the end of the run
 			c.run.cancel(fmt.Errorf("client %d: %w", c.Number, err))
 			return
 		}
@@ -102,18 +102,18 @@ func (c *client) handle(events []load.Event) error {
 		case load.Delivery:
 			number, ok := numberOf(e.Text)
 			if !ok || number != c.next {
-				return fmt.Errorf("got message %d instead of %d", number, c.next)
+				return fmt.Errorf("got message %d, want %d", number, c.next)
 			}
 			c.next++
 			c.run.received(number)
 		case load.Rejected:
-			return fmt.Errorf("the server says %s", e.Text)
+			return fmt.Errorf("rejected: %s", e.Text)
 		}
 	}
 	return nil
 }
 
-// measure publishes, and reports what came between the warm-up and the end.
+// measure publishes, and returns the measurements between the warm-up and the end.
 func (r *run) measure(publisher *client) (Result, error) {
 	began := time.Now()
 	start, err := r.look()
@@ -149,13 +149,13 @@ func (r *run) more(messages int, elapsed time.Duration) bool {
 	return elapsed < r.Warmup+r.Duration
 }
 
-// look reads all counters.
+// look returns all counters.
 func (r *run) look() (Result, error) {
 	cpu, err := r.CPU()
 	return Result{Deliveries: r.deliveries.Load(), Bytes: r.bytes.Load(), CPU: cpu}, err
 }
 
-// publish waits until a message may be sent, and sends it.
+// publish waits for room in the window, and sends a message.
 func (r *run) publish(publisher *client, number int) error {
 	select {
 	case r.window <- struct{}{}:
@@ -168,8 +168,8 @@ func (r *run) publish(publisher *client, number int) error {
 	return publisher.conn.Write(r.ctx, websocket.MessageText, message)
 }
 
-// received counts a delivery. All clients get a message before anybody who gets
-// the next one, so the messages in flight have a place of their own in missing.
+// received counts a delivery. A message is sent only after an earlier one was received by
+// all clients, so the messages in flight have different elements of missing.
 func (r *run) received(number int) {
 	r.deliveries.Add(1)
 	if r.missing[number%r.InFlight].Add(-1) == 0 {
@@ -177,7 +177,7 @@ func (r *run) received(number int) {
 	}
 }
 
-// drain waits until everybody has got everything.
+// drain waits until all clients received all messages.
 func (r *run) drain() error {
 	for range r.InFlight {
 		select {
@@ -189,7 +189,7 @@ func (r *run) drain() error {
 	return nil
 }
 
-// The mark that package load finds bodies by, and a number of our own.
+// The mark by which package load finds bodies, followed by a number.
 const (
 	mark   = "~~p"
 	digits = 22
@@ -199,11 +199,11 @@ var words = strings.Fields("members of a channel see its events in one order and
 	"whatever there is bounded by bytes what happens at this bound policy message delivered or receiver closed " +
 	"with reason memory follows connected handlers harm only that event leave run exactly once membership")
 
-// body returns a message of a size, if it is not too small: words in an order of its own, so that it can
-// be compressed as other texts can, and two of them hardly more than one.
+// body returns a message with the given size, or the minimum size. It consists of words in a different order for each
+// number, so that it compresses like text, and two messages compress hardly better than one.
 func body(number, size int) []byte {
 	b := fmt.Appendf(nil, "%s%0*d", mark, digits, number)
-	order := rand.New(rand.NewPCG(1, uint64(number))) //nolint:gosec // no secret, and the same in every run
+	order := rand.New(rand.NewPCG(1, uint64(number))) //nolint:gosec // not a secret, and the same in every run
 	for len(b) < size {
 		b = append(append(b, ' '), words[order.IntN(len(words))]...)
 	}

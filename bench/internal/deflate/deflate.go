@@ -1,7 +1,7 @@
-// Package deflate is the load for compressed messages, which package load does
-// not read: goroutines and coder/websocket's client, which inflates everything.
-// It takes much more time than the servers do, so only what it says about their
-// CPU and about bytes can be compared with other scenarios.
+// Package deflate is the load generator for compressed messages, which package load does
+// not support. It uses goroutines and the client of coder/websocket, which inflates all
+// messages. It needs much more CPU time than the servers, so only the CPU time of servers
+// and the number of bytes can be compared with other scenarios.
 package deflate
 
 import (
@@ -15,30 +15,30 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// Config says what [Run] does.
+// Config configures [Run].
 type Config struct {
 	Dialect  load.Dialect
 	Addr     string
 	Clients  int
-	Size     int // of a published message, in bytes of text
+	Size     int // of a published message, in bytes
 	InFlight int
 	Compress bool // offer permessage-deflate
 
 	Warmup   time.Duration
 	Duration time.Duration
-	Messages int                           // ends the run instead of Duration, if it is not 0
-	CPU      func() (time.Duration, error) // of the server, so far
+	Messages int                           // if not 0, ends the run instead of Duration
+	CPU      func() (time.Duration, error) // CPU time of the server so far
 }
 
-// Result is what was measured, without warm-up.
+// Result holds the measurements, without warm-up.
 type Result struct {
 	Elapsed    time.Duration `json:"elapsed"`
 	Deliveries int64         `json:"deliveries"`
-	Bytes      int64         `json:"bytes"` // that came over the wire
+	Bytes      int64         `json:"bytes"` // received, compressed
 	CPU        time.Duration `json:"cpu"`   // of the server
 }
 
-// A run is what its clients share.
+// A run is the state that the clients share.
 type run struct {
 	Config
 
@@ -49,14 +49,13 @@ type run struct {
 	bytes      atomic.Int64
 	deliveries atomic.Int64
 	joined     sync.WaitGroup
-	done       sync.WaitGroup // clients that read
-	window     chan struct{}  // has one for each message in flight
-	missing    []atomic.Int64 // by number of message, modulo its length: how many wait for it
+	done       sync.WaitGroup // reading clients
+	window     chan struct{}  // has an element per message in flight
+	missing    []atomic.Int64 // by number of message, modulo the length: number of missing receivers
 }
 
-// Run connects clients to one room, of which the first publishes. It returns an
-// error if a client is disconnected, or does not get everything in order before
-// ctx is done.
+// Run connects clients to one room. The first client publishes. Run returns an error if a
+// client is disconnected, or does not receive all messages in order before ctx is done.
 func Run(ctx context.Context, config Config) (Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &run{

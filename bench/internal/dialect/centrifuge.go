@@ -9,8 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// Centrifuge is the JSON protocol of centrifuge. Several messages come in one
-// frame, a line each. Over SSE, commands are sent to the emulation endpoint.
+// Centrifuge is the JSON protocol of centrifuge. A frame can contain several messages, one
+// per line. Over SSE, commands are sent to the emulation endpoint.
 type Centrifuge struct{ rosters *sync.Map }
 
 // NewCentrifuge returns a dialect for one run.
@@ -24,7 +24,7 @@ func (Centrifuge) Traits() load.Traits {
 	}
 }
 
-// Commands have numbers that their answers repeat. Those of publications do not
+// The numbers of commands, which their answers repeat. Those of publications do not
 // matter.
 const (
 	cfConnect   = `{"id":1,"connect":{}}`
@@ -42,7 +42,7 @@ func (Centrifuge) Open(c *load.Client) load.Request {
 	return load.Request{Path: "/connection/websocket"}
 }
 
-// Opened implements [load.Dialect]. Over SSE, the request has connected already.
+// Opened implements [load.Dialect]. Over SSE, the request already connects.
 func (Centrifuge) Opened(c *load.Client, out *load.Outgoing) {
 	if c.Transport != load.SSE {
 		out.SendString(cfConnect)
@@ -71,7 +71,7 @@ func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, ou
 	case bytes.HasPrefix(line, []byte(`{"id":1,`)):
 		d.connected(c, line, out)
 	case bytes.HasPrefix(line, []byte(`{"id":2,`)):
-		if c.Track { // join pushes tell of those who come later
+		if c.Track { // join pushes announce the members that join later
 			out.Send(d.wrap(nil, c, []byte(cfPresence+room(c)+`"}}`)))
 		}
 		return append(events, load.Event{Kind: load.Joined})
@@ -81,7 +81,7 @@ func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, ou
 	return events
 }
 
-// push returns what a push means, of which rest begins with the channel.
+// push interprets a push. The rest starts with the channel.
 func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []load.Event {
 	_, rest, _ = bytes.Cut(rest, []byte(`"`))
 	switch {
@@ -96,18 +96,18 @@ func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []loa
 }
 
 func (d Centrifuge) connected(c *load.Client, line []byte, out *load.Outgoing) {
-	if c.Transport == load.SSE { // what each command needs from now on
+	if c.Transport == load.SSE { // required in each later command
 		c.ID = `{"node":"` + textOf(line, `"node":"`) + `","session":"` + textOf(line, `"session":"`) + `","data":`
 	}
 	subscribe := cfSubscribe + room(c) + `"`
-	if c.Track { // the server shows it to the members
+	if c.Track { // shown to the members
 		subscribe += `,"data":` + card(c.Number)
 	}
 	out.Send(d.wrap(nil, c, []byte(subscribe+`}}`)))
 }
 
-// wrap appends a command in the form that the transport needs: for SSE, as a
-// string in the request of the emulation endpoint.
+// wrap appends a command in the form of the transport: for SSE, as a string in the
+// request to the emulation endpoint.
 func (Centrifuge) wrap(dst []byte, c *load.Client, command []byte) []byte {
 	if c.Transport != load.SSE {
 		return append(dst, command...)

@@ -1,5 +1,5 @@
-// Package dialect has the protocols of pond's peers, for the clients of package
-// load.
+// Package dialect implements the protocols of the servers that are compared with pond, for
+// the clients of package load.
 package dialect
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// room is the name of a client's channel, for all peers.
+// room returns the name of a client's channel, for all servers.
 func room(c *load.Client) string { return "/chat/" + strconv.Itoa(c.Room) }
 
 // appendPayload appends the object that clients publish.
@@ -19,8 +19,8 @@ func appendPayload(dst, body []byte) []byte {
 	return append(dst, `"}`...)
 }
 
-// textOf returns the string that follows prefix, up to its quote. There are no
-// escapes in what it is used for.
+// textOf returns the string after prefix, up to the closing quotation mark. The strings
+// contain no escapes.
 func textOf(message []byte, prefix string) string {
 	_, rest, _ := bytes.Cut(message, []byte(prefix))
 	text, _, _ := bytes.Cut(rest, []byte(`"`))

@@ -7,7 +7,7 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// body is found as one that a client has published.
+// body looks like a body that a client published.
 const body = "~~p00000000000000000 and so on"
 
 func receive(d load.Dialect, c *load.Client, message string) (kinds []load.Kind, sent []string) {
@@ -18,7 +18,7 @@ func receive(d load.Dialect, c *load.Client, message string) (kinds []load.Kind,
 	return kinds, out.Messages()
 }
 
-// A step is a message of a server and what comes of it.
+// A step is a message of a server with the expected events and answers.
 type step struct {
 	message string
 	kinds   []load.Kind
@@ -81,7 +81,7 @@ func TestCentrifugePresence(t *testing.T) {
 		{`{"id":2,"subscribe":{}}`, []load.Kind{load.Joined}, []string{`{"id":3,"presence":{"channel":"/chat/7"}}`}},
 		{join(4), []load.Kind{load.PresenceJoin}, nil},
 		{join(5), []load.Kind{load.PresenceJoin}, nil},
-		{ // which does not know of 4 yet
+		{ // without member 4
 			`{"id":3,"presence":{"presence":{"a":` + info(3) + `,"b":` + info(5) + `}}}`,
 			[]load.Kind{load.PresenceList, load.PresenceJoin},
 			nil,

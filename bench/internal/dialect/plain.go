@@ -6,12 +6,12 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// Plain is the protocol of servers whose room is the path of the request, and
-// whose messages have no envelope: they get what everybody in the room is to get.
-// The first message of a server says that the client is a member.
+// Plain is the protocol of servers whose room is the path of the request, and whose
+// messages have no envelope: the server broadcasts each message unchanged. The first
+// message of a server means that the client is a member.
 type Plain struct {
 	Name string
-	Echo bool // connect to the server's echo instead of a room
+	Echo bool // connect to the echo endpoint instead of a room
 }
 
 // Traits implements [load.Dialect].

@@ -7,14 +7,14 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// card is what a tracked client shows of itself: a mark for package load, and a
-// number for the roster.
+// card returns the presence of a tracked client: a mark for package load, and a number for
+// the roster.
 func card(number int) string {
 	return `{"name":"` + load.PresenceMark(number) + `","number":` + strconv.Itoa(number) + `}`
 }
 
-// A roster is whom one client knows to be present, by number. It is told of many
-// twice: in the list that it has asked for, and by a push when they joined.
+// A roster holds the numbers of the members that a client knows. It receives many members
+// twice: in the list that it requested, and in a push when they joined.
 type roster map[int]bool
 
 func (d Centrifuge) roster(c *load.Client) roster {
@@ -26,8 +26,8 @@ func (d Centrifuge) roster(c *load.Client) roster {
 	return r
 }
 
-// list replaces what is known by a list, but for those who were pushed before:
-// the list may be older than that.
+// list replaces the members with a list, except members that were pushed before, because
+// the list may be older than the push.
 func (r roster) list(events []load.Event, line []byte) []load.Event {
 	events = append(events, load.Event{Kind: load.PresenceList, Text: line})
 	listed := map[int]bool{}
@@ -67,7 +67,7 @@ func (r roster) leave(events []load.Event, push []byte) []load.Event {
 	return append(events, load.Event{Kind: load.PresenceLeave, Text: push})
 }
 
-// nextNumber returns the first number of a card in text, and what comes after.
+// nextNumber returns the number of the first card in text, and the text after it.
 func nextNumber(text []byte) (number int, rest []byte, ok bool) {
 	_, rest, ok = bytes.Cut(text, []byte(`"number":`))
 	if !ok {

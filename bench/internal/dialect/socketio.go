@@ -7,8 +7,8 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// SocketIO is version 5 of the protocol of Socket.IO over version 4 of that of
-// Engine.IO, with the WebSocket transport from the beginning.
+// SocketIO is version 5 of the Socket.IO protocol over version 4 of the Engine.IO protocol.
+// It uses the WebSocket transport from the start.
 type SocketIO struct{}
 
 // Traits implements [load.Dialect].
@@ -21,21 +21,21 @@ func (SocketIO) Open(*load.Client) load.Request {
 	return load.Request{Path: "/socket.io/?EIO=4&transport=websocket"}
 }
 
-// Opened implements [load.Dialect]: the server speaks first.
+// Opened implements [load.Dialect]. The server sends the first message.
 func (SocketIO) Opened(*load.Client, *load.Outgoing) {}
 
-// The numbers in front of messages are types of packets: of Engine.IO, and after
-// 4, a message, of Socket.IO, with the number of an acknowledgement.
+// The numbers at the start of messages are packet types: of Engine.IO and, after 4
+// (message), of Socket.IO, followed by the number of an acknowledgement.
 const (
 	sioOpen    = "0"
 	sioPing    = "2"
 	sioConnect = "40"
 	sioEvent   = "42"
 	sioAck     = "43"
-	sioRefused = "44"
+	sioError   = "44"
 
 	joinAck = "0"
-	echoAck = "1" // its answers are told apart by their payloads
+	echoAck = "1" // answers are identified by their payloads
 )
 
 // Receive implements [load.Dialect].
@@ -51,7 +51,7 @@ func (SocketIO) Receive(c *load.Client, message []byte, events []load.Event, out
 		out.SendString(sioEvent + joinAck + `["join",` + strconv.Quote(room(c)) + `]`)
 	case bytes.HasPrefix(message, []byte(sioAck+joinAck)):
 		return append(events, load.Event{Kind: load.Joined})
-	case bytes.HasPrefix(message, []byte(sioRefused)):
+	case bytes.HasPrefix(message, []byte(sioError)):
 		return append(events, load.Event{Kind: load.Rejected, Text: message})
 	}
 	return events

@@ -1,7 +1,6 @@
 //go:build linux
 
-// Package fleet has the servers that the benchmark compares, and puts them where
-// they can be started.
+// Package fleet builds, installs and starts the servers that the benchmark compares.
 package fleet
 
 import (
@@ -15,31 +14,31 @@ import (
 	"github.com/pondsocket/pond/bench/internal/process"
 )
 
-// A Server is one of those that are compared.
+// A Server is a server in the comparison.
 type Server struct {
 	Name  string
-	About string // what it is, in the report
+	About string // the description in the report
 
 	version func(*Fleet) string
 	install func(context.Context, *Fleet) error
-	here    func(*Fleet) bool // nil: it only takes a compiler
+	here    func(*Fleet) bool // nil if it needs only a compiler
 	command func(*Fleet) []string
-	dashes  string // before its flags
+	dashes  string // the prefix of its flags
 }
 
-// A Fleet is all servers, in a directory of what was built and installed.
+// A Fleet holds all servers, and the directory in which they are built and installed.
 type Fleet struct {
 	Source    string // the directory of this module
 	Artifacts string
 }
 
-// Servers are all servers, in the order of the report.
+// Servers returns all servers, in the order of the report.
 func Servers() []Server {
 	return []Server{
-		goServer("pond", "this repository: its quick start", ""),
-		goServer("centrifuge", "the tutorial in its README: engine in memory, JSON protocol", "github.com/centrifugal/centrifuge"),
-		goServer("melody", "rooms by BroadcastFilter, as in its examples", "github.com/olahol/melody"),
-		goServer("coder", "coder/websocket with a room made by hand, after the chat among its examples", "github.com/coder/websocket"),
+		goServer("pond", "this repository, as in its quick start", ""),
+		goServer("centrifuge", "as in the tutorial of its README: memory engine, JSON protocol", "github.com/centrifugal/centrifuge"),
+		goServer("melody", "rooms with BroadcastFilter, as in its examples", "github.com/olahol/melody"),
+		goServer("coder", "coder/websocket with hand-written rooms, based on the chat in its examples", "github.com/coder/websocket"),
 		{
 			Name: "socket.io", About: "Node.js, `io.to(room).emit`, WebSocket transport",
 			version: func(f *Fleet) string { return f.pinned("socketio/package.json", `"socket.io": "`) },
@@ -47,14 +46,14 @@ func Servers() []Server {
 			install: installNode, command: nodeCommand, dashes: "--",
 		},
 		{
-			Name: "pondsocket-asgi", About: "the Python original under uvicorn with uvloop: its quick start",
+			Name: "pondsocket-asgi", About: "the Python original, as in its quick start, under uvicorn with uvloop",
 			version: func(f *Fleet) string { return f.pinned("asgi/requirements.txt", "pondsocket-asgi==") },
 			here:    func(f *Fleet) bool { return f.installed(filepath.Join(f.Artifacts, pythonDir), pythonVersions) },
 			install: installPython, command: pythonCommand, dashes: "-",
 		},
-		goServer("epoll", "the floor: an epoll loop without net/http, one prepared frame, one write per delivery", ""),
+		goServer("epoll", "a lower bound: an epoll loop without net/http, one prepared frame, one write per delivery", ""),
 		{
-			Name: "epoll-join", About: "the same, with all frames of a round joined into one write per member",
+			Name: "epoll-join", About: "the same, but with all frames of a round combined into one write per member",
 			version: func(*Fleet) string { return "" },
 			install: func(ctx context.Context, f *Fleet) error { return f.build(ctx, "epoll") },
 			command: func(f *Fleet) []string { return []string{f.binary("epoll"), "-join"} },
@@ -73,7 +72,7 @@ func goServer(name, about, module string) Server {
 	}
 }
 
-// Named returns the server of that name.
+// Named returns the server with the given name.
 func Named(name string) (Server, bool) {
 	for _, s := range Servers() {
 		if s.Name == name {
@@ -83,17 +82,17 @@ func Named(name string) (Server, bool) {
 	return Server{}, false
 }
 
-// Version returns which version is compared, or "" for what has none.
+// Version returns the version of s, or "" if it has none.
 func (f *Fleet) Version(s Server) string { return s.version(f) }
 
-// Installed reports whether [Fleet.Install] would need no package registry.
+// Installed reports whether [Fleet.Install] does not need a package registry.
 func (f *Fleet) Installed(s Server) bool { return s.here == nil || s.here(f) }
 
-// Install builds or installs s. It returns why that is not possible.
+// Install builds or installs s.
 func (f *Fleet) Install(ctx context.Context, s Server) error { return s.install(ctx, f) }
 
-// Start runs s until [process.Process.Stop], or until ctx is done. With compress,
-// it compresses messages for clients that ask for it.
+// Start runs s until [process.Process.Stop] is called or ctx is done. If compress is set,
+// s compresses messages for clients that request it.
 func (f *Fleet) Start(ctx context.Context, s Server, compress bool) (*process.Process, error) {
 	command := s.command(f)
 	if compress {
@@ -117,7 +116,7 @@ func (f *Fleet) run(ctx context.Context, dir, program string, args ...string) er
 	return nil
 }
 
-// Commit returns the commit of the repository that is measured.
+// Commit returns the measured commit of the repository.
 func (f *Fleet) Commit(ctx context.Context) string {
 	cmd := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty")
 	cmd.Dir = f.Source
@@ -128,7 +127,7 @@ func (f *Fleet) Commit(ctx context.Context) string {
 	return strings.TrimSpace(string(out))
 }
 
-// moduleVersion asks go.mod.
+// moduleVersion returns the version of a module in go.mod.
 func (f *Fleet) moduleVersion(module string) string {
 	if module == "" {
 		return ""
@@ -140,7 +139,7 @@ func (f *Fleet) moduleVersion(module string) string {
 	return after(string(text), module+" ")
 }
 
-// pinned returns what follows prefix in a file of the servers.
+// pinned returns the version after prefix in a file of the servers.
 func (f *Fleet) pinned(file, prefix string) string {
 	text, err := os.ReadFile(filepath.Join(f.Source, "servers", file))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Where packages are put, and what says which.
+// The directories of packages, and the files that pin their versions.
 const (
 	nodeDir        = "socketio"
 	nodeVersions   = "socketio/package-lock.json"
@@ -17,7 +17,7 @@ const (
 	pythonVersions = "asgi/requirements.txt"
 )
 
-// installNode installs what the lock file says, unless that is installed.
+// installNode installs the packages of the lock file, unless they are installed.
 func installNode(ctx context.Context, f *Fleet) error {
 	dir := filepath.Join(f.Artifacts, nodeDir)
 	return f.once(dir, nodeVersions, func() error {
@@ -30,7 +30,7 @@ func installNode(ctx context.Context, f *Fleet) error {
 	})
 }
 
-// nodeCommand lets the server collect garbage when it is asked to.
+// nodeCommand enables garbage collection on request.
 func nodeCommand(f *Fleet) []string {
 	return []string{
 		"node", "--expose-gc", filepath.Join(f.Source, "servers/socketio/server.mjs"),
@@ -38,7 +38,7 @@ func nodeCommand(f *Fleet) []string {
 	}
 }
 
-// installPython installs what the requirements say, unless that is installed.
+// installPython installs the requirements, unless they are installed.
 func installPython(ctx context.Context, f *Fleet) error {
 	dir := filepath.Join(f.Artifacts, pythonDir)
 	return f.once(dir, pythonVersions, func() error {

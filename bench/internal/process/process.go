@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package process runs the servers of the benchmark, each as a process of its
-// own, and asks the system what they cost.
+// Package process runs the servers of the benchmark in separate processes, and measures
+// their CPU time.
 package process
 
 import (
@@ -25,16 +25,16 @@ type Process struct {
 
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
-	lines  chan string // of its standard output; closed with it
+	lines  chan string // of the standard output; closed at its end
 	stderr *tail
 	once   sync.Once
-	err    error // of the end, after once
+	err    error // set by once
 }
 
-// patience is how long a server may take to start, to collect garbage, or to end.
-const patience = 20 * time.Second
+// timeout limits the time to start, to collect garbage, and to exit.
+const timeout = 20 * time.Second
 
-// Start runs a server and waits until it listens. It is killed when ctx is done.
+// Start runs a server and waits until it listens. The server is killed when ctx is done.
 func Start(ctx context.Context, command []string) (*Process, error) {
 	p := &Process{
 		cmd:    exec.CommandContext(ctx, command[0], command[1:]...),
@@ -63,7 +63,7 @@ func Start(ctx context.Context, command []string) (*Process, error) {
 	line, err := p.line()
 	addr, ok := strings.CutPrefix(line, "listening ")
 	if err == nil && !ok {
-		err = fmt.Errorf("it says %q", line)
+		err = fmt.Errorf("unexpected output %q", line)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", command[0], err), p.Stop())
@@ -72,42 +72,42 @@ func Start(ctx context.Context, command []string) (*Process, error) {
 	return p, nil
 }
 
-// PID returns the process's number.
+// PID returns the process ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 func (p *Process) line() (string, error) {
 	select {
 	case line, ok := <-p.lines:
 		if !ok {
-			return "", errors.New("it has ended")
+			return "", errors.New("the server exited")
 		}
 		return line, nil
-	case <-time.After(patience):
-		return "", errors.New("it says nothing")
+	case <-time.After(timeout):
+		return "", errors.New("no output from the server")
 	}
 }
 
-// Collect makes the server collect garbage and return memory to the system, as
-// far as its runtime can.
+// Collect makes the server collect garbage and return memory to the system, if its
+// runtime can.
 func (p *Process) Collect() error {
 	if _, err := io.WriteString(p.stdin, "gc\n"); err != nil {
 		return err
 	}
 	line, err := p.line()
 	if err == nil && line != "collected" {
-		err = fmt.Errorf("it says %q", line)
+		err = fmt.Errorf("unexpected output %q", line)
 	}
 	return err
 }
 
-// Stop ends the server by closing its standard input, and by force if that does
-// not help. It returns what was wrong with the server, if anything.
+// Stop ends the server by closing its standard input. It kills the server if it does not
+// exit. Stop returns an error if the server failed.
 func (p *Process) Stop() error {
 	p.once.Do(func() {
 		_ = p.stdin.Close()
-		kill := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+		kill := time.AfterFunc(timeout, func() { _ = p.cmd.Process.Kill() })
 		defer kill.Stop()
-		for range p.lines { // Wait must not come before the end of its output
+		for range p.lines { // Wait must be called after all output is read
 		}
 		if err := p.cmd.Wait(); err != nil {
 			p.err = fmt.Errorf("%w: %s", err, p.stderr)
@@ -116,17 +116,17 @@ func (p *Process) Stop() error {
 	return p.err
 }
 
-// CPU returns the time that the server has used so far, in user and system mode.
+// CPU returns the CPU time of the server so far, in user and system mode.
 func (p *Process) CPU() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is the program's name in parentheses, which may have spaces.
+	// The second field is the name of the program in parentheses, and may contain spaces.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	const user, system, tick = 11, 12, time.Second / 100 // for user space, on all platforms
 	if len(fields) <= system {
-		return 0, fmt.Errorf("stat says %q", stat)
+		return 0, fmt.Errorf("invalid stat %q", stat)
 	}
 	u, err := strconv.ParseInt(string(fields[user]), 10, 64)
 	if err != nil {
@@ -136,7 +136,7 @@ func (p *Process) CPU() (time.Duration, error) {
 	return time.Duration(u+s) * tick, err
 }
 
-// tail keeps the end of what a server writes to its standard error.
+// tail keeps the end of the server's standard error.
 type tail struct {
 	mu   sync.Mutex
 	text []byte

@@ -30,13 +30,13 @@ func TestServerThatObeys(t *testing.T) {
 		t.Error("again:", err)
 	}
 	if _, err := p.CPU(); err == nil {
-		t.Error("it still runs")
+		t.Error("the process still runs")
 	}
 }
 
 func TestServersThatFail(t *testing.T) {
 	for script, want := range map[string]string{
-		`echo hello`:                    `it says "hello"`,
+		`echo hello`:                    `unexpected output "hello"`,
 		`echo no port left >&2; exit 1`: "no port left",
 	} {
 		_, err := Start(t.Context(), shell(script))
@@ -49,7 +49,7 @@ func TestServersThatFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.Collect(); err == nil {
-		t.Error("it has collected")
+		t.Error("Collect returned no error")
 	}
 	if err := p.Stop(); err == nil || !strings.Contains(err.Error(), "out of memory") {
 		t.Errorf("got %v", err)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Machine describes where the numbers come from: lines of a Markdown list.
+// Machine describes the machine, as lines of a Markdown list.
 func Machine(ctx context.Context) []string {
 	lines := []string{
 		fmt.Sprintf("%d × %s, %s of memory", runtime.NumCPU(), field("/proc/cpuinfo", "model name"), memory()),
@@ -26,7 +26,7 @@ func Machine(ctx context.Context) []string {
 	return lines
 }
 
-// Now is when a report was made.
+// Now returns the time for the report.
 func Now() string { return time.Now().UTC().Format("2006-01-02 15:04 UTC") }
 
 func output(ctx context.Context, command ...string) string {
@@ -37,7 +37,7 @@ func output(ctx context.Context, command ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// field returns what a file of /proc says after a name and a colon.
+// field returns the value after a name and a colon in a file of /proc.
 func field(file, name string) string {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// A Line is one row of a summary: what a scenario is about, in one number.
+// A Line is a row of the summary: the most important column of a scenario.
 type Line struct {
 	Table  Table
 	Column Column
 }
 
-// Summary returns one table of all scenarios: the median of each server, and its
-// ratio to the reference's.
+// Summary returns a table of all scenarios, with the median of each server and its ratio
+// to that of the reference.
 func Summary(lines []Line, servers []string) string {
 	var b strings.Builder
 	b.WriteString("| Scenario | Measure |")
@@ -37,7 +37,7 @@ func Summary(lines []Line, servers []string) string {
 	return b.String()
 }
 
-// anchor is what a heading is called in links to it.
+// anchor returns the anchor of a heading.
 func anchor(title string) string {
 	keep := func(r rune) rune {
 		switch {

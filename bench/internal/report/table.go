@@ -1,4 +1,4 @@
-// Package report makes tables out of what was measured.
+// Package report makes tables from measurements.
 package report
 
 import (
@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// Reference is the server that the others are compared with.
+// Reference is the server with which the others are compared.
 const Reference = "pond"
 
-// A Column is one of the things that were measured.
+// A Column is a measured value.
 type Column struct {
 	Key    string // in the values of a [Run]
 	Title  string
-	Digits int  // significant ones
-	Plain  bool // has no ratio to the reference
+	Digits int  // significant digits
+	Plain  bool // without a ratio to the reference
 }
 
 // A Run is one measurement of one server.
@@ -28,21 +28,21 @@ type Run struct {
 	Server   string             `json:"server"`
 	Round    int                `json:"round"`
 	Values   map[string]float64 `json:"values"`
-	Failure  string             `json:"failure,omitempty"` // what went wrong, in the server or for its clients
+	Failure  string             `json:"failure,omitempty"` // a failure of the server or of its clients
 }
 
 // A Table compares servers in one scenario.
 type Table struct {
 	Title   string
-	Text    string // what is done
-	Caveat  string // what the numbers do not say
+	Text    string // what the clients do
+	Caveat  string // how to interpret the numbers
 	Columns []Column
 	Servers []string // in order
 	Runs    []Run
-	Absent  []string // servers that were left out, and why
+	Absent  []string // excluded servers, with the reason
 }
 
-// Markdown returns the table with its texts.
+// Markdown returns the table and its texts.
 func (t *Table) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s\n\n%s\n\n", t.Title, Wrap(t.Text))
@@ -97,7 +97,7 @@ func (t *Table) notes(b *strings.Builder, failures []string) {
 		b.WriteString(item("Failed: " + f))
 	}
 	for _, a := range t.Absent {
-		b.WriteString(item("Left out: " + a))
+		b.WriteString(item("Excluded: " + a))
 	}
 	if len(failures)+len(t.Absent) > 0 {
 		b.WriteString("\n")
@@ -126,7 +126,7 @@ func failuresOf(server string, runs []Run) (lines []string) {
 	return lines
 }
 
-// values returns what the runs say about key, sorted. Some may say nothing.
+// values returns the sorted values for key. Some runs may have none.
 func values(runs []Run, key string) (all []float64) {
 	for _, r := range runs {
 		if v, ok := r.Values[key]; ok && !math.IsNaN(v) && !math.IsInf(v, 0) {
@@ -137,7 +137,7 @@ func values(runs []Run, key string) (all []float64) {
 	return all
 }
 
-// cell is the median, the range, and the ratio of the median to the reference's.
+// cell returns the median, the range, and the ratio of the median to the reference's.
 func (c Column) cell(all, reference []float64) string {
 	if len(all) == 0 {
 		return "-"
@@ -155,7 +155,7 @@ func (c Column) cell(all, reference []float64) string {
 
 func (c Column) number(v float64) string { return significant(v, cmp.Or(c.Digits, 3)) }
 
-// Median returns the median of sorted numbers, and 0 of none.
+// Median returns the median of sorted numbers, or 0 if there are none.
 func Median(sorted []float64) float64 {
 	n := len(sorted)
 	if n == 0 {
@@ -164,7 +164,7 @@ func Median(sorted []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// significant rounds v, and groups its thousands.
+// significant rounds v and adds thousands separators.
 func significant(v float64, digits int) string {
 	if v == 0 {
 		return "0"
@@ -188,7 +188,7 @@ func grouped(number string) string {
 	return sign + number
 }
 
-// width is how long the lines of a document may be, but for those of tables.
+// width is the maximum length of lines, except in tables.
 const width = 118 // with what lists indent
 
 // Wrap breaks the lines of a paragraph.

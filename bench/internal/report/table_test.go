@@ -46,7 +46,7 @@ func TestFailuresAreShown(t *testing.T) {
 	for _, want := range []string{
 		"| pond | 3 | 200 (100–300) ×1.0 | - |\n| peer | 2, 1 failed | 50.0 ×0.25 | - |\n",
 		"- Failed: peer, 1 of 2 runs: 3 clients were disconnected\n",
-		"- Left out: absent: has no rooms\n",
+		"- Excluded: absent: has no rooms\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in\n%s", want, got)

@@ -1,6 +1,5 @@
-// Package serve makes a server of the benchmark a process that its runner owns:
-// it says where it listens, collects garbage when it is asked to, and ends when
-// the runner does, whatever becomes of the runner.
+// Package serve runs a server of the benchmark as a child process: it prints its address,
+// collects garbage on request, and exits when its parent exits for any reason.
 package serve
 
 import (
@@ -18,14 +17,14 @@ import (
 	"time"
 )
 
-// Lifetime is how long a server lives at most.
-var Lifetime = flag.Duration("lifetime", 10*time.Minute, "end after this time")
+// Lifetime is the maximum lifetime of a server.
+var Lifetime = flag.Duration("lifetime", 10*time.Minute, "exit after this time")
 
-// Compress is whether to compress messages for clients that ask for it.
-var Compress = flag.Bool("compress", false, "compress messages for clients that ask for it")
+// Compress enables compression for clients that request it.
+var Compress = flag.Bool("compress", false, "compress messages for clients that request it")
 
-// HTTP serves h until standard input ends. It sets no timeouts that a quick
-// start does not set.
+// HTTP serves h until standard input ends. It sets only the timeouts that a quick start
+// sets.
 func HTTP(h http.Handler) error {
 	l, err := Listen()
 	if err != nil {
@@ -42,7 +41,7 @@ func HTTP(h http.Handler) error {
 	return nil
 }
 
-// Listen listens on a free port of the loopback interface and says which.
+// Listen listens on a free port of the loopback interface and prints the address.
 func Listen() (net.Listener, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
@@ -53,9 +52,9 @@ func Listen() (net.Listener, error) {
 	return l, nil
 }
 
-// Obey does what the lines of r ask for, answers in w, and returns at the end of
-// r or of the server's lifetime. The one command is "gc": collect, and return
-// memory to the system.
+// Obey runs the commands in r and writes answers to w. It returns at the end of r or of
+// the server's lifetime. The only command is "gc": collect garbage and return memory to
+// the system.
 func Obey(r io.Reader, w io.Writer) {
 	lines := make(chan string)
 	go func() {
@@ -76,7 +75,7 @@ func Obey(r io.Reader, w io.Writer) {
 			if line == "gc" {
 				runtime.GC()
 				debug.FreeOSMemory()
-				_, _ = fmt.Fprintln(w, "collected") // a runner that is gone has closed r, too
+				_, _ = fmt.Fprintln(w, "collected") // if the parent exited, r ends as well
 			}
 		}
 	}

@@ -11,11 +11,11 @@ func TestObeyEndsWithItsInput(t *testing.T) {
 	var out strings.Builder
 	Obey(strings.NewReader("gc\nnonsense\ngc\n"), &out)
 	if out.String() != "collected\ncollected\n" {
-		t.Errorf("it says %q", out.String())
+		t.Errorf("output %q", out.String())
 	}
 }
 
-// forever is standard input of a runner that hangs.
+// forever is the standard input from a parent that hangs.
 type forever struct{ end chan struct{} }
 
 func (f forever) Read([]byte) (int, error) {
@@ -29,7 +29,7 @@ func TestObeyEndsAfterItsLifetime(t *testing.T) {
 		began := time.Now()
 		Obey(in, nil)
 		if lived := time.Since(began); lived != *Lifetime {
-			t.Errorf("it lived for %v", lived)
+			t.Errorf("returned after %v", lived)
 		}
 		close(in.end) // the goroutine that reads ends, after many empty reads
 	})

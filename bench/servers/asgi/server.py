@@ -1,6 +1,6 @@
-"""The quick start of pondsocket-asgi under uvicorn, with a reply to compare echoes
-and presence when it is asked for. uvicorn has its standard extras (uvloop,
-httptools, websockets), and its options are untouched but for the log."""
+"""The quick start of pondsocket-asgi under uvicorn, with a reply for echoes and
+presence on request. uvicorn has its standard extras (uvloop, httptools,
+websockets), and its default options except for the log."""
 
 import argparse
 import ctypes
@@ -16,8 +16,8 @@ from pondsocket import ConnectionContext, EventContext, JoinContext, PondSocket
 from pondsocket_asgi import PondASGIApp
 
 parser = argparse.ArgumentParser()
-parser.add_argument("-compress", action="store_true", help="nothing: uvicorn compresses for clients that ask for it")
-parser.add_argument("-lifetime", type=float, default=600, help="end after so many seconds")
+parser.add_argument("-compress", action="store_true", help="no effect: uvicorn always compresses for clients that request it")
+parser.add_argument("-lifetime", type=float, default=600, help="exit after this number of seconds")
 args = parser.parse_args()
 
 
@@ -27,7 +27,7 @@ async def auth(ctx: ConnectionContext) -> None:
 
 async def on_join(ctx: JoinContext) -> None:
     await ctx.accept()
-    if "track" in ctx.join_params:  # what the members are to see of the new one
+    if "track" in ctx.join_params:  # the presence of the member
         await ctx.track(ctx.join_params["track"])
 
 
@@ -47,7 +47,7 @@ lobby.on_message("echo", on_echo)
 
 
 def obey() -> None:
-    """Does what the runner asks for on standard input, and ends with it."""
+    """Runs the commands on standard input, and exits at its end."""
     for line in sys.stdin:
         if line.strip() == "gc":
             gc.collect()
@@ -61,11 +61,11 @@ end = threading.Timer(args.lifetime, os._exit, [0])
 end.daemon = True
 end.start()
 
-# More than 1,024 clients.
+# Allow more than 1,024 clients.
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
-listener = socket.create_server(("127.0.0.1", 0), backlog=2048)  # uvicorn's own
+listener = socket.create_server(("127.0.0.1", 0), backlog=2048)  # uvicorn's default
 print("listening {}:{}".format(*listener.getsockname()), flush=True)
 config = uvicorn.Config(PondASGIApp(pond), log_level="critical")
 uvicorn.Server(config).run(sockets=[listener])

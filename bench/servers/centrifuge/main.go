@@ -1,6 +1,6 @@
-// Command centrifuge is the tutorial in centrifuge's README: the engine in
-// memory, everybody may subscribe and publish, an RPC to compare echoes, and the
-// handlers for event streams beside the WebSocket. Its defaults are untouched.
+// Command centrifuge follows the tutorial in centrifuge's README: the memory engine, all
+// clients may subscribe and publish. It also has an RPC for echoes, and handlers for event
+// streams. All settings are defaults.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/bench/internal/serve"
 )
 
-// auth is the middleware of the tutorial: everybody is anonymous.
+// auth is the middleware of the tutorial: all users are anonymous.
 func auth(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := centrifuge.SetCredentials(r.Context(), &centrifuge.Credentials{UserID: ""})
@@ -24,7 +24,7 @@ func auth(h http.Handler) http.Handler {
 
 func onConnect(client *centrifuge.Client) {
 	client.OnSubscribe(func(e centrifuge.SubscribeEvent, cb centrifuge.SubscribeCallback) {
-		track := len(e.Data) > 0 // what the client wants to be shown as
+		track := len(e.Data) > 0 // the presence of the client
 		cb(centrifuge.SubscribeReply{Options: centrifuge.SubscribeOptions{
 			ChannelInfo:   e.Data,
 			EmitPresence:  track,
@@ -56,8 +56,8 @@ func main() {
 
 	config := centrifuge.WebsocketConfig{Compression: *serve.Compress}
 	if *serve.Compress {
-		config.CompressionLevel = flate.BestSpeed // its default of 0 compresses nothing
-		// Experimental, says its documentation; without it, each client's copy is
+		config.CompressionLevel = flate.BestSpeed // the default 0 does not compress
+		// Experimental according to its documentation. Without it, each client's copy is
 		// compressed again.
 		config.CompressionPreparedMessageCacheSize = 10 << 20
 	}

@@ -1,6 +1,6 @@
-// Command coder has rooms made by hand over coder/websocket, after the chat
-// among its examples: a buffered channel and a goroutine that writes for each
-// member, and a member that does not keep up is closed.
+// Command coder implements rooms with coder/websocket, based on the chat in its examples.
+// Each member has a buffered channel and a goroutine that writes. A member that does not
+// keep up is closed.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/pondsocket/pond/bench/internal/serve"
 )
 
-// The example has 16, which a burst of the scenarios overflows at once; 256 is
-// what melody gives a session.
+// The example uses 16, which a burst of the scenarios exceeds at once. 256 is the default
+// of melody.
 const buffered = 256
 
 type member struct {
@@ -59,8 +59,8 @@ type chat struct {
 	rooms map[string]*room
 }
 
-// room returns the room of that name. Rooms stay: the scenarios do not make new
-// ones all the time.
+// room returns the room with the given name. Rooms are never removed, because the scenarios
+// use few.
 func (c *chat) room(name string) *room {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,7 +75,7 @@ func (c *chat) room(name string) *room {
 func (c *chat) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	conn, err := accept(w, req)
 	if err != nil {
-		return // the client has been told
+		return // Accept sent the response
 	}
 	defer func() { _ = conn.CloseNow() }()
 
@@ -118,7 +118,7 @@ func write(ctx context.Context, conn *websocket.Conn, messages <-chan []byte) {
 	}
 }
 
-// writeOne gives a client five seconds, as the example does.
+// writeOne writes with a timeout of five seconds, as the example does.
 func writeOne(ctx context.Context, conn *websocket.Conn, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -1,10 +1,9 @@
 //go:build linux
 
-// Command epoll is the floor: the least that a server can do that speaks
-// WebSocket to rooms. One thread, one epoll, no net/http, no checks that a real
-// server owes its clients. It prepares one frame for all members of a room, and
-// writes it once for each of them; with -join, it joins all frames for a room
-// that came out of one round of epoll into one write for each member.
+// Command epoll is a lower bound: it does the minimum work of a WebSocket server with rooms.
+// It uses one thread, one epoll, no net/http, and omits the checks of a real server. It
+// prepares one frame for all members of a room, and makes one write per member. With -join,
+// it combines all frames for a room from one round of epoll into one write per member.
 package main
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/pondsocket/pond/bench/internal/serve"
 )
 
-var join = flag.Bool("join", false, "join the frames of one round")
+var join = flag.Bool("join", false, "combine the frames of one round")
 
 func main() {
 	flag.Parse()
@@ -36,7 +35,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // and not before, as the collector would
+	defer func() { _ = file.Close() }() // keeps the file open until here
 	s := &server{listener: int(file.Fd()), conns: map[int]*conn{}, rooms: map[string]*room{}}
 	go func() {
 		serve.Obey(os.Stdin, os.Stdout)
@@ -46,15 +45,15 @@ func run() error {
 	return s.loop()
 }
 
-// pending is how much may wait for one client, as for pond.
+// pending is the maximum number of queued bytes per client, as in pond.
 const pending = 1 << 20
 
 type conn struct {
 	fd   int
-	room *room // nil before the handshake, and of those who want echoes
+	room *room // nil before the handshake, and for echo clients
 	open bool  // after the handshake
 	in   []byte
-	out  []byte // what the socket did not take
+	out  []byte // data that is not written yet
 }
 
 type room struct {
@@ -152,7 +151,7 @@ func (s *server) read(c *conn) {
 	}
 }
 
-// write sends data, or keeps what the socket does not take.
+// write writes data, and queues the part that the socket does not accept.
 func (s *server) write(c *conn, data []byte) {
 	n := 0
 	if len(c.out) == 0 {
@@ -177,7 +176,7 @@ func (s *server) write(c *conn, data []byte) {
 	c.out = append(c.out, data[n:]...)
 }
 
-// drain sends what was kept.
+// drain writes queued data.
 func (s *server) drain(c *conn) {
 	n, err := syscall.Write(c.fd, c.out)
 	if err != nil && err != syscall.EAGAIN {

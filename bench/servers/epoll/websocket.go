@@ -4,13 +4,12 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it
+	"crypto/sha1" //nolint:gosec // required by RFC 6455
 	"encoding/base64"
 	"encoding/binary"
 )
 
-// feed handles what has come from c and returns what is incomplete, or not ok if
-// c is to be closed.
+// feed handles data from c and returns the incomplete rest. If not ok, c must be closed.
 func (s *server) feed(c *conn, data []byte) (rest []byte, ok bool) {
 	if !c.open {
 		end := bytes.Index(data, []byte("\r\n\r\n"))
@@ -43,7 +42,7 @@ func (s *server) feed(c *conn, data []byte) (rest []byte, ok bool) {
 	}
 }
 
-// upgrade answers the handshake. The path is the room, and /echo is none.
+// upgrade responds to the handshake. The path is the room, except /echo.
 func (s *server) upgrade(c *conn, head []byte) bool {
 	path, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("GET ")), []byte(" "))
 	const name = "\r\nsec-websocket-key: "
@@ -107,8 +106,8 @@ type frame struct {
 	payload []byte
 }
 
-// parse takes one masked frame off data, and returns its length, which is 0 if
-// it is incomplete. It unmasks in place.
+// parse parses one masked frame and returns its length, or 0 if it is incomplete. It
+// unmasks in place.
 func parse(data []byte) (f frame, length int) {
 	if len(data) < 6 {
 		return f, 0
@@ -120,7 +119,7 @@ func parse(data []byte) (f frame, length int) {
 	case size == 127 && len(data) < 10:
 		return f, 0
 	case size == 127:
-		size, head = int(binary.BigEndian.Uint32(data[6:])), 10 // 4 GiB will do
+		size, head = int(binary.BigEndian.Uint32(data[6:])), 10 // 4 GiB is enough
 	}
 	if len(data) < head+4+size {
 		return f, 0

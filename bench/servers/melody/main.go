@@ -1,5 +1,5 @@
-// Command melody has rooms in the manner of melody's own examples: the path is
-// the room, and BroadcastFilter finds its members among all sessions.
+// Command melody implements rooms as in melody's examples: the path is the room, and
+// BroadcastFilter finds its members among all sessions.
 package main
 
 import (
@@ -30,15 +30,15 @@ func main() {
 
 func handle(onMessage func(*melody.Melody, *melody.Session, []byte) error) http.Handler {
 	m := melody.New()
-	m.Config.MaxMessageSize = 1 << 20 // the default of 512 is too little for the scenarios
+	m.Config.MaxMessageSize = 1 << 20 // the default of 512 is too small for the scenarios
 	m.Upgrader.EnableCompression = *serve.Compress
 	m.HandleConnect(func(s *melody.Session) {
-		_ = s.Write([]byte(`{"joined":true}`)) // a session that has just begun has an empty buffer
+		_ = s.Write([]byte(`{"joined":true}`)) // the buffer of a new session is empty
 	})
 	m.HandleMessage(func(s *melody.Session, message []byte) {
-		_ = onMessage(m, s, message) // fails only when melody has been closed
+		_ = onMessage(m, s, message) // fails only if melody is closed
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = m.HandleRequest(w, r) // the client has been told
+		_ = m.HandleRequest(w, r) // HandleRequest sent the response
 	})
 }

@@ -1,5 +1,4 @@
-// Command pond is the quick start of pond, with a reply to compare echoes and
-// presence when it is asked for.
+// Command pond is the quick start of pond, with a reply for echoes and presence on request.
 package main
 
 import (
@@ -17,7 +16,7 @@ func auth(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 
 func onJoin(ctx *pond.JoinContext) error {
 	var asked struct {
-		Track json.RawMessage `json:"track"` // what the members are to see of the new one
+		Track json.RawMessage `json:"track"` // the presence of the member
 	}
 	if err := ctx.Bind(&asked); err != nil {
 		return err

@@ -1,12 +1,12 @@
 // Rooms as in Socket.IO's documentation: a client joins with an event that is
-// acknowledged, and io.to(room).emit sends to all of its members. Its options
-// are untouched, but for perMessageDeflate when compression is asked for.
+// acknowledged, and io.to(room).emit sends to all members. All options are
+// defaults, except perMessageDeflate if compression is requested.
 import { createRequire } from 'node:module';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
-// The package is where the runner has installed it, which is not here.
+// The runner installed the package in another directory.
 const { modules, compress, lifetime } = parseArgs({
   options: {
     modules: { type: 'string', default: import.meta.dirname },
