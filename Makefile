@@ -98,6 +98,7 @@ print-api:
 	@go doc -all ./pondtest
 	@go doc -all ./brokertest
 	@go doc -all ./memorybroker
+	@go doc -all ./pondclient
 
 .PHONY: demo
 demo: ## a chat to open in two browser windows

@@ -49,6 +49,10 @@ var layers = map[string]layer{
 		[]string{"."},
 		"it tests any broker, and must not know one",
 	},
+	"pondclient": {
+		[]string{".", "internal/wire", "internal/ws"},
+		"it is a client of any server, and shares with ours the types that both sides use",
+	},
 	"internal/suite/kit": {
 		[]string{".", "internal/pipenet", "internal/ws", "pondtest"},
 		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes, and pipenet moves them",

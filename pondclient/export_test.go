@@ -1,0 +1,24 @@
+package pondclient
+
+import "time"
+
+// WithWall replaces the clock that goes on while a machine sleeps.
+func WithWall(now func() time.Time) Option { return func(cfg *config) { cfg.wall = now } }
+
+// Sizes returns how much a client remembers.
+func (c *Client) Sizes() (channels, requests, queued, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.channels), len(c.requests), c.pending, c.bytes
+}
+
+// Config lets tests combine options.
+type Config = config
+
+// WithoutProxyOption takes WithProxy back.
+func WithoutProxyOption() Option { return func(cfg *config) { cfg.proxy = nil } }
+
+// AssumeFeatures makes a client use what it could if the server announced it.
+func AssumeFeatures(features ...string) Option {
+	return func(cfg *config) { cfg.features = features }
+}

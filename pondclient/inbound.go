@@ -1,0 +1,259 @@
+package pondclient
+
+import (
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// receive takes one message of the server.
+func (c *Client) receive(n *connection, data []byte) {
+	f := new(frame)
+	err := json.Unmarshal(data, f)
+	c.mu.Lock()
+	defer c.unlock()
+	switch {
+	case n.ctx.Err() != nil || c.closed:
+	case err != nil:
+		c.warnLocked("the server sent an invalid message", slog.Any("error", err))
+	case c.conn == n:
+		c.frameLocked(n, f)
+	case c.attempt == n && f.Action == wire.Connect && f.Event == wire.Connection:
+		c.welcomeLocked(n, f)
+	}
+}
+
+// welcomeLocked takes the first message of a connection, and joins all channels.
+func (c *Client) welcomeLocked(n *connection, f *frame) {
+	var p struct {
+		ID           string   `json:"id"`
+		ConnectionID string   `json:"connectionId"`
+		Features     []string `json:"features"`
+	}
+	f.bind(&p)
+	n.userID, n.secret, n.features = p.ID, p.ConnectionID, append(p.Features, c.cfg.features...)
+	if n.userID == "" {
+		n.userID = p.ConnectionID
+	}
+	c.conn, c.attempt, c.failure = n, nil, nil
+	for _, m := range c.membershipsLocked() {
+		c.joinLocked(m)
+	}
+	c.changedLocked()
+	close(n.welcomed)
+}
+
+func (c *Client) frameLocked(n *connection, f *frame) {
+	if o := c.requests[f.RequestID]; o != nil && c.answersLocked(o, f) && f.Action != wire.Broadcast {
+		return
+	}
+	m := c.channels[f.Channel]
+	switch {
+	case f.Action == wire.System && f.Event == wire.ExitAcknowledge:
+		c.leftLocked(n, f)
+	case f.Action == wire.System && f.Event == reconnectEvent && f.Channel == wire.Endpoint:
+		n.advise(f)
+	case m == nil && f.Action == wire.ErrorAction:
+		c.strayErrorLocked(f)
+	case m == nil:
+		// Of a channel that was left.
+	case f.Action == wire.System && f.Event == wire.Acknowledge:
+		c.acceptedLocked(m, f)
+	case f.isError() && slices.Contains(m.ids, f.RequestID):
+		c.refusedLocked(m, f)
+	case m.phase == joining:
+		m.hold(f)
+	case m.phase == member:
+		c.memberFrameLocked(m, f)
+	}
+}
+
+// advise takes note of when the server wants to see the client again (rule X-21).
+func (n *connection) advise(f *frame) {
+	var p struct {
+		After float64 `json:"after"`
+	}
+	f.bind(&p)
+	if p.After > 0 {
+		n.advice = min(time.Duration(p.After)*time.Millisecond, maxAdvice)
+	}
+}
+
+// hold keeps a frame that comes before the answer to a join.
+func (m *membership) hold(f *frame) {
+	if m.stale || removes(f, m) {
+		return // of the earlier membership
+	}
+	n := overhead + len(f.Payload)
+	if len(m.held) >= m.cfg.maxEvents || m.heldSize+n > m.cfg.maxBytes && len(m.held) > 0 {
+		m.heldLost++
+		return
+	}
+	m.heldSize += n
+	m.held = append(m.held, f)
+}
+
+// memberFrameLocked takes a frame of a channel that the client is in.
+func (c *Client) memberFrameLocked(m *membership, f *frame) {
+	if removes(f, m) {
+		c.removedLocked(m, f)
+		return
+	}
+	switch f.Action {
+	case wire.Broadcast:
+		c.broadcastLocked(m, f)
+	case wire.System:
+		switch {
+		case m.noticeLocked(f):
+		case f.isError():
+			c.failureLocked(m, f)
+		default:
+			m.deliver(&Message{Event: f.Event, Payload: f.Payload, RequestID: f.RequestID, Direct: true})
+		}
+	case wire.Presence:
+		if m.cfg.presence && !m.hasDiff {
+			m.roster.frame(f.Event, f.Payload, m.presenceChanged)
+		}
+	case wire.ErrorAction:
+		c.failureLocked(m, f)
+	}
+}
+
+// failureLocked reports an error of the server that answers no request.
+func (c *Client) failureLocked(m *membership, f *frame) {
+	_, event := c.originLocked(f.RequestID)
+	m.deliver(&Failure{Event: event, RequestID: f.RequestID, Err: serverError(f.Event, f.Payload)})
+}
+
+// strayErrorLocked takes an error that names no channel of this client. Servers
+// send some errors that way.
+func (c *Client) strayErrorLocked(f *frame) {
+	err := serverError(f.Event, f.Payload)
+	m, event := c.originLocked(f.RequestID)
+	if m == nil || m.phase == over {
+		c.warnLocked("the server reported an error", slog.Any("error", err))
+		return
+	}
+	m.deliver(&Failure{Event: event, RequestID: f.RequestID, Err: err})
+}
+
+// broadcastLocked delivers a message of the channel. In a channel with a history it
+// must follow the last one.
+func (c *Client) broadcastLocked(m *membership, f *frame) {
+	msg := &Message{Event: f.Event, Payload: f.Payload, RequestID: f.RequestID}
+	if f.Offset != nil && m.position.Epoch != "" {
+		if *f.Offset <= m.position.Offset {
+			c.warnLocked("the server sent a message out of order", slog.String("channel", m.name),
+				slog.Uint64("offset", *f.Offset), slog.Uint64("position", m.position.Offset))
+			m.deliver(&Gap{Reason: GapDisorder, Position: m.position})
+			c.rejoinLocked(m)
+			return
+		}
+		m.position.Offset = *f.Offset
+		msg.Position = m.position
+		msg.Replayed = *f.Offset <= m.replayTo
+	}
+	m.deliver(msg)
+}
+
+// noticeLocked takes what the extensions add to a channel. It reports false if f is
+// something else.
+func (m *membership) noticeLocked(f *frame) bool {
+	if m.hasDiff && (f.Event == stateEvent || f.Event == diffEvent) {
+		m.presenceNotice(f)
+		return true
+	}
+	if m.position.Epoch == "" {
+		return false
+	}
+	var p struct {
+		Epoch  string    `json:"epoch"`
+		Offset uint64    `json:"offset"`
+		Reason GapReason `json:"reason"`
+	}
+	switch f.Event {
+	case recoveredEvent, gapEvent, positionEvent:
+		f.bind(&p)
+	default:
+		return false
+	}
+	m.position = pond.Position{Epoch: p.Epoch, Offset: p.Offset}
+	switch {
+	case f.Event == gapEvent:
+		m.deliver(&Gap{Reason: p.Reason, Position: m.position})
+	case f.Event == recoveredEvent && m.report:
+		m.report = false
+		m.deliver(&Recovered{m.position})
+	}
+	return true
+}
+
+func (m *membership) presenceNotice(f *frame) {
+	if f.Event == stateEvent {
+		var p rosterState
+		f.bind(&p)
+		m.roster.page(p, m.presenceChanged)
+		return
+	}
+	var d rosterDiff
+	f.bind(&d)
+	if !m.roster.apply(d, m.presenceChanged) {
+		m.client.rejoinLocked(m)
+	}
+}
+
+// removes reports whether f says that the server removed the client from m.
+func removes(f *frame, m *membership) bool {
+	switch f.Action {
+	case wire.ErrorAction:
+		return f.Event == wire.Destroyed
+	case wire.System:
+		switch f.Event {
+		case wire.KickedOut, wire.Evicted:
+			return true
+		case evicted:
+			var p struct {
+				UserID string `json:"userId"`
+			}
+			f.bind(&p)
+			return p.UserID != "" && p.UserID == m.userID
+		}
+	}
+	return false
+}
+
+func (c *Client) removedLocked(m *membership, f *frame) {
+	var p struct {
+		Reason  string `json:"reason"`
+		Message string `json:"message"`
+	}
+	f.bind(&p)
+	if p.Reason == "" {
+		p.Reason = p.Message
+	}
+	err := &RemovedError{Channel: m.name, Closed: f.Event == wire.Destroyed, Reason: p.Reason}
+	c.endLocked(m, err, err)
+}
+
+// answersLocked settles a request if f is its answer.
+func (c *Client) answersLocked(o *outgoing, f *frame) bool {
+	switch {
+	case f.Action == wire.Presence || o.state == waiting || o.state == ready:
+		return false
+	case f.isError():
+		c.failLocked(o, serverError(f.Event, f.Payload))
+		return true
+	case o.reply != "" && f.Event != o.reply:
+		return false
+	}
+	o.answer <- response{message: &Message{
+		Event: f.Event, Payload: f.Payload, RequestID: f.RequestID, Direct: f.Action == wire.System,
+	}}
+	delete(c.requests, o.id)
+	o.state = settled
+	return true
+}

@@ -1,0 +1,397 @@
+package pondclient
+
+import (
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// phase is where a membership is on the present connection.
+type phase int
+
+const (
+	outside phase = iota // no join was sent
+	joining              // a join was sent and not answered
+	member               // the server let the client in
+	over                 // the membership is not wanted any more, or the server ended it
+)
+
+// A membership is what a client has to do with one channel, from the first Join of
+// a name to the last Leave, over many connections. It is guarded by the client's
+// mutex.
+type membership struct {
+	// Static after construction.
+	client *Client
+	name   string
+	number uint64 // in the order of joins
+	cfg    joinConfig
+	params json.RawMessage // nil if a function makes them
+
+	phase    phase
+	handles  []*Channel // it ends with the last of them
+	attempt  int        // counts joins, so that what an earlier one started is dropped
+	tries    int        // failures in a row to get in
+	ids      []string   // of joins on this connection that are not answered
+	timer    *time.Timer
+	held     []*frame // what came before the answer
+	heldSize int
+	heldLost int
+	stale    bool // it left and joins again: what comes before the answer is old
+
+	entered  bool          // it was a member before, so that the next join is a rejoin
+	position pond.Position // zero: the channel has no history, or it is not known yet
+	userID   string        // that it had there
+	replayTo uint64        // numbered frames up to this are replayed
+	report   bool          // the end of the replay is to be reported
+
+	hasDiff bool // presence comes as differences
+	roster  roster
+
+	queue   []*outgoing // what waits for the join
+	pending int         // messages that are not written
+	idle    chan struct{}
+}
+
+// joinLocked sends a join, if there is a connection to send it on.
+func (c *Client) joinLocked(m *membership) {
+	if c.conn == nil || m.phase != outside && m.phase != joining {
+		return
+	}
+	m.phase = joining
+	m.attempt++
+	m.setTimer(0, nil)
+	if m.cfg.paramsFunc == nil {
+		c.sendJoinLocked(m, m.params)
+		return
+	}
+	attempt, ctx := m.attempt, c.conn.ctx
+	c.tasks.Go(func() {
+		params, err := m.cfg.paramsFunc(ctx)
+		var payload []byte
+		if err == nil {
+			payload, err = wire.Object(params)
+		}
+		c.mu.Lock()
+		defer c.unlock()
+		switch {
+		case m.phase != joining || m.attempt != attempt || c.conn == nil || ctx.Err() != nil:
+			return // of an earlier attempt
+		case err == nil:
+			c.sendJoinLocked(m, payload)
+		case m.entered:
+			c.warnLocked("the parameters of a join failed", slog.String("channel", m.name), slog.Any("error", err))
+			m.phase = outside
+			c.joinLaterLocked(m)
+		default:
+			c.endLocked(m, err, err)
+		}
+	})
+}
+
+func (c *Client) sendJoinLocked(m *membership, params []byte) {
+	id := c.nextIDLocked()
+	m.ids = append(m.ids, id)
+	var extra joinRequest
+	features := c.conn.features
+	recovery := !m.cfg.noRecovery && slices.Contains(features, featureRecover)
+	if m.cfg.presence && slices.Contains(features, featureDiff) {
+		extra.Want = append(extra.Want, featureDiff)
+	}
+	if recovery {
+		extra.Want = append(extra.Want, featureRecover)
+		switch {
+		case m.position != pond.Position{}:
+			offset := m.position.Offset
+			extra.From = &from{Epoch: m.position.Epoch, Offset: &offset, ID: m.userID}
+		case m.cfg.last > 0 && !m.entered:
+			extra.From = &from{Last: &m.cfg.last}
+		}
+	}
+	c.controlLocked(joinMessage(m.name, id, params, extra))
+	// A server that does not answer is asked again, less and less often.
+	wait := min(c.cfg.joinTimeout<<min(len(m.ids)-1, 3), max(c.cfg.joinTimeout, time.Minute))
+	attempt := m.attempt
+	m.setTimer(wait+random(wait/4), func() {
+		if m.phase == joining && m.attempt == attempt {
+			c.joinLocked(m)
+		}
+	})
+}
+
+// joinLaterLocked joins again after a delay, which grows with each failure.
+func (c *Client) joinLaterLocked(m *membership) {
+	b := backoff{first: c.cfg.first, most: c.cfg.most, failures: m.tries}
+	m.tries++
+	m.attempt++
+	attempt := m.attempt
+	m.setTimer(b.next(0), func() {
+		if m.phase == outside && m.attempt == attempt {
+			c.joinLocked(m)
+		}
+	})
+}
+
+// setTimer replaces the timer of a membership. f runs with the lock held; a nil f
+// only stops the timer.
+func (m *membership) setTimer(d time.Duration, f func()) {
+	if m.timer != nil {
+		m.timer.Stop()
+		m.timer = nil
+	}
+	if f == nil {
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		m.client.mu.Lock()
+		defer m.client.unlock()
+		if m.timer == timer {
+			m.timer = nil
+			f()
+		}
+	})
+	m.timer = timer
+}
+
+// acceptedLocked takes the answer to a join.
+func (c *Client) acceptedLocked(m *membership, f *frame) {
+	if !m.answers(f.RequestID) || m.phase != joining {
+		return // the answer to an earlier join, or a second one
+	}
+	m.setTimer(0, nil)
+	m.phase, m.stale = member, false
+	var a ack
+	f.bind(&a)
+	m.userID = c.conn.userID
+	if m.hasDiff = m.cfg.presence && a.hasDiff(); m.hasDiff {
+		m.roster.begin()
+	}
+	m.locate(&a)
+	rejoined := m.entered
+	m.entered = true
+	m.steady(rejoined)
+	for _, h := range m.handles {
+		h.joinedLocked()
+	}
+	c.releaseLocked(m)
+	held, lost := m.held, m.heldLost
+	m.held, m.heldSize, m.heldLost = nil, 0, 0
+	for _, f := range held {
+		if m.phase == member {
+			c.memberFrameLocked(m, f)
+		}
+	}
+	if lost > 0 {
+		m.deliver(&Gap{Reason: GapOverflow, Dropped: lost, Position: m.position})
+	}
+}
+
+// answers reports whether id is that of a join, and forgets it.
+func (m *membership) answers(id string) bool {
+	i := slices.Index(m.ids, id)
+	if i < 0 {
+		return false
+	}
+	m.ids = slices.Delete(m.ids, i, i+1)
+	return true
+}
+
+// locate takes the position from the answer to a join, and reports what is known
+// about messages that were missed.
+func (m *membership) locate(a *ack) {
+	asked := m.position
+	rejoin := m.entered || asked != pond.Position{}
+	m.replayTo, m.report = 0, false
+	r := a.Recover
+	if r == nil || m.cfg.noRecovery {
+		m.position = pond.Position{}
+		if rejoin {
+			m.deliver(&Gap{Reason: GapFresh})
+		}
+		return
+	}
+	m.position = pond.Position{Epoch: r.Epoch, Offset: r.Offset}
+	switch {
+	case r.Recovered == nil && !rejoin:
+		// A join that asked for nothing.
+	case r.Recovered == nil && m.position == asked:
+		m.deliver(&Recovered{m.position})
+	case r.Recovered == nil:
+		m.deliver(&Gap{Reason: GapFresh, Position: m.position})
+	case *r.Recovered:
+		m.replayTo, m.report = r.To, true
+	default:
+		m.deliver(&Gap{Reason: GapReason(r.Reason), Position: m.position})
+	}
+}
+
+// steady forgets earlier failures if the membership lasts.
+func (m *membership) steady(rejoined bool) {
+	if !rejoined || m.tries == 0 {
+		return
+	}
+	m.setTimer(m.client.cfg.healthy, func() { m.tries = 0 })
+}
+
+// refusedLocked takes the refusal of a join.
+func (c *Client) refusedLocked(m *membership, f *frame) {
+	if !m.answers(f.RequestID) || m.phase != joining {
+		return
+	}
+	m.setTimer(0, nil)
+	m.phase, m.ids = outside, nil
+	m.held, m.heldSize, m.heldLost = nil, 0, 0
+	err := serverError(f.Event, f.Payload)
+	if !m.entered {
+		c.endLocked(m, err, err)
+		return
+	}
+	switch c.cfg.policy(&ConnectionError{Transport: c.conn.transport, Status: err.Code, Reason: err.Message, Err: err}) {
+	case Retry:
+		c.joinLaterLocked(m)
+	case Refresh:
+		if m.cfg.paramsFunc != nil && m.tries == 0 {
+			c.joinLaterLocked(m)
+			return
+		}
+		c.endLocked(m, err, err)
+	default:
+		c.endLocked(m, err, err)
+	}
+}
+
+// rejoinLocked leaves and joins again, because what arrives does not fit together.
+func (c *Client) rejoinLocked(m *membership) {
+	c.leaveLocked(m)
+	m.phase, m.ids, m.stale = outside, nil, true
+	m.replayTo, m.report = 0, false
+	c.joinLaterLocked(m)
+}
+
+// leaveLocked tells the server that the client leaves, if it may be inside.
+func (c *Client) leaveLocked(m *membership) {
+	if c.conn == nil || m.phase != joining && m.phase != member {
+		return
+	}
+	id := c.nextIDLocked()
+	c.conn.leaving[m.name] = id
+	c.controlLocked(wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), m.name, id, nil))
+}
+
+// leftLocked takes the answer to a leave. What came before it for a channel that is
+// being joined again belongs to the earlier membership.
+func (c *Client) leftLocked(n *connection, f *frame) {
+	if n.leaving[f.Channel] != f.RequestID {
+		return
+	}
+	delete(n.leaving, f.Channel)
+	if m := c.channels[f.Channel]; m != nil && m.phase != member {
+		m.held, m.heldSize, m.heldLost, m.stale = nil, 0, 0, false
+	}
+}
+
+// endLocked ends a membership. Events end with err, or quietly if it is nil;
+// requests without an answer fail with unanswered.
+func (c *Client) endLocked(m *membership, err, unanswered error) {
+	if m.phase == over {
+		return
+	}
+	m.phase = over
+	m.setTimer(0, nil)
+	delete(c.channels, m.name)
+	for _, o := range c.requests {
+		if o.m == m && (o.state == written || o.state == writing) {
+			c.failLocked(o, bothErrors(unanswered, ErrUnknownOutcome))
+		}
+	}
+	which := func(*outgoing) bool { return true }
+	taken := c.takeLocked(&m.queue, which)
+	if c.conn != nil {
+		taken = append(taken, c.takeLocked(&c.conn.out, func(o *outgoing) bool { return o.m == m })...)
+	}
+	for _, o := range taken {
+		c.failLocked(o, unanswered)
+	}
+	for _, h := range m.handles {
+		h.endLocked(err)
+	}
+	m.handles = nil
+	if m.idle != nil {
+		close(m.idle)
+		m.idle = nil
+	}
+}
+
+// stopLocked makes the events of a membership fail until the client starts again.
+func (c *Client) stopLocked(m *membership) {
+	for _, h := range m.handles {
+		h.events.end(c.stopped)
+		h.wakeLocked()
+	}
+	for _, o := range c.takeLocked(&m.queue, func(o *outgoing) bool { return o.answer != nil }) {
+		c.failLocked(o, c.stopped)
+	}
+}
+
+// resume takes that back.
+func (m *membership) resume() {
+	for _, h := range m.handles {
+		h.events.resume()
+	}
+}
+
+// deliver gives an event to all that joined the channel.
+func (m *membership) deliver(ev Event) {
+	for _, h := range m.handles {
+		if h.events.add(ev) {
+			continue
+		}
+		if f := m.client.cfg.observer.Dropped; f != nil {
+			m.client.laterLocked(func() { m.client.observe(func() { f(m.name, 1) }) })
+		}
+	}
+}
+
+// presenceChanged takes note of a change of presence.
+func (m *membership) presenceChanged(key string, before *Member) {
+	for _, h := range m.handles {
+		if _, known := h.unseen[key]; !known {
+			if h.unseen == nil {
+				h.unseen = map[string]*Member{}
+			}
+			h.unseen[key] = before
+		}
+		h.events.mark()
+	}
+}
+
+// lost takes a connection that has ended out of use.
+func (c *Client) lost(n *connection) {
+	c.mu.Lock()
+	defer c.unlock()
+	if c.closed || c.ctx.Err() != nil {
+		return // the end of the client settles everything
+	}
+	c.conn = nil
+	for _, m := range c.channels {
+		m.phase, m.ids, m.stale = outside, nil, false
+		m.held, m.heldSize, m.heldLost = nil, 0, 0
+		m.report = false
+		m.setTimer(0, nil)
+	}
+	c.requeueLocked(n)
+	c.changedLocked()
+}
+
+// A twoErrors is an error for two reasons.
+type twoErrors struct{ first, second error }
+
+func bothErrors(first, second error) error { return &twoErrors{first, second} }
+
+func (e *twoErrors) Error() string { return e.first.Error() + " (" + e.second.Error() + ")" }
+
+func (e *twoErrors) Unwrap() []error { return []error{e.first, e.second} }

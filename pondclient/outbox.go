@@ -1,0 +1,418 @@
+package pondclient
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// An outgoing is a message to the server. Fields without a comment are static.
+type outgoing struct {
+	m          *membership // nil for joins and leaves
+	id         string
+	number     uint64
+	event      string
+	payload    []byte
+	data       []byte // the whole message
+	queued     time.Time
+	idempotent bool
+	reply      string        // the event that answers a request, if only that one does
+	answer     chan response // of a request, with room for one; nil if nobody waits
+
+	state progress // guarded by client.mu
+}
+
+// A response is the end of a request.
+type response struct {
+	message *Message
+	err     error
+}
+
+// progress is how far a message has come.
+type progress int
+
+const (
+	waiting progress = iota // for a join
+	ready                   // in a connection's list
+	writing                 // the writer has it
+	written                 // and there may be an answer
+	settled                 // nobody waits for anything any more
+)
+
+// A verdict is what became of a message that a link was to send.
+type verdict struct {
+	result result
+	err    error // why it was refused
+}
+
+type result int
+
+const (
+	unsent result = iota // nothing of it left this machine, or the server did not take it
+	sent
+	unknown // it may have arrived
+	refused // the server does not want it
+)
+
+// An outbox counts and finds messages that are not settled. It is a part of the
+// client and guarded by its mutex.
+type outbox struct {
+	requests map[string]*outgoing // that are not answered
+	serial   uint64               // of request IDs
+	count    int                  // messages that wait for a join
+	bytes    int                  // of messages that are not written
+	pending  int                  // messages that are not written
+	idle     chan struct{}        // closed when there are none; nil if nobody waits for that
+	recent   [64]struct {
+		number uint64
+		event  string
+		m      *membership
+	} // messages that were sent last, for errors that name only their ID
+}
+
+// enqueueLocked takes a message, or says why it does not.
+func (c *Client) enqueueLocked(o *outgoing) error {
+	q := c.cfg.queue
+	m := o.m
+	direct := m.phase == member && c.conn != nil && len(m.queue) == 0
+	switch {
+	case c.bytes+len(o.data) > q.Bytes:
+		return ErrQueueFull
+	case !direct && c.count >= q.Messages:
+		return ErrQueueFull
+	}
+	c.bytes += len(o.data)
+	c.pending++
+	m.pending++
+	r := &c.recent[o.number%uint64(len(c.recent))]
+	r.number, r.event, r.m = o.number, o.event, m
+	if o.answer != nil {
+		c.requests[o.id] = o
+	}
+	if direct {
+		o.state = ready
+		c.conn.out = append(c.conn.out, o)
+		c.conn.writeSoon()
+		return nil
+	}
+	m.queue = append(m.queue, o)
+	c.count++
+	return nil
+}
+
+// releaseLocked lets the connection have what waits for the join of m.
+func (c *Client) releaseLocked(m *membership) {
+	for _, o := range m.queue {
+		o.state = ready
+	}
+	c.conn.out = append(c.conn.out, m.queue...)
+	c.count -= len(m.queue)
+	m.queue = nil
+	c.conn.writeSoon()
+}
+
+// controlLocked sends a join or a leave.
+func (c *Client) controlLocked(data []byte) {
+	c.conn.out = append(c.conn.out, &outgoing{data: data, state: ready})
+	c.conn.writeSoon()
+}
+
+// takeBatch returns the messages that the connection writes next.
+func (c *Client) takeBatch(n *connection) []*outgoing {
+	c.mu.Lock()
+	defer c.unlock()
+	size, count := 0, 0
+	for _, o := range n.out {
+		if count > 0 && size+len(o.data) > maxBody {
+			break
+		}
+		o.state = writing
+		size += len(o.data)
+		count++
+	}
+	batch := slices.Clone(n.out[:count])
+	if n.out = n.out[count:]; len(n.out) == 0 {
+		n.out = nil
+	}
+	n.writing = batch
+	return batch
+}
+
+// settle takes note of what became of a batch.
+func (c *Client) settle(n *connection, batch []*outgoing, verdicts []verdict) {
+	c.mu.Lock()
+	defer c.unlock()
+	n.writing = nil
+	var again []*outgoing
+	for i, o := range batch {
+		v := verdict{}
+		if i < len(verdicts) {
+			v = verdicts[i]
+		}
+		switch {
+		case o.m == nil:
+			if v.result == refused {
+				c.warnLocked("the server refused a join or a leave", slog.Any("error", v.err))
+			}
+		case o.state == settled: // meanwhile
+			c.writtenLocked(o)
+		case v.result == sent:
+			c.writtenLocked(o)
+			o.state = written
+		case v.result == unsent, v.result == unknown && o.idempotent:
+			o.state = ready
+			again = append(again, o)
+		case v.result == refused:
+			c.writtenLocked(o)
+			c.failLocked(o, v.err)
+		default:
+			c.writtenLocked(o)
+			c.failLocked(o, c.lostLocked())
+		}
+	}
+	n.out = append(again, n.out...) // again is empty unless the connection ends now
+}
+
+// writtenLocked takes a message out of the count of those that are not written.
+func (c *Client) writtenLocked(o *outgoing) {
+	c.bytes -= len(o.data)
+	c.pending--
+	o.m.pending--
+	if o.m.pending == 0 && o.m.idle != nil {
+		close(o.m.idle)
+		o.m.idle = nil
+	}
+	c.drainedLocked()
+}
+
+// drainedLocked wakes those who wait until nothing is pending, or nothing can be
+// sent any more.
+func (c *Client) drainedLocked() {
+	if c.idle != nil && (c.pending == 0 || c.stopped != nil) {
+		close(c.idle)
+		c.idle = nil
+	}
+	if c.stopped == nil {
+		return
+	}
+	for _, m := range c.channels {
+		if m.idle != nil {
+			close(m.idle)
+			m.idle = nil
+		}
+	}
+}
+
+// failLocked ends a message that will not be answered.
+func (c *Client) failLocked(o *outgoing, err error) {
+	if o.state == settled {
+		return
+	}
+	o.state = settled
+	if o.answer != nil {
+		delete(c.requests, o.id)
+		o.answer <- response{err: err}
+		return
+	}
+	o.m.deliver(&Failure{Event: o.event, Payload: o.payload, RequestID: o.id, Err: err})
+}
+
+// lostLocked returns the error of a message that may have arrived.
+func (c *Client) lostLocked() error {
+	if c.ctx.Err() != nil {
+		return bothErrors(ErrClosed, ErrUnknownOutcome)
+	}
+	return ErrUnknownOutcome
+}
+
+// requeueLocked gives what a connection did not write back to the channels. It
+// fails what was written and may not be written again.
+func (c *Client) requeueLocked(n *connection) {
+	back := n.out
+	n.out = nil
+	for _, o := range c.requests {
+		switch {
+		case o.state == written && o.idempotent:
+			c.bytes += len(o.data)
+			c.pending++
+			o.m.pending++
+			back = append(back, o)
+		case o.state == written:
+			c.failLocked(o, c.lostLocked())
+		}
+	}
+	slices.SortStableFunc(back, func(a, b *outgoing) int { return cmp.Compare(b.number, a.number) })
+	for _, o := range back { // the newest first
+		if o.m == nil {
+			continue
+		}
+		o.state = waiting
+		o.m.queue = slices.Insert(o.m.queue, 0, o)
+		c.count++
+	}
+}
+
+// removeLocked takes a message out of the list that it waits in. It reports false
+// if the message is being written, or was.
+func (c *Client) removeLocked(o *outgoing) bool {
+	list := &o.m.queue
+	switch o.state {
+	case waiting:
+		c.count--
+	case ready:
+		list = &c.conn.out
+	default:
+		return false
+	}
+	if i := slices.Index(*list, o); i >= 0 {
+		*list = slices.Delete(*list, i, i+1)
+	}
+	c.writtenLocked(o)
+	return true
+}
+
+// expireLocked fails messages that waited too long. A client that is closing reports
+// them in the end.
+func (c *Client) expireLocked(now time.Time) {
+	if c.closing {
+		return
+	}
+	for _, m := range c.channels {
+		late := func(o *outgoing) bool { return now.Sub(o.queued) >= c.cfg.queue.Age }
+		if slices.ContainsFunc(m.queue, late) {
+			for _, o := range c.takeLocked(&m.queue, late) {
+				c.failLocked(o, ErrExpired)
+			}
+		}
+	}
+}
+
+// takeLocked takes messages out of a list, so that they are not written.
+func (c *Client) takeLocked(list *[]*outgoing, which func(*outgoing) bool) (taken []*outgoing) {
+	*list = slices.DeleteFunc(*list, func(o *outgoing) bool {
+		if o.m == nil || !which(o) {
+			return false
+		}
+		taken = append(taken, o)
+		return true
+	})
+	for _, o := range taken {
+		if o.state == waiting {
+			c.count--
+		}
+		c.writtenLocked(o)
+	}
+	return taken
+}
+
+// discardLocked takes all messages that are not written out of the lists, of one
+// channel or of all, and fails the requests among them with err. It returns what
+// nobody else is told about. With all, it returns what is being written as well.
+func (c *Client) discardLocked(only *membership, all bool, err error) (list []Unsent) {
+	which := func(o *outgoing) bool { return only == nil || o.m == only }
+	var taken []*outgoing
+	for _, m := range c.membershipsLocked() {
+		taken = append(taken, c.takeLocked(&m.queue, which)...)
+	}
+	if c.conn != nil {
+		taken = append(taken, c.takeLocked(&c.conn.out, which)...)
+	}
+	unknown := map[*outgoing]bool{}
+	if c.conn != nil && all {
+		for _, o := range c.conn.writing {
+			if o.m != nil && which(o) && o.state == writing {
+				unknown[o] = true
+				taken = append(taken, o)
+			}
+		}
+	}
+	slices.SortFunc(taken, func(a, b *outgoing) int { return cmp.Compare(a.number, b.number) })
+	for _, o := range taken {
+		switch {
+		case o.answer == nil:
+			o.state = settled
+			list = append(list, Unsent{o.m.name, o.event, o.payload, unknown[o]})
+		case unknown[o]:
+			c.failLocked(o, errors.Join(err, ErrUnknownOutcome))
+		default:
+			c.failLocked(o, err)
+		}
+	}
+	return list
+}
+
+// flush waits until everything is written: of one channel, or of all.
+func (c *Client) flush(ctx context.Context, m *membership) error {
+	for {
+		c.mu.Lock()
+		pending, idle := &c.pending, &c.idle
+		if m != nil {
+			pending, idle = &m.pending, &m.idle
+		}
+		if *pending == 0 {
+			c.mu.Unlock()
+			return nil
+		}
+		if c.stopped != nil {
+			defer c.unlock()
+			return c.stopped
+		}
+		if *idle == nil {
+			*idle = make(chan struct{})
+		}
+		wait := *idle
+		c.mu.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-c.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// originLocked returns what is known of a message that was sent not long ago, by its
+// ID.
+func (c *Client) originLocked(id string) (m *membership, event string) {
+	rest, ok := strings.CutPrefix(id, c.prefix)
+	if !ok {
+		return nil, ""
+	}
+	number, err := strconv.ParseUint(rest, 36, 64)
+	if err != nil {
+		return nil, ""
+	}
+	if r := c.recent[number%uint64(len(c.recent))]; r.number == number {
+		return r.m, r.event
+	}
+	return nil, ""
+}
+
+// prepare encodes a message.
+func (c *Client) prepare(m *membership, event string, payload any, opts []SendOption) (*outgoing, error) {
+	body, err := wire.Object(payload)
+	if err != nil {
+		return nil, errors.New("pondclient: payload of " + strconv.Quote(event) + ": " + strings.TrimPrefix(err.Error(), "wire: "))
+	}
+	var cfg sendConfig
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	c.mu.Lock()
+	id, number := c.nextIDLocked(), c.serial
+	c.mu.Unlock()
+	return &outgoing{
+		m: m, id: id, number: number, event: event, payload: body,
+		data:       wireMessage(wire.Broadcast, event, m.name, id, body),
+		queued:     time.Now(),
+		idempotent: cfg.idempotent, reply: cfg.reply,
+	}, nil
+}

@@ -1,0 +1,336 @@
+package pondclient
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+const (
+	// maxBody and maxBatch limit how many messages share a POST.
+	maxBody  = 64 << 10
+	maxBatch = 32
+
+	// postTimeout is how long a server may take for one POST.
+	postTimeout = 30 * time.Second
+
+	connectionID = "X-Connection-ID"
+)
+
+var (
+	errNotStream  = errors.New("the response is not an event stream")
+	errStreamEnd  = errors.New("the server ended the event stream")
+	errStreamGone = errors.New("the server does not know the event stream")
+	errTooLong    = errors.New("the message is larger than WithMaxMessageSize allows")
+)
+
+// An eventStream is a link over Server-Sent Events, with POST requests for the
+// other direction.
+type eventStream struct {
+	conn   *connection
+	body   io.ReadCloser
+	cancel context.CancelFunc // of the request that opened the stream
+	header string             // the connection ID in the response
+	token  string             // owned by the writer
+
+	beats interval
+}
+
+// dialStream opens an event stream.
+func (n *connection) dialStream(ctx context.Context, token string) (*eventStream, error) {
+	c := n.client
+	s := &eventStream{conn: n, token: token}
+	// The stream outlives ctx, which is for connecting.
+	lasting, cancel := context.WithCancel(n.ctx)
+	s.cancel = cancel
+	stop := context.AfterFunc(ctx, cancel)
+	var reached bool
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { reached = true }}
+	req := c.request(httptrace.WithClientTrace(lasting, trace), http.MethodGet, token, nil)
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Cache-Control", "no-cache")
+	resp, err := c.http.Do(req)
+	if err == nil && !stop() {
+		resp.Body.Close()
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		cancel()
+		return nil, &ConnectionError{Transport: EventStream, Err: withoutURL(err), reached: reached}
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer cancel()
+		return nil, refusal(EventStream, resp)
+	}
+	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != "text/event-stream" {
+		cancel()
+		resp.Body.Close()
+		return nil, &ConnectionError{Transport: EventStream, Err: errNotStream, reached: true}
+	}
+	s.body, s.header = resp.Body, resp.Header.Get(connectionID)
+	return s, nil
+}
+
+func (s *eventStream) read() error {
+	defer s.body.Close()
+	source := &heartReader{Reader: s.body, conn: s.conn}
+	lines := bufio.NewReaderSize(source, 8<<10)
+	var data []byte
+	some := false // a data field came
+	for {
+		line, err := s.line(lines, len(data))
+		if err != nil {
+			return &ConnectionError{Transport: EventStream, Err: err}
+		}
+		switch name, value := field(line); {
+		case len(line) == 0:
+			if some {
+				s.conn.message(data)
+			}
+			data, some = data[:0], false
+			if cap(data) > 64<<10 {
+				data = nil
+			}
+		case len(name) == 0: // a comment
+			s.beats.raise(source.gap)
+		case string(name) == "data":
+			if some {
+				data = append(data, '\n')
+			}
+			data, some = append(data, value...), true
+		}
+	}
+}
+
+// line reads one line, without its end. What it returns is valid until the next
+// call.
+func (s *eventStream) line(r *bufio.Reader, had int) ([]byte, error) {
+	line, err := r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		long := bytes.Clone(line)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			if had+len(long) > s.conn.client.cfg.maxMessage {
+				return nil, errTooLong
+			}
+			line, err = r.ReadSlice('\n')
+			long = append(long, line...)
+		}
+		line = long
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, errStreamEnd
+	case err != nil:
+		return nil, err
+	case had+len(line) > s.conn.client.cfg.maxMessage:
+		return nil, errTooLong
+	}
+	line = line[:len(line)-1]
+	return bytes.TrimSuffix(line, []byte{'\r'}), nil
+}
+
+// field splits a line of an event stream. A comment has an empty name.
+func field(line []byte) (name, value []byte) {
+	name, value, _ = bytes.Cut(line, []byte{':'})
+	return name, bytes.TrimPrefix(value, []byte{' '})
+}
+
+// A heartReader notes when something arrives.
+type heartReader struct {
+	io.Reader
+	conn *connection
+	gap  time.Duration // before the last bytes
+}
+
+func (r *heartReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.gap = r.conn.idle()
+		r.conn.alive()
+	}
+	return n, err
+}
+
+// write sends messages in as few requests as the server allows, one after the
+// other.
+func (s *eventStream) write(batch []*outgoing) ([]verdict, error) {
+	verdicts := make([]verdict, len(batch))
+	for done := 0; done < len(batch); {
+		count := 1
+		if s.conn.arrays() {
+			count = fitting(batch[done:])
+		}
+		err := s.send(batch[done:done+count], verdicts[done:done+count])
+		if err != nil {
+			return verdicts, err
+		}
+		done += count
+	}
+	return verdicts, nil
+}
+
+// fitting returns how many of the messages one body may have.
+func fitting(batch []*outgoing) int {
+	size := 0
+	for i, o := range batch {
+		size += len(o.data) + 1
+		if i == maxBatch || i > 0 && size > maxBody {
+			return i
+		}
+	}
+	return len(batch)
+}
+
+// send sends messages in one request, or in one each if the server does not take
+// them together. An error means that the connection has to end.
+func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
+	body := batch[0].data
+	if len(batch) > 1 {
+		body = []byte{'['}
+		for i, o := range batch {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = append(body, o.data...)
+		}
+		body = append(body, ']')
+	}
+	failed := s.deliver(body)
+	switch {
+	case failed == nil:
+		setAll(verdicts, verdict{result: sent})
+		return nil
+	case failed.refused && len(batch) > 1: // none was taken, see rule X-22
+		for i := range batch {
+			if err := s.send(batch[i:i+1], verdicts[i:i+1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	case failed.refused:
+		verdicts[0] = verdict{result: refused, err: &pond.Error{Code: failed.Status, Message: failed.Reason}}
+		return nil
+	case failed.unknown:
+		setAll(verdicts, verdict{result: unknown})
+	}
+	return &failed.ConnectionError
+}
+
+func setAll(verdicts []verdict, v verdict) {
+	for i := range verdicts {
+		verdicts[i] = v
+	}
+}
+
+// A postError is why a POST failed.
+type postError struct {
+	ConnectionError
+	refused bool // the server does not want these messages, and took none of them
+	unknown bool // they may have been taken
+}
+
+// busyTries is how often a server may say that it is too busy for a message.
+const busyTries = 10
+
+// deliver posts a body until the server has taken or refused it.
+func (s *eventStream) deliver(body []byte) *postError {
+	renewed := false
+	for busy := 0; ; {
+		failed := s.post(body, postTimeout)
+		if failed == nil {
+			return nil
+		}
+		switch failed.Status {
+		case 0:
+			return failed
+		case http.StatusNotFound, http.StatusGone:
+			failed.Status, failed.Err = 0, errStreamGone
+			return failed
+		case http.StatusUnauthorized, http.StatusForbidden:
+			if renewed || !s.renew() {
+				return failed
+			}
+			renewed = true
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+			if busy++; busy == busyTries {
+				return failed
+			}
+			delay := max(failed.RetryAfter, time.Second)
+			if sleep(s.conn.ctx, delay+random(delay/2)) != nil {
+				return failed
+			}
+		default:
+			failed.refused = failed.Status < 500
+			failed.unknown = !failed.refused
+			return failed
+		}
+	}
+}
+
+// renew gets another token, because this one was refused.
+func (s *eventStream) renew() bool {
+	t := &s.conn.client.tokens
+	if !t.refused(s.token) {
+		return false
+	}
+	token, err := t.get(s.conn.ctx)
+	if err != nil || token == s.token {
+		return false
+	}
+	s.token = token
+	return true
+}
+
+// post sends one request.
+func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
+	ctx, cancel := context.WithTimeout(s.conn.ctx, timeout)
+	defer cancel()
+	begun := false
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { begun = true }}
+	req := s.conn.client.request(httptrace.WithClientTrace(ctx, trace), http.MethodPost, s.token, bytes.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(connectionID, s.conn.connectionSecret(s.header))
+	resp, err := s.conn.client.http.Do(req)
+	if err != nil {
+		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Err: withoutURL(err)}, unknown: begun}
+	}
+	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that the connection can be used again
+		resp.Body.Close()
+		return nil
+	}
+	return &postError{ConnectionError: *refusal(EventStream, resp)}
+}
+
+// ping asks the server whether it still knows the stream. Servers ignore the
+// message, or answer it with an error on the stream.
+func (s *eventStream) ping() {
+	failed := s.post([]byte(`{"action":"`+string(wire.Ping)+`"}`), s.conn.client.cfg.probeTimeout)
+	switch {
+	case failed == nil:
+		s.conn.alive() // as far as can be known
+	case failed.Status == http.StatusNotFound:
+		s.conn.abort(&ConnectionError{Transport: EventStream, Err: errStreamGone})
+	}
+}
+
+func (s *eventStream) heartbeat() (time.Duration, bool) { return s.beats.load(), false }
+
+func (s *eventStream) finish() { s.abort() }
+
+// farewell just ends the stream, which the server notices. A DELETE would be quicker
+// behind some proxies, and is blocked by others.
+func (s *eventStream) farewell() { s.abort() }
+
+// abort ends the stream. Closing the body would wait for the network, so that is
+// left to the goroutine of net/http that notices the cancellation.
+func (s *eventStream) abort() { s.cancel() }
