@@ -67,6 +67,7 @@ func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, r
 
 func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
 	c := &Conn{hub: h, shard: h.nextShard(), recv: recv, net: conn, enc: enc, writing: true}
+	c.discarding.Store(!c.WebSocket())
 	if conn != nil {
 		c.raw = rawConn(conn)
 	}

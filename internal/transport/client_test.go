@@ -72,8 +72,13 @@ func testConfig() transport.Config {
 }
 
 func serve(t testing.TB, cfg transport.Config) *server {
+	return serveWith(t, cfg, (*httptest.Server).Start)
+}
+
+// serveWith serves as start does: over TCP, TLS or HTTP/2.
+func serveWith(t testing.TB, cfg transport.Config, start func(*httptest.Server)) *server {
 	s := &server{hub: transport.NewHub(cfg), conns: make(chan *peer, 20000)}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := newPeer()
 		p.server = s
 		if ws.IsUpgrade(r) {
@@ -111,6 +116,7 @@ func serve(t testing.TB, cfg transport.Config) *server {
 			c.Serve(r.Context())
 		}
 	}))
+	start(s.Server)
 	t.Cleanup(func() {
 		s.CloseClientConnections()
 		s.Close()
@@ -178,7 +184,12 @@ func (c *client) PeerClosed(code int, reason string) error {
 
 func (c *client) send(text string) {
 	c.t.Helper()
-	if _, err := c.Write(ws.AppendMasked(nil, ws.Text, true, false, [4]byte{1, 2, 3, 4}, []byte(text))); err != nil {
+	c.sendFrame(ws.Text, text)
+}
+
+func (c *client) sendFrame(op ws.Opcode, text string) {
+	c.t.Helper()
+	if _, err := c.Write(ws.AppendMasked(nil, op, true, false, [4]byte{1, 2, 3, 4}, []byte(text))); err != nil {
 		c.t.Fatal(err)
 	}
 }

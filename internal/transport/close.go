@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"net"
 	"time"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -33,7 +34,7 @@ func (c *Conn) QueueClose(w *Work, code int, reason string, cause error) {
 
 // lastFrame returns the last frame of a connection.
 func (c *Conn) lastFrame(code int, reason string) *Frame {
-	switch c.enc {
+	switch c.enc.withoutID() {
 	case wsText, wsDeflate:
 		return rawFrame(ws.AppendClose(nil, code, reason))
 	case sseNamedChunked, sseUnnamedChunked:
@@ -63,6 +64,7 @@ func (c *Conn) markClosing(last *Frame, end End) (w writer, first bool) {
 // markClosingLocked is markClosing for a connection that is open.
 func (c *Conn) markClosingLocked(last *Frame, end End) {
 	c.state, c.end = closing, end
+	c.discarding.Store(true)
 	c.closeDeadline = time.Now().Add(c.hub.cfg.CloseTimeout)
 	c.appendLocked(item{last, nil})
 }
@@ -145,10 +147,12 @@ func (c *Conn) writeFailed(err error) {
 	_ = c.net.SetReadDeadline(time.Now().Add(c.hub.cfg.CloseTimeout))
 }
 
-// awaitPeerClose is called when the last frame is written: the client has
-// CloseTimeout to close its side. Closing at once could destroy the frame in
-// transit, when the client has sent something that we have not read (RFC 6455
-// section 7.1.1, RFC 9293 section 3.6.1).
+// awaitPeerClose is called when the last frame is written. The client of a WebSocket
+// has CloseTimeout to answer it or to close its side. Closing at once could destroy
+// the frame in transit, when the client has sent something that we have not read
+// (RFC 6455 section 7.1.1, RFC 9293 section 3.6.1). The client of an event stream sends
+// nothing, and may keep its side open for further requests, so we only wait until it
+// has received everything.
 func (c *Conn) awaitPeerClose() {
 	c.mu.Lock()
 	c.closeSent = true
@@ -161,6 +165,40 @@ func (c *Conn) awaitPeerClose() {
 	_ = c.net.SetReadDeadline(time.Now().Add(c.hub.cfg.CloseTimeout))
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
+	}
+	if !c.WebSocket() {
+		c.awaitDelivery(time.Millisecond)
+	}
+}
+
+// maxLinger is how long the server waits before it closes an event stream, if it
+// cannot find out whether the client has received everything.
+const maxLinger = time.Second
+
+// awaitDelivery closes an event stream when the client's host has acknowledged
+// everything. It checks again after wait. The deadline for reading ends the wait.
+func (c *Conn) awaitDelivery(wait time.Duration) {
+	switch n, known := unacknowledged(c.net); {
+	case !known:
+		_ = c.net.SetReadDeadline(time.Now().Add(min(maxLinger, c.hub.cfg.CloseTimeout)))
+	case n == 0:
+		c.Abort(ErrClosed)
+	case !c.is(closed):
+		time.AfterFunc(wait, func() { c.awaitDelivery(min(2*wait, 100*time.Millisecond)) })
+	}
+}
+
+// tcpConn returns the TCP connection under conn, or nil.
+func tcpConn(conn net.Conn) *net.TCPConn {
+	for {
+		switch c := conn.(type) {
+		case *net.TCPConn:
+			return c
+		case interface{ NetConn() net.Conn }: // such as *tls.Conn
+			conn = c.NetConn()
+		default:
+			return nil
+		}
 	}
 }
 

@@ -77,9 +77,10 @@ type Conn struct {
 
 	// Owned by the goroutine that reads. With direct reads, the decoder is owned by
 	// the goroutine that holds reader.decoding.
-	dec      ws.Decoder
-	reader   *rawReader
-	buffered []byte // sent by the client right after its handshake
+	dec       ws.Decoder
+	reader    *rawReader
+	buffered  []byte // sent by the client right after its handshake
+	discarded int    // bytes
 
 	mu            sync.Mutex // guards the following fields; see Locks in the package comment
 	queue         *queue     // frames that no writer has taken; nil if there are none
@@ -100,6 +101,7 @@ type Conn struct {
 	slot, pos int // position in the wheel
 	pinged    bool
 
+	discarding        atomic.Bool  // data from the client is not expected any more
 	receivedSincePing atomic.Bool  // something arrived since the last heartbeat
 	paused            atomic.Bool  // the Receiver makes us wait, so silence proves nothing
 	unfinishedPings   atomic.Int32 // 0, or 1 plus the number of heartbeats since the current message began

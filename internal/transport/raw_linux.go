@@ -43,7 +43,7 @@ type rawReader struct {
 	// the one that reads them, then the worker that decodes them. It guards the decoder
 	// and the following field.
 	decoding sync.Mutex
-	over     bool // bytes are not decoded any more
+	over     bool // nothing more must be read
 }
 
 // readRaw is the goroutine that reads directly from the socket. Its stack stays
@@ -65,7 +65,10 @@ func (c *Conn) readRaw() {
 			err = r.err
 		}
 		r.decoding.Lock() // waits until the previous bytes are decoded
-		if err != nil {
+		if err != nil || r.over {
+			if err == nil {
+				readBuffers.Put(r.buf)
+			}
 			r.decoding.Unlock()
 			c.readEnded(err)
 			return
@@ -111,10 +114,12 @@ func rawRead(fd uintptr, b []byte) (int, syscall.Errno) {
 // the messages.
 func (c *Conn) handle(read readChunk) {
 	r := c.reader
-	if !r.over {
-		if err := c.received(read.data); err != nil {
+	if err := c.received(read.data); err != nil {
+		if broken, ok := errors.AsType[*ws.CloseError](err); ok {
+			c.reject(broken)
+		} else {
 			r.over = true
-			c.decodingEnded(err)
+			c.readEnded(err)
 		}
 	}
 	if read.buf != nil {
@@ -122,16 +127,6 @@ func (c *Conn) handle(read readChunk) {
 	}
 	r.decoding.Unlock()
 	c.recv.Process(c)
-}
-
-// decodingEnded closes a connection whose client sent a close frame or broke the
-// protocol. What it sends until it closes its side is read, but not decoded.
-func (c *Conn) decodingEnded(err error) {
-	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
-		c.reject(broken)
-		return
-	}
-	c.readEnded(err)
 }
 
 // A rawWriter is the state of one direct write. Its method value is made once.

@@ -38,7 +38,7 @@ func (c *Conn) read() {
 	defer c.hub.tasks.Done()
 	if broken, ok := errors.AsType[*ws.CloseError](err); ok {
 		c.reject(broken)
-		err = c.discard()
+		err = c.readDiscarding()
 	}
 	c.readEnded(err)
 	c.recv.Process(c)
@@ -54,8 +54,8 @@ func (c *Conn) readOnce() error {
 				return err
 			}
 		}
-		if err == nil && !c.WebSocket() {
-			return c.discard() // nothing is expected, so no new goroutine is needed
+		if err == nil && c.discarding.Load() {
+			return c.readDiscarding() // nothing is expected, so no new goroutine is needed
 		}
 		if err != nil || c.unfinishedPings.Load() == 0 {
 			return err
@@ -77,17 +77,42 @@ func (c *Conn) readOn() error {
 	return err
 }
 
-// received handles bytes from the client. An event stream expects none.
+// received handles bytes from the client. A [*ws.CloseError] says that the client
+// broke the protocol or a limit: the caller must reject it. After other errors,
+// nothing more must be read.
 func (c *Conn) received(b []byte) error {
+	if c.discarding.Load() {
+		return c.discard(b)
+	}
 	if !c.receivedSincePing.Load() {
 		c.receivedSincePing.Store(true)
-	}
-	if !c.WebSocket() {
-		return nil
 	}
 	err := c.dec.Feed(b, (*frameSink)(c))
 	c.noteProgress()
 	return err
+}
+
+// maxDiscarded is the number of bytes that are read from a client which should not
+// send any more: after the server's close frame, and on an event stream. Some must be
+// read, because closing a socket with unread data could destroy our last frame in
+// transit, and because a client may be in the middle of a message.
+const maxDiscarded = 1 << 20
+
+var errTooMuchDiscarded = errors.New("client does not stop sending")
+
+// discard drops bytes of the client. It only looks for a close frame.
+func (c *Conn) discard(b []byte) error {
+	if c.discarded += len(b); c.discarded > maxDiscarded {
+		return errTooMuchDiscarded
+	}
+	if !c.WebSocket() {
+		return nil
+	}
+	c.dec.Discard()
+	if err := c.dec.Feed(b, (*frameSink)(c)); errors.Is(err, errPeerClosed) {
+		return err
+	}
+	return nil // after a breach of the protocol, Feed does nothing
 }
 
 // reject closes the connection of a client that broke the protocol or a limit.
@@ -96,12 +121,19 @@ func (c *Conn) reject(broken *ws.CloseError) {
 	c.Close(broken.Code, broken.Reason, broken)
 }
 
-// discard reads until the client closes its side or CloseTimeout is over.
-func (c *Conn) discard() error {
-	buf := readBuffers.Get().(*[]byte)
-	defer readBuffers.Put(buf)
+// readDiscarding reads and discards until the client closes its side or CloseTimeout
+// has passed. A goroutine may wait here for as long as an event stream lasts, so the
+// buffer is small.
+func (c *Conn) readDiscarding() error {
+	var buf [256]byte
 	for {
-		if _, err := c.net.Read(*buf); err != nil {
+		n, err := c.net.Read(buf[:])
+		if n > 0 {
+			if err := c.received(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -47,6 +47,7 @@ type Decoder struct {
 	role    Role
 	deflate bool
 	closed  bool
+	discard bool // messages are not kept
 
 	have   uint8           // bytes of a header that has arrived in part
 	header [maxHeader]byte // of the current frame
@@ -57,6 +58,10 @@ type Decoder struct {
 func (d *Decoder) Init(config *Config, role Role, deflate bool) {
 	*d = Decoder{config: config, role: role, deflate: deflate}
 }
+
+// Discard makes d ignore the content of messages from now on. It still finds the
+// peer's Close frame, and breaches of the framing.
+func (d *Decoder) Discard() { d.discard = true }
 
 // MidMessage reports whether a frame or a fragmented message has begun and is
 // not complete. A control frame between two messages counts as well.
@@ -140,6 +145,12 @@ func (d *Decoder) controlPayload(payload []byte, sink Sink) error {
 // copied.
 func (d *Decoder) dataPayload(payload []byte, sink Sink) error {
 	final := d.left == 0 && d.header[0]&finBit != 0
+	if d.discard {
+		if d.buf = nil; final {
+			d.op = Continuation
+		}
+		return nil
+	}
 	message, checked := payload, 0
 	if !final || len(d.buf) > 0 {
 		checked = len(d.buf) - int(d.incomplete)
