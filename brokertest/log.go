@@ -15,6 +15,7 @@ import (
 var logChecks = []check{
 	{"LogOpen", "Log", (*env).logOpen},
 	{"LogAppend", "Log", (*env).logAppend},
+	{"LogBytes", "Log", (*env).logBytes},
 	{"LogOrder", "Log", (*env).logOrder},
 	{"LogAndPublish", "Log", (*env).logAndPublish},
 	{"LogRetry", "Log", (*env).logRetry},
@@ -157,6 +158,16 @@ func (e *env) logAppend() {
 	e.append(b, e.topic("new"), produce("b", 1, `{}`))
 	page = e.since(a, e.topic("new"), pond.Position{}, 10)
 	e.wantEntries("a log that nobody opened", page.Entries, 0, `{}`)
+}
+
+// logBytes: messages are received and read as they were appended.
+func (e *env) logBytes() {
+	a, b, topic := e.log(), e.log(), e.topic("a")
+	r := e.subscribe(b, topic)
+	messages := difficult()
+	e.append(a, topic, produce("a", 1, messages...))
+	e.wantEntries("received", r.entries(len(messages)), 0, messages...)
+	e.wantEntries("read", e.since(b, topic, pond.Position{}, 100).Entries, 0, messages...)
 }
 
 // logOrder: all nodes see the entries in the order of the log, and batches in one

@@ -92,7 +92,22 @@ func (e *env) logCanceled() {
 // and in order, whatever happens to its connection.
 func (e *env) logFollowed() {
 	e.gaps = true
-	a, b, topic := e.log(), e.log(), e.topic("a")
+	for _, kind := range slices.Sorted(maps.Keys(e.cluster.Disconnect)) {
+		e.follow(kind, e.cluster.Disconnect[kind])
+	}
+	if e.cluster.Sever != nil {
+		e.follow("sever", func(b pond.Broker) {
+			restore := e.cluster.Sever(b)
+			e.eventually("Health of a node that is cut off", func() bool { return b.Health() != nil })
+			restore()
+		})
+	}
+}
+
+// follow follows a log while its node has a failure.
+func (e *env) follow(kind string, fail func(b pond.Broker)) {
+	e.Helper()
+	a, b, topic := e.log(), e.log(), e.topic(kind)
 	f := &follower{env: e, log: b, topic: topic, wake: make(chan struct{}, 1)}
 	f.pos = e.open(b, topic)
 	closer, err := b.Subscribe(e.context(), topic, f)
@@ -104,8 +119,8 @@ func (e *env) logFollowed() {
 	defer stop()
 
 	want := 0
-	appendSome := func(n int) {
-		for range n {
+	appendSome := func() {
+		for range 20 {
 			want++
 			e.eventually("Append", func() bool {
 				_, err := a.Append(e.soon(), topic, produce("a", uint64(want), message("a", want))) //nolint:gosec // small
@@ -113,24 +128,36 @@ func (e *env) logFollowed() {
 			})
 		}
 	}
-	appendSome(20)
-	for _, kind := range slices.Sorted(maps.Keys(e.cluster.Disconnect)) {
-		e.cluster.Disconnect[kind](b)
-		appendSome(20)
-	}
-	if e.cluster.Sever != nil {
-		restore := e.cluster.Sever(b)
-		appendSome(5)
-		restore()
-		appendSome(5)
-	}
-	e.eventually("all entries", func() bool { return f.count() >= want })
+	appendSome()
+	var appends sync.WaitGroup
+	appends.Go(appendSome)
+	fail(b)
+	appends.Wait()
+	appendSome()
+	var top pond.Position
+	e.eventually("the end of the log", func() bool {
+		tops, err := a.Tops(e.soon(), []string{topic})
+		if err == nil {
+			top = tops[0]
+		}
+		return err == nil && f.position() == top
+	})
 	stop()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.restarts == 0 { // else the disconnection lost the log, which is allowed
+	if f.restarts == 0 {
 		e.wantEntries("followed", f.seen, 0, numbers("a", 1, want)...)
+		return
 	}
+	// The failure lost the log, which is allowed, and the follower began again.
+	i := slices.IndexFunc(f.seen, func(entry pond.Entry) bool { return entry.Pos.Epoch == top.Epoch })
+	e.wantEntries("followed after a restart", f.seen[max(0, i):], 0, pageTexts(e.since(a, topic, pond.Position{}, 100))...)
+}
+
+// pageTexts returns the messages of a page.
+func pageTexts(page pond.Page) (list []string) {
+	for _, entry := range page.Entries {
+		list = append(list, string(entry.Data))
+	}
+	return list
 }
 
 // A follower is what a node does with a log, in the simplest form.
@@ -180,10 +207,10 @@ func (f *follower) repairLocked() {
 	}
 }
 
-func (f *follower) count() int {
+func (f *follower) position() pond.Position {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.seen)
+	return f.pos
 }
 
 // start starts reading what is missing.

@@ -126,7 +126,7 @@ var messageMutants = []mistake{
 		return name
 	})},
 	{"topics are cut at 255 bytes", "TopicsAreExact", renamed(func(topic string) string { return topic[:min(len(topic), 10)] })},
-	{"messages are compacted", "Bytes", func(m *mutant) {
+	{"messages are compacted", "Bytes LogBytes", func(m *mutant) {
 		m.receiving(func(_ string, r pond.Receiver) pond.Receiver {
 			return &filter{Receiver: r, receive: func(e pond.Entry) {
 				e.Data = bytes.ReplaceAll(e.Data, []byte(" "), nil)
