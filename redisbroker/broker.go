@@ -1,0 +1,362 @@
+// Package redisbroker connects the nodes of a cluster by Redis or Valkey, from version
+// 6.2, alone, with Sentinel or as a cluster:
+//
+//	b, err := redisbroker.New("redis://user:password@host:6379")
+//
+// Topics have the names of version 1 of the distributed protocol of PondSocket, so that
+// servers in other languages can be part of the cluster: see docs/cluster-protocol.md.
+// Messages go through pub/sub, with exact names only. Logs are streams.
+//
+// A user of Redis with these rules may do all that a broker does, for the default
+// prefix:
+//
+//	ACL SETUSER pond on >password resetchannels &pondsocket:* ~pondsocket:* +@connection +@pubsub +@scripting +@stream +@hash +del +pexpire +info +time
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/redis/rueidis"
+)
+
+// Times of connections.
+const (
+	dialTimeout  = 5 * time.Second
+	firstBackoff = 100 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+)
+
+var errConnecting = errors.New("redisbroker: not connected yet")
+
+// A Broker connects one node. It is a [pond.BrokerLog].
+type Broker struct {
+	cfg    config
+	option rueidis.ClientOption
+	prefix string // of channels: "pondsocket:v1:default:"
+	keys   string // of keys: "pondsocket:log1:default:"
+	probe  string // the topic of this broker's probes
+	ended  chan struct{}
+
+	ctx    context.Context // ends when Close does not wait any longer
+	cancel context.CancelFunc
+
+	client  atomic.Pointer[rueidis.Client] // nil until the first connection
+	trouble atomic.Pointer[error]          // why Health is not nil
+
+	mu      sync.Mutex // guards the following fields
+	subs    map[string]*subscription
+	dirty   map[string]bool // topics that may have to be subscribed to or unsubscribed
+	wake    chan struct{}   // has an element if dirty has
+	closing bool
+	active  int           // calls that Close waits for
+	quiet   chan struct{} // closed when active is zero, while Close waits
+}
+
+var _ pond.BrokerLog = (*Broker)(nil)
+
+type config struct {
+	prefix, namespace string
+	maxBytes          int
+	probeInterval     time.Duration
+	logger            *slog.Logger
+	client            []func(*rueidis.ClientOption)
+}
+
+// An Option configures a [Broker].
+type Option func(*config)
+
+// WithPrefix sets what the names of all channels and keys begin with. It must be the
+// same on all nodes. The default is "pondsocket", which servers in other languages
+// use.
+func WithPrefix(prefix string) Option { return func(c *config) { c.prefix = prefix } }
+
+// WithNamespace separates several clusters that share a server and a prefix. The
+// default is "default".
+func WithNamespace(name string) Option { return func(c *config) { c.namespace = name } }
+
+// WithMaxBytes sets the size of the largest message, at least 64 KiB. The default is
+// 4 MiB.
+func WithMaxBytes(bytes int) Option {
+	if bytes < 64<<10 {
+		panic(fmt.Sprintf("redisbroker: WithMaxBytes(%d): must be at least 64 KiB", bytes)) //nolint:forbidigo // misuse at registration
+	}
+	return func(c *config) { c.maxBytes = bytes }
+}
+
+// WithProbeInterval sets how long the subscriptions may be idle before the broker
+// checks that they still receive, by a message to itself. If it does not arrive within
+// the same time, the broker reconnects: after three intervals at most. The default is
+// 1.5 s.
+func WithProbeInterval(d time.Duration) Option {
+	if d <= 0 {
+		panic(fmt.Sprintf("redisbroker: WithProbeInterval(%v): must be positive", d)) //nolint:forbidigo // misuse at registration
+	}
+	return func(c *config) { c.probeInterval = d }
+}
+
+// WithLogger sets where lost and new connections are logged. The default is
+// [slog.Default].
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
+
+// WithClientOption changes the options of the Redis client: TLS certificates, changing
+// credentials, timeouts. The default is what the URL says.
+func WithClientOption(change func(*rueidis.ClientOption)) Option {
+	return func(c *config) { c.client = append(c.client, change) }
+}
+
+// New returns a broker for a server. The URL has the form
+//
+//	redis://USER:PASSWORD@HOST:PORT?addr=HOST2:PORT2&master_set=NAME
+//
+// with rediss for TLS. With several addresses, the servers are a cluster, or, with
+// master_set, the Sentinels of the server with that name. Pub/sub and streams do not
+// depend on the number of a database, except for keys.
+//
+// New does not wait for a connection, and the server does not have to be there: the
+// broker connects when it is. New returns an error for an invalid URL only. The broker
+// uses goroutines and connections until [Broker.Close].
+func New(url string, opts ...Option) (*Broker, error) {
+	option, err := rueidis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("redisbroker: invalid URL: %w", err)
+	}
+	option.DisableCache = true
+	option.AlwaysPipelining = true // so that contexts interrupt calls, and do not close connections
+	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
+	if option.Dialer.Timeout == 0 {
+		option.Dialer.Timeout = dialTimeout
+	}
+	cfg := config{
+		prefix: "pondsocket", namespace: "default",
+		maxBytes: 4 << 20, probeInterval: 1500 * time.Millisecond, logger: slog.Default(),
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	for _, change := range cfg.client {
+		change(&option)
+	}
+	b := &Broker{
+		cfg:    cfg,
+		option: option,
+		prefix: cfg.prefix + ":v1:" + cfg.namespace + ":",
+		keys:   cfg.prefix + ":log1:" + cfg.namespace + ":",
+		probe:  "__probe__:" + randomText(),
+		ended:  make(chan struct{}),
+		subs:   map[string]*subscription{},
+		dirty:  map[string]bool{},
+		wake:   make(chan struct{}, 1),
+	}
+	b.ctx, b.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the broker's own life
+	b.setTrouble(errConnecting)
+	go b.run()
+	return b, nil
+}
+
+// run keeps the subscriptions connected until the broker is closed.
+func (b *Broker) run() {
+	defer close(b.ended)
+	backoff := firstBackoff
+	for b.ctx.Err() == nil {
+		began := time.Now()
+		err := b.connect()
+		if b.ctx.Err() != nil {
+			return
+		}
+		b.setTrouble(err)
+		b.cfg.logger.Warn("redisbroker: connection lost", "error", err)
+		if time.Since(began) > maxBackoff {
+			backoff = firstBackoff // it worked for a while
+		}
+		b.sleep(rand.N(backoff)) //nolint:gosec // not a secret
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// connect connects the subscriptions, and returns why they are not connected any more.
+func (b *Broker) connect() error {
+	client := b.client.Load()
+	if client == nil {
+		c, err := rueidis.NewClient(b.option)
+		if err != nil {
+			return err
+		}
+		client = &c
+		b.client.Store(client)
+	}
+	return newLink(b, *client).serve()
+}
+
+// sleep waits, but not longer than the broker lives.
+func (b *Broker) sleep(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-b.ctx.Done():
+	}
+}
+
+// MaxBytes returns the size of the largest message; see [WithMaxBytes].
+func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }
+
+// Health returns nil if the subscriptions are connected, and the last probe arrived.
+func (b *Broker) Health() error {
+	b.mu.Lock()
+	closing := b.closing
+	b.mu.Unlock()
+	if closing {
+		return pond.ErrClosed
+	}
+	if err := b.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (b *Broker) setTrouble(err error) {
+	if err == nil {
+		b.trouble.Store(nil)
+		return
+	}
+	b.trouble.Store(&err)
+}
+
+// do runs a call that needs the client. It ends with ctx, and with the broker.
+func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client rueidis.Client) error) error {
+	b.mu.Lock()
+	if b.closing {
+		b.mu.Unlock()
+		return pond.ErrClosed
+	}
+	b.active++
+	b.mu.Unlock()
+	defer b.finish()
+
+	client := b.client.Load()
+	if client == nil {
+		return b.Health()
+	}
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	err := f(call, *client)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("redisbroker: %w", context.Cause(ctx))
+	case b.ctx.Err() != nil:
+		return pond.ErrClosed
+	case errors.Is(err, pond.ErrTooLarge):
+		return err
+	}
+	return fmt.Errorf("redisbroker: %w", err)
+}
+
+// finish ends a call.
+func (b *Broker) finish() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.active--
+	if b.active == 0 && b.quiet != nil {
+		close(b.quiet)
+		b.quiet = nil
+	}
+}
+
+// Publish implements [pond.Broker].
+func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := b.checkSizes(batch); err != nil {
+		return err
+	}
+	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		cmds := make(rueidis.Commands, len(batch))
+		for i, data := range batch {
+			// The channel counts as a key, so that all messages of a topic take one way
+			// through a Redis cluster.
+			cmds[i] = client.B().Arbitrary("PUBLISH").Keys(b.prefix + topic).Args(rueidis.BinaryString(escape(data))).Build()
+		}
+		if len(cmds) == 1 {
+			return client.Do(ctx, cmds[0]).Error()
+		}
+		for _, result := range client.DoMulti(ctx, cmds...) {
+			if err := result.Error(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (b *Broker) checkSizes(batch [][]byte) error {
+	for _, data := range batch {
+		if len(data) > b.cfg.maxBytes {
+			return fmt.Errorf("redisbroker: %d bytes: %w", len(data), pond.ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// Close implements [pond.Broker].
+func (b *Broker) Close(ctx context.Context) error {
+	err := b.awaitCalls(ctx)
+	b.cancel()
+	<-b.ended
+	b.mu.Lock()
+	var subs []*subscription
+	for _, s := range b.subs {
+		subs = append(subs, s)
+	}
+	clear(b.subs)
+	b.mu.Unlock()
+	for _, s := range subs {
+		s.end()
+	}
+	if client := b.client.Swap(nil); client != nil {
+		(*client).Close()
+	}
+	return err
+}
+
+// awaitCalls refuses new calls and waits for those in progress.
+func (b *Broker) awaitCalls(ctx context.Context) error {
+	b.mu.Lock()
+	b.closing = true
+	if b.active > 0 && b.quiet == nil {
+		b.quiet = make(chan struct{})
+	}
+	quiet := b.quiet
+	b.mu.Unlock()
+	if quiet == nil {
+		return nil
+	}
+	select {
+	case <-quiet:
+		return nil
+	case <-ctx.Done():
+	}
+	b.cancel()
+	<-quiet
+	return fmt.Errorf("redisbroker: calls were interrupted: %w", context.Cause(ctx))
+}
+
+// topicOf returns the topic of a channel of Redis.
+func (b *Broker) topicOf(channel string) (topic string, ok bool) {
+	return strings.CutPrefix(channel, b.prefix)
+}

@@ -1,0 +1,124 @@
+package redisbroker_test
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest"
+	"github.com/redis/rueidis"
+
+	"github.com/pondsocket/pond/redisbroker"
+)
+
+const probeInterval = 500 * time.Millisecond
+
+// nodes are the brokers of a test, each behind a proxy of its own.
+type nodes struct {
+	t      testing.TB
+	server *server
+	opts   []redisbroker.Option
+	user   string // of the URL, with an @
+
+	mu      sync.Mutex
+	names   map[pond.Broker]string
+	proxies map[pond.Broker]*proxy
+}
+
+func newNodes(t testing.TB, s *server, opts ...redisbroker.Option) *nodes {
+	return &nodes{t: t, server: s, opts: opts, names: map[pond.Broker]string{}, proxies: map[pond.Broker]*proxy{}}
+}
+
+// add returns the broker of a new node, connected.
+func (n *nodes) add() pond.Broker {
+	n.t.Helper()
+	p := startProxy(n.t, n.server.addr)
+	n.mu.Lock()
+	name := fmt.Sprintf("node%d", len(n.names))
+	n.mu.Unlock()
+	opts := append([]redisbroker.Option{
+		redisbroker.WithProbeInterval(probeInterval),
+		redisbroker.WithLogger(slog.New(slog.DiscardHandler)),
+		redisbroker.WithClientOption(func(o *rueidis.ClientOption) { o.ClientName = name }),
+	}, n.opts...)
+	b, err := redisbroker.New("redis://"+n.user+p.addr(), opts...)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.mu.Lock()
+	n.names[b], n.proxies[b] = name, p
+	n.mu.Unlock()
+	eventually(n.t, "the connection of "+name, func() bool { return b.Health() == nil })
+	return b
+}
+
+func (n *nodes) proxy(b pond.Broker) *proxy {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proxies[b]
+}
+
+func (n *nodes) all() (proxies []*proxy) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, p := range n.proxies {
+		proxies = append(proxies, p)
+	}
+	return proxies
+}
+
+func (n *nodes) name(b pond.Broker) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.names[b]
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// cluster returns what brokertest has to know.
+func (n *nodes) cluster() *brokertest.Cluster {
+	return &brokertest.Cluster{
+		Node: n.add,
+		Disconnect: map[string]func(pond.Broker){
+			"connections reset":       func(b pond.Broker) { n.proxy(b).reset() },
+			"CLIENT KILL":             func(b pond.Broker) { n.server.killClients(n.name(b), "") },
+			"CLIENT KILL TYPE pubsub": func(b pond.Broker) { n.server.killClients(n.name(b), "pubsub") },
+			"server restarted":        func(pond.Broker) { n.server.restart() },
+		},
+		Sever: func(b pond.Broker) (restore func()) {
+			n.proxy(b).sever()
+			return n.proxy(b).restore
+		},
+		Stall: func(b pond.Broker) (resume func()) {
+			n.proxy(b).stall()
+			return n.proxy(b).resume
+		},
+		LoseLog:      func(string) { n.server.command("FLUSHALL") },
+		LoseResponse: func(b pond.Broker, topic string) { n.proxy(b).loseResponse(topic) },
+	}
+}
+
+var noVirtualTime = map[string]string{"VirtualTime": "a real server has a clock of its own"}
+
+func TestContract(t *testing.T) {
+	s := startServer(t)
+	brokertest.Run(t, brokertest.Harness{
+		Skip: noVirtualTime,
+		Open: func(t testing.TB) *brokertest.Cluster {
+			return newNodes(t, s, redisbroker.WithPrefix("test"), redisbroker.WithNamespace(t.Name())).cluster()
+		},
+	})
+}

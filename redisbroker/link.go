@@ -1,0 +1,284 @@
+package redisbroker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/redis/rueidis"
+)
+
+// subscribeBatch is how many names are in one command.
+const subscribeBatch = 512
+
+var (
+	errReconnected = errors.New("redisbroker: reconnected")
+	errProbe       = errors.New("redisbroker: a probe did not arrive")
+	errLinkClosed  = errors.New("redisbroker: the connection was closed")
+)
+
+// A link is one connection for subscriptions. Its reader calls the receivers, so that
+// a receiver that takes its time makes the server queue messages, up to its own limit,
+// and then close the connection: which is a gap, and no growth of memory.
+type link struct {
+	broker *Broker
+	client rueidis.Client
+	conn   rueidis.DedicatedClient
+	ctx    context.Context // ends with the link
+	probes sync.WaitGroup
+
+	active map[string]bool // topics that the server knows; owned by serve
+	probed chan struct{}   // has an element when a probe arrived
+	heard  atomic.Int64    // when something arrived, in nanoseconds since 1970
+}
+
+func newLink(b *Broker, client rueidis.Client) *link {
+	return &link{broker: b, client: client, active: map[string]bool{}, probed: make(chan struct{}, 1)}
+}
+
+// serve subscribes to all topics and keeps them up to date. It returns why the
+// connection cannot be used any longer.
+func (l *link) serve() error {
+	b := l.broker
+	ctx, cancel := context.WithCancel(b.ctx)
+	l.ctx = ctx
+	conn, release := l.client.Dedicate()
+	l.conn = conn
+	closed := conn.SetPubSubHooks(rueidis.PubSubHooks{OnMessage: l.onMessage, OnSubscription: l.onSubscription})
+	defer func() {
+		cancel()
+		conn.Close()
+		release()
+		for range closed { // until no receiver is called any more
+		}
+		l.probes.Wait()
+	}()
+
+	if err := l.subscribe(b.probe); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	for topic := range b.subs {
+		b.changedLocked(topic)
+	}
+	b.mu.Unlock()
+	if err := l.sync(); err != nil {
+		return err
+	}
+	b.setTrouble(nil)
+	return l.watch(closed)
+}
+
+// watch keeps the subscriptions up to date, and probes the connection when it is idle.
+func (l *link) watch(closed <-chan error) error {
+	b := l.broker
+	interval := b.cfg.probeInterval
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	probing := make(chan error, 1)
+	waiting := false
+	for {
+		select {
+		case err := <-closed:
+			if err == nil {
+				err = errLinkClosed
+			}
+			return err
+		case <-b.ctx.Done():
+			return b.ctx.Err()
+		case <-b.wake:
+			if err := l.sync(); err != nil {
+				return err
+			}
+		case <-ticker.C:
+			idle := time.Since(time.Unix(0, l.heard.Load())) >= interval
+			if !waiting && (idle || b.trouble.Load() != nil) {
+				waiting = true
+				l.probes.Go(func() { probing <- l.probe() })
+			}
+		case err := <-probing:
+			waiting = false
+			if errors.Is(err, errProbe) {
+				return err
+			}
+			b.setTrouble(err)
+		}
+	}
+}
+
+// probe sends a message from the node to itself. If it cannot be sent, the broker is in
+// trouble; if it does not arrive, the subscriptions are dead.
+func (l *link) probe() error {
+	select {
+	case <-l.probed: // late, from before
+	default:
+	}
+	b := l.broker
+	ctx, cancel := context.WithTimeout(l.ctx, b.cfg.probeInterval)
+	defer cancel()
+	cmd := l.client.B().Arbitrary("PUBLISH").Keys(b.prefix + b.probe).Args("{}").Build()
+	if err := l.client.Do(ctx, cmd).Error(); err != nil {
+		return fmt.Errorf("redisbroker: probe: %w", err)
+	}
+	timer := time.NewTimer(b.cfg.probeInterval)
+	defer timer.Stop()
+	select {
+	case <-l.probed:
+		return nil
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	case <-timer.C:
+		return errProbe
+	}
+}
+
+// sync makes the server know the topics that have a receiver, and no others.
+func (l *link) sync() error {
+	b := l.broker
+	for {
+		var add, remove []string
+		var known []*subscription // added after the confirmation of another one
+		b.mu.Lock()
+		for topic := range b.dirty {
+			s := b.subs[topic]
+			switch {
+			case s == nil && l.active[topic]:
+				remove = append(remove, topic)
+			case s != nil && !l.active[topic]:
+				add = append(add, topic)
+			case s != nil:
+				known = append(known, s)
+			}
+			delete(b.dirty, topic)
+			if len(add) == subscribeBatch || len(remove) == subscribeBatch {
+				break
+			}
+		}
+		b.mu.Unlock()
+		for _, s := range known {
+			s.confirm(l)
+		}
+		if len(add) == 0 && len(remove) == 0 {
+			return nil
+		}
+		if err := l.unsubscribe(remove...); err != nil {
+			return err
+		}
+		if err := l.subscribe(add...); err != nil {
+			return err
+		}
+	}
+}
+
+// subscribe adds topics. If the server refuses one of them, it tries them one by one.
+func (l *link) subscribe(topics ...string) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	err := l.command(l.conn.B().Subscribe().Channel(l.channels(topics)...).Build())
+	if _, refused := rueidis.IsRedisErr(err); !refused {
+		if err == nil {
+			l.setActive(topics, true)
+		}
+		return err
+	}
+	if len(topics) > 1 {
+		for _, topic := range topics {
+			if err := l.subscribe(topic); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	switch s := l.find(topics[0]); {
+	case topics[0] == l.broker.probe || s != nil && s.known():
+		return err
+	case s != nil:
+		s.refuse(err)
+	}
+	return nil
+}
+
+func (l *link) unsubscribe(topics ...string) error {
+	if len(topics) == 0 {
+		return nil
+	}
+	err := l.command(l.conn.B().Unsubscribe().Channel(l.channels(topics)...).Build())
+	if err == nil {
+		l.setActive(topics, false)
+	}
+	return err
+}
+
+func (l *link) setActive(topics []string, active bool) {
+	for _, topic := range topics {
+		if active {
+			l.active[topic] = true
+		} else {
+			delete(l.active, topic)
+		}
+	}
+}
+
+func (l *link) channels(topics []string) []string {
+	channels := make([]string, len(topics))
+	for i, topic := range topics {
+		channels[i] = l.broker.prefix + topic
+	}
+	return channels
+}
+
+// command runs a command that the server answers at once, if it is well.
+func (l *link) command(cmd rueidis.Completed) error {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	defer cancel()
+	return l.conn.Do(ctx, cmd).Error()
+}
+
+// find returns the subscription of a topic, or nil.
+func (l *link) find(topic string) *subscription {
+	l.broker.mu.Lock()
+	defer l.broker.mu.Unlock()
+	return l.broker.subs[topic]
+}
+
+// onSubscription is called by the reader of the connection.
+func (l *link) onSubscription(s rueidis.PubSubSubscription) {
+	l.heard.Store(time.Now().UnixNano())
+	topic, ok := l.broker.topicOf(s.Channel)
+	if !ok || s.Kind != "subscribe" {
+		return
+	}
+	if s := l.find(topic); s != nil {
+		s.confirm(l)
+	}
+}
+
+// onMessage is called by the reader of the connection.
+func (l *link) onMessage(m rueidis.PubSubMessage) {
+	l.heard.Store(time.Now().UnixNano())
+	topic, ok := l.broker.topicOf(m.Channel)
+	if !ok {
+		return
+	}
+	if topic == l.broker.probe {
+		select {
+		case l.probed <- struct{}{}:
+		default:
+		}
+		return
+	}
+	if s := l.find(topic); s != nil {
+		var e pond.Entry
+		e.Data, e.Pos, e.Prev = unescape([]byte(m.Message))
+		s.receive(l, e)
+	}
+}
+
+// randomText returns 26 letters and digits.
+func randomText() string { return rand.Text() }

@@ -1,0 +1,6 @@
+
+local log = load()
+if not log then
+	return {}
+end
+return { log.epoch, num(log.top) }
