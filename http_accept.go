@@ -138,6 +138,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	if c == nil {
 		return
 	}
+	abandonBody(w, r) // a stream that cannot be hijacked would not begin before its body has come
 	c.secret = newSecret()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")

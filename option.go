@@ -286,7 +286,8 @@ func WithOutboxSize(bytes int) EndpointOption {
 // WithInboxSize limits the messages of one client that wait for its handlers. Their
 // bytes are limited, too, to those of one message: see [WithMaxMessageSize]. When the
 // inbox is full, a WebSocket is not read, and POST requests for an event stream wait:
-// see [WithPostQueue]. The default is 64.
+// see [WithPostQueue]. The messages of one request may exceed the number, but not the
+// bytes. The default is 64.
 func WithInboxSize(messages int) EndpointOption {
 	positive("WithInboxSize", messages)
 	return func(c *endpointConfig) { c.inbox = messages }

@@ -1,6 +1,8 @@
 // The official clients in Chromium, on a page of the server under test.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import test, { after, before } from 'node:test';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
@@ -54,3 +56,27 @@ for (const transport of ['WebSocket', 'SSE']) {
     });
   }
 }
+
+// A page of the same site, which another port is, but of another origin: the request has the
+// cookies of the visitor, even those with SameSite=Strict, and no Origin.
+test('Chromium: a request of another origin without an Origin header', { timeout: 60_000 }, async () => {
+  const server = await new Server().start();
+  const other = createServer((_, response) => response.end('<!doctype html>')).listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const context = await browser.newContext();
+  try {
+    const page = await context.newPage();
+    const statuses = [];
+    page.on('response', (response) => response.url().includes('/socket') && statuses.push(response.status()));
+    await page.goto(`http://127.0.0.1:${other.address().port}/`);
+    await page.evaluate(
+      (url) => fetch(url, { mode: 'no-cors', credentials: 'include', headers: { accept: 'text/event-stream' } }),
+      `http://${server.host}/socket`,
+    );
+    assert.deepEqual(statuses, [403]);
+  } finally {
+    await context.close();
+    other.close();
+    await server.stop();
+  }
+});

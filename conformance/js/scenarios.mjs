@@ -81,6 +81,16 @@ export const scenarios = {
     }
   },
 
+  // The SSE client sends each message as a request, in any order, and ignores the responses.
+  async 'burst to a slow handler'(world) {
+    const alice = await world.member('alice');
+    const sent = Array.from({ length: 500 }, (_, i) => ({ i }));
+    for (const { i } of sent) alice.send('slow', { i });
+
+    await becomes(() => alice.got('slow').sort((a, b) => a.i - b.i), sent, 'answers');
+    equal(alice.got('INVALID_MESSAGE'), [], 'errors');
+  },
+
   async 'broadcast to others'(world) {
     const alice = await world.member('alice');
     const bob = await world.member('bob');

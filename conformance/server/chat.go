@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/pondsocket/pond"
 )
@@ -55,6 +56,13 @@ func addChat(e *pond.Endpoint) {
 		return ctx.Others().Broadcast(ctx.Event(), ctx.Payload())
 	})
 	l.OnMessage("echo", func(ctx *pond.EventContext) error {
+		return ctx.Reply(ctx.Event(), ctx.Payload())
+	})
+	l.OnMessage("slow", func(ctx *pond.EventContext) error {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+		}
 		return ctx.Reply(ctx.Event(), ctx.Payload())
 	})
 	l.OnMessage("hide", func(ctx *pond.EventContext) error {

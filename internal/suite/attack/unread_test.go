@@ -262,3 +262,53 @@ func TestFault16_ServeEndsWithUnreadBodies(t *testing.T) {
 		}
 	})
 }
+
+// A stream begins at once although its request announces a body, also where a middleware
+// does not let it take over the connection. When it ends, the connection is closed.
+func TestFault16_StreamsWithUnreadBodies(t *testing.T) {
+	p, e, _ := kit.NewPond(pond.WithMaxConns(1))
+	synctest.Test(t, func(t *testing.T) {
+		for name, handler := range map[string]http.Handler{
+			"hijacked":     p,
+			"not hijacked": http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(noHijacker{w}, r) }),
+		} {
+			listener := pipenet.Listen(0)
+			server := &http.Server{Handler: handler}
+			ended := make(chan error, 1)
+			go func() { ended <- server.Serve(listener) }()
+			conn, err := listener.Dial(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(conn, "GET /socket HTTP/1.1\r\nHost: pond\r\nAccept: text/event-stream\r\nContent-Length: 1000\r\n\r\nx")
+			began := time.Now()
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || resp.StatusCode != http.StatusOK || time.Since(began) != 0 {
+				t.Fatalf("%s: %v, %v after %v", name, resp, err, time.Since(began))
+			}
+			events := bufio.NewReader(resp.Body)
+			for line := ""; err == nil && line != ": keepalive\n"; {
+				line, err = events.ReadString('\n')
+			}
+			if err != nil || time.Since(began) > time.Minute {
+				t.Errorf("%s: %v after %v", name, err, time.Since(began))
+			}
+			conn.Close()
+			time.Sleep(time.Minute)
+			if e.Len() != 0 {
+				t.Errorf("%s: the client is still there", name)
+			}
+			server.Close()
+			<-ended
+		}
+	})
+}
+
+// A noHijacker is a middleware's writer that keeps its connection.
+type noHijacker struct{ http.ResponseWriter }
+
+func (w noHijacker) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (noHijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, http.ErrNotSupported
+}
