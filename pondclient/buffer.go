@@ -18,8 +18,8 @@ type buffer struct {
 	gap    *Gap // counts what is dropped, and is the last event; nil if nothing is
 	marked bool // a change of presence is in events
 
-	// over says that no event will be added: when events is empty, err is the end.
-	// Without an error, the events are dropped as well.
+	// over says that the program gets err when events is empty. Without an error, the
+	// events are dropped, and none is added any more.
 	over bool
 	err  error
 }
@@ -37,7 +37,7 @@ func newBuffer(events, bytes int) *buffer {
 func (b *buffer) add(ev Event) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.over {
+	if b.over && b.err == nil {
 		return true
 	}
 	count := len(b.events) - b.head

@@ -33,7 +33,7 @@ type Client struct {
 	done   chan struct{} // closed when all goroutines have ended
 	tasks  sync.WaitGroup
 
-	observing sync.Mutex // is held while the observer runs
+	observed queue // calls of the observer
 
 	mu       sync.Mutex // guards the following fields
 	changed  chan struct{}

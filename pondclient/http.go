@@ -81,7 +81,7 @@ func printable(text []byte) string {
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil {
-		return min(max(time.Duration(seconds)*time.Second, 0), maxAdvice)
+		return time.Duration(min(max(seconds, 0), int(maxAdvice.Seconds()))) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 
 // receive takes one message of the server.
 func (c *Client) receive(n *connection, data []byte) {
-	f := new(frame)
+	f := &frame{Payload: json.RawMessage("{}")} // unless there is one
 	err := json.Unmarshal(data, f)
 	c.mu.Lock()
 	defer c.unlock()
@@ -79,7 +79,7 @@ func (n *connection) advise(f *frame) {
 	}
 	f.bind(&p)
 	if p.After > 0 {
-		n.advice = min(time.Duration(p.After)*time.Millisecond, maxAdvice)
+		n.advice = time.Duration(min(p.After, float64(maxAdvice.Milliseconds()))) * time.Millisecond
 	}
 }
 

@@ -351,7 +351,7 @@ func (m *membership) deliver(ev Event) {
 			continue
 		}
 		if f := m.client.cfg.observer.Dropped; f != nil {
-			m.client.laterLocked(func() { m.client.observe(func() { f(m.name, 1) }) })
+			m.client.laterLocked(func() { m.client.observed.do(func() { f(m.name, 1) }) })
 		}
 	}
 }

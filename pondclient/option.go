@@ -236,24 +236,6 @@ func WithQueue(q Queue) Option {
 // client leaves a server that sends a larger one. The default is 16 MiB.
 func WithMaxMessageSize(bytes int) Option { return func(cfg *config) { cfg.maxMessage = bytes } }
 
-// An Observer is notified of what happens to a client, for metrics and status
-// displays. Functions that are nil are not called. The client calls them one at a
-// time and waits for them, so they must be short; they may use the client, but not
-// wait for it.
-type Observer struct {
-	// Connected reports that the server accepted a connection.
-	Connected func(t Transport, userID string)
-
-	// Disconnected reports that an attempt to connect failed or that a
-	// connection ended. If the action is not [Stop], the next attempt follows
-	// after retryIn.
-	Disconnected func(reason *ConnectionError, action Action, retryIn time.Duration)
-
-	// Dropped reports that events were not delivered because the buffer of a
-	// channel was full: see [WithBuffer].
-	Dropped func(channel string, events int)
-}
-
 // A JoinOption configures how a channel is joined.
 type JoinOption func(*joinConfig)
 

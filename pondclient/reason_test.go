@@ -34,6 +34,10 @@ func TestRequirement9ReasonsAreTyped(t *testing.T) {
 			}},
 			want: end{&pondclient.ConnectionError{Status: 503, RetryAfter: 9 * time.Second}, pondclient.Retry},
 		},
+		"advice beyond all reason": {
+			refuse: &refusal{status: 503, header: http.Header{"Retry-After": {"9223372036854775807"}}},
+			want:   end{&pondclient.ConnectionError{Status: 503, RetryAfter: 10 * time.Minute}, pondclient.Retry},
+		},
 		"page of a proxy": {
 			refuse: &refusal{status: 502, text: "<html>", header: http.Header{"Content-Type": {"text/html"}}},
 			want:   end{&pondclient.ConnectionError{Status: 502}, pondclient.Retry},

@@ -259,23 +259,17 @@ func (c *Client) notify(reason *ConnectionError, action Action, delay time.Durat
 	c.cfg.logger.LogAttrs(c.ctx, level, "pondclient: not connected",
 		slog.Any("error", reason), slog.Any("action", action), slog.Duration("retryIn", delay))
 	if f := c.cfg.observer.Disconnected; f != nil {
-		c.observe(func() { f(reason, action, delay) })
+		c.observed.do(func() { f(reason, action, delay) })
 	}
 }
 
 func (c *Client) observeConnected(n *connection) {
 	if f := c.cfg.observer.Connected; f != nil {
 		id := c.UserID()
-		c.observe(func() { f(n.transport, id) })
+		c.observed.do(func() { f(n.transport, id) })
 	}
 }
 
-// observe calls the observer, one call at a time.
-func (c *Client) observe(call func()) {
-	c.observing.Lock()
-	defer c.observing.Unlock()
-	call()
-}
 
 // A stoppedError is [ErrStopped] with its reason.
 type stoppedError struct{ reason *ConnectionError }

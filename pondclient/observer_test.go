@@ -1,0 +1,66 @@
+package pondclient_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond/pondclient"
+)
+
+// An observer may use the client, also in a way that leads to another notification.
+func TestAnObserverMayUseTheClient(t *testing.T) {
+	run(t, func(t *testing.T, f *fake) {
+		var c *pondclient.Client
+		var ch *pondclient.Channel
+		var calls []string
+		c, s := f.connected(pondclient.WithObserver(pondclient.Observer{
+			Connected: func(transport pondclient.Transport, id string) {
+				calls = append(calls, "connected "+string(transport)+" "+id)
+			},
+			Disconnected: func(_ *pondclient.ConnectionError, action pondclient.Action, _ time.Duration) {
+				calls = append(calls, "disconnected "+action.String())
+				if got := c.UserID() + string(c.Transport()); got != "" {
+					t.Errorf("still connected as %s", got)
+				}
+			},
+			Dropped: func(channel string, _ int) {
+				if calls = append(calls, "dropped "+channel); len(calls) < 5 {
+					_ = ch.Discard()
+					_ = ch.Send("say", nil)
+				}
+			},
+		}))
+		ch = enter(t, c, s, room, `{}`, pondclient.WithBuffer(1, 1000))
+		for range 3 {
+			s.say(room, 1, 0)
+		}
+		synctest.Wait()
+		s.cut()
+		f.welcome()
+		got := c.UserID()
+		if want := []string{"connected websocket u1", "dropped " + room, "dropped " + room, "disconnected retry", "connected websocket u1"}; got != "u1" || !slices.Equal(calls, want) {
+			t.Errorf("got %q, want %q", calls, want)
+		}
+	})
+}
+
+// What expires while the client is stopped is reported when the program looks.
+func TestFailuresWhileStopped(t *testing.T) {
+	run(t, func(t *testing.T, f *fake) {
+		c, s := f.connected(pondclient.WithToken("old"))
+		ch := enter(t, c, s, room, `{}`)
+		s.cut()
+		synctest.Wait()
+		if err := ch.Send("say", nil); err != nil {
+			t.Fatal(err)
+		}
+		s = f.welcome()
+		s.closeWith(4401, "")
+		time.Sleep(10 * time.Minute)
+		events := collect(t, ch)
+		isError(t, events.end(), pondclient.ErrStopped)
+		events.is("failure say: " + pondclient.ErrExpired.Error())
+	})
+}
