@@ -270,7 +270,6 @@ func (c *Client) observeConnected(n *connection) {
 	}
 }
 
-
 // A stoppedError is [ErrStopped] with its reason.
 type stoppedError struct{ reason *ConnectionError }
 

@@ -286,7 +286,7 @@ func TestRestart(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		s.start()
-		time.Sleep(20 * time.Second)
+		time.Sleep(time.Minute)
 		events.is("gap:fresh said")
 		if c.UserID() == id || c.UserID() == "" {
 			t.Errorf("user ID %q after %q", c.UserID(), id)
