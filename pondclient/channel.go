@@ -297,6 +297,9 @@ func (ch *Channel) Request(ctx context.Context, event string, payload any, opts 
 	if err != nil {
 		return nil, err
 	}
+	if ch.client.cfg.legacy {
+		return nil, fmt.Errorf("pondclient: the server has no request IDs: %w", errors.ErrUnsupported)
+	}
 	o.answer = make(chan response, 1)
 	if err := ch.enqueue(o); err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -48,6 +49,9 @@ func (c *Client) welcomeLocked(n *connection, f *frame) {
 }
 
 func (c *Client) frameLocked(n *connection, f *frame) {
+	if c.cfg.legacy {
+		c.identifyLocked(f)
+	}
 	if o := c.requests[f.RequestID]; o != nil && c.answersLocked(o, f) && f.Action != wire.Broadcast {
 		return
 	}
@@ -69,6 +73,25 @@ func (c *Client) frameLocked(n *connection, f *frame) {
 		m.hold(f)
 	case m.phase == member:
 		c.memberFrameLocked(m, f)
+	}
+}
+
+// identifyLocked gives a message of an old server the ID of the join that it answers,
+// if it answers one.
+func (c *Client) identifyLocked(f *frame) {
+	m := c.channels[f.Channel]
+	if m == nil && f.Action == wire.ErrorAction { // of the endpoint: the text has the name
+		text := serverError(f.Event, f.Payload).Message
+		for _, other := range c.channels {
+			if other.phase == joining && strings.Contains(text, other.name) {
+				m = other
+				f.Channel = m.name
+			}
+		}
+	}
+	answer := f.isError() || f.Action == wire.System && f.Event == wire.Acknowledge
+	if m != nil && m.phase == joining && len(m.ids) > 0 && answer {
+		f.RequestID = m.ids[0]
 	}
 }
 

@@ -41,6 +41,7 @@ type config struct {
 	proxy     func(*http.Request) (*url.URL, error)
 	tls       *tls.Config
 	deflate   bool
+	legacy    bool
 
 	root      context.Context
 	logger    *slog.Logger
@@ -92,6 +93,8 @@ func (cfg *config) check() error {
 		return errors.New("pondclient: unknown transport " + string(cfg.transport))
 	case cfg.client != nil && (cfg.dial != nil || cfg.proxy != nil || cfg.tls != nil):
 		return errors.New("pondclient: WithHTTPClient excludes WithDialContext, WithProxy and WithTLSConfig: set them in its Transport")
+	case cfg.legacy && cfg.transport == EventStream:
+		return errors.New("pondclient: WithLegacyServer excludes event streams")
 	case cfg.token != "" && cfg.source != nil:
 		return errors.New("pondclient: WithToken excludes WithTokenSource")
 	case cfg.connectTimeout <= 0 || cfg.joinTimeout <= 0 || cfg.probeAfter <= 0 || cfg.probeTimeout <= 0:
@@ -142,6 +145,19 @@ func WithTLSConfig(c *tls.Config) Option { return func(cfg *config) { cfg.tls = 
 
 // WithoutCompression does not offer the server to compress messages.
 func WithoutCompression() Option { return func(cfg *config) { cfg.deflate = false } }
+
+// WithLegacyServer is for servers that send neither a first message nor request IDs,
+// such as the official one on npm up to version 0.1.70. The client is connected as
+// soon as the WebSocket is open, and it takes what a server says about a channel as the
+// answer to its join. [Channel.Request] fails with [errors.ErrUnsupported].
+func WithLegacyServer() Option {
+	return func(cfg *config) {
+		cfg.legacy = true
+		if cfg.transport == Auto {
+			cfg.transport = WebSocket
+		}
+	}
+}
 
 // WithContext sets the root context: when it is done, the client closes at once,
 // without sending what waits, and everything fails. The default is never done.

@@ -145,6 +145,13 @@ func (c *Client) connect(k *course) (*connection, *ConnectionError) {
 	c.attempt = n
 	c.mu.Unlock()
 	c.tasks.Go(n.read)
+	if c.cfg.legacy {
+		c.mu.Lock()
+		if c.attempt == n {
+			c.welcomeLocked(n, &frame{})
+		}
+		c.mu.Unlock()
+	}
 	select {
 	case <-n.welcomed:
 		return n, nil

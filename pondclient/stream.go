@@ -57,6 +57,7 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { reached = true }}
 	req := c.request(httptrace.WithClientTrace(lasting, trace), http.MethodGet, token, nil)
 	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Accept-Encoding", "identity") // what compresses a stream holds it back
 	req.Header.Set("Cache-Control", "no-cache")
 	resp, err := c.http.Do(req)
 	if err == nil && !stop() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,11 +149,14 @@ func TestRequirement33Streams(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) { // fresh headers for each attempt, retry by status
 		source, _ := counted(time.Minute)
 		f.client(overStream, pondclient.WithTokenSource(source), pondclient.WithHeader(http.Header{"X-App": {"1"}}))
-		for want := 1; want <= 3; want++ {
+		last := 0
+		for range 3 {
 			s := f.welcome()
-			if bearer(s.request) != fmt.Sprint(want) || s.request.Header.Get("X-App") != "1" {
-				t.Errorf("headers %v", s.request.Header)
+			token, err := strconv.Atoi(bearer(s.request))
+			if err != nil || token <= last || s.request.Header.Get("X-App") != "1" || s.request.Header.Get("Accept-Encoding") != "identity" {
+				t.Errorf("headers %v after token %d", s.request.Header, last)
 			}
+			last = token
 			f.refuseWith(func(*http.Request) *refusal { return &refusal{status: 502} })
 			s.cut()
 			time.Sleep(70 * time.Second)
