@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,12 +25,15 @@ type conn struct {
 	tr       *transport.Conn
 	id       string     // the user ID, which is public
 	secret   string     // the connection ID of an event stream
+	url      string     // the channel of an event stream that has only one, or ""
 	addr     netip.Addr // that its slot is counted under
 	bucket   *bucket
 	inbox    inbox
 	posts    postQueue
 
-	over bool // the client has left all channels for good; owned by who runs the inbox
+	// Owned by the goroutine that runs the inbox.
+	over     bool // the client left all channels for good
+	extended bool // the client requested an extension of the protocol
 
 	slotUsers atomic.Int32 // see releaseSlot
 
@@ -133,10 +137,13 @@ func (c *conn) run(t *task) {
 		}
 		c.endpoint.hub.Pace()
 		c.dispatch(&t.msg)
+	case taskJoin:
+		c.joinByURL(t)
 	case taskLeft:
 		c.left(t.member, t.reason, t.detail)
 	case taskShutdown:
 		c.over = true
+		c.adviseReconnect("shutdown")
 		c.leaveAll(LeaveShutdown)
 		c.tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
 	case taskEnd:
@@ -159,7 +166,7 @@ func (c *conn) dispatch(msg *wire.Message) {
 	switch msg.Action {
 	case wire.JoinChannel:
 		if m == nil || m.acknowledge(msg.RequestID) != nil {
-			c.join(msg)
+			c.join(msg, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
 		}
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
@@ -195,10 +202,13 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 
 // join runs the handler that decides about a join. Every refusal has the one form
 // that all official clients understand (rule S-17).
-func (c *conn) join(msg *wire.Message) {
+func (c *conn) join(msg *wire.Message, reject rejectJoin) {
+	if j := msg.Join; j != nil && (j.Recover || j.Diff || j.From != nil) {
+		c.extended = true
+	}
 	l, params := c.endpoint.lobby(msg.Channel)
 	if code, err := c.mayJoin(l, msg.Channel); err != nil {
-		c.refuseJoin(msg, code, err)
+		reject(code, err)
 		return
 	}
 	ch := c.endpoint.registry.acquire(l, msg.Channel, params)
@@ -210,25 +220,55 @@ func (c *conn) join(msg *wire.Message) {
 	}()
 	began := c.clock()
 	l.join.call(ctx, func(f *failure) {
-		defer c.answerJoin(ctx, f)
+		defer c.answerJoin(ctx, f, reject)
 		c.handled(ch, "", began, f)
 	})
 }
 
 // answerJoin answers a request to join unless Accept did so, and reports a failure
 // that came later.
-func (c *conn) answerJoin(ctx *JoinContext, f *failure) {
+func (c *conn) answerJoin(ctx *JoinContext, f *failure, reject rejectJoin) {
 	switch {
 	case ctx.member != nil && f != nil:
 		c.fail(ctx.msg, wire.ChannelError, f.public)
 	case ctx.member != nil:
 	case f == nil:
-		c.refuseJoin(ctx.msg, wire.UnauthorizedJoinRequest, &Error{Code: http.StatusUnauthorized, Message: "the join was not accepted"})
+		reject(wire.UnauthorizedJoinRequest, &Error{Code: http.StatusUnauthorized, Message: "the join was not accepted"})
 	case f.typed:
-		c.refuseJoin(ctx.msg, wire.UnauthorizedJoinRequest, f.public)
+		reject(wire.UnauthorizedJoinRequest, f.public)
 	default:
-		c.refuseJoin(ctx.msg, wire.ChannelError, f.public)
+		reject(wire.ChannelError, f.public)
 	}
+}
+
+// rejectJoin answers a join with an error.
+type rejectJoin func(code string, err *Error)
+
+// joinByURL joins the channel of the URL with which the client connected. If the
+// request waits for the decision, it answers a rejection.
+func (c *conn) joinByURL(t *task) {
+	c.extended = true
+	reject := func(code string, err *Error) { c.refuseJoin(&t.msg, code, err) }
+	if t.decided != nil {
+		var rejection *Error
+		defer func() { t.decided <- rejection }() // also if the handler ends its goroutine
+		reject = func(_ string, err *Error) { rejection = err }
+	}
+	if c.over {
+		reject(wire.ChannelError, &Error{Code: http.StatusServiceUnavailable, Message: "the server is shutting down"})
+		return
+	}
+	c.join(&t.msg, reject)
+}
+
+// adviseReconnect tells a client that knows this message when to reconnect.
+func (c *conn) adviseReconnect(reason string) {
+	if !c.extended {
+		return
+	}
+	body := strconv.AppendInt([]byte(`{"after":`), c.endpoint.comeBack().Milliseconds(), 10)
+	body = append(append(append(body, `,"reason":"`...), reason...), `"}`...)
+	c.tr.Send(newFrame(wire.System, wire.Reconnect, wire.Endpoint, newRequestID(), body))
 }
 
 // mayJoin checks the limits of joining. Its error comes with an error code.
@@ -237,6 +277,8 @@ func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	case !c.endpoint.validName(name):
 		c.endpoint.limited(LimitChannelName)
 		return wire.ChannelError, &Error{Code: http.StatusBadRequest, Message: "invalid channel name"}
+	case c.url != "" && c.url != name:
+		return wire.UnauthorizedJoinRequest, &Error{Code: http.StatusForbidden, Message: "this event stream has one channel"}
 	case l == nil:
 		return wire.ChannelNotFound, &Error{Code: http.StatusNotFound, Message: "channel not found"}
 	case c.memberships() >= c.endpoint.cfg.maxChannels:

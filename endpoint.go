@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/pondsocket/pond/internal/pattern"
@@ -179,6 +180,27 @@ func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
 		}
 	}
 	return nil, nil
+}
+
+// features returns the member of the first message that says which extensions of the
+// protocol the endpoint has, or "".
+func (e *Endpoint) features() string {
+	var list []string
+	e.mu.Lock()
+	for _, l := range e.lobbies {
+		if l.cfg.history != nil {
+			list = append(list, `"recover"`)
+			break
+		}
+	}
+	e.mu.Unlock()
+	if e.cfg.joinByURL {
+		list = append(list, `"url"`)
+	}
+	if list == nil {
+		return ""
+	}
+	return `,"features":[` + strings.Join(list, ",") + `]`
 }
 
 // validName reports whether a channel may have this name.

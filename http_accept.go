@@ -99,9 +99,7 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	if c := refusal.Code; c >= 200 && c <= 599 {
 		status = c // 204 stops the retries of an EventSource, and redirects are welcome
 	}
-	if f := e.pond.cfg.observer.Refused; f != nil {
-		e.pond.observe("Refused", func() { f(e, status) })
-	}
+	e.refused(status)
 	abandonBody(w, r)
 	h := w.Header()
 	if r.ProtoMajor == 1 { // over HTTP/2 this would end the client's other requests
@@ -115,27 +113,54 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	respond(w, status, refusal.Message)
 }
 
+func (e *Endpoint) refused(status int) {
+	if f := e.pond.cfg.observer.Refused; f != nil {
+		e.pond.observe("Refused", func() { f(e, status) })
+	}
+}
+
 func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, params pattern.Params) {
 	handshake, broken := ws.ParseHandshake(r, e.cfg.compressFrom > 0)
 	if broken != nil {
 		e.reject(w, r, refuse(broken.Status, broken.Message))
 		return
 	}
-	c, ctx := e.authorize(w, r, params, WebSocket)
-	if c == nil {
+	join, err := e.urlJoin(r)
+	if err != nil {
+		e.reject(w, r, err)
+		return
+	}
+	c, ctx, err := e.authorize(w, r, params, WebSocket)
+	if err != nil {
+		e.reject(w, r, err)
 		return
 	}
 	tr, err := e.hub.AcceptWebSocket(w, handshake, c)
 	if err != nil {
-		e.lose(w, r, c, err)
+		e.release(c.addr)
+		e.hijackFailed(w, r, err)
 		return
 	}
-	c.begin(tr, ctx, newSecret())
+	c.greet(tr, ctx, newSecret())
+	if join != nil {
+		c.inbox.push(&task{kind: taskJoin, msg: *join})
+	}
+	tr.Start()
 }
 
 func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params pattern.Params) {
-	c, ctx := e.authorize(w, r, params, SSE)
-	if c == nil {
+	join, err := e.urlJoin(r)
+	if err != nil {
+		e.reject(w, r, err)
+		return
+	}
+	c, ctx, err := e.authorize(w, r, params, SSE)
+	switch {
+	case err != nil && join != nil:
+		e.rejectURL(w, r, err)
+		return
+	case err != nil:
+		e.reject(w, r, err)
 		return
 	}
 	abandonBody(w, r) // a stream that cannot be hijacked would not begin before its body has come
@@ -145,21 +170,26 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	h.Set("Cache-Control", "no-cache, no-transform, no-store") // not even the headers: one is a secret
 	h.Set("X-Accel-Buffering", "no")                           // nginx: do not wait for more
 	h.Set("X-Connection-ID", c.secret)
-	tr, taken, err := e.hub.AcceptStream(w, r, e.cfg.wantsNamed(r), c)
-	if err != nil {
-		e.lose(w, r, c, err)
+	if join != nil {
+		e.acceptURLStream(w, r, c, ctx, join)
 		return
 	}
-	c.begin(tr, ctx, c.secret)
+	tr, taken, err := e.hub.AcceptStream(w, r, transport.StreamOptions{Named: e.cfg.wantsNamed(r)}, c)
+	if err != nil {
+		e.release(c.addr)
+		e.hijackFailed(w, r, err)
+		return
+	}
+	c.greet(tr, ctx, c.secret)
+	tr.Start()
 	if !taken {
 		tr.Serve(r.Context())
 	}
 }
 
-// lose gives up a connection that was accepted but cannot be taken over: some
-// wrapper of the ResponseWriter is in the way, and the error names it.
-func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, c *conn, err error) {
-	e.release(c.addr)
+// hijackFailed answers a request whose connection was accepted but cannot be taken
+// over, because a wrapper of the ResponseWriter hides it. The error names the wrapper.
+func (e *Endpoint) hijackFailed(w http.ResponseWriter, r *http.Request, err error) {
 	e.pond.log(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
@@ -168,16 +198,15 @@ func (e *Endpoint) lose(w http.ResponseWriter, r *http.Request, c *conn, err err
 }
 
 // authorize runs the connection handler. If the client is accepted, it has a slot;
-// otherwise the request was answered and the conn is nil.
-func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (accepted *conn, ctx *ConnectionContext) {
+// otherwise the caller must reject the request with the error.
+func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params pattern.Params, t Transport) (accepted *conn, ctx *ConnectionContext, err error) {
 	var addr netip.Addr
 	if e.cfg.maxPerAddress > 0 {
 		addr = e.cfg.clientAddress(r)
 	}
 	if err := e.reserve(addr); err != nil {
-		w.Header().Set("Retry-After", "5")
-		e.reject(w, r, err)
-		return nil, nil
+		w.Header().Set("Retry-After", e.retryAfter())
+		return nil, nil, err
 	}
 	defer func() {
 		if accepted == nil {
@@ -188,10 +217,9 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 	c.inbox.conn = c
 	ctx = &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
 	if err := e.decide(ctx); err != nil {
-		e.reject(w, r, err)
-		return nil, nil
+		return nil, nil, err
 	}
-	return c, ctx
+	return c, ctx, nil
 }
 
 // decide runs the connection handler and returns why the client is rejected, or nil.
@@ -211,12 +239,14 @@ func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	return nil
 }
 
-// begin lets a connection live: it gets to know its ID, then what the connection
-// handler had to say, and is read from then on (rule S-14).
-func (c *conn) begin(tr *transport.Conn, ctx *ConnectionContext, secret string) {
+// greet queues the first messages of a connection, which tell the client its ID and
+// the replies of the connection handler, and makes the connection known. The caller
+// must start it.
+func (c *conn) greet(tr *transport.Conn, ctx *ConnectionContext, secret string) {
 	c.tr = tr
 	c.slotUsers.Store(2)
-	hello := append(wire.AppendString([]byte(`{"id":"`+c.id+`","connectionId":`), secret), '}')
+	hello := wire.AppendString([]byte(`{"id":"`+c.id+`","connectionId":`), secret)
+	hello = append(append(hello, c.endpoint.features()...), '}')
 	var w transport.Work
 	tr.Queue(&w, newFrame(wire.Connect, wire.Connection, wire.Endpoint, newRequestID(), hello), nil)
 	for _, reply := range ctx.replies {
@@ -226,7 +256,6 @@ func (c *conn) begin(tr *transport.Conn, ctx *ConnectionContext, secret string) 
 		c.endpoint.pond.observe("Connected", func() { f(c.endpoint, c.id, c.transport()) })
 	}
 	welcome := c.endpoint.admit(c)
-	tr.Start()
 	w.Do()
 	if !welcome { // Shutdown has begun while the handler ran
 		tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)

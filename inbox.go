@@ -30,12 +30,15 @@ type task struct {
 	member *member      // of taskLeft
 	reason LeaveReason  // of taskLeft
 	detail string       // of taskLeft
+
+	decided chan<- *Error // of taskJoin: receives the rejection, or nil; nil if the client is answered itself
 }
 
 type taskKind uint8
 
 const (
 	taskMessage  taskKind = iota // the client has sent something
+	taskJoin                     // the URL of the client joins a channel
 	taskLeft                     // somebody else has ended a membership
 	taskShutdown                 // the endpoint says goodbye
 	taskEnd                      // the connection has ended

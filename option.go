@@ -60,6 +60,7 @@ type endpointConfig struct {
 	maxPresence  int
 	outbox       int
 	historyBytes int64
+	joinByURL    bool
 	inbox        int
 	postRequests int
 	postBytes    int

@@ -66,7 +66,7 @@ const (
 func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string) {
 	l.trim(now())
 	if r.Position == (Position{}) {
-		return l.lastStart(min(r.Last, l.limits.Newcomers, limit)), ""
+		return l.newcomerStart(r.Last, limit), ""
 	}
 	if r.Position.Epoch != l.epoch || r.Position.Offset > l.top {
 		return l.top, lostEpoch
@@ -85,14 +85,27 @@ func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string
 // missed.
 func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason string) {
 	log := tx.ch.log
-	start := log.top
+	start, replay := log.top, false
 	if recovery != nil {
 		start, reason = log.resume(recovery, limit)
+		replay = reason == ""
+		if !replay && recovery.Last > 0 { // the client starts anew, as a newcomer does
+			start, replay = log.newcomerStart(recovery.Last, limit), true
+		}
 	}
-	replay := recovery != nil && reason == ""
 	var body []byte
 	if m.recovers {
-		body = append(appendPosition([]byte(`{"recover":{`), Position{log.epoch, start}), recoverTail(log.top, recovery != nil, reason)...)
+		body = appendPosition([]byte(`{"recover":{`), Position{log.epoch, start})
+		if replay {
+			body = strconv.AppendUint(append(body, `,"to":`...), log.top, 10)
+		}
+		if recovery != nil {
+			body = strconv.AppendBool(append(body, `,"recovered":`...), reason == "")
+		}
+		if reason != "" {
+			body = append(append(append(body, `,"reason":"`...), reason...), '"')
+		}
+		body = append(body, "}}"...)
 	}
 	tx.send(m, tx.numberedNotice(wire.Acknowledge, request, body, start), false)
 	if !replay {
@@ -102,18 +115,12 @@ func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (r
 	m.feeding = &catchUp{cursor: start, to: log.top, former: recovery.UserID}
 	tx.ch.feeding = append(tx.ch.feeding, m)
 	tx.feed(m)
-	return ""
+	return reason
 }
 
-// recoverTail returns the end of an acknowledgement's payload.
-func recoverTail(top uint64, asked bool, reason string) string {
-	switch {
-	case !asked:
-		return "}}"
-	case reason != "":
-		return `,"recovered":false,"reason":"` + reason + `"}}`
-	}
-	return `,"to":` + strconv.FormatUint(top, 10) + `,"recovered":true}}`
+// newcomerStart returns where a client begins that asks for the last n messages.
+func (l *messageLog) newcomerStart(n, limit int) uint64 {
+	return l.lastStart(min(n, l.limits.Newcomers, limit))
 }
 
 // appendPosition appends the members of a position.

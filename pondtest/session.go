@@ -31,7 +31,10 @@ type Session struct {
 	in       io.Reader // the data after the headers of response
 	response *http.Response
 	accepted bool
-	identity struct{ ID, ConnectionID string }
+	identity struct {
+		ID, ConnectionID string
+		Features         []string
+	}
 
 	// Owned by the test.
 	network   network
@@ -135,6 +138,10 @@ func (s *Session) start() {
 // ID returns the user ID that the server gave the client, or "" if the server did
 // not send it.
 func (s *Session) ID() string { return s.identity.ID }
+
+// Features returns the extensions of the protocol that the server offered when the
+// client connected.
+func (s *Session) Features() []string { return s.identity.Features }
 
 // ConnectionID returns the secret that an SSE client needs to send messages. It
 // comes from the CONNECTION message or else from the headers of the stream.

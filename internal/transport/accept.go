@@ -29,44 +29,86 @@ func (h *Hub) AcceptWebSocket(w http.ResponseWriter, hs ws.Handshake, recv Recei
 	return c, nil
 }
 
-// AcceptStream responds to a request with an event stream, whose headers are in
-// w.Header(). Over HTTP/1 it takes over the connection from net/http. If that is not
-// possible, as over HTTP/2, taken is false, and the HTTP handler must call
-// [Conn.Serve] after [Conn.Start].
-func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, named bool, recv Receiver) (c *Conn, taken bool, err error) {
+// StreamOptions say how an event stream is written.
+type StreamOptions struct {
+	Named bool // events have their name in the event field
+	IDs   bool // numbered frames have their position in the id field
+}
+
+// AcceptStream is [Hub.NewStream] and [Conn.Open] in one.
+func (h *Hub) AcceptStream(w http.ResponseWriter, r *http.Request, opts StreamOptions, recv Receiver) (c *Conn, taken bool, err error) {
+	c = h.NewStream(opts, recv)
+	taken, err = c.Open(w, r, nil)
+	return c, taken, err
+}
+
+// NewStream returns an event stream without a network connection. Frames for it are
+// queued. The caller must call [Conn.Open] and [Conn.Start], or [Conn.Discard].
+func (h *Hub) NewStream(opts StreamOptions, recv Receiver) *Conn {
 	enc := sseUnnamed
-	if named {
+	if opts.Named {
 		enc = sseNamed
 	}
+	if opts.IDs {
+		enc += sseNamedID - sseNamed
+	}
+	return h.newConn(nil, enc, recv)
+}
+
+// Open responds to a request with the event stream, whose headers are in w.Header()
+// and whose body begins with preface. Over HTTP/1 it takes over the connection from
+// net/http. If that is not possible, as over HTTP/2, taken is false, and the HTTP
+// handler must call [Conn.Serve] after [Conn.Start].
+func (c *Conn) Open(w http.ResponseWriter, r *http.Request, preface []byte) (taken bool, err error) {
 	missing := "http.Flusher"
 	if r.ProtoMajor == 1 {
 		header := w.Header().Clone()
 		conn, buffered, err := hijack(w)
 		if err == nil {
-			if r.ProtoAtLeast(1, 1) {
-				enc += sseNamedChunked - sseNamed
-			}
-			c := h.newConn(conn, enc, recv)
-			c.buffered = buffered
-			c.appendLocked(item{frame: rawFrame(appendStreamHeader(r, header))})
-			return c, true, nil
+			c.attach(conn, buffered, r, header, preface)
+			return true, nil
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
-			return nil, false, err
+			return false, err
 		}
 		missing = "http.Hijacker and http.Flusher"
 	}
 	body, err := newBodyStream(w, missing)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	c = h.newConn(nil, enc, recv)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.body = body
-	return c, false, nil
+	if len(preface) > 0 {
+		c.prependLocked(item{frame: rawFrame(preface)})
+	}
+	return false, nil
 }
 
+// attach gives the stream its network connection.
+func (c *Conn) attach(conn net.Conn, buffered []byte, r *http.Request, header http.Header, preface []byte) {
+	head := appendStreamHeader(r, header)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.net, c.raw, c.buffered = conn, rawConn(conn), buffered
+	switch {
+	case !r.ProtoAtLeast(1, 1):
+		head = append(head, preface...)
+	case len(preface) > 0:
+		head = appendChunk(head, preface)
+	}
+	if r.ProtoAtLeast(1, 1) {
+		c.enc += sseNamedChunked - sseNamed
+	}
+	c.prependLocked(item{frame: rawFrame(head)})
+}
+
+// Discard ends a stream that was not opened.
+func (c *Conn) Discard(cause error) { c.Abort(cause) }
+
 func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
-	c := &Conn{hub: h, shard: h.nextShard(), recv: recv, net: conn, enc: enc, writing: true}
+	c := &Conn{hub: h, shard: h.nextShard(), recv: recv, net: conn, enc: enc, stream: enc > wsDeflate, writing: true}
 	c.discarding.Store(!c.WebSocket())
 	if conn != nil {
 		c.raw = rawConn(conn)

@@ -101,7 +101,7 @@ func serveWith(t testing.TB, cfg transport.Config, start func(*httptest.Server))
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		c, taken, err := s.hub.AcceptStream(w, r, r.URL.Query().Has("named"), p)
+		c, taken, err := s.hub.AcceptStream(w, r, transport.StreamOptions{Named: r.URL.Query().Has("named")}, p)
 		if err != nil {
 			t.Error(err)
 			return

@@ -34,14 +34,26 @@ func (c *Conn) QueueClose(w *Work, code int, reason string, cause error) {
 
 // lastFrame returns the last frame of a connection.
 func (c *Conn) lastFrame(code int, reason string) *Frame {
-	switch c.enc.withoutID() {
-	case wsText, wsDeflate:
-		return rawFrame(ws.AppendClose(nil, code, reason))
-	case sseNamedChunked, sseUnnamedChunked:
-		return rawFrame([]byte(lastChunk))
-	default:
-		return rawFrame(nil)
+	if c.stream {
+		return endOfStream
 	}
+	return rawFrame(ws.AppendClose(nil, code, reason))
+}
+
+// endOfStream is the last frame of an event stream.
+var endOfStream = newEndOfStream()
+
+func newEndOfStream() *Frame {
+	f := &Frame{}
+	empty, chunk := []byte{}, []byte(lastChunk)
+	for e := range encodings {
+		b := &empty
+		if plain := e.withoutID(); plain == sseNamedChunked || plain == sseUnnamedChunked {
+			b = &chunk
+		}
+		f.other().encoded[e].Store(b)
+	}
+	return f
 }
 
 // markClosing queues the last frame of an open connection, after which no frame is
@@ -111,15 +123,17 @@ func (c *Conn) abort(end End) {
 	}
 	c.state = closed
 	c.dropLocked()
+	conn, body := c.net, c.body
 	c.mu.Unlock()
-	if c.net != nil {
-		c.net.Close()
-	} else {
-		c.body.close()
+	switch {
+	case conn != nil:
+		conn.Close()
+	case body != nil:
+		body.close()
 	}
 	c.shard.unregister(c)
 	c.notify()
-	if c.net != nil {
+	if body == nil {
 		c.recv.Released(c) // otherwise Serve does so, when the response ends
 	}
 }
@@ -232,9 +246,13 @@ func (c *Conn) applyCloseDeadline() {
 
 // limitWrites sets the deadline of writes; the zero time is none.
 func (c *Conn) limitWrites(deadline time.Time) {
-	if c.net != nil {
-		_ = c.net.SetWriteDeadline(deadline)
-	} else {
-		c.body.limit(deadline)
+	c.mu.Lock()
+	conn, body := c.net, c.body
+	c.mu.Unlock()
+	switch {
+	case conn != nil:
+		_ = conn.SetWriteDeadline(deadline)
+	case body != nil:
+		body.limit(deadline)
 	}
 }

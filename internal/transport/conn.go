@@ -67,13 +67,17 @@ const (
 // concurrent use.
 type Conn struct {
 	// Static after construction.
-	hub   *Hub
-	shard *shard
-	recv  Receiver
-	net   net.Conn        // nil for a stream that cannot be hijacked
-	raw   syscall.RawConn // nil where only net works: TLS, pipes
-	body  *bodyStream     // instead of net
-	enc   encoding
+	hub    *Hub
+	shard  *shard
+	recv   Receiver
+	stream bool // an event stream
+
+	// Static after Start. Before that, guarded by mu, because frames may be queued
+	// for an event stream that is not open.
+	net  net.Conn        // nil for a stream that cannot be hijacked
+	raw  syscall.RawConn // nil where only net works: TLS, pipes
+	body *bodyStream     // instead of net
+	enc  encoding
 
 	// Owned by the goroutine that reads. With direct reads, the decoder is owned by
 	// the goroutine that holds reader.decoding.
@@ -109,7 +113,7 @@ type Conn struct {
 
 // WebSocket reports whether the connection is a WebSocket; it is an event
 // stream otherwise.
-func (c *Conn) WebSocket() bool { return c.enc <= wsDeflate }
+func (c *Conn) WebSocket() bool { return !c.stream }
 
 // Start begins to read, and writes the queued frames. It is called once, when
 // recv is ready to be called.

@@ -122,7 +122,7 @@ func (s *shard) deliverRun(ops []op) {
 		ops[i].setPartial(true)
 	}
 	for _, seat := range ops[0].partition.seats {
-		if c := seat.Conn; run.handled || seat.partial || c.raw == nil {
+		if c := seat.Conn; run.handled || seat.partial {
 			c.queueRun(seat, ops)
 		} else if w := c.acquireIdle(); w.held() {
 			w.write(run.chunk(c.enc))

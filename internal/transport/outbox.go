@@ -55,6 +55,14 @@ func (c *Conn) appendLocked(it item) {
 	c.queuedBytes += it.frame.charge
 }
 
+// prependLocked queues a frame before all others.
+func (c *Conn) prependLocked(it item) {
+	c.appendLocked(it)
+	items := c.queue.items
+	copy(items[1:], items)
+	items[0] = it
+}
+
 func (c *Conn) dropLocked() {
 	if c.queue != nil {
 		c.queue.release()

@@ -37,11 +37,12 @@ func (c *Conn) acquireLocked() writer {
 	return writer{c}
 }
 
-// acquireIdle returns the right to write if the connection is open and idle.
+// acquireIdle returns the right to write if the connection is open and idle, and
+// can be written to directly.
 func (c *Conn) acquireIdle() writer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != open {
+	if c.state != open || c.raw == nil {
 		return writer{}
 	}
 	return c.acquireLocked()

@@ -41,6 +41,7 @@ const (
 	Kicked          = "kicked"           // to the users that remain
 	Recovered       = "RECOVERED"        // a replay is complete
 	Gap             = "GAP"              // messages are lost
+	Reconnect       = "RECONNECT"        // when to reconnect
 	PositionEvent   = "POSITION"         // the client's position moved without a message
 )
 
