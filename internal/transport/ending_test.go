@@ -141,7 +141,7 @@ func TestFault10_EndOfStreamDoesNotWaitForTheClient(t *testing.T) {
 			defer near.Close()
 			p := newPeer()
 			r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
-			c, _, err := hub.AcceptStream(hijackable{conn: far}, r, false, p)
+			c, _, err := hub.AcceptStream(hijackable{conn: far}, r, transport.StreamOptions{}, p)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +173,7 @@ func TestFault23_StreamWaitsWithoutABuffer(t *testing.T) {
 		var size atomic.Int64
 		p := newPeer()
 		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
-		c, _, err := hub.AcceptStream(hijackable{conn: sizedReads{far, &size}}, r, false, p)
+		c, _, err := hub.AcceptStream(hijackable{conn: sizedReads{far, &size}}, r, transport.StreamOptions{}, p)
 		if err != nil {
 			t.Fatal(err)
 		}
