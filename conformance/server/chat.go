@@ -46,8 +46,8 @@ type (
 	}
 )
 
-func addChat(e *pond.Endpoint) {
-	l := e.Lobby("/chat/:room", join)
+// addChat adds the handlers to a lobby.
+func addChat(l *pond.Lobby) {
 	l.OnLeave(leave)
 	l.OnMessage("say", func(ctx *pond.EventContext) error {
 		return ctx.Broadcast(ctx.Event(), ctx.Payload())

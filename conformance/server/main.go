@@ -1,5 +1,6 @@
-// Command server is what the official clients are tested against: one endpoint
-// and one lobby, with a handler for whatever a client can notice.
+// Command server is the server for tests of clients, and for checks from outside. On
+// its endpoint, /socket, clients may join by URL. It has two lobbies with the same
+// handlers, /chat/:room and /log/:room; the channels of the latter have a history.
 package main
 
 import (
@@ -19,8 +20,8 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// lifetime is how long a forgotten server lives.
-const lifetime = 10 * time.Minute
+// defaultLifetime is when a server ends that was forgotten.
+const defaultLifetime = 10 * time.Minute
 
 func main() {
 	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
@@ -29,24 +30,27 @@ func main() {
 	}
 }
 
-// run serves until it is told to end by a signal or the end of stdin. The first
+// run serves until a signal arrives, stdin ends, or the lifetime is over. The first
 // line that it prints is its address.
 func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("server", flag.ExitOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "address to listen on")
-	verbose := flags.Bool("v", false, "log the errors that are provoked, too")
+	lifetime := flags.Duration("lifetime", defaultLifetime, "`time` after which the server ends; with 0 it ignores the end of its input, too")
+	verbose := flags.Bool("v", false, "log the errors that clients provoke")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
-	ctx, cancel = context.WithTimeout(ctx, lifetime)
-	defer cancel()
-	go func() {
+	if *lifetime > 0 {
+		ctx, cancel = context.WithTimeout(ctx, *lifetime)
 		defer cancel()
-		_, _ = io.Copy(io.Discard, stdin)
-	}()
+		go func() {
+			defer cancel()
+			_, _ = io.Copy(io.Discard, stdin)
+		}()
+	}
 
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", *addr)
 	if err != nil {
@@ -67,7 +71,9 @@ func newServer(verbose bool) (*pond.Pond, http.Handler) {
 		logger = slog.Default()
 	}
 	p := pond.New(pond.WithLogger(logger))
-	addChat(p.Endpoint("/socket", connect, pond.WithCompression(512)))
+	e := p.Endpoint("/socket", connect, pond.WithCompression(512), pond.WithJoinByURL())
+	addChat(e.Lobby("/chat/:room", join))
+	addChat(e.Lobby("/log/:room", join, pond.WithHistory(pond.History{Newcomers: 50})))
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)
