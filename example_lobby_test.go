@@ -1,6 +1,7 @@
 package pond_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -231,4 +232,33 @@ func ExampleChannel_Evict() {
 	// Bob gets SYSTEM EVICTED {"reason":"spam"}
 	// Ann gets ERROR destroyed {"message":"closing time"}
 	// Bob is disconnected
+}
+
+// The channels of a lobby with history keep their latest messages. Code anywhere in
+// the program publishes to them by name, whether clients listen or not.
+func ExampleWithHistory() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept, pond.WithJoinByURL())
+	endpoint.Lobby("/orders/:id", admit, pond.WithHistory(pond.History{Newcomers: 10}))
+
+	for _, status := range []string{"paid", "packed", "shipped"} {
+		err := endpoint.Publish(context.Background(), "/orders/7", "status", map[string]string{"now": status})
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	for entry, err := range endpoint.History(context.Background(), "/orders/7", pond.Last(1)) {
+		fmt.Println(entry.Position.Offset, entry.Event, string(entry.Payload), err)
+	}
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket?join=/orders/7&last=2")
+	ann.next() // the acknowledgement
+	ann.receive()
+	ann.receive()
+	// Output:
+	// 3 status {"now":"shipped"} <nil>
+	// Ann gets BROADCAST status {"now":"packed"}
+	// Ann gets BROADCAST status {"now":"shipped"}
 }

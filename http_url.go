@@ -103,7 +103,7 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 		e.rejectURL(w, r, refusal)
 		return
 	}
-	taken, err := c.tr.Open(w, r, retryField(time.Second+rand.N(4*time.Second)))
+	taken, err := c.tr.Open(w, r, retryField(time.Second+random(4*time.Second)))
 	if err != nil {
 		e.hijackFailed(w, r, err)
 		c.tr.Discard(err)
@@ -128,7 +128,7 @@ func (e *Endpoint) rejectURL(w http.ResponseWriter, r *http.Request, err error) 
 	h.Del("Retry-After")
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("Cache-Control", "no-store, no-transform")
-	_, _ = w.Write(retryField(max(time.Second+rand.N(4*time.Second), e.comeBack())))
+	_, _ = w.Write(retryField(max(time.Second+random(4*time.Second), e.comeBack())))
 }
 
 // retryField tells an EventSource when to reconnect (HTML, section 9.2.6).
@@ -143,8 +143,11 @@ const reconnectsPerSecond = 500
 // so that the clients of a server that restarts do not all come at once.
 func (e *Endpoint) comeBack() time.Duration {
 	window := max(time.Second, time.Duration(e.Len())*time.Second/reconnectsPerSecond)
-	return rand.N(window)
+	return random(window)
 }
+
+// random returns a random time below d.
+func random(d time.Duration) time.Duration { return rand.N(d) } //nolint:gosec // not a secret: it spreads clients
 
 // retryAfter returns the value of a Retry-After header: whole seconds.
 func (e *Endpoint) retryAfter() string {
