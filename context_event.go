@@ -42,8 +42,22 @@ func (c *EventContext) Query() url.Values {
 // changed. Pass it to Broadcast or Reply as it is to send it on.
 func (c *EventContext) Payload() json.RawMessage { return c.msg.Payload }
 
-// Bind decodes the payload into v. If it does not fit, return the error to tell
-// the client so with [http.StatusBadRequest]. See [On] for typed handlers.
+// Bind decodes the payload into v, a pointer. If it does not fit, return the error to
+// tell the client so with [http.StatusBadRequest]. See [On] for typed handlers.
+//
+// Bind rejects a payload that readers could understand differently, so that a value
+// that a handler has checked is the value that members see if it sends the payload
+// on. These are rejected at every depth:
+//
+//   - An object with two members of the same name.
+//   - A name that matches that of a field only if case is ignored, as encoding/json
+//     does: {"TEXT":"hi"} for a field with the tag json:"text". Use the exact name.
+//   - A string with a lone surrogate, such as "\ud83d", where v has a place for it.
+//   - Two names of a map that become the same key, such as "7" and "07".
+//
+// A type with an UnmarshalJSON method of its own decides itself what it takes. In a
+// [json.RawMessage] only duplicate names are rejected. Members of an object that v has
+// no field for are ignored, but are still part of Payload.
 func (c *EventContext) Bind(v any) error { return bind(c.msg.Payload, v) }
 
 // Assign sets private state of the sender in this channel: handlers see it,

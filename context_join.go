@@ -45,8 +45,9 @@ func (c *JoinContext) Query() url.Values {
 // not be changed.
 func (c *JoinContext) Payload() json.RawMessage { return c.msg.Payload }
 
-// Bind decodes the payload into v. If it does not fit, return the error to tell
-// the client so with [http.StatusBadRequest].
+// Bind decodes the payload into v, a pointer. If it does not fit, or is ambiguous,
+// return the error to tell the client so with [http.StatusBadRequest]. See
+// [EventContext.Bind].
 func (c *JoinContext) Bind(v any) error { return bind(c.msg.Payload, v) }
 
 // Recovery returns what the client asks to be sent again when it is accepted, and

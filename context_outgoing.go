@@ -82,7 +82,9 @@ func (c *OutgoingContext) Param(name string) string { return c.out.params.Get(na
 // recipients and must not be changed: see Transform.
 func (c *OutgoingContext) Payload() json.RawMessage { return c.payload }
 
-// Bind decodes the payload into v.
+// Bind decodes the payload into v, a pointer. It returns an error if the payload does
+// not fit or is ambiguous; see [EventContext.Bind]. Return the error to keep the event
+// from the recipient.
 func (c *OutgoingContext) Bind(v any) error { return bind(c.payload, v) }
 
 // Get returns private state of the recipient, or nil.

@@ -1,9 +1,6 @@
 package pond
 
-import (
-	"encoding/json"
-	"slices"
-)
+import "slices"
 
 // A Handler handles one event in the life of a client: C is one of
 // [*ConnectionContext], [*JoinContext], [*EventContext], [*OutgoingContext] and
@@ -45,9 +42,9 @@ type Event[T any] string
 //	ctx.Broadcast(Said.With(m))
 func (e Event[T]) With(payload T) (name string, _ any) { return string(e), payload }
 
-// On registers h for an event. It is [Lobby.OnMessage] for payloads that are a
-// T: a payload that does not decode into one is answered with
-// [http.StatusBadRequest], and h does not see it.
+// On registers h for an event. It is [Lobby.OnMessage] for payloads that are a T: a
+// payload that does not decode into one, or that is ambiguous, is answered with
+// [http.StatusBadRequest], and h does not see it. See [EventContext.Bind].
 func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) error) {
 	l.OnMessage(string(event), func(ctx *EventContext) error {
 		var payload T
@@ -56,12 +53,4 @@ func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) er
 		}
 		return h(ctx, payload)
 	})
-}
-
-// bind decodes a client's payload.
-func bind(payload []byte, v any) error {
-	if err := json.Unmarshal(payload, v); err != nil {
-		return badPayload(err)
-	}
-	return nil
 }

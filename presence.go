@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/pondsocket/pond/internal/strictjson"
 	"github.com/pondsocket/pond/internal/wire"
 )
 
@@ -28,12 +29,13 @@ func (ch *Channel) Presence() iter.Seq2[string, json.RawMessage] {
 	}
 }
 
-// PresenceAs returns what [Channel.Presence] does, decoded.
+// PresenceAs returns what [Channel.Presence] does, decoded. It returns an error if the
+// presence of a user does not fit, or is ambiguous; see [EventContext.Bind].
 func PresenceAs[T any](ch *Channel) (map[string]T, error) {
 	decoded := map[string]T{}
 	for id, raw := range ch.Presence() {
 		var v T
-		if err := json.Unmarshal(raw, &v); err != nil {
+		if err := strictjson.Unmarshal(raw, &v); err != nil {
 			return nil, fmt.Errorf("pond: presence of user %s: %w", id, err)
 		}
 		decoded[id] = v

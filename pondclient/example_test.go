@@ -42,7 +42,9 @@ func serveChat() (*httptest.Server, func()) {
 		if err := ctx.Accept(); err != nil {
 			return err
 		}
-		var params struct{ Name string }
+		var params struct {
+			Name string `json:"name"`
+		}
 		if err := ctx.Bind(&params); err != nil || params.Name == "" {
 			return err
 		}
@@ -230,7 +232,7 @@ func ExampleWithPresence() {
 		}
 	}
 	// Output:
-	// 1 0 0 {"Name":"ann"}
+	// 1 0 0 {"name":"ann"}
 }
 
 func ExampleWithTokenSource() {

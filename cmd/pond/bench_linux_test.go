@@ -227,7 +227,9 @@ func TestBenchIdentifiesItself(t *testing.T) {
 	url := serveForBench(t, func(p *pond.Pond) {
 		e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
 		l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
-			var join struct{ Name string }
+			var join struct {
+				Name string `json:"name"`
+			}
 			if err := ctx.Bind(&join); err != nil || join.Name != "Ann" {
 				return ctx.Decline(http.StatusForbidden, "who are you?")
 			}

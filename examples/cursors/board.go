@@ -33,7 +33,9 @@ const (
 func auth(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 
 func onJoin(ctx *pond.JoinContext) error {
-	var hello struct{ Name string }
+	var hello struct {
+		Name string `json:"name"`
+	}
 	if err := ctx.Bind(&hello); err != nil {
 		return err
 	}

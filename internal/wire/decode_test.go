@@ -338,3 +338,23 @@ func TestDecodeSharesNoPayload(t *testing.T) {
 		t.Errorf("empty payload is %q after one was appended to", got)
 	}
 }
+
+// What a join requests beyond the official protocol is short, and parsed it would take
+// many times its bytes.
+func TestFault15_RequestsOfAJoinAreLimited(t *testing.T) {
+	for member, values := range map[string][2]string{
+		"want": {`["` + strings.Repeat("x", 1020) + `"]`, `[` + strings.Repeat(`"",`, 1<<18) + `""]`},
+		"from": {`{"last":7` + strings.Repeat(" ", 1014) + `}`, `{"last":7` + strings.Repeat(`,"x":0`, 1<<18) + `}`},
+	} {
+		join := func(value string) error {
+			_, err := Decode([]byte(`{"action":"JOIN_CHANNEL","event":"e","channelName":"c","requestId":"r","`+member+`":`+value+`}`), Limits{Depth: 32})
+			return err
+		}
+		if err := join(values[0]); err != nil {
+			t.Errorf("%s of %d bytes: %v", member, len(values[0]), err)
+		}
+		if err := join(values[1]); err == nil || err.Error() != member+": Expected at most 1024 bytes" {
+			t.Errorf("%s of %d bytes: %v", member, len(values[1]), err)
+		}
+	}
+}

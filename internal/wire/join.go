@@ -29,9 +29,18 @@ const MaxOffset = 1<<53 - 1
 // maxEpoch is the largest size of an epoch in bytes.
 const maxEpoch = 22
 
+// maxExtension is the largest size of "want" and of "from" in bytes. Parsed, they take
+// many times as much.
+const maxExtension = 1024
+
 // checkJoin returns what is wrong with the extensions of a join, or "".
 func (d *decoder) checkJoin() string {
 	d.join = new(Join)
+	for _, m := range []member{want, from} {
+		if len(d.raw(m)) > maxExtension {
+			return tooLong(m, maxExtension)
+		}
+	}
 	if raw := d.raw(want); len(raw) > 0 && !d.join.parseWant(raw) {
 		return "want: Expected array of strings"
 	}

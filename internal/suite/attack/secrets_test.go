@@ -85,7 +85,11 @@ func TestAttackSecretsStaySecret(t *testing.T) {
 	})
 	l.OnMessage("fail", func(*pond.EventContext) error { return errors.New("database is down") })
 	l.OnMessage("panic", func(*pond.EventContext) error { panic("message handler") })
-	l.OnMessage("bind", func(ctx *pond.EventContext) error { return ctx.Bind(new(struct{ Text int })) })
+	l.OnMessage("bind", func(ctx *pond.EventContext) error {
+		return ctx.Bind(new(struct {
+			Text int `json:"text"`
+		}))
+	})
 	l.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", nil) })
 	l.OnMessage("out", func(ctx *pond.EventContext) error { return ctx.Broadcast("out", nil) })
 	l.OnMessage("flood", func(ctx *pond.EventContext) error {

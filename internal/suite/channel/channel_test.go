@@ -82,7 +82,10 @@ func TestChannelFromOutside(t *testing.T) {
 			t.Error(err)
 		}
 		ann.Expect("UPDATE")
-		typed, err := pond.PresenceAs[struct{ V int }](ch)
+		type value struct {
+			V int `json:"v"`
+		}
+		typed, err := pond.PresenceAs[value](ch)
 		if err != nil || typed[ann.ID()].V != 2 || len(typed) != 1 {
 			t.Errorf("presence %v, %v", typed, err)
 		}

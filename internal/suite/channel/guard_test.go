@@ -376,7 +376,9 @@ func TestFault03_CombinedFrames(t *testing.T) {
 			return nil
 		})
 		l.OnOutgoing("n", func(ctx *pond.OutgoingContext) error {
-			var m struct{ N int }
+			var m struct {
+				N int `json:"n"`
+			}
 			if err := ctx.Bind(&m); err != nil || m.N%3 == 0 {
 				runtime.Goexit()
 			}

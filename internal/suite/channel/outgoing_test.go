@@ -14,7 +14,10 @@ func TestOutgoing(t *testing.T) {
 	server := func() *pond.Pond {
 		p, _, l := kit.NewPond()
 		l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
-			var m struct{ Text, To string }
+			var m struct {
+				Text string `json:"text"`
+				To   string `json:"to"`
+			}
 			if err := ctx.Bind(&m); err != nil {
 				return err
 			}

@@ -393,7 +393,9 @@ func TestX13aHiddenMessagesMoveThePosition(t *testing.T) {
 func TestX11OutgoingHandlersSeeReplays(t *testing.T) {
 	p, e, l := newPond(pond.History{Newcomers: 10})
 	l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
-		var v struct{ N int }
+		var v struct {
+			N int `json:"n"`
+		}
 		if err := ctx.Bind(&v); err != nil {
 			return err
 		}

@@ -203,7 +203,9 @@ func newTheatre() (*kit.TappedPond, *pond.Endpoint) {
 	})
 	e.Lobby("c", kit.Admit)
 	l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
-		var params struct{ Do string }
+		var params struct {
+			Do string `json:"do"`
+		}
 		if err := ctx.Bind(&params); err != nil {
 			return err
 		}
