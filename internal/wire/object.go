@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"path"
+	"runtime"
+	"strings"
 )
 
 // nestingLimit is how deep values of the application may nest. It is the limit
@@ -63,7 +65,7 @@ func encode(v any, share bool) ([]byte, error) {
 func marshal(v any) (encoded []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
+			err = &PanicError{Value: p, Site: panicSite()}
 		}
 	}()
 	var buf bytes.Buffer
@@ -79,12 +81,41 @@ func marshal(v any) (encoded []byte, err error) {
 // panicked.
 type PanicError struct {
 	Value any    // that the method panicked with
-	Stack []byte // of the goroutine
+	Site  string // the function, the file and the line that panicked
 }
 
-// Error returns the value and the stack.
+// maxPanicText limits the bytes of the value in the text of a [PanicError]. It may be
+// what a client sent, and a client may be the cause of many such errors.
+const maxPanicText = 1 << 10
+
+// Error returns the value and the site, but no stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("wire: encoding a value panicked: %v\n%s", e.Value, e.Stack)
+	text := fmt.Sprint(e.Value)
+	if len(text) > maxPanicText {
+		text = text[:maxPanicText] + "..."
+	}
+	return "wire: encoding a value panicked: " + text + " in " + e.Site
+}
+
+// panicSite returns where the code panicked. It must be called by the deferred function
+// that recovered. The last call of the runtime's panic in the stack is the first one in
+// time: encoding/json recovers, and panics again.
+func panicSite() (site string) {
+	var pcs [100]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
+	panicking := false
+	for more := true; more; {
+		var f runtime.Frame
+		f, more = frames.Next()
+		switch {
+		case f.Function == "runtime.gopanic":
+			panicking = true
+		case panicking && !strings.HasPrefix(f.Function, "runtime."):
+			site = fmt.Sprintf("%s (%s:%d)", f.Function, path.Base(f.File), f.Line)
+			panicking = false
+		}
+	}
+	return site
 }
 
 // scanValue returns the only value in raw without white space around it, and the
