@@ -41,6 +41,7 @@ type conn struct {
 	assigns map[string]any     // replaced, never changed
 	members map[string]*member // by channel name
 	ended   bool               // the context of handlers is cancelled
+	deleted bool               // the client ended its event stream with DELETE
 	cause   error              // why the connection ended
 	done    chan struct{}      // closed when ended is set; nil until it is needed
 	linger  *time.Timer        // runs cancel
@@ -466,7 +467,7 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	}
 	c.mu.Lock()
 	c.cause = cause
-	if end.ByClient {
+	if end.ByClient || c.deleted {
 		c.linger = time.AfterFunc(maxLinger, c.cancel)
 	} else {
 		c.cancelLocked()

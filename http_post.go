@@ -66,6 +66,9 @@ func (c *conn) endStream(t *turn) {
 		defer timeout.Stop()
 		t.wait(c, timeout.C)
 	}
+	c.mu.Lock()
+	c.deleted = true
+	c.mu.Unlock()
 	c.tr.Close(0, "", ErrClosed)
 	c.forget()
 }
@@ -90,7 +93,7 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead b
 		return false, err
 	}
 	if t.wait(c, nil); c.Err() != nil {
-		return true, refuse(http.StatusNotFound, "connection not found")
+		return true, c.endpoint.streamGone()
 	}
 	first, err := c.decodeBody(data)
 	switch {
@@ -101,10 +104,18 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead b
 	case c.inbox.wait(first):
 		c.inbox.start()
 		return true, nil
-	case c.Err() != nil:
-		return true, refuse(http.StatusNotFound, "connection not found")
 	}
-	return true, refuse(http.StatusServiceUnavailable, "the server is shutting down")
+	return true, c.endpoint.streamGone()
+}
+
+// streamGone returns the response to a message that came after the end of its stream.
+func (e *Endpoint) streamGone() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		return refuse(http.StatusServiceUnavailable, "the server is shutting down")
+	}
+	return refuse(http.StatusNotFound, "connection not found")
 }
 
 // readBody reads the body of a POST, as far as the limits allow.
