@@ -3,16 +3,17 @@
 local log = open(ARGV[1], ARGV[2], ARGV[3], ARGV[4])
 local channel, producer, next = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local last = tonumber(redis.call('HGET', KEYS[1], 'p:' .. producer) or '0')
+local call, sub, at = redis.call, string.sub, '-' .. num(now)
+local text = num(log.top)
 for i = 8, #ARGV do
 	if next > last then
-		local data = ARGV[i]
-		local prev = log.top
-		log.top = prev + 1
-		redis.call('XADD', KEYS[2], num(log.top) .. '-' .. num(now), 'd', data, 'b', num(log.bytes))
+		local data, prev = ARGV[i], text
+		log.top = log.top + 1
+		text = num(log.top)
+		call('XADD', KEYS[2], text .. at, 'd', data, 'b', num(log.bytes))
 		log.bytes = log.bytes + #data
-		local comma = string.find(data, '^{%s*}$') and '' or ','
-		redis.call('PUBLISH', channel, string.sub(data, 1, -2) .. comma ..
-			'"pos":"' .. log.epoch .. '.' .. num(log.top) .. '.' .. num(prev) .. '"}')
+		local comma = string.find(data, '^{%s*}$') and '"pos":"' or ',"pos":"'
+		call('PUBLISH', channel, sub(data, 1, -2) .. comma .. log.epoch .. '.' .. text .. '.' .. prev .. '"}')
 		last = next
 	end
 	next = next + 1
