@@ -2,7 +2,7 @@ tool     := go tool -modfile=$(CURDIR)/tools/go.mod
 fuzztime ?= 30s
 
 # Modules of their own: what they need does not concern users of the library.
-others := examples bench internal/integration redisbroker
+others := examples bench internal/integration natsbroker redisbroker
 
 .DEFAULT_GOAL := help
 SHELL := bash

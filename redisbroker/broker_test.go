@@ -9,6 +9,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
+	"github.com/pondsocket/pond/internal/faultproxy"
 	"github.com/redis/rueidis"
 
 	"github.com/pondsocket/pond/redisbroker"
@@ -25,11 +26,11 @@ type nodes struct {
 
 	mu      sync.Mutex
 	names   map[pond.Broker]string
-	proxies map[pond.Broker]*proxy
+	proxies map[pond.Broker]*faultproxy.Proxy
 }
 
 func newNodes(t testing.TB, s *server, opts ...redisbroker.Option) *nodes {
-	return &nodes{t: t, server: s, opts: opts, names: map[pond.Broker]string{}, proxies: map[pond.Broker]*proxy{}}
+	return &nodes{t: t, server: s, opts: opts, names: map[pond.Broker]string{}, proxies: map[pond.Broker]*faultproxy.Proxy{}}
 }
 
 // add returns the broker of a new node, connected.
@@ -44,7 +45,7 @@ func (n *nodes) add() pond.Broker {
 		redisbroker.WithLogger(slog.New(slog.DiscardHandler)),
 		redisbroker.WithClientOption(func(o *rueidis.ClientOption) { o.ClientName = name }),
 	}, n.opts...)
-	b, err := redisbroker.New("redis://"+n.user+p.addr(), opts...)
+	b, err := redisbroker.New("redis://"+n.user+p.Addr(), opts...)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -55,13 +56,13 @@ func (n *nodes) add() pond.Broker {
 	return b
 }
 
-func (n *nodes) proxy(b pond.Broker) *proxy {
+func (n *nodes) proxy(b pond.Broker) *faultproxy.Proxy {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.proxies[b]
 }
 
-func (n *nodes) all() (proxies []*proxy) {
+func (n *nodes) all() (proxies []*faultproxy.Proxy) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, p := range n.proxies {
@@ -93,21 +94,21 @@ func (n *nodes) cluster() *brokertest.Cluster {
 	return &brokertest.Cluster{
 		Node: n.add,
 		Disconnect: map[string]func(pond.Broker){
-			"connections reset":       func(b pond.Broker) { n.proxy(b).reset() },
+			"connections reset":       func(b pond.Broker) { n.proxy(b).Reset() },
 			"CLIENT KILL":             func(b pond.Broker) { n.server.killClients(n.name(b), "") },
 			"CLIENT KILL TYPE pubsub": func(b pond.Broker) { n.server.killClients(n.name(b), "pubsub") },
 			"server restarted":        func(pond.Broker) { n.server.restart() },
 		},
 		Sever: func(b pond.Broker) (restore func()) {
-			n.proxy(b).sever()
-			return n.proxy(b).restore
+			n.proxy(b).Sever()
+			return n.proxy(b).Restore
 		},
 		Stall: func(b pond.Broker) (resume func()) {
-			n.proxy(b).stall()
-			return n.proxy(b).resume
+			n.proxy(b).Stall()
+			return n.proxy(b).Resume
 		},
 		LoseLog:      func(string) { n.server.command("FLUSHALL") },
-		LoseResponse: func(b pond.Broker, topic string) { n.proxy(b).loseResponse(topic) },
+		LoseResponse: func(b pond.Broker, topic string) { n.proxy(b).LoseResponse(topic) },
 	}
 }
 

@@ -128,7 +128,7 @@ func TestContractFailover(t *testing.T) {
 					replica.command("REPLICAOF", "NO", "ONE")
 					s.kill()
 					for _, p := range n.all() {
-						p.redirect(replica.addr)
+						p.Redirect(replica.addr)
 					}
 				},
 			}
@@ -201,7 +201,7 @@ func TestDeafSubscription(t *testing.T) {
 	defer closeBroker(t, b)
 	r := subscribe(t, b, "t")
 	began := time.Now()
-	n.proxy(b).redirectCommands(current.addr)
+	n.proxy(b).RedirectCommands(current.addr)
 	eventually(t, "Gap", func() bool { return r.countGaps() == 1 })
 	t.Logf("found after %v, with a probe interval of %v", time.Since(began).Round(time.Millisecond), probeInterval)
 	other := newNodes(t, current).add()

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pondsocket/pond/internal/faultproxy"
 	"github.com/redis/rueidis"
 )
 
@@ -129,6 +130,10 @@ func (s *server) stop() (resume func()) {
 	pid := s.cmd.Process.Pid
 	s.mu.Unlock()
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // it takes a moment
+		s.t.Errorf("the server does not stop: %v", err)
+	}
 	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 }
 
@@ -181,202 +186,15 @@ func (s *server) killSome(name, kind string) (killed int) {
 	return killed
 }
 
-// A proxy stands between one node and a server.
-type proxy struct {
-	t testing.TB
-	l net.Listener
-
-	mu      sync.Mutex
-	target  string
-	conns   map[net.Conn]bool // both sides; true: it is for subscriptions
-	down    bool
-	stalled chan struct{} // nil: not stalled
-	lose    string        // the response to a request that contains it
-}
-
 // startProxy starts a proxy to a server, which ends with the test.
-func startProxy(t testing.TB, target string) *proxy {
+func startProxy(t testing.TB, target string) *faultproxy.Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := faultproxy.Start(target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, l: l, target: target, conns: map[net.Conn]bool{}}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.serve()
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		p.resume()
-		p.reset()
-		<-done
-	})
+	t.Cleanup(p.Close)
 	return p
-}
-
-func (p *proxy) addr() string { return p.l.Addr().String() }
-
-func (p *proxy) serve() {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		client, err := p.l.Accept()
-		if err != nil {
-			return
-		}
-		wg.Go(func() { p.handle(client) })
-	}
-}
-
-func (p *proxy) handle(client net.Conn) {
-	defer client.Close()
-	p.mu.Lock()
-	target, down := p.target, p.down
-	p.mu.Unlock()
-	if down {
-		return
-	}
-	server, err := net.Dial("tcp", target)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	p.mu.Lock()
-	if p.down {
-		p.mu.Unlock()
-		return
-	}
-	p.conns[client], p.conns[server] = false, false
-	p.mu.Unlock()
-	var once sync.Once
-	end := func() {
-		once.Do(func() {
-			client.Close()
-			server.Close()
-			p.mu.Lock()
-			delete(p.conns, client)
-			delete(p.conns, server)
-			p.mu.Unlock()
-		})
-	}
-	var lost sync.Map // has an entry when the next response is to be lost
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		defer end()
-		p.copy(server, client, func(data []byte) bool {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			if strings.Contains(string(data), "\r\nSUBSCRIBE\r\n") {
-				p.conns[client], p.conns[server] = true, true
-			}
-			if p.lose != "" && strings.Contains(string(data), p.lose) {
-				p.lose = ""
-				lost.Store("next", true)
-			}
-			return true
-		})
-	})
-	wg.Go(func() {
-		defer end()
-		p.copy(client, server, func([]byte) bool {
-			_, lose := lost.Load("next")
-			return !lose
-		})
-	})
-	wg.Wait()
-}
-
-// copy copies until pass returns false.
-func (p *proxy) copy(dst, src net.Conn, pass func(data []byte) bool) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := src.Read(buf)
-		p.mu.Lock()
-		stalled := p.stalled
-		p.mu.Unlock()
-		if stalled != nil {
-			<-stalled
-		}
-		if n > 0 && !pass(buf[:n]) {
-			return
-		}
-		if _, werr := dst.Write(buf[:n]); err != nil || werr != nil {
-			return
-		}
-	}
-}
-
-// reset breaks all connections.
-func (p *proxy) reset() { p.resetIf(func(bool) bool { return true }) }
-
-func (p *proxy) resetIf(match func(subscriptions bool) bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c, subscriptions := range p.conns {
-		if !match(subscriptions) {
-			continue
-		}
-		if tcp, ok := c.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		c.Close()
-	}
-}
-
-// sever breaks all connections and accepts no others.
-func (p *proxy) sever() {
-	p.mu.Lock()
-	p.down = true
-	p.mu.Unlock()
-	p.reset()
-}
-
-func (p *proxy) restore() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.down = false
-}
-
-// stall keeps the connections, and lets nothing through.
-func (p *proxy) stall() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stalled = make(chan struct{})
-}
-
-func (p *proxy) resume() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stalled != nil {
-		close(p.stalled)
-		p.stalled = nil
-	}
-}
-
-// loseResponse breaks the connection in place of the response to the next request that
-// contains a text.
-func (p *proxy) loseResponse(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.lose = text
-}
-
-// redirect lets new connections go to another server, and breaks the others.
-func (p *proxy) redirect(target string) {
-	p.mu.Lock()
-	p.target = target
-	p.mu.Unlock()
-	p.reset()
-}
-
-// redirectCommands is redirect for all connections but those for subscriptions.
-func (p *proxy) redirectCommands(target string) {
-	p.mu.Lock()
-	p.target = target
-	p.mu.Unlock()
-	p.resetIf(func(subscriptions bool) bool { return !subscriptions })
 }
 
 // port returns the port of an address.

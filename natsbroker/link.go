@@ -1,0 +1,249 @@
+package natsbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"github.com/pondsocket/pond"
+)
+
+var (
+	errReconnected = errors.New("natsbroker: reconnected")
+	errOverflow    = errors.New("natsbroker: too many messages were queued")
+	errLinkClosed  = errors.New("natsbroker: the connection was closed")
+)
+
+// A link is one connection. It does not reconnect: the next one is another link, so
+// that messages from before and after a loss cannot be mixed up.
+type link struct {
+	broker   *Broker
+	conn     *nats.Conn
+	messages chan *nats.Msg // of all subscriptions
+	closed   chan struct{}  // the connection is closed
+
+	mu   sync.Mutex // guards the following fields
+	subs map[string]*nats.Subscription
+	err  error // why the connection has to be closed
+}
+
+// connect connects, and returns why the broker is not connected any more.
+func (b *Broker) connect() error {
+	l := &link{
+		broker:   b,
+		messages: make(chan *nats.Msg, b.cfg.queue),
+		closed:   make(chan struct{}),
+		subs:     map[string]*nats.Subscription{},
+	}
+	opts := append(slices.Clip(b.cfg.client),
+		nats.NoReconnect(),
+		nats.Timeout(dialTimeout),
+		nats.PingInterval(b.cfg.probeInterval),
+		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(dialTimeout),
+		nats.ClosedHandler(func(*nats.Conn) { close(l.closed) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			b.cfg.logger.Warn("natsbroker: error of the server", "error", err)
+		}),
+	)
+	conn, err := nats.Connect(strings.Join(b.servers(), ","), opts...)
+	if err != nil {
+		return fmt.Errorf("natsbroker: %w", err)
+	}
+	l.conn = conn
+	b.maxBytes.Store(conn.MaxPayload())
+	return l.serve()
+}
+
+// servers returns the URLs of all servers: those of New, and those that the last one has
+// named, with the same user.
+func (b *Broker) servers() []string {
+	b.mu.Lock()
+	named := b.named
+	b.mu.Unlock()
+	urls := []string{b.url}
+	first, _, _ := strings.Cut(b.url, ",")
+	known, err := url.Parse(strings.TrimSpace(first))
+	if err != nil || known.Host == "" {
+		return urls
+	}
+	for _, text := range named {
+		if u, err := url.Parse(text); err == nil {
+			u.User = known.User
+			urls = append(urls, u.String())
+		}
+	}
+	return urls
+}
+
+// serve subscribes to all topics and passes messages on until the connection is closed.
+func (l *link) serve() error {
+	b := l.broker
+	var dispatcher sync.WaitGroup
+	dispatcher.Go(l.dispatch)
+	defer func() {
+		b.mu.Lock()
+		b.link = nil
+		b.named = l.conn.DiscoveredServers()
+		b.mu.Unlock()
+		l.conn.Close()
+		<-l.closed
+		dispatcher.Wait()
+	}()
+
+	b.mu.Lock()
+	b.link = l // from now on, new subscriptions use it, too
+	var subs []*subscription
+	for _, s := range b.subs {
+		subs = append(subs, s)
+	}
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(b.ctx, dialTimeout)
+	defer cancel()
+	if err := l.add(ctx, subs...); err != nil {
+		return err
+	}
+	b.setTrouble(nil)
+	select {
+	case <-l.closed:
+		return l.reason()
+	case <-b.ctx.Done():
+		return b.ctx.Err()
+	}
+}
+
+// reason returns why the connection was closed.
+func (l *link) reason() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch err := l.conn.LastError(); {
+	case l.err != nil:
+		return l.err
+	case err != nil:
+		return fmt.Errorf("natsbroker: %w", err)
+	}
+	return errLinkClosed
+}
+
+// add subscribes to topics, and confirms them when the server has.
+func (l *link) add(ctx context.Context, subs ...*subscription) error {
+	l.mu.Lock()
+	for _, s := range subs {
+		if l.subs[s.topic] != nil {
+			continue
+		}
+		subject := l.broker.subject + token(s.topic)
+		if l.broker.find(subject) != s {
+			continue // it was closed meanwhile
+		}
+		sub, err := l.conn.ChanSubscribe(subject, l.messages)
+		if err != nil {
+			l.mu.Unlock()
+			return err
+		}
+		l.subs[s.topic] = sub
+	}
+	l.mu.Unlock()
+	if err := l.conn.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	for _, s := range subs {
+		if err := l.violation(l.broker.subject + token(s.topic)); err != nil && !s.known() {
+			s.refuse(err)
+			continue
+		}
+		s.confirm(l)
+	}
+	return nil
+}
+
+// violation returns an error if the server has just refused a subject.
+func (l *link) violation(subject string) error {
+	err := l.conn.LastError()
+	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
+		return err
+	}
+	return nil
+}
+
+// remove ends the subscription of a topic, unless it has another receiver already.
+func (l *link) remove(topic string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.broker.find(l.broker.subject+token(topic)) != nil {
+		return
+	}
+	if sub := l.subs[topic]; sub != nil {
+		delete(l.subs, topic)
+		_ = sub.Unsubscribe() // fails if the connection is closed, which is as good
+	}
+}
+
+// publish sends messages, and waits until the server has them.
+func (l *link) publish(ctx context.Context, subject string, batch [][]byte) error {
+	for _, data := range batch {
+		if err := l.conn.Publish(subject, data); err != nil {
+			return err
+		}
+	}
+	if err := l.conn.FlushWithContext(ctx); err != nil {
+		return err
+	}
+	return l.violation(subject)
+}
+
+// dispatch passes messages on until the connection is closed and none is left.
+func (l *link) dispatch() {
+	for {
+		select {
+		case m := <-l.messages:
+			l.deliver(m)
+			continue
+		default:
+		}
+		select {
+		case m := <-l.messages:
+			l.deliver(m)
+		case <-l.closed:
+			for len(l.messages) > 0 {
+				l.deliver(<-l.messages)
+			}
+			return
+		}
+	}
+}
+
+// deliver passes a message on. After a message was dropped, no other is: the gap comes
+// with the next connection.
+func (l *link) deliver(m *nats.Msg) {
+	if dropped, err := m.Sub.Dropped(); err == nil && dropped > 0 {
+		l.fail(errOverflow)
+	}
+	l.mu.Lock()
+	failed := l.err != nil
+	l.mu.Unlock()
+	if failed {
+		return
+	}
+	if s := l.broker.find(m.Subject); s != nil {
+		s.receive(l, pond.Entry{Data: m.Data})
+	}
+}
+
+// fail closes the connection.
+func (l *link) fail(err error) {
+	l.mu.Lock()
+	first := l.err == nil
+	if first {
+		l.err = err
+	}
+	l.mu.Unlock()
+	if first {
+		go l.conn.Close()
+	}
+}
