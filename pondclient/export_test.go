@@ -17,8 +17,3 @@ type Config = config
 
 // WithoutProxyOption takes WithProxy back.
 func WithoutProxyOption() Option { return func(cfg *config) { cfg.proxy = nil } }
-
-// AssumeFeatures makes a client use what it could if the server announced it.
-func AssumeFeatures(features ...string) Option {
-	return func(cfg *config) { cfg.features = features }
-}

@@ -36,7 +36,7 @@ func (c *Client) welcomeLocked(n *connection, f *frame) {
 		Features     []string `json:"features"`
 	}
 	f.bind(&p)
-	n.userID, n.secret, n.features = p.ID, p.ConnectionID, append(p.Features, c.cfg.features...)
+	n.userID, n.secret, n.features = p.ID, p.ConnectionID, p.Features
 	if n.userID == "" {
 		n.userID = p.ConnectionID
 	}

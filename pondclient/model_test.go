@@ -100,7 +100,7 @@ func (m *model) play() {
 func (m *model) join(i int) {
 	over := bothTransports[m.random.IntN(2)]
 	p := &player{m: m, name: fmt.Sprint(i, " ", over), slow: m.random.IntN(6) == 0}
-	p.client, p.line = m.site.client(over, pondclient.AssumeFeatures("recover"))
+	p.client, p.line = m.site.client(over)
 	opts := []pondclient.JoinOption{}
 	if p.slow {
 		opts = append(opts, pondclient.WithBuffer(5, 1<<20))

@@ -61,7 +61,6 @@ type config struct {
 	queue      Queue
 	maxMessage int
 	wall       func() time.Time
-	features   []string // for tests: in addition to those that the server announces
 }
 
 func defaults() config {

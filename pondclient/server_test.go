@@ -173,6 +173,7 @@ func chat(opts ...pond.LobbyOption) func() (*pond.Pond, *pond.Endpoint) {
 		pond.On(l, ask, func(ctx *pond.EventContext, m greeting) error {
 			return ctx.Reply("size", size{len(m.Text)})
 		})
+		l.OnMessage("say-all", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
 		l.OnMessage("tell-others", func(ctx *pond.EventContext) error { return ctx.Others().Broadcast("said", ctx.Payload()) })
 		l.OnMessage("fail", func(*pond.EventContext) error { return pond.Errorf(http.StatusConflict, "busy") })
 		l.OnMessage("update", func(ctx *pond.EventContext) error { return ctx.Update(ctx.Payload()) })
@@ -307,9 +308,8 @@ func TestRecovery(t *testing.T) {
 				}
 			}
 		}
-		recovery := pondclient.AssumeFeatures("recover")
 		publish(5)
-		c, l := s.client(over, recovery)
+		c, l := s.client(over)
 		_, events := member(t, c, pondclient.WithLast(100))
 		events.is("3r 4r 5r recovered")
 		publish(1)
@@ -333,8 +333,49 @@ func TestRecovery(t *testing.T) {
 
 		// A program that stored its position goes on from there.
 		publish(2)
-		other, _ := s.client(over, recovery)
+		other, _ := s.client(over)
 		_, more := member(t, other, pondclient.WithPosition(last.Position))
 		more.is("34r 35r recovered")
+	})
+}
+
+// What has piled up goes in one request, which the server takes as a whole and in
+// order (rule X-22).
+func TestArraysOverAnEventStream(t *testing.T) {
+	build := chat(pond.WithHistory(pond.History{}))
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		posts := 0
+		s := newSite(t, build)
+		s.mu.Lock()
+		inner := s.server.Handler
+		s.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				mu.Lock()
+				posts++
+				mu.Unlock()
+				time.Sleep(100 * time.Millisecond)
+			}
+			inner.ServeHTTP(w, r)
+		})
+		s.mu.Unlock()
+		c, _ := s.client(pondclient.EventStream)
+		ch, events := member(t, c)
+		want := ""
+		for i := range 300 {
+			if err := ch.Send("say-all", map[string]int{"n": i}); err != nil {
+				t.Fatal(err)
+			}
+			want += fmt.Sprint(" ", i)
+		}
+		if err := ch.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		events.is(want[1:])
+		mu.Lock()
+		defer mu.Unlock()
+		if posts > 20 {
+			t.Errorf("%d POSTs for 300 messages", posts)
+		}
 	})
 }
