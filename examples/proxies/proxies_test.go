@@ -27,6 +27,8 @@ type server struct {
 	addr string
 	stop func()      // does what SIGTERM does to a program, and waits
 	left chan string // the channels that clients of /api/silent have left
+
+	endpoint *pond.Endpoint // /api/socket
 }
 
 // newServer runs a server at addr until the test ends.
@@ -35,11 +37,12 @@ func newServer(t *testing.T, addr string) *server {
 	accept := func(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 	admit := func(ctx *pond.JoinContext) error { return ctx.Accept() }
 	p := pond.New()
-	socket := p.Endpoint("/socket", accept, pond.WithPingInterval(heartbeat))
+	socket := p.Endpoint("/socket", accept, pond.WithPingInterval(heartbeat), pond.WithJoinByURL())
+	socket.Lobby("/log/:room", admit, pond.WithHistory(pond.History{}))
 	lobby := socket.Lobby("/chat/:room", admit)
 	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 
-	s := &server{left: make(chan string, 100)}
+	s := &server{left: make(chan string, 100), endpoint: socket}
 	var cut atomic.Int32
 	silent := p.Endpoint("/silent", accept, pond.WithPingInterval(time.Hour))
 	silent.Lobby("/chat/:room", admit).OnLeave(func(ctx *pond.LeaveContext) error {
@@ -76,6 +79,7 @@ func TestProxies(t *testing.T) {
 			t.Run("chat", func(t *testing.T) { testChat(t, s) })
 			t.Run("gone", func(t *testing.T) { testGone(t, s, server) })
 			t.Run("idle", func(t *testing.T) { testIdle(t, s) })
+			t.Run("resume", func(t *testing.T) { testResume(t, s, server) })
 			t.Run("restart", func(t *testing.T) { testRestart(t, s, server) })
 		})
 	}

@@ -25,6 +25,8 @@ type site struct {
 	dir      string // of its files
 	backends []string
 	cert     tls.Certificate
+	command  []string // that runs the proxy
+	stop     func()   // stops the proxy, and waits
 }
 
 // newSite runs a proxy until the test ends.
@@ -45,12 +47,22 @@ func newSite(t *testing.T, p proxy, backends ...string) *site {
 	for range 3 { // somebody else may take the port meanwhile
 		s.addr = freeAddress(t)
 		s.write(t, "config", p.render(t, s))
-		if run(t, p.command(s.dir), s.addr) {
+		s.command = p.command(s.dir)
+		if s.stop = run(t, s.command, s.addr); s.stop != nil {
 			return s
 		}
 	}
 	t.Fatalf("%s does not run", p.name)
 	return nil
+}
+
+// restart stops the proxy, which ends all connections, and starts it again.
+func (s *site) restart(t *testing.T) {
+	t.Helper()
+	s.stop()
+	if s.stop = run(t, s.command, s.addr); s.stop == nil {
+		t.Fatal("the proxy does not run again")
+	}
 }
 
 // A way is how a client goes through a proxy.
@@ -111,9 +123,9 @@ func (s *site) write(t *testing.T, name, text string) {
 	}
 }
 
-// run starts a program that listens at addr, and ends it with the test. It
-// reports whether it runs.
-func run(t *testing.T, command []string, addr string) bool {
+// run starts a program that listens at addr, and ends it with the test. It returns a
+// function that ends it earlier, or nil if the program does not run.
+func run(t *testing.T, command []string, addr string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
@@ -131,11 +143,15 @@ func run(t *testing.T, command []string, addr string) bool {
 		_ = cmd.Wait() // what it says of its end is in the output of the test
 		close(ended)
 	})
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		wait.Wait()
-	})
-	return listens(t, addr, ended)
+	}
+	t.Cleanup(stop)
+	if !listens(t, addr, ended) {
+		return nil
+	}
+	return stop
 }
 
 // listens waits until somebody listens at addr, or the program has ended. Nobody
