@@ -1,0 +1,26 @@
+// Bundles src into the modules that are published, embedded and served. They are committed, so that Go needs no Node.
+
+import { build } from "esbuild";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const names = ["pond"];
+
+export async function bundle(name) {
+  const { outputFiles } = await build({
+    absWorkingDir: import.meta.dirname,
+    entryPoints: [`src/${name}.ts`],
+    banner: { js: `// ${name}.js, made from js/src/${name}.ts by "npm run build". MIT License, Copyright (c) 2026 The pond authors.` },
+    bundle: true,
+    format: "esm",
+    logLevel: "warning",
+    minifySyntax: true,
+    target: "es2022",
+    write: false,
+  });
+  return outputFiles[0].text;
+}
+
+if (process.argv[1] === import.meta.filename) {
+  for (const name of names) writeFileSync(join(import.meta.dirname, `${name}.js`), await bundle(name));
+}

@@ -1,0 +1,303 @@
+/** A client for pond and other servers of the PondSocket protocol. */
+
+/** The payloads of a channel's events by name. A pair is a request and its response. */
+export type Events = object;
+
+type Name<E extends Events> = Extract<keyof E, string>;
+type Payload<T> = T extends readonly [infer Request, unknown] ? Request : T;
+/** The arguments after the name of an event. A payload that may be empty may be left out. */
+type Arguments<T, O> = {} extends T ? [payload?: T, options?: O] : [payload: T, options?: O];
+type Response<T> = T extends readonly [unknown, infer Answer] ? Answer : any;
+
+export type Transport = "websocket" | "stream";
+
+/**
+ * What the client does after a connection or a join failed with a status: try again after a delay, do so with a
+ * new token, or give up until the application asks again.
+ */
+export type Reaction = "retry" | "refresh" | "stop";
+
+/**
+ * The reactions to HTTP statuses and WebSocket close codes. The reaction to any other is "retry", and a close code
+ * from 4400 to 4599 counts as the HTTP status that is 4000 lower. Override entries with the option `reactions`.
+ */
+export const reactions: Readonly<Record<number, Reaction>>;
+
+/** A code of {@link PondError}: one of the client, or one of the server. */
+export type ErrorCode =
+  /** close was called. */
+  | "CLOSED"
+  /** The last handle of the channel was released. */
+  | "LEFT"
+  /** clearQueue was called. */
+  | "CLEARED"
+  /** The channel was declined, removed or closed, so that nothing can be sent. */
+  | "NOT_JOINED"
+  /** The queue is full: the message was not sent. */
+  | "QUEUE_FULL"
+  /** The message was queued for longer than `queue.age`: it was not sent. */
+  | "EXPIRED"
+  /** The connection was lost before the answer: the server may have handled the message, or not. */
+  | "OUTCOME_UNKNOWN"
+  /** No answer, or no connection, in time. */
+  | "TIMEOUT"
+  /** No answer to a join in time. The client joins again. */
+  | "JOIN_TIMEOUT"
+  /** Nothing arrived for too long, and a probe had no answer. */
+  | "SILENT"
+  /** The connection ended; `status` is the close code of a WebSocket. */
+  | "DISCONNECTED"
+  /** The server rejected the connection or a message; `status` is the HTTP status. */
+  | "REJECTED"
+  /** The network failed. */
+  | "NETWORK"
+  /** There is no event stream at this URL. */
+  | "NO_STREAM"
+  /** There is neither a WebSocket nor another transport that may be used. */
+  | "NO_TRANSPORT"
+  /** The token, `params` or `headers` could not be evaluated, or the URL is invalid. The cause says why. */
+  | "SETUP"
+  /** Messages were lost, and no onGap listener was there to be called. */
+  | "GAP"
+  /** A numbered message came twice or in the wrong order. The client joins again from the last position. */
+  | "ORDER"
+  /** The server sent something that is not a message. */
+  | "INVALID_FRAME"
+  | (string & {});
+
+/** An error of the client or of the server. */
+export class PondError extends Error {
+  constructor(code: ErrorCode, message: string, status?: number, options?: ErrorOptions);
+  readonly name: "PondError";
+  readonly code: ErrorCode;
+  /** The HTTP status or WebSocket close code; 0 if there is none. */
+  readonly status: number;
+  /** The milliseconds after which the server wants to see the client again, if it said so. The client obeys. */
+  readonly retryAfter: number | undefined;
+}
+
+/** A token, or a token with its lifetime in seconds. Only lifetimes count, so a wrong clock does no harm. */
+export type Token = string | { value: string; expiresIn?: number };
+
+/** A fixed token, or a function that fetches one. It is called when there is no token, or when that one expired or was rejected. */
+export type TokenSource = string | (() => Token | Promise<Token>);
+
+/** The arguments of functions that compute options. */
+export interface TokenContext {
+  token: string | undefined;
+}
+
+export interface PondOptions {
+  /** Parameters for the query of the URL; a function is called for each attempt. The default is the token as `token`. */
+  params?: Record<string, unknown> | ((context: TokenContext) => Record<string, unknown> | Promise<Record<string, unknown>>);
+  token?: TokenSource | undefined;
+  /** Transports in the order of preference. The default is ["websocket", "stream"]. */
+  transports?: readonly Transport[];
+  /** Headers for event streams; a function is called for each attempt. */
+  headers?: Record<string, string> | ((context: TokenContext) => Record<string, string> | Promise<Record<string, string>>);
+  /** Credentials mode of event streams. The default is "same-origin". */
+  credentials?: RequestCredentials;
+  /** Milliseconds from the start of an attempt to the first message of the server, and for the answer to a join. The default is 10,000. */
+  timeout?: number;
+  /**
+   * Milliseconds after which a WebSocket that is open counts as connected without a first message of the server. Give it
+   * for old servers that send none. The default is never.
+   */
+  welcomeAfter?: number;
+  /** Milliseconds for the answer to a request. The default is 30,000. */
+  requestTimeout?: number;
+  /** Milliseconds of silence before the client asks the server for a sign of life; 0 turns it off. The default is 40,000. */
+  heartbeat?: number;
+  /** The limits of the random delay before the first attempt and before later ones, in ms. The default is [1000, 30000]. */
+  backoff?: readonly [first: number, limit: number];
+  /**
+   * The bounds for messages that wait for the connection: their number (1,000), their bytes (1 MiB), and the
+   * milliseconds that each waits (five minutes).
+   */
+  queue?: { messages?: number; bytes?: number; age?: number };
+  /** Overrides entries of {@link reactions}. */
+  reactions?: Readonly<Record<number, Reaction>>;
+  /** The WebSocket class, where it is not a global. */
+  WebSocket?: typeof WebSocket;
+  /** The fetch function, where it is not the global one. */
+  fetch?: typeof fetch;
+}
+
+export interface PondSnapshot {
+  /**
+   * "idle" before the first attempt, "waiting" before the next one, "stopped" if the server's answer leaves no hope,
+   * and "closed" after close.
+   */
+  readonly status: "idle" | "connecting" | "connected" | "waiting" | "stopped" | "closed";
+  readonly transport: Transport | null;
+  /** The client's own user ID; each connection has a new one. */
+  readonly userId: string | null;
+  /** When the next attempt is due, as of Date.now. */
+  readonly retryAt: number | null;
+  /** Why the client waits or stopped. */
+  readonly error: PondError | null;
+}
+
+export interface ChannelOptions {
+  /** The payload of the join; a function is called for each join. */
+  params?: object | ((context: TokenContext) => object | Promise<object>);
+  /** How many past messages to ask for with the first join, if the channel has history. */
+  last?: number;
+}
+
+/** A tracked user. `id` is null if the server does not say it. */
+export interface Member<P = any> {
+  readonly id: string | null;
+  /** The person behind the connection, if the server publishes it. */
+  readonly user?: string;
+  readonly presence: P;
+}
+
+export interface PresenceChange<P = any> {
+  readonly joins: readonly Member<P>[];
+  readonly updates: readonly Member<P>[];
+  readonly leaves: readonly Member<P>[];
+}
+
+/**
+ * How a channel was joined: "recovered" if everything since the last message was sent again, "gap" if something was lost,
+ * and "fresh" for the first join and for channels without history. After all but "recovered", load the state.
+ */
+export interface JoinOutcome {
+  readonly status: "fresh" | "recovered" | "gap";
+  /** Why messages cannot be sent again: "epoch", "expired", "limit" or "unavailable". */
+  readonly reason?: string;
+}
+
+export interface ChannelSnapshot<P = any> {
+  /**
+   * "idle" while no handle uses the channel, "declined" after a final refusal, and "removed" after the server ended
+   * the membership. After both, join tries again.
+   */
+  readonly status: "idle" | "joining" | "joined" | "declined" | "removed";
+  readonly presence: readonly Member<P>[];
+  /** Why it is not joined. */
+  readonly error: PondError | null;
+  /** The outcome of the latest join. */
+  readonly outcome: JoinOutcome | null;
+}
+
+/** A message as it came, for listeners that want more than its payload. */
+export interface Message<T = any> {
+  readonly action: string;
+  readonly event: string;
+  readonly channelName: string;
+  readonly requestId: string;
+  readonly payload: T;
+  /** The number of a message that the channel keeps. */
+  readonly offset?: number;
+  /** Whether it was sent again after a join. */
+  readonly replayed: boolean;
+}
+
+export interface SendOptions {
+  /** Takes the message out of the queue, and stops waiting for an answer. */
+  signal?: AbortSignal;
+  /** Whether the message may be sent again if the client does not know whether the server has it. The default is false. */
+  idempotent?: boolean;
+}
+
+export interface RequestOptions extends SendOptions {
+  /** Milliseconds for the answer, including the time in the queue. The default is `requestTimeout`. */
+  timeout?: number;
+}
+
+/**
+ * A handle for a channel. Any number of handles share one membership. A handle uses the channel while it has a listener,
+ * and from join, send or request until leave. The channel is joined while a handle uses it, and joined again after
+ * every loss of the connection.
+ *
+ * Functions that add a listener return one that removes it.
+ */
+export interface Channel<E extends Events = Record<string, any>, P = any> {
+  readonly name: string;
+
+  /** Calls the listener for each event of this name. */
+  on<K extends Name<E>>(event: K, listener: (payload: Payload<E[K]>, message: Message<Payload<E[K]>>) => void): () => void;
+
+  /** Calls the listener for all events. */
+  onMessage(listener: (message: Message) => void): () => void;
+
+  /** Calls the listener after each change of the presence list. The change is null if the whole list is new. */
+  onPresence(listener: (presence: readonly Member<P>[], change: PresenceChange<P> | null) => void): () => void;
+
+  /** Calls the listener after each join, before the messages that follow it. */
+  onJoin(listener: (outcome: JoinOutcome) => void): () => void;
+
+  /** Calls the listener when messages were lost: load the state again. Without a listener it is reported as an error. */
+  onGap(listener: (gap: { readonly reason: string }) => void): () => void;
+
+  /** Calls the listener for errors that no promise reports. Without one they go to Pond.onError, and else to the console. */
+  onError(listener: (error: PondError) => void): () => void;
+
+  /** Calls the listener after each change of the snapshot. It and getSnapshot need no `this`. */
+  readonly subscribe: (listener: (snapshot: ChannelSnapshot<P>) => void) => () => void;
+
+  /** The current state; the same object until something changes. */
+  readonly getSnapshot: () => ChannelSnapshot<P>;
+
+  readonly status: ChannelSnapshot["status"];
+  readonly presence: readonly Member<P>[];
+
+  /**
+   * Joins the channel, also after it was declined or removed, and resolves once it is joined. It rejects if the server
+   * declines, and waits through losses of the connection. An abort releases the channel.
+   */
+  join(options?: { signal?: AbortSignal }): Promise<JoinOutcome>;
+
+  /**
+   * Sends an event, and joins first if need be. It resolves when the message was handed to the connection, which does not
+   * mean that the server has it: use request to know.
+   */
+  send<K extends Name<E>>(event: K, ...rest: Arguments<Payload<E[K]>, SendOptions>): Promise<void>;
+
+  /** Sends an event and resolves to the payload of its answer, the first message with the same request ID. */
+  request<K extends Name<E>>(event: K, ...rest: Arguments<Payload<E[K]>, RequestOptions>): Promise<Response<E[K]>>;
+
+  /** Removes this handle's listeners and lets go of the channel. The handle can be used again. */
+  leave(): void;
+}
+
+/** A connection to an endpoint. It opens when the first channel is used, or with connect. */
+export class Pond {
+  /** The URL may be relative to the page. http and https are as good as ws and wss. */
+  constructor(url: string | URL, options?: PondOptions);
+
+  /** Returns a handle. By itself it causes no traffic. Options of later handles replace those of earlier ones at the next join. */
+  channel<E extends Events = Record<string, any>, P = any>(name: string, options?: ChannelOptions): Channel<E, P>;
+
+  /** Connects now instead of with the first channel or after the delay, also after the client stopped. */
+  connect(): void;
+
+  /** Ends the connection and all channels for good. Everything that has no answer rejects. */
+  close(): void;
+
+  /** Replaces the token. If the old one was rejected, the client connects and joins again. */
+  setToken(token: TokenSource | undefined): void;
+
+  /** Calls the listener for messages of the connection handler, which belong to no channel. */
+  on(event: string, listener: (payload: any, message: Message) => void): () => void;
+
+  /** Calls the listener for errors that no channel has a listener for. Without one they go to the console. */
+  onError(listener: (error: PondError) => void): () => void;
+
+  /** Calls the listener after each change of the snapshot. It and getSnapshot need no `this`. */
+  readonly subscribe: (listener: (snapshot: PondSnapshot) => void) => () => void;
+
+  /** The current state; the same object until something changes. */
+  readonly getSnapshot: () => PondSnapshot;
+
+  readonly status: PondSnapshot["status"];
+  readonly userId: string | null;
+
+  /** The messages that wait for the connection. */
+  readonly queued: { readonly messages: number; readonly bytes: number };
+
+  /** Rejects the messages that wait for the connection. */
+  clearQueue(): void;
+}

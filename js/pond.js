@@ -1,0 +1,958 @@
+// pond.js, made from js/src/pond.ts by "npm run build". MIT License, Copyright (c) 2026 The pond authors.
+
+// src/errors.ts
+var PondError = class extends Error {
+  name = "PondError";
+  code;
+  status;
+  retryAfter;
+  constructor(code, message, status = 0, options) {
+    super(message, options), this.code = code, this.status = status;
+  }
+};
+function serverError({ event, payload }) {
+  let { code, message, reason, status, error } = payload ?? {};
+  return new PondError(
+    typeof code == "string" ? code : event,
+    message ?? error?.message ?? reason ?? (typeof error == "string" ? error : "rejected by the server"),
+    status ?? (typeof code == "number" ? code : 0)
+  );
+}
+var reactions = {
+  204: "stop",
+  400: "stop",
+  401: "refresh",
+  403: "stop",
+  404: "stop",
+  405: "stop",
+  406: "stop",
+  410: "stop",
+  413: "stop",
+  426: "stop",
+  1e3: "stop",
+  1002: "stop",
+  1003: "stop",
+  1007: "stop",
+  1008: "stop",
+  1009: "stop"
+};
+function reactionTo({ status }, custom) {
+  let table = { ...reactions, ...custom };
+  return table[status] ?? (status >= 4400 && status < 4600 ? table[status - 4e3] : void 0) ?? "retry";
+}
+var toPondError = (error, code) => error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });
+
+// src/listeners.ts
+var Listeners = class {
+  #sets = /* @__PURE__ */ new Map();
+  add(key, listener) {
+    let entry = { listener }, set = this.#sets.get(key) ?? /* @__PURE__ */ new Set();
+    return this.#sets.set(key, set.add(entry)), () => {
+      set.delete(entry);
+    };
+  }
+  /** Calls the listeners in the order of their registration, and returns whether there was one. */
+  emit(key, ...args) {
+    let set = this.#sets.get(key), entries = [...set ?? []];
+    for (let entry of entries)
+      if (set.has(entry))
+        try {
+          entry.listener(...args);
+        } catch (error) {
+          (globalThis.reportError ?? console.error)(error);
+        }
+    return entries.length > 0;
+  }
+};
+
+// src/wire.ts
+var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
+
+// src/outbox.ts
+var Outbox = class {
+  #channel;
+  #connection;
+  #items = /* @__PURE__ */ new Map();
+  constructor(channel, connection) {
+    this.#channel = channel, this.#connection = connection;
+  }
+  get(requestId) {
+    return this.#items.get(requestId);
+  }
+  /** The messages that the server cannot have yet. */
+  get queued() {
+    return [...this.#items.values()].filter(({ sent }) => !sent);
+  }
+  /** Sends an event now if the channel is joined, and else after the join. */
+  submit(joined, event, payload, options, reply) {
+    let { signal, timeout, idempotent = !1 } = options, { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
+      if (signal?.throwIfAborted(), payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
+      let id = newId(), text = encode("BROADCAST", this.#channel, id, payload, event), size = new TextEncoder().encode(text).length;
+      if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes)
+        throw new PondError("QUEUE_FULL", "the queue is full", 429);
+      let settle = (error, value) => {
+        if (item.done = !0, clearTimeout(timer), signal?.removeEventListener("abort", abort), this.#items.delete(id), !error) return resolve(value);
+        ["LEFT", "CLOSED", "CLEARED"].includes(error.code) && promise.catch(() => {
+        }), reject(error);
+      }, abort = () => settle(signal.reason);
+      signal?.addEventListener("abort", abort);
+      let timer = setTimeout(
+        () => {
+          reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.sent || settle(new PondError("EXPIRED", "queued for too long"));
+        },
+        reply ? timeout ?? requestTimeout : limits.age
+      ), item = { text, size, idempotent, reply, linked: !1, settle, failed: settle, taken: () => reply || settle(null) };
+      this.#items.set(id, item), joined && this.flush();
+    });
+    return promise;
+  }
+  /** The channel is joined: sends what waits for it. */
+  flush() {
+    for (let item of this.#items.values())
+      item.linked || (item.linked = !0, this.#connection.send(item));
+  }
+  /** The connection was lost: keeps what may be sent again. */
+  lost() {
+    for (let item of this.#items.values())
+      item.sent && !item.idempotent && item.settle(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.linked = item.sent = !1;
+  }
+  /** Rejects all messages, or all but those whose fate the link is about to tell. */
+  reject(error, all = !0) {
+    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.settle(error);
+  }
+};
+
+// src/presence.ts
+var PresenceList = class {
+  list = [];
+  /** Whether the server sends differences. */
+  diff = !1;
+  #users = /* @__PURE__ */ new Map();
+  #complete = !0;
+  // or pages of the state are missing
+  #early = [];
+  // differences that came before the last page
+  /** Starts a membership. */
+  reset(diff) {
+    this.diff = diff, this.#complete = !1, this.#users = /* @__PURE__ */ new Map(), this.#early = [];
+  }
+  /** Takes a page of the state, and returns whether it was the last one. */
+  state({ users, more }) {
+    if (this.#apply({ joins: users }), more) return !1;
+    for (let diff of this.#early.splice(0)) this.#apply(diff);
+    return this.list = [...this.#users.values()], this.#complete = !0;
+  }
+  /** Takes a difference, and returns what it changed, if that can be said yet. */
+  change(diff) {
+    if (!this.#complete) {
+      this.#early.push(diff);
+      return;
+    }
+    let change = this.#apply(diff);
+    return this.list = [...this.#users.values()], change;
+  }
+  #apply({ joins = [], updates = [], leaves = [] }) {
+    let users = this.#users, gone = leaves.flatMap(({ id }) => users.get(id) ?? []);
+    for (let { id } of leaves) users.delete(id);
+    for (let user of [...joins, ...updates]) users.set(user.id, user);
+    return { joins, updates, leaves: gone };
+  }
+  /** Takes a PRESENCE message. It has the whole list; a server that leaves it out leaves the list as it was. */
+  full(event, { presence, changed }) {
+    return this.list = presence?.map(anonymous) ?? this.list, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
+  }
+}, anonymous = (presence) => ({ id: null, presence });
+
+// src/time.ts
+var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+var backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first * 2 ** attempt), spread = (delay) => delay + Math.random() * Math.max(1e3, delay / 2);
+
+// src/room.ts
+var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
+  listeners = new Listeners();
+  outbox;
+  snapshot = IDLE;
+  options = {};
+  #name;
+  #connection;
+  #references = 0;
+  #attempts = /* @__PURE__ */ new Set();
+  // the joins that have no answer yet
+  #attempt = {};
+  // the latest of them; a new object makes it void
+  #token;
+  // the one it used
+  #tries = 0;
+  // joins in a row that did not lead to a healthy membership
+  #joinedAt = null;
+  #timer;
+  // of the next join
+  #held = [];
+  // events that came before the answer
+  #position = null;
+  #replayEnd = 0;
+  // messages up to this offset are replayed
+  #presence = new PresenceList();
+  constructor(name, connection) {
+    this.#name = name, this.#connection = connection, this.outbox = new Outbox(name, connection);
+  }
+  get #active() {
+    return ["joining", "joined"].includes(this.snapshot.status);
+  }
+  /** Whether a change of the connection loses nothing. */
+  get recovers() {
+    return this.snapshot.status !== "joined" || this.#position !== null;
+  }
+  acquire() {
+    !this.#references++ && !this.#active && this.join();
+  }
+  /** Leaves a macrotask after the last release, so that a component that is mounted again at once causes no traffic. */
+  release() {
+    --this.#references || setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
+  }
+  // Joining
+  /** Joins if the connection is up. A later call replaces an earlier one. */
+  async join() {
+    let connection = this.#connection, attempt = this.#cancel();
+    if (this.#change({ status: "joining" }), !connection.connected) return;
+    let { params, last } = this.options, payload = params;
+    if (typeof params == "function")
+      try {
+        let token = await connection.tokens.get();
+        if (payload = await evaluate(params, token), this.#attempt !== attempt) return;
+        this.#token = token;
+      } catch (error) {
+        this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
+        return;
+      }
+    let id = newId();
+    this.#attempts.add(id);
+    let want = ["diff", "recover"].filter((feature) => connection.features.includes(feature));
+    this.#timer = setTimeout(
+      () => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)),
+      connection.options.timeout
+    ), connection.send({
+      text: encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, void 0, {
+        want: want.length ? want : void 0,
+        from: want.includes("recover") ? this.#position ?? (last ? { last } : void 0) : void 0
+      }),
+      failed: (error) => this.#attempt === attempt && this.#refused(error)
+    });
+  }
+  /** Makes the latest attempt void. If it was sent already, its answer still counts. */
+  #cancel() {
+    return clearTimeout(this.#timer), this.#attempt = {};
+  }
+  /** Forgets the attempts, and also their answers. */
+  #reset() {
+    this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
+  }
+  #retry(error) {
+    let { options, tokens } = this.#connection;
+    this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
+  }
+  /** Leaves, and joins again from the last position, because the membership is not what it should be. */
+  #rejoin(error) {
+    this.#sendLeave(), this.#reset(), this.#retry(error);
+  }
+  #sendLeave() {
+    this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
+  }
+  #refused(error) {
+    let { options, tokens } = this.#connection;
+    this.#attempts.clear();
+    let reaction = reactionTo(error, options.reactions);
+    reaction === "refresh" && typeof this.options.params == "function" && tokens.rejected(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
+  }
+  #acknowledged({ recover, diff }) {
+    let before = this.#position, early = this.#held, recovered = recover?.recovered === !0;
+    this.#reset(), this.#joinedAt = mark(), this.#presence.reset(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
+    let id = recovered && before ? before.id : this.#connection.userId;
+    this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
+    let outcome = recovered && before ? { status: "recovered" } : before ? { status: "gap", reason: recover?.reason ?? "unavailable" } : { status: "fresh", reason: recover?.reason };
+    this.outbox.flush(), this.#change({ status: "joined", error: null, outcome }), this.listeners.emit("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
+    for (let message of early) (!recover || message.offset === void 0) && this.receive(message);
+  }
+  /** Ends the membership or the attempts at one, until the application joins again. */
+  #stop(status, error) {
+    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.outbox.reject(error, !1);
+  }
+  /** There is a new token: tries again what may have failed for want of it. */
+  renew() {
+    let { status, error } = this.snapshot;
+    (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
+  }
+  connected() {
+    this.snapshot.status === "joining" && this.join();
+  }
+  lost() {
+    this.#active && (this.#reset(), this.outbox.lost(), this.#change({ status: "joining" }));
+  }
+  /** Leaves and frees the name. */
+  end(error) {
+    let connection = this.#connection;
+    connection.connected && (this.snapshot.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.rooms.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.outbox.reject(error);
+  }
+  // Receiving
+  receive(message) {
+    let { action, event, requestId, payload } = message, { status } = this.snapshot;
+    if (status === "joined") return this.#deliver(message);
+    if (status !== "joining") return;
+    let answer = requestId ? this.#attempts.has(requestId) : this.#attempts.size > 0;
+    answer && event === "ACKNOWLEDGE" ? this.#acknowledged(payload ?? {}) : answer && (action === "ERROR" || REFUSALS.includes(event)) ? this.#refused(serverError(message)) : action === "SYSTEM" && event === "EXIT_ACKNOWLEDGE" ? this.#held = [] : this.#answered(message) || this.#held.push(message);
+  }
+  /** Settles the request that a message answers, and returns whether that is all there is to do with it. */
+  #answered(message) {
+    let { action, event, requestId, payload } = message, item = this.outbox.get(requestId);
+    if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
+      return action !== "PRESENCE" && item?.settle(null, payload), !1;
+    let error = serverError(message);
+    return item ? item.settle(error) : this.#report(error), !0;
+  }
+  #deliver(message) {
+    let { action, event, payload, offset } = message, position = this.#position;
+    if (action === "PRESENCE") return this.#present(this.#presence.full(event, payload ?? {}));
+    if (action === "SYSTEM" && this.#notice(event, payload ?? {}, position)) return;
+    if (action === "ERROR" && REMOVALS.includes(event)) return this.#stop("removed", serverError(message));
+    if (position && offset !== void 0) {
+      if (offset <= position.offset)
+        return this.#rejoin(new PondError("ORDER", `message ${offset} of ${this.#name} came after ${position.offset}`));
+      position.offset = offset;
+    }
+    if (this.#answered(message)) {
+      event === "CHANNEL_NOT_FOUND" && this.#rejoin(serverError(message));
+      return;
+    }
+    let received = { ...message, replayed: offset !== void 0 && offset <= this.#replayEnd };
+    this.listeners.emit("message", received), this.listeners.emit(`on:${event}`, payload, received);
+  }
+  /** Handles the notices that are not for listeners of events, and returns whether it was one. */
+  #notice(event, payload, position) {
+    let { diff } = this.#presence;
+    if (REMOVALS.includes(event))
+      this.#stop("removed", serverError({ event, payload }));
+    else if (diff && event === "PRESENCE_STATE")
+      this.#presence.state(payload) && this.#present(null);
+    else if (diff && event === "PRESENCE_DIFF") {
+      let change = this.#presence.change(payload);
+      change && this.#present(change);
+    } else if (position && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
+      let { epoch, offset, reason } = payload;
+      this.#position = { epoch, offset, id: event === "RECOVERED" ? this.#connection.userId : position.id }, event === "GAP" && this.#gap(reason);
+    } else
+      return event === "ACKNOWLEDGE" || event === "EXIT_ACKNOWLEDGE";
+    return !0;
+  }
+  #present(change) {
+    let presence = this.#presence.list;
+    this.#change({ presence }), this.listeners.emit("presence", presence, change);
+  }
+  #gap(reason) {
+    this.listeners.emit("gap", { reason }) || this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
+  }
+  // Sending
+  submit(event, payload, options = {}, reply = !1) {
+    let { status, error } = this.snapshot;
+    return this.#active ? this.outbox.submit(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));
+  }
+  // Reporting
+  #report(error) {
+    this.listeners.emit("error", error) || this.#connection.report(error);
+  }
+  #change(part) {
+    Object.keys(part).some((key) => part[key] !== this.snapshot[key]) && (this.snapshot = { ...this.snapshot, ...part }, this.listeners.emit("change", this.snapshot));
+  }
+};
+
+// src/channel.ts
+var Channel = class {
+  name;
+  #connection;
+  #options;
+  #room = null;
+  // while this handle uses it
+  #joined = !1;
+  // until leave
+  #disposers = /* @__PURE__ */ new Set();
+  constructor(name, options, connection) {
+    this.name = name, this.#connection = connection, this.#options = options;
+  }
+  #use() {
+    if (!this.#room) {
+      let room = this.#connection.room(this.name);
+      Object.assign(room.options, this.#options), this.#room = room, room.acquire(), this.#connection.snapshot.status === "idle" && this.#connection.connect();
+    }
+    return this.#room;
+  }
+  #release() {
+    this.#joined || this.#disposers.size || (this.#room?.release(), this.#room = null);
+  }
+  #listen(key, listener) {
+    let remove = this.#use().listeners.add(key, listener), dispose = () => {
+      this.#disposers.delete(dispose) && (remove(), this.#release());
+    };
+    return this.#disposers.add(dispose), dispose;
+  }
+  on(event, listener) {
+    return this.#listen(`on:${event}`, listener);
+  }
+  onMessage(listener) {
+    return this.#listen("message", listener);
+  }
+  onPresence(listener) {
+    return this.#listen("presence", listener);
+  }
+  onJoin(listener) {
+    return this.#listen("join", listener);
+  }
+  onGap(listener) {
+    return this.#listen("gap", listener);
+  }
+  onError(listener) {
+    return this.#listen("error", listener);
+  }
+  subscribe = (listener) => this.#listen("change", listener);
+  getSnapshot = () => this.#room?.snapshot ?? IDLE;
+  get status() {
+    return this.getSnapshot().status;
+  }
+  get presence() {
+    return this.getSnapshot().presence;
+  }
+  join({ signal } = {}) {
+    let promise = new Promise((resolve, reject) => {
+      signal?.throwIfAborted(), this.#hold();
+      let room = this.#room;
+      ["declined", "removed"].includes(room.snapshot.status) && room.join();
+      let end = () => {
+        remove(), signal?.removeEventListener("abort", abort);
+      }, abort = () => {
+        end(), this.#joined = !1, this.#release(), reject(signal.reason);
+      }, check = ({ status, outcome, error }) => {
+        status !== "joining" && (end(), status === "joined" ? resolve(outcome) : reject(error ?? new PondError("LEFT", "left the channel")));
+      }, remove = room.listeners.add("change", check);
+      signal?.addEventListener("abort", abort), check(room.snapshot);
+    });
+    return promise.catch(() => {
+    }), promise;
+  }
+  #hold() {
+    this.#joined = !0, this.#use();
+  }
+  send(event, payload, options) {
+    return this.#hold(), this.#room.submit(event, payload, options);
+  }
+  request(event, payload, options) {
+    return this.#hold(), this.#room.submit(event, payload, options, !0);
+  }
+  leave() {
+    this.#joined = !1;
+    for (let dispose of [...this.#disposers]) dispose();
+    this.#release();
+  }
+};
+
+// src/pulse.ts
+var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
+  #probe;
+  #dead;
+  #silence = 0;
+  // ms after which to probe; 0 turns it off
+  #heardAt = [0, 0];
+  #probing = !1;
+  #timer;
+  constructor(probe, dead) {
+    this.#probe = probe, this.#dead = dead;
+  }
+  start(silence) {
+    this.#silence = silence, this.#probing = !0, this.heard();
+  }
+  stop() {
+    clearTimeout(this.#timer);
+  }
+  heard() {
+    this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
+  }
+  /** Probes at once. */
+  check() {
+    this.#probing = !0, this.#probe(), this.#wait();
+  }
+  #wait() {
+    if (this.stop(), !this.#silence) return;
+    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
+    this.#timer = setTimeout(() => {
+      let late = since(began) > delay + LATE;
+      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.check() : this.#wait();
+    }, delay);
+  }
+};
+
+// src/route.ts
+var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || status === 501, PATIENCE = 3, Route = class {
+  #available;
+  #fallback = !1;
+  // is next
+  #failures = 0;
+  // attempts of the preferred transport in a row that never opened
+  #worked = !1;
+  // whether one ever did
+  #since = [0, 0];
+  // of the fallback
+  #rejection = null;
+  // of the event stream, to be believed if a WebSocket does not open either
+  constructor(available) {
+    this.#available = available;
+  }
+  get preferred() {
+    return this.#available()[0];
+  }
+  next() {
+    return this.#fallback && this.#available()[1] || this.preferred;
+  }
+  /** The preferred transport opens again. */
+  reset() {
+    this.#fallback = !1;
+  }
+  /** A connection is there. Returns whether the preferred transport is to be tried again later. */
+  opened(transport) {
+    return this.#rejection = null, this.#since = mark(), transport !== this.preferred ? !0 : (this.#worked = !0, this.#failures = 0, !1);
+  }
+  /** An attempt failed, or a connection ended. Returns the error that decides what to do. */
+  lost(transport, connected, error) {
+    if (this.#available().length < 2 || (transport !== this.preferred ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
+    if (transport === "stream" && tellsNothing(error.status))
+      return this.#rejection = error, new PondError("NO_STREAM", error.message, 0, { cause: error });
+    let rejection2 = transport === "websocket" && this.#rejection;
+    return this.#rejection = null, rejection2 || error;
+  }
+};
+
+// src/stream.ts
+var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
+function openStream(request, events) {
+  let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
+    signal.aborted || (abort.abort(), events.lost(toPondError(error, "NETWORK")));
+  }, read = async () => {
+    let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
+    if (status !== 200) throw await rejection(response);
+    if (!body || !headers.get("content-type")?.startsWith("text/event-stream"))
+      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+    let reader = body.pipeThrough(new TextDecoderStream()).getReader(), rest = "", data = "";
+    for (; ; ) {
+      let { done, value } = await reader.read();
+      if (signal.aborted) return;
+      if (done) throw new PondError("DISCONNECTED", "the event stream ended");
+      events.heard();
+      let lines = (rest + value).split(/\r\n|\n|\r/);
+      rest = lines.pop();
+      for (let line of lines)
+        line.startsWith("data:") ? data += `${line.slice(5)}
+` : !line && data && (events.text(data), data = "");
+    }
+  }, post = async (messages) => {
+    let texts = messages.map(({ text }) => text);
+    for (let message of messages) message.sent = !0;
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), response = await request({
+      method: "POST",
+      headers: { "content-type": "application/json", "x-connection-id": id },
+      body: texts.length > 1 ? `[${texts}]` : texts[0],
+      signal
+    }).finally(() => clearTimeout(timer)), { ok, status } = response;
+    if (ok) {
+      returns = 0;
+      for (let message of messages) message.taken?.();
+    } else if (status < 500 && status !== 404 && status !== 429 && messages.length === 1)
+      messages[0].failed?.(await rejection(response));
+    else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
+      for (let message of messages) message.sent = !1;
+      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream", 0);
+      messages.length > 1 ? batch = !1 : await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1e3));
+    } else
+      throw await rejection(response);
+  }, pump = async () => {
+    if (!(busy || !id)) {
+      busy = !0;
+      try {
+        for (; !signal.aborted && (backlog = backlog.filter(({ done }) => !done), !!backlog.length); ) {
+          let size = backlog[0].text.length, count = 1;
+          for (; batch && count < backlog.length && (size += backlog[count].text.length) < BATCH; ) count++;
+          await post(backlog.splice(0, count));
+        }
+      } catch (error) {
+        lost(error);
+      }
+      busy = !1;
+    }
+  };
+  return read().catch(lost), {
+    waiting: 0,
+    // the backlog is counted as queued
+    welcome(secret, several) {
+      id = secret, batch = several, pump();
+    },
+    send(message) {
+      backlog.push(message), pump();
+    },
+    close: () => abort.abort()
+  };
+}
+function retryAfter({ headers }) {
+  let seconds = Number(headers.get("retry-after"));
+  return seconds > 0 ? seconds * 1e3 : void 0;
+}
+async function rejection(response) {
+  let text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
+  return error.retryAfter = retryAfter(response), error;
+}
+
+// src/token.ts
+var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
+  #source;
+  #value;
+  #life = 0;
+  // ms that the value lasts from #at on
+  #at = null;
+  // of the last refresh
+  #rejected = 0;
+  // in a row
+  #lastRejected;
+  #pending = null;
+  constructor(source) {
+    this.#source = source, typeof source != "function" && (this.#value = source);
+  }
+  get #fresh() {
+    return typeof this.#source != "function" || this.#at !== null && since(this.#at) < this.#life;
+  }
+  /** The token, after a refresh if it is not fresh. */
+  async get() {
+    return this.#fresh ? this.#value : this.#pending ??= this.#refresh();
+  }
+  /** Milliseconds until get may ask for a new token. */
+  get delay() {
+    return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
+  }
+  /** Notes that the server rejected a token, and returns whether the next attempt can have a different one. */
+  rejected(token) {
+    if (token !== this.#value) return !0;
+    if (typeof this.#source != "function") return !1;
+    if (!this.#life) return !0;
+    this.#life = 0;
+    let again = token === this.#lastRejected;
+    return this.#lastRejected = token, !again && ++this.#rejected < MAX_REJECTED;
+  }
+  /** Lets the next get ask for a new token if this one is older than a minute. */
+  suspect() {
+    this.#at && since(this.#at) > 6e4 && (this.#life = 0);
+  }
+  /** Notes that the server accepts the token. */
+  healthy() {
+    this.#rejected = 0, this.#lastRejected = void 0;
+  }
+  async #refresh() {
+    try {
+      let token = await this.#source(), { value, expiresIn = 1 / 0 } = typeof token == "object" ? token : { value: token };
+      return this.#value = value, this.#life = Math.max(MIN_INTERVAL, expiresIn * 900), value;
+    } finally {
+      this.#at = mark(), this.#pending = null;
+    }
+  }
+};
+
+// src/websocket.ts
+function openWebSocket(url, Constructor, events) {
+  url.protocol = url.protocol.replace("http", "ws");
+  let socket = new Constructor(url.href);
+  return socket.onopen = () => events.opened(), socket.onmessage = ({ data }) => {
+    events.heard(), events.text(data);
+  }, socket.onclose = ({ code, reason }) => events.lost(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
+  }, {
+    get waiting() {
+      return socket.bufferedAmount;
+    },
+    welcome() {
+    },
+    send(message) {
+      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.taken?.());
+    },
+    close() {
+      socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
+    }
+  };
+}
+
+// src/connection.ts
+var LATER = 6e4, Connection = class {
+  rooms = /* @__PURE__ */ new Map();
+  listeners = new Listeners();
+  options;
+  tokens;
+  features = [];
+  userId;
+  snapshot = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
+  #url;
+  #ticket = null;
+  // of the current attempt or connection; events of any other are void
+  #link = null;
+  #token;
+  // the one that the attempt used
+  #timer;
+  // the deadline of the attempt, or the next attempt
+  #attempt = 0;
+  // attempts in a row that did not lead to a healthy connection
+  #connectedAt = null;
+  #advice = null;
+  // when the server wants to see the client again
+  #route;
+  #upgrade;
+  // tries the preferred transport, or gives up on it
+  #probeTicket = null;
+  // of that attempt
+  #probeLink = null;
+  #pulse = new Pulse(
+    () => this.#probe(),
+    () => this.#lost(new PondError("SILENT", "the server does not answer"))
+  );
+  #probeText = "";
+  #probes = 0;
+  // that have no answer yet
+  #page = null;
+  // removes the listeners of page events
+  constructor(url, options = {}) {
+    this.#url = url, this.options = withDefaults(options), this.tokens = new Tokens(options.token), this.#route = new Route(() => this.options.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+  }
+  get #rooms() {
+    return [...this.rooms.values()];
+  }
+  get #WebSocket() {
+    return this.options.WebSocket ?? globalThis.WebSocket;
+  }
+  get connected() {
+    return this.snapshot.status === "connected";
+  }
+  /** Bytes that the transport has accepted and not sent yet. */
+  get waiting() {
+    return this.#link?.waiting ?? 0;
+  }
+  /** The messages of all channels that the server cannot have yet. */
+  get queue() {
+    return this.#rooms.flatMap((room) => room.outbox.queued);
+  }
+  get queued() {
+    let { queue } = this;
+    return { messages: queue.length, bytes: queue.reduce((bytes, { size }) => bytes + size, 0) };
+  }
+  room(name) {
+    let room = this.rooms.get(name);
+    return room || this.rooms.set(name, room = new Room(name, this)), room;
+  }
+  /** Connects now, unless it is connected, connecting or closed. */
+  connect() {
+    let { status } = this.snapshot;
+    ["idle", "waiting", "stopped"].includes(status) && (status === "stopped" && (this.#attempt = 0), this.#watchPage(), this.#open());
+  }
+  /** Replaces the token. Attempts that wait for another one are made again. */
+  setToken(token) {
+    this.tokens = new Tokens(token);
+    let { status, error } = this.snapshot;
+    (["connecting", "stopped"].includes(status) || status === "waiting" && error?.status === 401) && this.#open();
+    for (let room of this.#rooms) room.renew();
+  }
+  close() {
+    this.#page?.abort(), this.#drop(), this.#become({ status: "closed" });
+    for (let room of this.#rooms) room.end(new PondError("CLOSED", "the connection was closed"));
+  }
+  send(message) {
+    this.#link?.send(message);
+  }
+  /** Reports an error that concerns no channel, or that no listener of its channel took. */
+  report(error) {
+    this.listeners.emit("error", error) || console.error("pond:", error);
+  }
+  // Opening
+  #open() {
+    let { connected } = this, transport = this.#route.next();
+    this.#drop(), this.#timer = setTimeout(() => {
+      let message = "no connection in time";
+      transport === "stream" && console.warn("pond:", message += "; over HTTP/1.1 all tabs share six connections to a host"), this.#lost(new PondError("TIMEOUT", message, 408));
+    }, this.options.timeout);
+    let ticket = this.#ticket = {};
+    this.#become({ status: "connecting", transport: transport ?? null }), connected && this.#loseRooms(), this.#dial(transport, ticket);
+  }
+  async #dial(transport, ticket) {
+    let { options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
+    try {
+      if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
+      let token = await this.tokens.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
+      if (!valid()) return;
+      let url = new URL(this.#url, globalThis.location?.href);
+      for (let [name, value] of Object.entries(params))
+        value !== void 0 && url.searchParams.set(name, String(value));
+      let link = transport === "websocket" ? openWebSocket(url, this.#WebSocket, events) : openStream((init) => (options.fetch ?? fetch)(url.href, {
+        cache: "no-store",
+        credentials: options.credentials,
+        ...init,
+        headers: { ...headers, ...init.headers }
+      }), events);
+      this.#token = token, ticket === this.#ticket ? this.#link = link : this.#probeLink = link;
+    } catch (error) {
+      valid() && events.lost(toPondError(error, "SETUP"));
+    }
+  }
+  #events(ticket) {
+    let current = () => ticket === this.#ticket;
+    return {
+      heard: () => current() && this.#pulse.heard(),
+      opened: () => {
+        let { welcomeAfter } = this.options;
+        !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = setTimeout(() => this.#welcome({}), welcomeAfter));
+      },
+      text: (data) => {
+        for (let line of String(data).split(`
+`)) {
+          if (!line) continue;
+          let message, first;
+          try {
+            message = JSON.parse(line), first = message.action === "CONNECT";
+          } catch (cause) {
+            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+            continue;
+          }
+          current() ? this.#receive(message) : first && ticket === this.#probeTicket && (this.#route.reset(), this.#open());
+        }
+      },
+      lost: (error) => {
+        current() ? this.#lost(error) : ticket === this.#probeTicket && this.#plan(spread(PERIOD));
+      }
+    };
+  }
+  // Receiving
+  #receive(message) {
+    let { action, event, channelName, payload } = message;
+    if (action === "CONNECT") return this.#welcome(message);
+    let failed = action === "ERROR", room = this.rooms.get(channelName);
+    if (room) return room.receive(message);
+    this.#probes && (failed || channelName === PROBE) ? this.#probes-- : failed ? this.report(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.listeners.emit(`on:${event}`, payload, message);
+  }
+  #welcome({ channelName, payload }) {
+    let { id, connectionId, features, heartbeatInterval } = payload ?? {};
+    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.welcome(connectionId, Array.isArray(features)), this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    let { transport } = this.snapshot;
+    this.#route.opened(transport) && this.#plan(spread(PERIOD)), this.#become({ status: "connected", transport, userId: id ?? null });
+  }
+  #probe() {
+    this.#probes++, this.send({ text: this.#probeText });
+  }
+  // Losing
+  #lost(reason) {
+    let { options, tokens, connected } = this, { transport } = this.snapshot;
+    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.healthy()), this.#drop();
+    let error = this.#route.lost(transport, connected, reason);
+    !connected && transport === "websocket" && tokens.suspect(), reason.retryAfter && this.#advise(reason.retryAfter);
+    let reaction = reactionTo(error, options.reactions);
+    if (reaction === "stop" || reaction === "refresh" && !tokens.rejected(this.#token))
+      this.#become({ status: "stopped", error });
+    else {
+      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
+      this.#attempt++, this.#timer = setTimeout(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
+    }
+    connected && this.#loseRooms();
+  }
+  #advise(delay) {
+    this.#advice = { at: mark(), delay: spread(delay) };
+  }
+  /** Milliseconds until the server wants to see the client again. */
+  #advised() {
+    return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
+  }
+  /** Abandons the link without waiting for its end, and all timers. */
+  #drop() {
+    let link = this.#link;
+    this.#ticket = this.#link = this.#connectedAt = null, clearTimeout(this.#timer), this.#pulse.stop(), this.#dropProbe(), link?.close();
+  }
+  #loseRooms() {
+    for (let room of this.#rooms) room.lost();
+  }
+  // Changing back to the preferred transport
+  /** Tries the preferred transport later, next to the connection that there is. */
+  #plan(delay) {
+    this.#dropProbe(), this.#upgrade = setTimeout(() => {
+      if (!this.#rooms.every((room) => room.recovers)) return this.#plan(spread(LATER));
+      this.#upgrade = setTimeout(() => this.#plan(spread(PERIOD)), this.options.timeout), this.#dial(this.#route.preferred, this.#probeTicket = {});
+    }, delay);
+  }
+  #dropProbe() {
+    clearTimeout(this.#upgrade), this.#probeLink?.close(), this.#probeLink = this.#probeTicket = null;
+  }
+  // The page
+  #watchPage() {
+    if (this.#page || !globalThis.addEventListener) return;
+    let { signal } = this.#page = new AbortController(), wake = ({ type, persisted }) => {
+      let { status } = this.snapshot;
+      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.check() : status === "waiting" && !this.#advised() && this.#open());
+    };
+    for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { signal });
+  }
+  /** Changes the status. Channels join before listeners are called, because those may call anything. */
+  #become(snapshot) {
+    if (this.snapshot = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.connected) for (let room of this.#rooms) room.connected();
+    this.listeners.emit("change", this.snapshot);
+  }
+};
+function withDefaults(options) {
+  return {
+    credentials: "same-origin",
+    transports: ["websocket", "stream"],
+    timeout: 1e4,
+    requestTimeout: 3e4,
+    heartbeat: 4e4,
+    backoff: [1e3, 3e4],
+    ...options,
+    queue: { messages: 1e3, bytes: 1 << 20, age: 3e5, ...options.queue }
+  };
+}
+var PROBE = "pond.js/probe";
+
+// src/pond.ts
+var Pond = class {
+  #connection;
+  constructor(url, options) {
+    this.#connection = new Connection(url, options);
+  }
+  channel(name, options = {}) {
+    return new Channel(name, options, this.#connection);
+  }
+  connect() {
+    this.#connection.connect();
+  }
+  close() {
+    this.#connection.close();
+  }
+  setToken(token) {
+    this.#connection.setToken(token);
+  }
+  on(event, listener) {
+    return this.#connection.listeners.add(`on:${event}`, listener);
+  }
+  onError(listener) {
+    return this.#connection.listeners.add("error", listener);
+  }
+  subscribe = (listener) => this.#connection.listeners.add("change", listener);
+  getSnapshot = () => this.#connection.snapshot;
+  get status() {
+    return this.getSnapshot().status;
+  }
+  get userId() {
+    return this.getSnapshot().userId;
+  }
+  get queued() {
+    return this.#connection.queued;
+  }
+  clearQueue() {
+    for (let item of this.#connection.queue) item.settle(new PondError("CLEARED", "the queue was cleared"));
+  }
+};
+export {
+  Pond,
+  PondError,
+  reactions
+};

@@ -1,0 +1,138 @@
+import type { Channel as PublicChannel, ChannelOptions, ChannelSnapshot, JoinOutcome, Member, RequestOptions, SendOptions } from "../pond.js";
+import type { Connection } from "./connection.js";
+import { PondError } from "./errors.js";
+import { IDLE, type Room } from "./room.js";
+
+/**
+ * A handle for a channel. The channel is joined while a handle has a listener or called join, send or request,
+ * and left when the last one has let go.
+ */
+export class Channel implements PublicChannel {
+  readonly name: string;
+  #connection: Connection;
+  #options: ChannelOptions;
+  #room: Room | null = null; // while this handle uses it
+  #joined = false; // until leave
+  #disposers = new Set<() => void>();
+
+  constructor(name: string, options: ChannelOptions, connection: Connection) {
+    this.name = name;
+    this.#connection = connection;
+    this.#options = options;
+  }
+
+  #use(): Room {
+    if (!this.#room) {
+      const room = this.#connection.room(this.name);
+      Object.assign(room.options, this.#options);
+      this.#room = room;
+      room.acquire();
+      if (this.#connection.snapshot.status === "idle") this.#connection.connect();
+    }
+    return this.#room;
+  }
+
+  #release(): void {
+    if (this.#joined || this.#disposers.size) return;
+    this.#room?.release();
+    this.#room = null;
+  }
+
+  #listen(key: string, listener: (...args: any[]) => void): () => void {
+    const remove = this.#use().listeners.add(key, listener);
+    const dispose = () => {
+      if (!this.#disposers.delete(dispose)) return;
+      remove();
+      this.#release();
+    };
+    this.#disposers.add(dispose);
+    return dispose;
+  }
+
+  on(event: string, listener: (payload: any, message: any) => void): () => void {
+    return this.#listen(`on:${event}`, listener);
+  }
+
+  onMessage(listener: (message: any) => void): () => void {
+    return this.#listen("message", listener);
+  }
+
+  onPresence(listener: (presence: readonly Member<any>[], change: any) => void): () => void {
+    return this.#listen("presence", listener);
+  }
+
+  onJoin(listener: (outcome: JoinOutcome) => void): () => void {
+    return this.#listen("join", listener);
+  }
+
+  onGap(listener: (gap: { reason: string }) => void): () => void {
+    return this.#listen("gap", listener);
+  }
+
+  onError(listener: (error: PondError) => void): () => void {
+    return this.#listen("error", listener);
+  }
+
+  readonly subscribe = (listener: (snapshot: ChannelSnapshot<any>) => void): (() => void) => this.#listen("change", listener);
+
+  readonly getSnapshot = (): ChannelSnapshot<any> => this.#room?.snapshot ?? IDLE;
+
+  get status() {
+    return this.getSnapshot().status;
+  }
+
+  get presence() {
+    return this.getSnapshot().presence;
+  }
+
+  join({ signal }: { signal?: AbortSignal } = {}): Promise<JoinOutcome> {
+    const promise = new Promise<JoinOutcome>((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.#hold();
+      const room = this.#room!;
+      if (["declined", "removed"].includes(room.snapshot.status)) void room.join();
+      const end = () => {
+        remove();
+        signal?.removeEventListener("abort", abort);
+      };
+      const abort = () => {
+        end();
+        this.#joined = false;
+        this.#release();
+        reject(signal!.reason);
+      };
+      const check = ({ status, outcome, error }: ChannelSnapshot) => {
+        if (status === "joining") return;
+        end();
+        if (status === "joined") resolve(outcome!);
+        else reject(error ?? new PondError("LEFT", "left the channel"));
+      };
+      const remove = room.listeners.add("change", check);
+      signal?.addEventListener("abort", abort);
+      check(room.snapshot);
+    });
+    promise.catch(() => {}); // onError and the snapshot tell the same
+    return promise;
+  }
+
+  #hold(): void {
+    this.#joined = true;
+    this.#use();
+  }
+
+  send(event: string, payload?: unknown, options?: SendOptions): Promise<void> {
+    this.#hold();
+    return this.#room!.submit(event, payload, options);
+  }
+
+  request(event: string, payload?: unknown, options?: RequestOptions): Promise<any> {
+    this.#hold();
+    return this.#room!.submit(event, payload, options, true);
+  }
+
+  leave(): void {
+    this.#joined = false;
+    for (const dispose of [...this.#disposers]) dispose();
+    this.#release();
+  }
+}

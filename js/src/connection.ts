@@ -1,0 +1,354 @@
+import type { PondOptions, PondSnapshot, Transport } from "../pond.js";
+import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
+import { Listeners } from "./listeners.js";
+import { Pulse } from "./pulse.js";
+import { Room } from "./room.js";
+import { PERIOD, Route } from "./route.js";
+import { openStream } from "./stream.js";
+import { backoff, HEALTHY, mark, since, spread, type Mark } from "./time.js";
+import { Tokens } from "./token.js";
+import { openWebSocket } from "./websocket.js";
+import { encode, evaluate, newId, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
+
+/** How long a change back to a WebSocket waits if a channel would lose messages by it. */
+const LATER = 60_000;
+
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
+/** The connection to an endpoint: at most one link at a time, and the channels that use it. */
+export class Connection {
+  readonly rooms = new Map<string, Room>();
+  readonly listeners = new Listeners();
+  readonly options;
+  tokens: Tokens;
+  features: string[] = [];
+  userId: string | undefined;
+  snapshot: PondSnapshot = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
+
+  #url: string | URL;
+  #ticket: object | null = null; // of the current attempt or connection; events of any other are void
+  #link: Link | null = null;
+  #token: string | undefined; // the one that the attempt used
+  #timer: Timer; // the deadline of the attempt, or the next attempt
+  #attempt = 0; // attempts in a row that did not lead to a healthy connection
+  #connectedAt: Mark | null = null;
+  #advice: { at: Mark; delay: number } | null = null; // when the server wants to see the client again
+
+  #route: Route;
+  #upgrade: Timer; // tries the preferred transport, or gives up on it
+  #probeTicket: object | null = null; // of that attempt
+  #probeLink: Link | null = null;
+
+  #pulse = new Pulse(
+    () => this.#probe(),
+    () => this.#lost(new PondError("SILENT", "the server does not answer")),
+  );
+  #probeText = "";
+  #probes = 0; // that have no answer yet
+  #page: AbortController | null = null; // removes the listeners of page events
+
+  constructor(url: string | URL, options: PondOptions = {}) {
+    this.#url = url;
+    this.options = withDefaults(options);
+    this.tokens = new Tokens(options.token);
+    this.#route = new Route(() => this.options.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+  }
+
+  get #rooms(): Room[] {
+    return [...this.rooms.values()];
+  }
+
+  get #WebSocket(): typeof WebSocket | undefined {
+    return this.options.WebSocket ?? globalThis.WebSocket;
+  }
+
+  get connected(): boolean {
+    return this.snapshot.status === "connected";
+  }
+
+  /** Bytes that the transport has accepted and not sent yet. */
+  get waiting(): number {
+    return this.#link?.waiting ?? 0;
+  }
+
+  /** The messages of all channels that the server cannot have yet. */
+  get queue() {
+    return this.#rooms.flatMap((room) => room.outbox.queued);
+  }
+
+  get queued() {
+    const { queue } = this;
+    return { messages: queue.length, bytes: queue.reduce((bytes, { size }) => bytes + size, 0) };
+  }
+
+  room(name: string): Room {
+    let room = this.rooms.get(name);
+    if (!room) this.rooms.set(name, (room = new Room(name, this)));
+    return room;
+  }
+
+  /** Connects now, unless it is connected, connecting or closed. */
+  connect(): void {
+    const { status } = this.snapshot;
+    if (!["idle", "waiting", "stopped"].includes(status)) return;
+    if (status === "stopped") this.#attempt = 0;
+    this.#watchPage();
+    this.#open();
+  }
+
+  /** Replaces the token. Attempts that wait for another one are made again. */
+  setToken(token: PondOptions["token"]): void {
+    this.tokens = new Tokens(token);
+    const { status, error } = this.snapshot;
+    if (["connecting", "stopped"].includes(status) || (status === "waiting" && error?.status === 401)) this.#open();
+    for (const room of this.#rooms) room.renew();
+  }
+
+  close(): void {
+    this.#page?.abort();
+    this.#drop();
+    this.#become({ status: "closed" });
+    for (const room of this.#rooms) room.end(new PondError("CLOSED", "the connection was closed"));
+  }
+
+  send(message: Outgoing): void {
+    this.#link?.send(message);
+  }
+
+  /** Reports an error that concerns no channel, or that no listener of its channel took. */
+  report(error: PondError): void {
+    if (!this.listeners.emit("error", error)) console.error("pond:", error);
+  }
+
+  // Opening
+
+  #open(): void {
+    const { connected } = this;
+    const transport = this.#route.next();
+    this.#drop();
+    this.#timer = setTimeout(() => {
+      let message = "no connection in time";
+      if (transport === "stream") console.warn("pond:", (message += "; over HTTP/1.1 all tabs share six connections to a host"));
+      this.#lost(new PondError("TIMEOUT", message, 408));
+    }, this.options.timeout);
+    const ticket = (this.#ticket = {});
+    this.#become({ status: "connecting", transport: transport ?? null });
+    if (connected) this.#loseRooms();
+    void this.#dial(transport, ticket);
+  }
+
+  async #dial(transport: Transport | undefined, ticket: object): Promise<void> {
+    const { options } = this;
+    const events = this.#events(ticket);
+    const valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
+    try {
+      if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
+      const token = await this.tokens.get();
+      const params = await evaluate(options.params ?? { token }, token);
+      const headers = await evaluate(options.headers, token);
+      if (!valid()) return;
+      const url = new URL(this.#url, globalThis.location?.href);
+      for (const [name, value] of Object.entries(params)) {
+        if (value !== undefined) url.searchParams.set(name, String(value));
+      }
+      const request = (init: RequestInit) =>
+        (options.fetch ?? fetch)(url.href, {
+          cache: "no-store",
+          credentials: options.credentials,
+          ...init,
+          headers: { ...headers, ...(init.headers as Record<string, string>) },
+        });
+      const link = transport === "websocket" ? openWebSocket(url, this.#WebSocket!, events) : openStream(request, events);
+      this.#token = token;
+      if (ticket === this.#ticket) this.#link = link;
+      else this.#probeLink = link;
+    } catch (error) {
+      if (valid()) events.lost(toPondError(error, "SETUP"));
+    }
+  }
+
+  #events(ticket: object): LinkEvents {
+    const current = () => ticket === this.#ticket;
+    return {
+      heard: () => current() && this.#pulse.heard(),
+      opened: () => {
+        const { welcomeAfter } = this.options;
+        if (!welcomeAfter || !current()) return;
+        clearTimeout(this.#timer);
+        this.#timer = setTimeout(() => this.#welcome({} as Message), welcomeAfter);
+      },
+      text: (data) => {
+        // Some servers put several messages into one frame, each on a line of its own.
+        for (const line of String(data).split("\n")) {
+          if (!line) continue;
+          let message: Message;
+          let first: boolean;
+          try {
+            message = JSON.parse(line);
+            first = message.action === "CONNECT";
+          } catch (cause) {
+            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+            continue;
+          }
+          if (current()) {
+            this.#receive(message);
+          } else if (first && ticket === this.#probeTicket) {
+            this.#route.reset();
+            this.#open();
+          }
+        }
+      },
+      lost: (error) => {
+        if (current()) this.#lost(error);
+        else if (ticket === this.#probeTicket) this.#plan(spread(PERIOD));
+      },
+    };
+  }
+
+  // Receiving
+
+  #receive(message: Message): void {
+    const { action, event, channelName, payload } = message;
+    if (action === "CONNECT") return this.#welcome(message);
+    const failed = action === "ERROR";
+    const room = this.rooms.get(channelName);
+    if (room) return room.receive(message);
+    if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
+    else if (failed) this.report(serverError(message));
+    else if (action === "SYSTEM" && event === "RECONNECT") this.#advise(payload.after);
+    else this.listeners.emit(`on:${event}`, payload, message);
+  }
+
+  #welcome({ channelName, payload }: Message): void {
+    const { id, connectionId, features, heartbeatInterval } = payload ?? {};
+    clearTimeout(this.#timer);
+    this.#connectedAt = mark();
+    this.#advice = null;
+    this.userId = id;
+    this.features = features ?? [];
+    // Servers that announce extensions also take several messages in one POST.
+    this.#link!.welcome(connectionId, Array.isArray(features));
+    // Each server answers one of these, and neither has an effect.
+    this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+    this.#probes = 0;
+    this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    const { transport } = this.snapshot;
+    if (this.#route.opened(transport)) this.#plan(spread(PERIOD));
+    this.#become({ status: "connected", transport, userId: id ?? null });
+  }
+
+  #probe(): void {
+    this.#probes++;
+    this.send({ text: this.#probeText });
+  }
+
+  // Losing
+
+  #lost(reason: PondError): void {
+    const { options, tokens, connected } = this;
+    const { transport } = this.snapshot;
+    if (this.#connectedAt && since(this.#connectedAt) > HEALTHY) {
+      this.#attempt = 0;
+      tokens.healthy();
+    }
+    this.#drop();
+    const error = this.#route.lost(transport, connected, reason);
+    if (!connected && transport === "websocket") tokens.suspect(); // a browser hides the status
+    if (reason.retryAfter) this.#advise(reason.retryAfter);
+
+    const reaction = reactionTo(error, options.reactions);
+    if (reaction === "stop" || (reaction === "refresh" && !tokens.rejected(this.#token))) {
+      this.#become({ status: "stopped", error });
+    } else {
+      const delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
+      this.#attempt++;
+      this.#timer = setTimeout(() => this.#open(), delay);
+      this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
+    }
+    if (connected) this.#loseRooms();
+  }
+
+  #advise(delay: number): void {
+    this.#advice = { at: mark(), delay: spread(delay) };
+  }
+
+  /** Milliseconds until the server wants to see the client again. */
+  #advised(): number {
+    return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
+  }
+
+  /** Abandons the link without waiting for its end, and all timers. */
+  #drop(): void {
+    const link = this.#link;
+    this.#ticket = this.#link = this.#connectedAt = null;
+    clearTimeout(this.#timer);
+    this.#pulse.stop();
+    this.#dropProbe();
+    link?.close();
+  }
+
+  #loseRooms(): void {
+    for (const room of this.#rooms) room.lost();
+  }
+
+  // Changing back to the preferred transport
+
+  /** Tries the preferred transport later, next to the connection that there is. */
+  #plan(delay: number): void {
+    this.#dropProbe();
+    this.#upgrade = setTimeout(() => {
+      if (!this.#rooms.every((room) => room.recovers)) return this.#plan(spread(LATER));
+      this.#upgrade = setTimeout(() => this.#plan(spread(PERIOD)), this.options.timeout);
+      void this.#dial(this.#route.preferred, (this.#probeTicket = {}));
+    }, delay);
+  }
+
+  #dropProbe(): void {
+    clearTimeout(this.#upgrade);
+    this.#probeLink?.close();
+    this.#probeLink = this.#probeTicket = null;
+  }
+
+  // The page
+
+  #watchPage(): void {
+    if (this.#page || !globalThis.addEventListener) return;
+    const { signal } = (this.#page = new AbortController());
+    const wake = ({ type, persisted }: Partial<PageTransitionEvent>) => {
+      const { status } = this.snapshot;
+      if (persisted) {
+        // A page from the back/forward cache has no connection, whatever its objects say.
+        if (status !== "stopped") this.#open();
+      } else if (type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible")) {
+        // The connection may have died without a sign, or be possible again.
+        if (status === "connected") this.#pulse.check();
+        else if (status === "waiting" && !this.#advised()) this.#open();
+      }
+    };
+    for (const type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { signal });
+  }
+
+  /** Changes the status. Channels join before listeners are called, because those may call anything. */
+  #become(snapshot: Partial<PondSnapshot>): void {
+    this.snapshot = { transport: null, userId: null, retryAt: null, error: null, ...snapshot } as PondSnapshot;
+    if (this.connected) for (const room of this.#rooms) room.connected();
+    this.listeners.emit("change", this.snapshot);
+  }
+}
+
+function withDefaults(options: PondOptions) {
+  return {
+    credentials: "same-origin" as RequestCredentials,
+    transports: ["websocket", "stream"] as readonly Transport[],
+    timeout: 10_000,
+    requestTimeout: 30_000,
+    heartbeat: 40_000,
+    backoff: [1000, 30_000] as const,
+    ...options,
+    queue: { messages: 1000, bytes: 1 << 20, age: 300_000, ...options.queue },
+  };
+}
+
+/** The name of a channel that no one joins: to leave it is a question that the server answers. */
+const PROBE = "pond.js/probe";
+

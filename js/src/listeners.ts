@@ -1,0 +1,30 @@
+type Listener = (...args: any[]) => void;
+
+/** Listeners by key. Each registration is its own, so that adding a function twice means two calls and two disposers. */
+export class Listeners {
+  #sets = new Map<string, Set<{ listener: Listener }>>();
+
+  add(key: string, listener: Listener): () => void {
+    const entry = { listener };
+    const set = this.#sets.get(key) ?? new Set();
+    this.#sets.set(key, set.add(entry));
+    return () => {
+      set.delete(entry);
+    };
+  }
+
+  /** Calls the listeners in the order of their registration, and returns whether there was one. */
+  emit(key: string, ...args: unknown[]): boolean {
+    const set = this.#sets.get(key);
+    const entries = [...(set ?? [])];
+    for (const entry of entries) {
+      if (!set!.has(entry)) continue; // disposed by a listener before it
+      try {
+        entry.listener(...args);
+      } catch (error) {
+        (globalThis.reportError ?? console.error)(error); // it must not keep the others from being called
+      }
+    }
+    return entries.length > 0;
+  }
+}

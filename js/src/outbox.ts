@@ -1,0 +1,98 @@
+import type { RequestOptions } from "../pond.js";
+import type { Connection } from "./connection.js";
+import { PondError } from "./errors.js";
+import { encode, newId, type Outgoing } from "./wire.js";
+
+/** A message of the application, from send or request until it is settled. */
+interface Item extends Outgoing {
+  size: number; // in bytes
+  idempotent: boolean;
+  reply: boolean; // it has an answer
+  linked: boolean; // the link has it, or the server
+  settle(error: unknown, value?: unknown): void;
+}
+
+/** The messages of one channel that are not settled, in the order in which they were sent. */
+export class Outbox {
+  #channel: string;
+  #connection: Connection;
+  #items = new Map<string, Item>();
+
+  constructor(channel: string, connection: Connection) {
+    this.#channel = channel;
+    this.#connection = connection;
+  }
+
+  get(requestId: string): Item | undefined {
+    return this.#items.get(requestId);
+  }
+
+  /** The messages that the server cannot have yet. */
+  get queued(): Item[] {
+    return [...this.#items.values()].filter(({ sent }) => !sent);
+  }
+
+  /** Sends an event now if the channel is joined, and else after the join. */
+  submit(joined: boolean, event: string, payload: unknown, options: RequestOptions, reply: boolean): Promise<any> {
+    const { signal, timeout, idempotent = false } = options;
+    const { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection;
+    const promise = new Promise<unknown>((resolve, reject) => {
+      signal?.throwIfAborted();
+      payload ??= {};
+      if (typeof payload !== "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
+      const id = newId();
+      const text = encode("BROADCAST", this.#channel, id, payload, event);
+      const size = new TextEncoder().encode(text).length;
+      // A message that can go at once is not bounded by its own size.
+      if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes) {
+        throw new PondError("QUEUE_FULL", "the queue is full", 429);
+      }
+
+      const settle = (error: unknown, value?: unknown) => {
+        item.done = true;
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        this.#items.delete(id);
+        if (!error) return resolve(value);
+        // The application ended it itself, which is no reason for an unhandled rejection.
+        if (["LEFT", "CLOSED", "CLEARED"].includes((error as PondError).code)) promise.catch(() => {});
+        reject(error);
+      };
+      const abort = () => settle(signal!.reason);
+      signal?.addEventListener("abort", abort);
+      const timer = setTimeout(
+        () => {
+          if (reply) settle(new PondError("TIMEOUT", `no answer to ${event}`, 408));
+          else if (!item.sent) settle(new PondError("EXPIRED", "queued for too long"));
+        },
+        reply ? (timeout ?? requestTimeout) : limits.age,
+      );
+      const item: Item = { text, size, idempotent, reply, linked: false, settle, failed: settle, taken: () => reply || settle(null) };
+      this.#items.set(id, item);
+      if (joined) this.flush();
+    });
+    return promise;
+  }
+
+  /** The channel is joined: sends what waits for it. */
+  flush(): void {
+    for (const item of this.#items.values()) {
+      if (item.linked) continue;
+      item.linked = true;
+      this.#connection.send(item);
+    }
+  }
+
+  /** The connection was lost: keeps what may be sent again. */
+  lost(): void {
+    for (const item of this.#items.values()) {
+      if (item.sent && !item.idempotent) item.settle(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer"));
+      item.linked = item.sent = false;
+    }
+  }
+
+  /** Rejects all messages, or all but those whose fate the link is about to tell. */
+  reject(error: PondError, all = true): void {
+    for (const item of this.#items.values()) if (all || !item.sent || item.reply) item.settle(error);
+  }
+}

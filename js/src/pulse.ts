@@ -1,0 +1,59 @@
+import { mark, since, type Mark } from "./time.js";
+
+/** How long the server may take to answer a probe, in ms. */
+const TIMEOUT = 10_000;
+
+/** A timer that is later than this slept: the page was frozen, or the machine suspended. */
+const LATE = 5_000;
+
+/** Watches that something arrives. After silence it sends a probe; if nothing arrives then either, the connection is dead. */
+export class Pulse {
+  #probe: () => void;
+  #dead: () => void;
+  #silence = 0; // ms after which to probe; 0 turns it off
+  #heardAt: Mark = [0, 0];
+  #probing = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(probe: () => void, dead: () => void) {
+    this.#probe = probe;
+    this.#dead = dead;
+  }
+
+  start(silence: number): void {
+    this.#silence = silence;
+    this.#probing = true;
+    this.heard();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  heard(): void {
+    this.#heardAt = mark();
+    if (!this.#probing) return;
+    this.#probing = false;
+    this.#wait();
+  }
+
+  /** Probes at once. */
+  check(): void {
+    this.#probing = true;
+    this.#probe();
+    this.#wait();
+  }
+
+  #wait(): void {
+    this.stop();
+    if (!this.#silence) return;
+    const delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt));
+    const began = mark();
+    this.#timer = setTimeout(() => {
+      const late = since(began) > delay + LATE;
+      if (this.#probing && !late) this.#dead();
+      else if (late || since(this.#heardAt) >= this.#silence) this.check();
+      else this.#wait();
+    }, delay);
+  }
+}

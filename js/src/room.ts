@@ -1,0 +1,317 @@
+import type { ChannelOptions, ChannelSnapshot, JoinOutcome, RequestOptions } from "../pond.js";
+import type { Connection } from "./connection.js";
+import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
+import { Listeners } from "./listeners.js";
+import { Outbox } from "./outbox.js";
+import { PresenceList } from "./presence.js";
+import { backoff, HEALTHY, mark, since, type Mark } from "./time.js";
+import { encode, evaluate, newId, type Message } from "./wire.js";
+
+/** Servers of the protocol have different words for the same two things. */
+const REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"];
+const REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"];
+
+export const IDLE: ChannelSnapshot = { status: "idle", presence: [], error: null, outcome: null };
+
+/** Where the client is in the log of a channel. It comes from the server alone. */
+interface Position {
+  epoch: string;
+  offset: number;
+  id: string | undefined; // the user ID under which it was reached
+}
+
+/** One channel of a connection, shared by its handles. It exists while at least one of them uses it. */
+export class Room {
+  readonly listeners = new Listeners();
+  readonly outbox: Outbox;
+  snapshot = IDLE;
+  options: ChannelOptions = {};
+
+  #name: string;
+  #connection: Connection;
+  #references = 0;
+
+  #attempts = new Set<string>(); // the joins that have no answer yet
+  #attempt = {}; // the latest of them; a new object makes it void
+  #token: string | undefined; // the one it used
+  #tries = 0; // joins in a row that did not lead to a healthy membership
+  #joinedAt: Mark | null = null;
+  #timer: ReturnType<typeof setTimeout> | undefined; // of the next join
+  #held: Message[] = []; // events that came before the answer
+
+  #position: Position | null = null;
+  #replayEnd = 0; // messages up to this offset are replayed
+  #presence = new PresenceList();
+
+  constructor(name: string, connection: Connection) {
+    this.#name = name;
+    this.#connection = connection;
+    this.outbox = new Outbox(name, connection);
+  }
+
+  get #active(): boolean {
+    return ["joining", "joined"].includes(this.snapshot.status);
+  }
+
+  /** Whether a change of the connection loses nothing. */
+  get recovers(): boolean {
+    return this.snapshot.status !== "joined" || this.#position !== null;
+  }
+
+  acquire(): void {
+    if (!this.#references++ && !this.#active) this.join();
+  }
+
+  /** Leaves a macrotask after the last release, so that a component that is mounted again at once causes no traffic. */
+  release(): void {
+    if (!--this.#references) setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
+  }
+
+  // Joining
+
+  /** Joins if the connection is up. A later call replaces an earlier one. */
+  async join(): Promise<void> {
+    const connection = this.#connection;
+    const attempt = this.#cancel();
+    this.#change({ status: "joining" });
+    if (!connection.connected) return;
+
+    const { params, last } = this.options;
+    let payload: unknown = params;
+    if (typeof params === "function") {
+      try {
+        const token = await connection.tokens.get();
+        payload = await evaluate(params, token);
+        if (this.#attempt !== attempt) return;
+        this.#token = token;
+      } catch (error) {
+        if (this.#attempt === attempt) this.#refused(toPondError(error, "SETUP"));
+        return;
+      }
+    }
+
+    const id = newId();
+    this.#attempts.add(id);
+    const want = ["diff", "recover"].filter((feature) => connection.features.includes(feature));
+    this.#timer = setTimeout(
+      () => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)),
+      connection.options.timeout,
+    );
+    connection.send({
+      text: encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, undefined, {
+        want: want.length ? want : undefined,
+        from: want.includes("recover") ? (this.#position ?? (last ? { last } : undefined)) : undefined,
+      }),
+      failed: (error) => this.#attempt === attempt && this.#refused(error),
+    });
+  }
+
+  /** Makes the latest attempt void. If it was sent already, its answer still counts. */
+  #cancel(): object {
+    clearTimeout(this.#timer);
+    return (this.#attempt = {});
+  }
+
+  /** Forgets the attempts, and also their answers. */
+  #reset(): void {
+    this.#cancel();
+    this.#attempts.clear();
+    this.#held = [];
+    if (this.#joinedAt && since(this.#joinedAt) > HEALTHY) this.#tries = 0;
+    this.#joinedAt = null;
+  }
+
+  #retry(error: PondError): void {
+    const { options, tokens } = this.#connection;
+    this.#cancel();
+    this.#change({ status: "joining", error });
+    this.#report(error);
+    this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
+  }
+
+  /** Leaves, and joins again from the last position, because the membership is not what it should be. */
+  #rejoin(error: PondError): void {
+    this.#sendLeave();
+    this.#reset();
+    this.#retry(error);
+  }
+
+  #sendLeave(): void {
+    this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
+  }
+
+  #refused(error: PondError): void {
+    const { options, tokens } = this.#connection;
+    this.#attempts.clear();
+    const reaction = reactionTo(error, options.reactions);
+    const refresh = reaction === "refresh" && typeof this.options.params === "function" && tokens.rejected(this.#token);
+    if (refresh || reaction === "retry") this.#retry(error);
+    else this.#stop("declined", error);
+  }
+
+  #acknowledged({ recover, diff }: any): void {
+    const before = this.#position;
+    const early = this.#held;
+    const recovered = recover?.recovered === true;
+    this.#reset();
+    this.#joinedAt = mark();
+    this.#presence.reset(diff !== undefined);
+    this.#replayEnd = recovered ? recover.to : 0;
+    // Until the replay ends, messages that excepted the earlier user ID are not for this client either.
+    const id = recovered && before ? before.id : this.#connection.userId;
+    this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
+
+    const outcome: JoinOutcome = recovered && before ? { status: "recovered" }
+      : before ? { status: "gap", reason: recover?.reason ?? "unavailable" }
+      : { status: "fresh", reason: recover?.reason };
+    this.outbox.flush(); // the queue comes before what a listener sends
+    this.#change({ status: "joined", error: null, outcome });
+    this.listeners.emit("join", outcome);
+    if (outcome.status === "gap") this.#gap(outcome.reason!);
+
+    // Numbered messages among the early ones are of the membership before: the replay or the gap covers them.
+    for (const message of early) if (!recover || message.offset === undefined) this.receive(message);
+  }
+
+  /** Ends the membership or the attempts at one, until the application joins again. */
+  #stop(status: "declined" | "removed", error: PondError): void {
+    this.#reset();
+    this.#position = null;
+    this.#change({ status, error });
+    this.#report(error);
+    this.outbox.reject(error, false);
+  }
+
+  /** There is a new token: tries again what may have failed for want of it. */
+  renew(): void {
+    const { status, error } = this.snapshot;
+    if ((status === "joining" && !this.#attempts.size) || (status === "declined" && error?.status === 401)) void this.join();
+  }
+
+  connected(): void {
+    if (this.snapshot.status === "joining") void this.join();
+  }
+
+  lost(): void {
+    if (!this.#active) return;
+    this.#reset();
+    this.outbox.lost();
+    this.#change({ status: "joining" });
+  }
+
+  /** Leaves and frees the name. */
+  end(error: PondError): void {
+    const connection = this.#connection;
+    if (connection.connected && (this.snapshot.status === "joined" || this.#attempts.size)) this.#sendLeave();
+    this.#reset();
+    connection.rooms.delete(this.#name);
+    this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error });
+    this.outbox.reject(error);
+  }
+
+  // Receiving
+
+  receive(message: Message): void {
+    const { action, event, requestId, payload } = message;
+    const { status } = this.snapshot;
+    if (status === "joined") return this.#deliver(message);
+    if (status !== "joining") return;
+    // Old servers send no request ID.
+    const answer = requestId ? this.#attempts.has(requestId) : this.#attempts.size > 0;
+    if (answer && event === "ACKNOWLEDGE") this.#acknowledged(payload ?? {});
+    else if (answer && (action === "ERROR" || REFUSALS.includes(event))) this.#refused(serverError(message));
+    else if (action === "SYSTEM" && event === "EXIT_ACKNOWLEDGE") this.#held = []; // of the membership before
+    else if (!this.#answered(message)) this.#held.push(message);
+  }
+
+  /** Settles the request that a message answers, and returns whether that is all there is to do with it. */
+  #answered(message: Message): boolean {
+    const { action, event, requestId, payload } = message;
+    const item = this.outbox.get(requestId);
+    const failed = action === "ERROR" || (item && action === "SYSTEM" && REFUSALS.includes(event));
+    if (!failed) {
+      if (action !== "PRESENCE") item?.settle(null, payload);
+      return false;
+    }
+    const error = serverError(message);
+    if (item) item.settle(error);
+    else this.#report(error);
+    return true;
+  }
+
+  #deliver(message: Message): void {
+    const { action, event, payload, offset } = message;
+    const position = this.#position;
+    if (action === "PRESENCE") return this.#present(this.#presence.full(event, payload ?? {}));
+    if (action === "SYSTEM" && this.#notice(event, payload ?? {}, position)) return;
+    if (action === "ERROR" && REMOVALS.includes(event)) return this.#stop("removed", serverError(message));
+
+    if (position && offset !== undefined) {
+      if (offset <= position.offset) {
+        return this.#rejoin(new PondError("ORDER", `message ${offset} of ${this.#name} came after ${position.offset}`));
+      }
+      position.offset = offset;
+    }
+
+    if (this.#answered(message)) {
+      if (event === "CHANNEL_NOT_FOUND") this.#rejoin(serverError(message)); // the server ended the membership without a notice
+      return;
+    }
+    const received = { ...message, replayed: offset !== undefined && offset <= this.#replayEnd };
+    this.listeners.emit("message", received);
+    this.listeners.emit(`on:${event}`, payload, received);
+  }
+
+  /** Handles the notices that are not for listeners of events, and returns whether it was one. */
+  #notice(event: string, payload: any, position: Position | null): boolean {
+    const { diff } = this.#presence;
+    if (REMOVALS.includes(event)) {
+      this.#stop("removed", serverError({ event, payload }));
+    } else if (diff && event === "PRESENCE_STATE") {
+      if (this.#presence.state(payload)) this.#present(null);
+    } else if (diff && event === "PRESENCE_DIFF") {
+      const change = this.#presence.change(payload);
+      if (change) this.#present(change);
+    } else if (position && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
+      const { epoch, offset, reason } = payload;
+      this.#position = { epoch, offset, id: event === "RECOVERED" ? this.#connection.userId : position.id };
+      if (event === "GAP") this.#gap(reason);
+    } else {
+      return event === "ACKNOWLEDGE" || event === "EXIT_ACKNOWLEDGE";
+    }
+    return true;
+  }
+
+  #present(change: unknown): void {
+    const presence = this.#presence.list;
+    this.#change({ presence });
+    this.listeners.emit("presence", presence, change);
+  }
+
+  #gap(reason: string): void {
+    if (!this.listeners.emit("gap", { reason })) {
+      this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
+    }
+  }
+
+  // Sending
+
+  submit(event: string, payload: unknown, options: RequestOptions = {}, reply = false): Promise<any> {
+    const { status, error } = this.snapshot;
+    if (this.#active) return this.outbox.submit(status === "joined", event, payload, options, reply);
+    return Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));
+  }
+
+  // Reporting
+
+  #report(error: PondError): void {
+    if (!this.listeners.emit("error", error)) this.#connection.report(error);
+  }
+
+  #change(part: Partial<ChannelSnapshot>): void {
+    const changed = (Object.keys(part) as (keyof ChannelSnapshot)[]).some((key) => part[key] !== this.snapshot[key]);
+    if (!changed) return;
+    this.snapshot = { ...this.snapshot, ...part };
+    this.listeners.emit("change", this.snapshot);
+  }
+}

@@ -1,0 +1,67 @@
+import type { Transport } from "../pond.js";
+import { PondError } from "./errors.js";
+import { mark, since, type Mark } from "./time.js";
+
+/** How long the fallback is kept before the preferred transport is tried again, in ms and before jitter. */
+export const PERIOD = 300_000;
+
+/** Whether a response to the request for an event stream says nothing about a WebSocket at the same place. */
+const tellsNothing = (status: number): boolean => (status > 403 && status < 429) || status === 501;
+
+/** How many attempts in a row fail before a transport that worked before counts as blocked. */
+const PATIENCE = 3;
+
+/** Chooses the transport of the next attempt: the preferred one, or the fallback while the preferred one does not open. */
+export class Route {
+  #available: () => readonly Transport[];
+  #fallback = false; // is next
+  #failures = 0; // attempts of the preferred transport in a row that never opened
+  #worked = false; // whether one ever did
+  #since: Mark = [0, 0]; // of the fallback
+  #rejection: PondError | null = null; // of the event stream, to be believed if a WebSocket does not open either
+
+  constructor(available: () => readonly Transport[]) {
+    this.#available = available;
+  }
+
+  get preferred(): Transport | undefined {
+    return this.#available()[0];
+  }
+
+  next(): Transport | undefined {
+    return (this.#fallback && this.#available()[1]) || this.preferred;
+  }
+
+  /** The preferred transport opens again. */
+  reset(): void {
+    this.#fallback = false;
+  }
+
+  /** A connection is there. Returns whether the preferred transport is to be tried again later. */
+  opened(transport: Transport | null): boolean {
+    this.#rejection = null;
+    this.#since = mark();
+    if (transport !== this.preferred) return true;
+    this.#worked = true;
+    this.#failures = 0;
+    return false;
+  }
+
+  /** An attempt failed, or a connection ended. Returns the error that decides what to do. */
+  lost(transport: Transport | null, connected: boolean, error: PondError): PondError {
+    if (this.#available().length < 2) return error;
+    if (transport !== this.preferred) {
+      this.#fallback = connected && since(this.#since) < PERIOD;
+    } else if (!connected) {
+      this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1);
+    }
+    if (connected) return error;
+    if (transport === "stream" && tellsNothing(error.status)) {
+      this.#rejection = error;
+      return new PondError("NO_STREAM", error.message, 0, { cause: error });
+    }
+    const rejection = transport === "websocket" && this.#rejection;
+    this.#rejection = null;
+    return rejection || error;
+  }
+}

@@ -1,0 +1,129 @@
+import { PondError, toPondError } from "./errors.js";
+import type { Link, LinkEvents, Outgoing } from "./wire.js";
+
+/** The characters of a POST with several messages, well below the limit of a server. */
+const BATCH = 32_768;
+
+const POST_TIMEOUT = 30_000;
+
+/** How often the server may ask to send a POST again later. */
+const MAX_RETURNS = 5;
+
+type Request = (init: RequestInit) => Promise<Response>;
+
+/** Opens an event stream that is read with fetch. Messages to the server are POSTs, one at a time. */
+export function openStream(request: Request, events: LinkEvents): Link {
+  const abort = new AbortController();
+  const { signal } = abort;
+  let id = "";
+  let batch = false;
+  let busy = false;
+  let returns = 0;
+  let backlog: Outgoing[] = [];
+
+  const lost = (error: unknown) => {
+    if (signal.aborted) return;
+    abort.abort();
+    events.lost(toPondError(error, "NETWORK"));
+  };
+
+  const read = async () => {
+    const response = await request({ headers: { accept: "text/event-stream" }, signal });
+    const { status, headers, body } = response;
+    if (status !== 200) throw await rejection(response);
+    if (!body || !headers.get("content-type")?.startsWith("text/event-stream")) {
+      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+    }
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    let data = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (signal.aborted) return;
+      if (done) throw new PondError("DISCONNECTED", "the event stream ended");
+      events.heard();
+      const lines = (rest + value).split(/\r\n|\n|\r/);
+      rest = lines.pop()!;
+      for (const line of lines) {
+        if (line.startsWith("data:")) data += `${line.slice(5)}\n`;
+        else if (!line && data) {
+          events.text(data);
+          data = "";
+        }
+      }
+    }
+  };
+
+  const post = async (messages: Outgoing[]): Promise<void> => {
+    const texts = messages.map(({ text }) => text);
+    for (const message of messages) message.sent = true;
+    const timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT);
+    const response = await request({
+      method: "POST",
+      headers: { "content-type": "application/json", "x-connection-id": id },
+      body: texts.length > 1 ? `[${texts}]` : texts[0]!,
+      signal,
+    }).finally(() => clearTimeout(timer));
+    const { ok, status } = response;
+    if (ok) {
+      returns = 0;
+      for (const message of messages) message.taken?.();
+    } else if (status < 500 && status !== 404 && status !== 429 && messages.length === 1) {
+      messages[0]!.failed?.(await rejection(response));
+    } else if (status < 500 || (status === 503 && returns++ < MAX_RETURNS)) {
+      // None was taken. If they were several, each goes alone, so that only the bad one fails.
+      for (const message of messages) message.sent = false;
+      backlog.unshift(...messages);
+      if (status === 404) throw new PondError("NETWORK", "the server does not know this event stream", 0);
+      if (messages.length > 1) batch = false;
+      else await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1000));
+    } else {
+      throw await rejection(response);
+    }
+  };
+
+  const pump = async () => {
+    if (busy || !id) return;
+    busy = true;
+    try {
+      while (!signal.aborted) {
+        backlog = backlog.filter(({ done }) => !done);
+        if (!backlog.length) break;
+        let size = backlog[0]!.text.length;
+        let count = 1;
+        while (batch && count < backlog.length && (size += backlog[count]!.text.length) < BATCH) count++;
+        await post(backlog.splice(0, count));
+      }
+    } catch (error) {
+      lost(error); // whether the server has the messages is unknown
+    }
+    busy = false;
+  };
+
+  read().catch(lost);
+  return {
+    waiting: 0, // the backlog is counted as queued
+    welcome(secret, several) {
+      id = secret;
+      batch = several;
+      void pump();
+    },
+    send(message) {
+      backlog.push(message);
+      void pump();
+    },
+    close: () => abort.abort(),
+  };
+}
+
+function retryAfter({ headers }: Response): number | undefined {
+  const seconds = Number(headers.get("retry-after")); // a date would depend on the clock
+  return seconds > 0 ? seconds * 1000 : undefined;
+}
+
+async function rejection(response: Response): Promise<PondError> {
+  const text = (await response.text().catch(() => "")).slice(0, 500).trim();
+  const error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
+  error.retryAfter = retryAfter(response);
+  return error;
+}

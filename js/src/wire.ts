@@ -1,0 +1,55 @@
+import type { PondError } from "./errors.js";
+
+/** A message in either direction. A server's has an offset if its channel has history. */
+export interface Message {
+  action: string;
+  event: string;
+  channelName: string;
+  requestId: string;
+  payload: any;
+  offset?: number;
+}
+
+export const encode = (action: string, channelName: string, requestId: string, payload: unknown, event = action, extra?: object): string =>
+  JSON.stringify({ action, event, channelName, requestId, payload, ...extra });
+
+/** crypto.randomUUID would do, but browsers have it only on localhost and over HTTPS. */
+export const newId = (): string => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
+/** Evaluates an option that may be a function of the token. */
+export const evaluate = async <T>(value: T | ((context: { token: string | undefined }) => T | Promise<T>), token: string | undefined): Promise<T> =>
+  typeof value === "function" ? (value as Function)({ token }) : value;
+
+/** A message for a link to send. */
+export interface Outgoing {
+  readonly text: string;
+  /** Whether the server may have it; set by the link. */
+  sent?: boolean;
+  /** Whether it need not be sent any more; set by the owner. */
+  done?: boolean;
+  /** The link handed it over. */
+  taken?(): void;
+  /** The server rejects it. */
+  failed?(error: PondError): void;
+}
+
+/** One connection over one transport. */
+export interface Link {
+  /** Bytes that the transport has accepted and not sent yet. */
+  readonly waiting: number;
+  /** Takes the facts of the server's first message: the secret of an event stream, and whether a POST may have several messages. */
+  welcome(id: string, batch: boolean): void;
+  send(message: Outgoing): void;
+  close(): void;
+}
+
+/** The events of a link. Nothing follows lost. */
+export interface LinkEvents {
+  /** A WebSocket is open. */
+  opened(): void;
+  /** Something arrived, if only a heartbeat. */
+  heard(): void;
+  text(data: unknown): void;
+  /** The connection ended. */
+  lost(error: PondError): void;
+}

@@ -1,0 +1,79 @@
+// Virtual time: timers fire when a test advances the clock, in their order, and nothing waits.
+
+const real = { setTimeout, clearTimeout, setImmediate, now: performance.now, wall: Date.now };
+
+/** settle lets everything happen that needs no time. */
+export async function settle() {
+  for (let i = 0; i < 2; i++) await new Promise((resolve) => real.setImmediate(resolve));
+}
+
+export class Clock {
+  now = 1_000_000; // ms on the monotonic clock
+  wall = Date.UTC(2026, 0, 1);
+  #timers = []; // in their order
+  #next = 1;
+
+  install() {
+    globalThis.setTimeout = (fn, delay = 0, ...args) => {
+      const id = this.#next++;
+      const at = this.now + Math.max(0, delay);
+      let [low, high] = [0, this.#timers.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (this.#timers[middle].at <= at) low = middle + 1;
+        else high = middle;
+      }
+      this.#timers.splice(low, 0, { id, at, run: () => fn(...args) });
+      return id;
+    };
+    globalThis.clearTimeout = (id) => {
+      const index = this.#timers.findIndex((timer) => timer.id === id);
+      if (index >= 0) this.#timers.splice(index, 1);
+    };
+    performance.now = () => this.now;
+    Date.now = () => this.wall;
+    return this;
+  }
+
+  uninstall() {
+    Object.assign(globalThis, { setTimeout: real.setTimeout, clearTimeout: real.clearTimeout });
+    performance.now = real.now;
+    Date.now = real.wall;
+  }
+
+  /** The number of timers that are set. */
+  get pending() {
+    return this.#timers.length;
+  }
+
+  /** advance lets time pass. */
+  async advance(ms) {
+    const end = this.now + ms;
+    await settle();
+    while (this.#timers[0]?.at <= end) {
+      // Timers of the same moment run together, like those of a real clock.
+      const { at } = this.#timers[0];
+      this.#step(Math.max(0, at - this.now));
+      while (this.#timers[0]?.at <= this.now) this.#timers.shift().run();
+      await settle();
+    }
+    this.#step(Math.max(0, end - this.now));
+  }
+
+  /** freeze lets time pass in which no timer fires, like that of a frozen page. */
+  async freeze(ms) {
+    await settle();
+    this.#step(ms);
+  }
+
+  /** suspend lets time pass for the wall clock alone, like that of a machine that sleeps. */
+  async suspend(ms) {
+    await settle();
+    this.wall += ms;
+  }
+
+  #step(ms) {
+    this.now += ms;
+    this.wall += ms;
+  }
+}
