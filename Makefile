@@ -99,6 +99,7 @@ print-api:
 	@go doc -all ./brokertest
 	@go doc -all ./memorybroker
 	@go doc -all ./pondclient
+	@go doc -all ./js
 
 .PHONY: demo
 demo: ## a chat to open in two browser windows

@@ -890,7 +890,7 @@ var LATER = 6e4, Connection = class {
       let { status } = this.snapshot;
       persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.check() : status === "waiting" && !this.#advised() && this.#open());
     };
-    for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { signal });
+    for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }
   /** Changes the status. Channels join before listeners are called, because those may call anything. */
   #become(snapshot) {

@@ -325,7 +325,8 @@ export class Connection {
         else if (status === "waiting" && !this.#advised()) this.#open();
       }
     };
-    for (const type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { signal });
+    // Some are events of the document that do not bubble, hence the capture.
+    for (const type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: true, signal });
   }
 
   /** Changes the status. Channels join before listeners are called, because those may call anything. */

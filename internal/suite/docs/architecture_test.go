@@ -65,6 +65,7 @@ var layers = map[string]layer{
 		[]string{".", "internal/wire", "internal/ws"},
 		"it is a client of any server, and shares with ours the types that both sides use",
 	},
+	"js": {nil, "it serves a file to browsers, and works with any server"},
 	"internal/suite/kit": {
 		[]string{".", "internal/pipenet", "internal/ws", "pondtest"},
 		"it helps tests that use the library as its users do; ws decodes the bytes that a server writes, and pipenet moves them",
