@@ -78,6 +78,10 @@ soak: ## a mixed load for soaktime=10m: fails if memory, goroutines or descripto
 conformance: ## the official clients and Autobahn against a real server
 	$(MAKE) -C conformance
 
+.PHONY: js
+js: ## pond.js: types, size, and all tests, in Chromium and against other servers, too
+	$(MAKE) -C js
+
 .PHONY: bench
 bench: ## pond beside its peers: half an hour, writes docs/benchmarks.md
 	$(MAKE) -C bench

@@ -209,8 +209,8 @@ export interface RequestOptions extends SendOptions {
 
 /**
  * A handle for a channel. Any number of handles share one membership. A handle uses the channel while it has a listener,
- * and from join, send or request until leave. The channel is joined while a handle uses it, and joined again after
- * every loss of the connection.
+ * and from join until leave. (send and request on a handle without a listener join, too.) The channel is joined while a
+ * handle uses it, and joined again after every loss of the connection.
  *
  * Functions that add a listener return one that removes it.
  */
@@ -259,7 +259,7 @@ export interface Channel<E extends Events = Record<string, any>, P = any> {
   /** Sends an event and resolves to the payload of its answer, the first message with the same request ID. */
   request<K extends Name<E>>(event: K, ...rest: Arguments<Payload<E[K]>, RequestOptions>): Promise<Response<E[K]>>;
 
-  /** Removes this handle's listeners and lets go of the channel. The handle can be used again. */
+  /** Removes the listeners of this handle and releases the channel. The handle can be used again. */
   leave(): void;
 }
 

@@ -351,7 +351,7 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
     this.listeners.emit("gap", { reason }) || this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
   }
   // Sending
-  submit(event, payload, options = {}, reply = !1) {
+  submit(event, payload, options = {}, reply) {
     let { status, error } = this.snapshot;
     return this.#active ? this.outbox.submit(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));
   }
@@ -440,10 +440,13 @@ var Channel = class {
     this.#joined = !0, this.#use();
   }
   send(event, payload, options) {
-    return this.#hold(), this.#room.submit(event, payload, options);
+    return this.#submit(event, payload, options, !1);
   }
   request(event, payload, options) {
-    return this.#hold(), this.#room.submit(event, payload, options, !0);
+    return this.#submit(event, payload, options, !0);
+  }
+  #submit(event, payload, options, reply) {
+    return this.#room || this.#hold(), this.#room.submit(event, payload, options, reply);
   }
   leave() {
     this.#joined = !1;

@@ -4,8 +4,8 @@ import { PondError } from "./errors.js";
 import { IDLE, type Room } from "./room.js";
 
 /**
- * A handle for a channel. The channel is joined while a handle has a listener or called join, send or request,
- * and left when the last one has let go.
+ * A handle for a channel. It uses the channel while it has a listener or after join. The channel is joined while a
+ * handle uses it, and left when the last one released it.
  */
 export class Channel implements PublicChannel {
   readonly name: string;
@@ -121,13 +121,16 @@ export class Channel implements PublicChannel {
   }
 
   send(event: string, payload?: unknown, options?: SendOptions): Promise<void> {
-    this.#hold();
-    return this.#room!.submit(event, payload, options);
+    return this.#submit(event, payload, options, false);
   }
 
   request(event: string, payload?: unknown, options?: RequestOptions): Promise<any> {
-    this.#hold();
-    return this.#room!.submit(event, payload, options, true);
+    return this.#submit(event, payload, options, true);
+  }
+
+  #submit(event: string, payload: unknown, options: RequestOptions | undefined, reply: boolean): Promise<any> {
+    if (!this.#room) this.#hold(); // a handle with listeners goes with them
+    return this.#room!.submit(event, payload, options, reply);
   }
 
   leave(): void {

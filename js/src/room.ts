@@ -296,7 +296,7 @@ export class Room {
 
   // Sending
 
-  submit(event: string, payload: unknown, options: RequestOptions = {}, reply = false): Promise<any> {
+  submit(event: string, payload: unknown, options: RequestOptions = {}, reply: boolean): Promise<any> {
     const { status, error } = this.snapshot;
     if (this.#active) return this.outbox.submit(status === "joined", event, payload, options, reply);
     return Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));

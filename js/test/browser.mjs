@@ -113,6 +113,8 @@ export async function open(context, proxy, script, files) {
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   page.mistakes = [];
+  page.texts = []; // on the console
+  page.on("console", (message) => page.texts.push(message.text()));
   page.on("pageerror", (error) => page.mistakes.push(error.stack));
   page.on("console", (message) => message.type() === "error" && page.mistakes.push(message.text()));
   await page.goto(`http://${proxy.host}/test/page`);

@@ -376,3 +376,20 @@ it("21: join can be aborted, which lets go of the channel", async (world) => {
   assert.deepEqual(names(peer), ["J /room/1", "L /room/1"]);
   await assert.rejects(room.join({ signal: AbortSignal.abort() }), { name: "AbortError" });
 });
+
+it("16: a handle with listeners goes with them, even if it sent something; one without is used until leave", async (world) => {
+  const { clock } = world;
+  const { pond, peer } = await world.connected();
+  const a = pond.channel("/a");
+  const off = a.on("x", () => {});
+  await clock.advance(1);
+  await a.send("x");
+  off();
+  const b = pond.channel("/b");
+  void b.send("x");
+  await clock.advance(second);
+  assert.deepEqual(names(peer), ["J /a", "B /a", "J /b", "B /b", "L /a"]);
+  b.leave();
+  await clock.advance(second);
+  assert.equal(names(peer).at(-1), "L /b");
+});
