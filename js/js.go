@@ -33,11 +33,8 @@ var plain = sync.OnceValue(func() representation { return newRepresentation(sour
 
 var compressed = sync.OnceValue(func() representation {
 	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	if err != nil {
-		panic(err) // the level is valid
-	}
-	_, _ = w.Write(source) // a bytes.Buffer does not fail
+	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is valid
+	_, _ = w.Write(source)                                // a bytes.Buffer does not fail
 	_ = w.Close()
 	return newRepresentation(b.Bytes())
 })
