@@ -10,38 +10,39 @@ import (
 )
 
 const (
-	step    = 100              // cents that a bid must be higher than the last one
-	snipe   = 10 * time.Second // a bid so close to the end ...
-	respite = 10 * time.Second // ... moves the end to here
+	step    = 100              // minimum increase of a bid, in cents
+	snipe   = 10 * time.Second // a bid within this time before the end ...
+	respite = 10 * time.Second // ... moves the end to this time after the bid
 )
 
-// A Bid is what a client offers.
+// A Bid is sent by a client.
 type Bid struct {
 	Cents int `json:"cents"`
 }
 
-// A State is what members know of an auction. Who else bids is a secret.
+// A State is the state of an auction as members see it. The names of other bidders are
+// secret.
 type State struct {
 	Cents int    `json:"cents"`          // the highest bid
-	By    string `json:"by,omitempty"`   // never reaches a client: see hide
-	Yours bool   `json:"yours"`          // whether it is the recipient's
+	By    string `json:"by,omitempty"`   // never sent to a client: see hide
+	Yours bool   `json:"yours"`          // whether it is the recipient's bid
 	Ends  int64  `json:"ends,omitempty"` // in milliseconds since 1970; zero if it is over
 }
 
 const (
 	placed   pond.Event[Bid]   = "bid"
-	state    pond.Event[State] = "state"    // who joins gets it
+	state    pond.Event[State] = "state"    // sent to a new member
 	accepted pond.Event[State] = "accepted" // the answer to a bid
-	outbid   pond.Event[State] = "outbid"   // everybody else gets it
+	outbid   pond.Event[State] = "outbid"   // sent to the other members
 	sold     pond.Event[State] = "sold"
 )
 
-// A House holds auctions. Each is a channel, "/auctions/" and the name of what is
-// sold. An auction ends in time, whether anybody looks or not.
+// A House runs auctions. Each auction has a channel, "/auctions/" followed by the name of
+// the item. An auction ends in time even if its channel has no members.
 type House struct {
 	endpoint *pond.Endpoint
 
-	mu       sync.Mutex // guards the following field, and orders what is told of auctions
+	mu       sync.Mutex // guards the following field, and orders the messages about auctions
 	auctions map[string]*auction
 }
 
@@ -62,7 +63,7 @@ func newHouse(p *pond.Pond) *House {
 	return h
 }
 
-// Open begins an auction.
+// Open starts an auction.
 func (h *House) Open(item string, lasts time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,7 +73,7 @@ func (h *House) Open(item string, lasts time.Duration) {
 	}
 }
 
-// Close ends nothing, but no auction will end any more.
+// Close stops all timers, so that no auction ends any more.
 func (h *House) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,7 +82,7 @@ func (h *House) Close() {
 	}
 }
 
-// onConnect believes everybody. The example jwt does not.
+// onConnect accepts any name. See the example jwt for authentication.
 func onConnect(ctx *pond.ConnectionContext) error {
 	name := strings.TrimSpace(ctx.Query().Get("name"))
 	if name == "" {
@@ -96,7 +97,7 @@ func (h *House) onJoin(ctx *pond.JoinContext) error {
 	defer h.mu.Unlock()
 	a, ok := h.auctions[ctx.Channel().Param("item")]
 	if !ok {
-		return ctx.Decline(http.StatusNotFound, "there is no such auction")
+		return ctx.Decline(http.StatusNotFound, "auction not found")
 	}
 	if err := ctx.Accept(); err != nil {
 		return err
@@ -117,7 +118,7 @@ func (h *House) onBid(ctx *pond.EventContext, b Bid) error {
 	case b.Cents < a.cents+step:
 		return &pond.Error{
 			Code:    http.StatusUnprocessableEntity,
-			Message: "that is not enough",
+			Message: "the bid is too low",
 			Details: Bid{a.cents + step},
 		}
 	}
@@ -138,11 +139,11 @@ func (h *House) end(item string) {
 	defer h.mu.Unlock()
 	a := h.auctions[item]
 	if time.Now().Before(a.ends) {
-		return // a bid was faster, and has set the timer again
+		return // a bid arrived first, and reset the timer
 	}
 	a.over = true
 	if ch, ok := h.endpoint.Channel("/auctions/" + item); ok {
-		_ = ch.Broadcast(sold.With(a.state())) // whoever comes later gets the state
+		_ = ch.Broadcast(sold.With(a.state())) // later members receive the state
 	}
 }
 
@@ -154,13 +155,13 @@ func (a *auction) state() State {
 	return s
 }
 
-// hide tells recipients whether the highest bid is theirs, and no name.
+// hide replaces the name of the highest bidder with whether it is the recipient.
 func hide(ctx *pond.OutgoingContext) error {
 	var s State
 	if err := ctx.Bind(&s); err != nil {
 		return err
 	}
-	s.Yours = s.By == ctx.Get("name") // which is never empty
+	s.Yours = s.By == ctx.Get("name") // the name is never empty
 	s.By = ""
 	return ctx.Transform(s)
 }

@@ -14,7 +14,7 @@ import (
 
 const lasts = 5 * time.Minute
 
-// An evening is what most tests need: a house with a lamp to sell.
+// An evening is the setup of most tests: a house with an auction of a lamp.
 type evening struct {
 	t     *testing.T
 	d     *pondtest.Driver
@@ -23,8 +23,8 @@ type evening struct {
 	house *House
 }
 
-// hold runs a test with each transport. The bubble of pondtest has no subtests, so
-// they are around it; timers belong into it, so the auction is opened inside.
+// hold runs a test with each transport. A bubble cannot have subtests, so they are outside
+// of pondtest.Run. Timers must start in the bubble, so the auction is opened inside.
 func hold(t *testing.T, test func(t *testing.T, e *evening)) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -39,7 +39,7 @@ func hold(t *testing.T, test func(t *testing.T, e *evening)) {
 	}
 }
 
-// bidder connects somebody who looks at the lamp, and knows its state.
+// bidder connects a client that joins the auction of the lamp and receives its state.
 func (e *evening) bidder(name string) *pondtest.Session {
 	e.t.Helper()
 	s := e.d.Connect(e.tr, "/socket", pondtest.Query("name", name))
@@ -65,20 +65,20 @@ func decode(t *testing.T, payload json.RawMessage) (s State) {
 	return s
 }
 
-// Request returns the answer to one message, even if others come in between.
+// Request returns the answer to one message, even if other messages arrive first.
 func TestBids(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob := e.bidder("Ann"), e.bidder("Bob")
 		for _, tt := range []struct {
 			who    *pondtest.Session
 			cents  int
-			answer string // its event, or a part of an error
+			answer string // the event, or a part of the error
 		}{
 			{ann, 99, `"details":{"cents":100}`},
 			{ann, 100, "accepted"},
 			{ann, 500, "the highest bid is yours"},
-			{bob, 199, "that is not enough"},
-			{bob, -1, "that is not enough"},
+			{bob, 199, "the bid is too low"},
+			{bob, -1, "the bid is too low"},
 			{bob, 200, "accepted"},
 			{ann, 1000, "accepted"},
 		} {
@@ -90,8 +90,8 @@ func TestBids(t *testing.T) {
 	})
 }
 
-// Quiet is a fact: the server has nothing left to do.
-func TestARefusedBidConcernsNobodyElse(t *testing.T) {
+// Quiet proves that no message was sent, because the server is idle.
+func TestRejectedBidIsSentToNobodyElse(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob := e.bidder("Ann"), e.bidder("Bob")
 		if answer := bid(ann, 1); answer.Action != "ERROR" {
@@ -104,8 +104,8 @@ func TestARefusedBidConcernsNobodyElse(t *testing.T) {
 	})
 }
 
-// Time passes when everybody waits, and then at once. No clock is injected.
-func TestTheHammerFallsInTime(t *testing.T) {
+// Time passes only when all goroutines wait, and then at once. No clock is injected.
+func TestAuctionEndsInTime(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob := e.bidder("Ann"), e.bidder("Bob")
 		bid(ann, 100)
@@ -127,7 +127,7 @@ func TestTheHammerFallsInTime(t *testing.T) {
 	})
 }
 
-func TestALateBidMovesTheEnd(t *testing.T) {
+func TestLateBidMovesTheEnd(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob := e.bidder("Ann"), e.bidder("Bob")
 		bid(ann, 100)
@@ -137,16 +137,16 @@ func TestALateBidMovesTheEnd(t *testing.T) {
 			t.Errorf("the end is at %d, want %d", ends, want)
 		}
 		ann.Expect("outbid")
-		time.Sleep(respite - time.Nanosecond) // long after the first end
+		time.Sleep(respite - time.Nanosecond) // long after the original end
 		ann.Quiet()
 		time.Sleep(time.Nanosecond)
 		ann.Expect("sold")
 	})
 }
 
-// The timer may fire while a bid that moves the end is under way. Which of both
-// comes first is chance; that they agree is not.
-func TestABidAtTheLastMoment(t *testing.T) {
+// The timer may fire while a bid that moves the end is handled. Either can be first, but
+// they must agree.
+func TestBidAtTheLastMoment(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann := e.bidder("Ann")
 		time.Sleep(lasts)
@@ -160,7 +160,7 @@ func TestABidAtTheLastMoment(t *testing.T) {
 	})
 }
 
-// Raw is what the client has got, to the last byte.
+// Raw is the received message, byte for byte.
 func TestNamesAreSecret(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob, eve := e.bidder("Ann"), e.bidder("Bob"), e.bidder("Eve")
@@ -171,19 +171,19 @@ func TestNamesAreSecret(t *testing.T) {
 		for who, s := range map[string]*pondtest.Session{"Ann": ann, "Bob": bob, "Eve": eve} {
 			heard := s.Drain()
 			if len(heard) == 0 {
-				t.Errorf("%s hears nothing", who)
+				t.Errorf("%s received nothing", who)
 			}
 			for _, m := range heard {
 				if bytes.Contains(m.Raw, []byte("Ann")) || bytes.Contains(m.Raw, []byte("Bob")) {
-					t.Errorf("%s reads %s", who, m.Raw)
+					t.Errorf("%s received %s", who, m.Raw)
 				}
 			}
 		}
 	})
 }
 
-// Send does not wait for the answer, so these bids are under way together.
-func TestWhoeverOnlyLooksSeesOneOrder(t *testing.T) {
+// Send does not wait for the answer, so these bids are in flight at the same time.
+func TestSpectatorsReceiveOneOrder(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob, eve, joe := e.bidder("Ann"), e.bidder("Bob"), e.bidder("Eve"), e.bidder("Joe")
 		for cents := 100; cents <= 2000; cents += 100 {
@@ -201,9 +201,9 @@ func TestWhoeverOnlyLooksSeesOneOrder(t *testing.T) {
 	})
 }
 
-// Vanish pulls the cable: the server does not know. Reconnect is the same client
-// on a new connection.
-func TestALostConnectionLosesNoBid(t *testing.T) {
+// After Vanish, the server does not know that the client lost the network. Reconnect is the
+// same client with a new connection.
+func TestLostConnectionLosesNoBid(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob := e.bidder("Ann"), e.bidder("Bob")
 		bid(ann, 100)
@@ -222,9 +222,9 @@ func TestALostConnectionLosesNoBid(t *testing.T) {
 	})
 }
 
-// Somebody who does not read is disconnected, some time. Until then, and after,
-// the auction goes on for everybody else.
-func TestASleeperHoldsUpNobody(t *testing.T) {
+// A client that does not read is disconnected after some time. The auction continues for
+// the others.
+func TestStalledClientDelaysNobody(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann, bob, sleeper := e.bidder("Ann"), e.bidder("Bob"), e.bidder("Zoe")
 		sleeper.Stall()
@@ -233,17 +233,17 @@ func TestASleeperHoldsUpNobody(t *testing.T) {
 			bid(bob, cents+100)
 		}
 		if got := len(ann.Drain()); got != 500 {
-			t.Errorf("Ann has been outbid %d times, want 500", got)
+			t.Errorf("Ann was outbid %d times, want 500", got)
 		}
 		time.Sleep(3 * time.Minute) // of heartbeats
 		if got := e.house.endpoint.Len(); got != 2 {
-			t.Errorf("%d clients are left, want 2", got)
+			t.Errorf("%d clients remain, want 2", got)
 		}
 	})
 }
 
-// Declined returns the answer to a handshake that must fail.
-func TestWhoMayComeIn(t *testing.T) {
+// Declined returns the response to a handshake that must fail.
+func TestWhoMayJoin(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		if resp := e.d.Declined(e.tr, "/socket?name=+"); resp.StatusCode != http.StatusUnauthorized {
 			t.Error(resp.Status)
@@ -258,7 +258,7 @@ func TestWhoMayComeIn(t *testing.T) {
 	})
 }
 
-func TestShutdownTellsEverybody(t *testing.T) {
+func TestShutdown(t *testing.T) {
 	hold(t, func(t *testing.T, e *evening) {
 		ann := e.bidder("Ann")
 		bid(ann, 100)
@@ -270,9 +270,9 @@ func TestShutdownTellsEverybody(t *testing.T) {
 			t.Errorf("closed with %d", code)
 		}
 		e.d.Declined(e.tr, "/socket?name=Bob")
-		time.Sleep(lasts) // and no timer is left to end what is not there any more
+		time.Sleep(lasts) // no timer may fire after the shutdown
 		if e.house.auctions["lamp"].over {
-			t.Error("sold after the end")
+			t.Error("sold after the shutdown")
 		}
 	})
 }

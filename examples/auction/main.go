@@ -1,5 +1,5 @@
-// Auction sells things to the highest bidder. Its tests are the point: a domain
-// with a clock, secrets and rules, and how pondtest gets at all of them.
+// Auction sells items to the highest bidder. It shows how to test an application with a
+// clock, secrets and rules with pondtest.
 package main
 
 import (

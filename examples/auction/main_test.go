@@ -6,8 +6,8 @@ import (
 	"github.com/pondsocket/pond/examples/internal/client"
 )
 
-// One test on real sockets shows that the parts fit. All rules are in
-// auction_test.go, in memory.
+// One test on real sockets checks the whole program. All rules are tested in memory, in
+// auction_test.go.
 func TestOnLoopback(t *testing.T) {
 	for _, tr := range client.Transports {
 		t.Run(string(tr), func(t *testing.T) {

@@ -1,4 +1,4 @@
-// Chat is a chat server with typed messages, a token, presence and a clean end.
+// Chat is a chat server with typed messages, a token, presence and graceful shutdown.
 package main
 
 import (
@@ -13,12 +13,12 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Message is what members say. A Go client would use the same type.
+// A Message is sent by a member. A Go client can use the same type.
 type Message struct {
 	Text string `json:"text"`
 }
 
-// A Person is what members see of each other.
+// A Person is the presence of a member.
 type Person struct {
 	Name string `json:"name"`
 }
@@ -44,7 +44,7 @@ func onJoin(ctx *pond.JoinContext) error {
 
 func onMessage(ctx *pond.EventContext, m Message) error {
 	if m.Text == "" {
-		return pond.Errorf(http.StatusBadRequest, "say something")
+		return pond.Errorf(http.StatusBadRequest, "the message is empty")
 	}
 	return errors.Join(ctx.Others().Broadcast(said.With(m)), ctx.Reply("sent", nil))
 }

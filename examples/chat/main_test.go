@@ -13,7 +13,7 @@ func TestChat(t *testing.T) {
 		t.Run(string(tr), func(t *testing.T) {
 			p := pond.New()
 			pondtest.Run(t, handler(p), func(t *testing.T, d *pondtest.Driver) {
-				defer p.Shutdown(t.Context()) // the mux in front of p hides it from the driver
+				defer p.Shutdown(t.Context()) // the mux hides p from the driver
 				if resp := d.Declined(tr, "/api/socket?token=guess"); resp.StatusCode != http.StatusUnauthorized {
 					t.Error(resp.Status)
 				}

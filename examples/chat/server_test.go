@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/client"
 )
 
-// The same on real sockets, and the end: clients are told.
+// The same test on real sockets, with a shutdown that the clients detect.
 func TestServer(t *testing.T) {
 	for _, tr := range client.Transports {
 		t.Run(string(tr), func(t *testing.T) {

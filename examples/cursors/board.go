@@ -6,19 +6,19 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Position is a place on the board, from 0 to 1 in both directions.
+// A Position is a position on the board, from 0 to 1 in both directions.
 type Position struct {
 	X float64 `json:"x"`
 	Y float64 `json:"y"`
 }
 
-// A Moved says whose cursor is where.
+// A Moved is sent when a cursor moved.
 type Moved struct {
 	ID string `json:"id"`
 	Position
 }
 
-// A Person is who is there. Position is nil where moves are events.
+// A Person is the presence of a member. Position is nil if moves are events.
 type Person struct {
 	ID       string    `json:"id"`
 	Name     string    `json:"name"`
@@ -40,7 +40,7 @@ func onJoin(ctx *pond.JoinContext) error {
 		return err
 	}
 	if len(hello.Name) < 1 || len(hello.Name) > 40 {
-		return ctx.Decline(http.StatusBadRequest, "a name has 1 to 40 bytes")
+		return ctx.Decline(http.StatusBadRequest, "a name must have 1 to 40 bytes")
 	}
 	if err := ctx.Accept(); err != nil {
 		return err
@@ -52,13 +52,13 @@ func onJoin(ctx *pond.JoinContext) error {
 
 func (p Position) check() error {
 	if p.X < 0 || p.X > 1 || p.Y < 0 || p.Y > 1 {
-		return pond.Errorf(http.StatusBadRequest, "x and y are from 0 to 1")
+		return pond.Errorf(http.StatusBadRequest, "x and y must be from 0 to 1")
 	}
 	return nil
 }
 
-// moveByEvent is the better design: a move is told to the others and forgotten.
-// One move of n people costs n small messages.
+// moveByEvent is the better design: it sends the move to the other members and stores
+// nothing. With n members, a move costs n small messages.
 func moveByEvent(ctx *pond.EventContext, p Position) error {
 	if err := p.check(); err != nil {
 		return err
@@ -66,9 +66,9 @@ func moveByEvent(ctx *pond.EventContext, p Position) error {
 	return ctx.Others().Broadcast(moved.With(Moved{ctx.User().ID, p}))
 }
 
-// moveByPresence makes the position part of who is there. Whoever joins sees it
-// at once, but every change tells everybody about everybody: one move of n
-// people costs n lists of n.
+// moveByPresence makes the position part of the presence. A new member sees all positions
+// at once, but every change sends the whole list to all members: with n members, a move
+// costs n lists with n entries.
 func moveByPresence(ctx *pond.EventContext, p Position) error {
 	if err := p.check(); err != nil {
 		return err

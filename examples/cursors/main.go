@@ -1,5 +1,5 @@
-// Cursors shows everybody's mouse to everybody: with events, as it should be,
-// and with presence, to compare.
+// Cursors shows the cursors of all users to all users: with events, which is the better
+// design, and with presence, for comparison.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 var files embed.FS
 
 func handler(p *pond.Pond) http.Handler {
-	// Pages send 30 moves a second. One that sends more gets errors, and is
-	// disconnected if it does not stop.
+	// Pages send 30 moves per second. A page that sends more than the limit receives
+	// errors, and is disconnected if it continues.
 	endpoint := p.Endpoint("/socket", auth, pond.WithRateLimit(40, 80))
 	pond.On(endpoint.Lobby("/events/:board", onJoin), move, moveByEvent)
 	pond.On(endpoint.Lobby("/presence/:board", onJoin), move, moveByPresence)

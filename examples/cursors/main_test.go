@@ -16,10 +16,10 @@ import (
 
 const (
 	users  = 6
-	second = 30 // updates
+	second = 30 // updates per second
 )
 
-// board runs a test with several users of both transports on one board.
+// board runs a test with several users on one board, over both transports.
 func board(t *testing.T, channel string, test func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session)) {
 	t.Helper()
 	p := pond.New()
@@ -38,14 +38,14 @@ func board(t *testing.T, channel string, test func(t *testing.T, d *pondtest.Dri
 	})
 }
 
-// place is where a user moves with its nth move. It only goes down: a larger y is
-// a later position.
+// place returns the position of the nth move of a user. y only grows, so a larger y is a
+// later position.
 func place(user, n int) Position {
 	return Position{float64(user) / users, float64(n) / 10000}
 }
 
-// wiggle lets everybody move 30 times a second, for so many seconds of virtual
-// time. Where not told otherwise, all move at the same moment.
+// wiggle makes all users move 30 times per second for the given number of seconds of
+// virtual time. All users move at the same time.
 func wiggle(all []*pondtest.Session, channel string, seconds int) (moves int) {
 	for n := range seconds * second {
 		for user, s := range all {
@@ -65,7 +65,7 @@ func TestPresenceAtThirtyUpdatesASecond(t *testing.T) {
 	const channel, seconds = "/presence/1", 2
 	board(t, channel, func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 		moves := wiggle(all, channel, seconds)
-		var first []Person // the order of changes, as user 0 sees it
+		var first []Person // the order of changes that user 0 receives
 		for i, s := range all {
 			order, last := follow(t, s.Drain())
 			if i == 0 {
@@ -80,16 +80,16 @@ func TestPresenceAtThirtyUpdatesASecond(t *testing.T) {
 					t.Fatal(err)
 				}
 				if want := place(user, seconds*second-1); *p.Position != want {
-					t.Errorf("user %d: in the end %s is at %v, want %v", i, p.Name, *p.Position, want)
+					t.Errorf("user %d: at the end %s is at %v, want %v", i, p.Name, *p.Position, want)
 				}
 			}
 		}
 	})
 }
 
-// follow checks what one user is told, and returns the changes in their order, and
-// the last list. A list is written when its receiver is ready for it: it may be
-// newer than the change that it comes with, but never older.
+// follow checks the messages of one user, and returns the changes in order, and the last
+// list. A list is encoded when the message is written, so it may be newer than the change in
+// the same message, but never older.
 func follow(t *testing.T, heard []pondtest.Message) (changes, last []Person) {
 	t.Helper()
 	latest := map[string]float64{}
@@ -112,7 +112,7 @@ func follow(t *testing.T, heard []pondtest.Message) (changes, last []Person) {
 	return changes, last
 }
 
-func TestWhoComesLateSeesPositionsOnlyInPresence(t *testing.T) {
+func TestNewMemberSeesPositionsOnlyInPresence(t *testing.T) {
 	for channel, want := range map[string]bool{"/presence/1": true, "/events/1": false} {
 		board(t, channel, func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 			wiggle(all[1:], channel, 1)
@@ -167,11 +167,11 @@ func TestEventsCostLess(t *testing.T) {
 	events, presence := cost("/events/1"), cost("/presence/1")
 	t.Logf("a second of %d users costs each of them %d bytes as events, and %d as presence", users, events, presence)
 	if 3*events > presence {
-		t.Error("the README says otherwise")
+		t.Error("the factor differs from the README")
 	}
 }
 
-func TestStalledUsersHoldUpNobody(t *testing.T) {
+func TestStalledUsersDelayNobody(t *testing.T) {
 	const channel, seconds = "/presence/1", 2
 	board(t, channel, func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 		all[0].Stall() // a WebSocket
@@ -180,7 +180,7 @@ func TestStalledUsersHoldUpNobody(t *testing.T) {
 		if order, _ := follow(t, all[2].Drain()); len(order) != moves {
 			t.Errorf("%d changes, want %d", len(order), moves)
 		}
-		time.Sleep(time.Minute) // then they are given up
+		time.Sleep(time.Minute) // until they are disconnected
 		var gone []string
 		for _, m := range all[2].Drain() {
 			var c change
@@ -194,7 +194,7 @@ func TestStalledUsersHoldUpNobody(t *testing.T) {
 	})
 }
 
-func TestTooFastIsRefusedThenClosed(t *testing.T) {
+func TestTooFastIsRejectedThenClosed(t *testing.T) {
 	board(t, "/events/1", func(t *testing.T, d *pondtest.Driver, all []*pondtest.Session) {
 		fast := all[0] // a WebSocket
 		for n := range 100 {
@@ -203,7 +203,7 @@ func TestTooFastIsRefusedThenClosed(t *testing.T) {
 		var refusal struct{ Status int }
 		fast.ReceiveEvent("HANDLER_NOT_FOUND").Bind(t, &refusal)
 		if refusal.Status != 429 {
-			t.Errorf("refused with %d", refusal.Status)
+			t.Errorf("rejected with %d", refusal.Status)
 		}
 		for n := range 100 {
 			fast.SendRaw(fmt.Appendf(nil, `{"action":"BROADCAST","event":"move","channelName":"/events/1",`+

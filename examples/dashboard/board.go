@@ -13,7 +13,7 @@ import (
 
 const (
 	interval = time.Second
-	kept     = 60 // points of history for each metric
+	kept     = 60 // points of history per metric
 )
 
 // A Point is one value of a metric.
@@ -22,7 +22,7 @@ type Point struct {
 	Value float64 `json:"value"`
 }
 
-// A Snapshot is what who joins has missed.
+// A Snapshot is the history that a new member receives.
 type Snapshot struct {
 	Points []Point `json:"points"`
 }
@@ -32,13 +32,13 @@ const (
 	pushed   pond.Event[Point]    = "point"
 )
 
-// A Board measures, remembers, and pushes.
+// A Board measures, stores and pushes metrics.
 type Board struct {
 	endpoint *pond.Endpoint
 	sources  map[string]func() float64 // by the name of the metric
 
 	mu     sync.Mutex         // guards points, and orders snapshots and pushes
-	points map[string][]Point // the oldest first
+	points map[string][]Point // oldest first
 }
 
 func newBoard(e *pond.Endpoint) *Board {
@@ -53,14 +53,14 @@ func newBoard(e *pond.Endpoint) *Board {
 	return b
 }
 
-// heap returns what is allocated, in MiB.
+// heap returns the allocated memory, in MiB.
 func heap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc) / (1 << 20)
 }
 
-// watched returns how many channels have somebody who looks.
+// watched returns the number of channels that have members.
 func (b *Board) watched() float64 {
 	n := 0
 	for range b.endpoint.Channels() {
@@ -69,14 +69,13 @@ func (b *Board) watched() float64 {
 	return float64(n)
 }
 
-// onJoin sends the history to the new member, and to nobody else. With the lock
-// no point can come between Accept and the snapshot: the client gets each point
-// once, and the snapshot first. Sending queues and does not wait, so holding a
-// lock meanwhile holds up nobody.
+// onJoin sends the history to the new member. Because of the lock, no point is pushed
+// between Accept and the snapshot, so the client receives the snapshot first and each point
+// once. Sending only queues and does not block, so it is safe while holding a lock.
 func (b *Board) onJoin(ctx *pond.JoinContext) error {
 	name := ctx.Channel().Param("name")
 	if _, ok := b.sources[name]; !ok {
-		return ctx.Decline(http.StatusNotFound, "no metric of that name")
+		return ctx.Decline(http.StatusNotFound, "metric not found")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,7 +107,7 @@ func (b *Board) measure(now time.Time) map[string]Point {
 	return latest
 }
 
-// push sends to live channels only: what nobody looks at costs nothing.
+// push sends only to live channels, so metrics without members cost nothing.
 func (b *Board) push(latest map[string]Point) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,8 +116,8 @@ func (b *Board) push(latest map[string]Point) {
 		b.points[name] = slices.Delete(points, 0, max(0, len(points)-kept))
 	}
 	for ch := range b.endpoint.Channels() {
-		// Pushing has nobody to tell: a channel that has just ended needs no
-		// point, and who is overloaded gets the next one.
+		// Errors can be ignored: a channel that just ended needs no point, and if the
+		// server is overloaded, the members receive the next point.
 		_ = ch.Broadcast(pushed.With(latest[ch.Param("name")]))
 	}
 }

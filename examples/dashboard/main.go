@@ -1,5 +1,5 @@
-// Dashboard shows what its own process does, live: one goroutine measures once
-// a second and pushes to the channels that somebody looks at.
+// Dashboard shows metrics of its own process: a goroutine measures once per second and
+// pushes to the channels that have members.
 package main
 
 import (
@@ -28,7 +28,7 @@ func handler(p *pond.Pond) (*Board, http.Handler) {
 	return board, mux
 }
 
-// run owns the ticker's goroutine: it starts it, ends it, and returns after it.
+// run owns the ticker's goroutine: it starts and ends it, and waits for it.
 func run(ctx context.Context, srv *http.Server) error {
 	p := pond.New()
 	board, mux := handler(p)
@@ -37,7 +37,7 @@ func run(ctx context.Context, srv *http.Server) error {
 	var ticker sync.WaitGroup
 	defer ticker.Wait()
 	ctx, stop := context.WithCancel(ctx)
-	defer stop() // also if the server fails
+	defer stop() // even if the server fails
 	ticker.Go(func() { board.Tick(ctx) })
 
 	return p.ListenAndServe(ctx, srv)

@@ -12,8 +12,8 @@ import (
 	"github.com/pondsocket/pond/examples/internal/client"
 )
 
-// live runs a test with each transport, while the board ticks. Not to end the
-// ticker would fail the test: no goroutine may be left.
+// live runs a test with each transport while the board ticks. It must stop the ticker,
+// because a remaining goroutine fails the test.
 func live(t *testing.T, test func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, board *Board)) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -56,14 +56,14 @@ func TestSnapshotFirstThenEachPointOnce(t *testing.T) {
 			if i > 0 && p.At != all.Points[i-1].At+interval.Milliseconds() {
 				t.Errorf("point %d is not an interval after the last one: %v", i, all.Points)
 			}
-			if want := float64(i / 3); p.Value != want { // nobody at first, then Ann
+			if want := float64(i / 3); p.Value != want { // no member at first, then Ann
 				t.Errorf("point %d: %v clients, want %v", i, p.Value, want)
 			}
 		}
 	})
 }
 
-func TestOnlyWhatIsWatchedIsPushed(t *testing.T) {
+func TestOnlyWatchedMetricsArePushed(t *testing.T) {
 	live(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, board *Board) {
 		time.Sleep(interval / 2)
 		ann := d.Connect(tr, "/socket")
@@ -107,7 +107,7 @@ func TestOnLoopback(t *testing.T) {
 			ann.Join("/metrics/goroutines", nil)
 			ann.Expect("snapshot")
 			ann.Expect("point")
-			server.Stop() // returns when the ticker has ended, too
+			server.Stop() // also waits for the ticker
 			if code := ann.Closed(); tr == client.WebSocket && code != 1001 {
 				t.Error("closed with", code)
 			}

@@ -35,8 +35,8 @@ func handler(p *pond.Pond) *echo.Echo {
 	return e
 }
 
-// serve lets echo's server run until ctx is done. The Pond shuts down when that
-// server has stopped to listen, so that it does not wait for event streams.
+// serve runs echo's server until ctx is done. The Pond shuts down when that server stops
+// listening, so that the server does not wait for event streams.
 func serve(ctx context.Context, p *pond.Pond, l net.Listener) error {
 	ending := func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -52,7 +52,7 @@ func serve(ctx context.Context, p *pond.Pond, l net.Listener) error {
 		},
 	}
 	err := server.Start(ctx, handler(p))
-	return errors.Join(err, ending()) // it knows nothing of WebSockets, so wait for them
+	return errors.Join(err, ending()) // the server does not wait for WebSockets, so wait for the Pond
 }
 
 func main() {

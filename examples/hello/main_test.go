@@ -6,7 +6,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-func TestEverybodyHearsIt(t *testing.T) {
+func TestMessageIsBroadcast(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			pondtest.Run(t, chat(), func(t *testing.T, d *pondtest.Driver) {

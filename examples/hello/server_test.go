@@ -9,7 +9,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/hosttest"
 )
 
-// The same on real sockets, and the end: clients are told.
+// The same test on real sockets, with a shutdown that the clients detect.
 func TestServer(t *testing.T) {
 	addr, stop := hosttest.Serve(t, func(ctx context.Context, l net.Listener) error {
 		return chat().Serve(ctx, &http.Server{}, l)

@@ -14,20 +14,20 @@ import (
 	"github.com/pondsocket/pond/examples/internal/hosttest"
 )
 
-// RFC 8441 has a WebSocket begin with an extended CONNECT. What net/http does with
-// it depends on GODEBUG when the program starts, hence the second process.
+// In RFC 8441, a WebSocket starts with an extended CONNECT. Whether net/http supports it
+// depends on GODEBUG at the start of the program, so the test needs a second process.
 func TestExtendedConnect(t *testing.T) {
 	const enabled = "GODEBUG=http2xconnect=1"
 	addr, _ := hosttest.Serve(t, serve)
 	announced, answer := connect(t, addr)
 	if os.Getenv("GODEBUG") == "http2xconnect=1" {
 		if !announced || answer != "405" {
-			t.Errorf("%s: announced %t, CONNECT is answered with %s", enabled, announced, answer)
+			t.Errorf("%s: announced %t, response to CONNECT %s", enabled, announced, answer)
 		}
 		return
 	}
 	if announced || answer != "reset: PROTOCOL_ERROR" {
-		t.Errorf("by default: announced %t, CONNECT is answered with %s", announced, answer)
+		t.Errorf("by default: announced %t, response to CONNECT %s", announced, answer)
 	}
 	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestExtendedConnect$")
 	again.Env = append(os.Environ(), enabled)
@@ -36,8 +36,8 @@ func TestExtendedConnect(t *testing.T) {
 	}
 }
 
-// connect asks for a WebSocket over HTTP/2. It returns whether the server has
-// announced that it understands, and its answer.
+// connect requests a WebSocket over HTTP/2. It returns whether the server announced that it
+// supports this, and its response.
 func connect(t *testing.T, addr string) (announced bool, answer string) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

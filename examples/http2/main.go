@@ -1,5 +1,4 @@
-// Http2 is a chat over HTTP/1.1 and HTTP/2 without TLS, for a proxy in front that
-// speaks either.
+// Http2 is a chat over HTTP/1.1 and HTTP/2 without TLS, for a proxy that uses either.
 package main
 
 import (
@@ -24,8 +23,8 @@ func chat(p *pond.Pond) {
 	lobby.OnMessage("message", onMessage)
 }
 
-// newServer lets clients begin with HTTP/2 at once, without TLS (h2c). WebSockets
-// need HTTP/1.1.
+// newServer returns a server that accepts HTTP/2 without TLS (h2c) and, for WebSockets,
+// HTTP/1.1.
 func newServer(p *pond.Pond) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", http.StripPrefix("/api", p))

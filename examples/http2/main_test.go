@@ -19,7 +19,7 @@ func serve(ctx context.Context, l net.Listener) error {
 	return p.Serve(ctx, newServer(p), l)
 }
 
-// transport speaks HTTP/2 without TLS, but for what asks for an upgrade.
+// transport uses HTTP/2 without TLS, except for upgrades.
 type transport struct{ http1, http2 http.RoundTripper }
 
 func newTransport() transport {
@@ -46,14 +46,13 @@ func TestWithoutTLS(t *testing.T) {
 	hosttest.Goodbye(t, to, stop)
 }
 
-// Clients that do not know HTTP/2 come to the same port.
+// Clients without HTTP/2 use the same port.
 func TestHTTP1(t *testing.T) {
 	hosttest.Run(t, "/api/socket", serve)
 }
 
-// Over TLS, ALPN decides. Event streams come over HTTP/2. A browser that wants a
-// WebSocket offers http/1.1 alone, unless the server has announced RFC 8441, and
-// gets it.
+// Over TLS, ALPN selects the protocol. Event streams use HTTP/2. For a WebSocket, a browser
+// offers only http/1.1, unless the server announced RFC 8441.
 func TestOverTLS(t *testing.T) {
 	cert, err := selfsigned.Certificate()
 	if err != nil {
@@ -74,7 +73,7 @@ func TestOverTLS(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := conn.ConnectionState().NegotiatedProtocol; got != offer[0] {
-			t.Errorf("%q gets %q", offer, got)
+			t.Errorf("offer %q: got %q", offer, got)
 		}
 		conn.Close()
 	}

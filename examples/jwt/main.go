@@ -1,5 +1,5 @@
-// Jwt is a chat that lets in who has a token, into the rooms that the token
-// names, and for as long as it is valid.
+// Jwt is a chat that requires a token. The token names the rooms that its owner may join,
+// and memberships end when it expires.
 package main
 
 import (
@@ -20,8 +20,8 @@ import (
 //go:embed page
 var files embed.FS
 
-// key signs the tokens. This one does not outlive the program: every token is
-// void after a restart. Yours comes from the environment.
+// key signs the tokens. It is random, so all tokens are invalid after a restart. In
+// production, read the key from the environment.
 var key = []byte(rand.Text())
 
 func handler(p *pond.Pond) http.Handler {

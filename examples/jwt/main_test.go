@@ -37,7 +37,7 @@ func signed(t *testing.T, name string, lifetime time.Duration, rooms ...string) 
 	return token
 }
 
-func TestTheTokenMayComeInThreeWays(t *testing.T) {
+func TestTokenInHeaderCookieOrQuery(t *testing.T) {
 	chat(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		token := signed(t, "Ann", time.Hour, "lounge")
 		for name, way := range map[string]pondtest.Option{
@@ -56,19 +56,19 @@ func TestTheTokenMayComeInThreeWays(t *testing.T) {
 	})
 }
 
-func TestABadTokenIsRefusedWithTheReason(t *testing.T) {
+func TestInvalidTokenIsDeclinedWithTheReason(t *testing.T) {
 	chat(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		good := signed(t, "Ann", time.Hour, "lounge")
 		claims := jwt.MapClaims{"sub": "Ann", "exp": time.Now().Add(time.Hour).Unix()}
 		for name, tt := range map[string]struct{ token, want string }{
-			"none":       {"", "a token is needed"},
-			"no token":   {"guess", "this is no token"},
+			"none":       {"", "missing token"},
+			"no token":   {"guess", "malformed token"},
 			"expired":    {signed(t, "Ann", -time.Second, "lounge"), expired},
-			"forged":     {good[:strings.LastIndex(good, ".")] + ".Zm9yZ2Vk", "the token's signature is not ours"},
-			"unsigned":   {other(t, jwt.SigningMethodNone, claims, jwt.UnsafeAllowNoneSignatureType), "the token's signature is not ours"},
-			"other":      {other(t, jwt.SigningMethodHS512, claims, key), "the token's signature is not ours"},
-			"no expiry":  {other(t, jwt.SigningMethodHS256, jwt.MapClaims{"sub": "Ann"}, key), "the token does not say when it expires"},
-			"no subject": {signed(t, "", time.Hour, "lounge"), "the token's claims are not valid"},
+			"forged":     {good[:strings.LastIndex(good, ".")] + ".Zm9yZ2Vk", "invalid signature of the token"},
+			"unsigned":   {other(t, jwt.SigningMethodNone, claims, jwt.UnsafeAllowNoneSignatureType), "invalid signature of the token"},
+			"other":      {other(t, jwt.SigningMethodHS512, claims, key), "invalid signature of the token"},
+			"no expiry":  {other(t, jwt.SigningMethodHS256, jwt.MapClaims{"sub": "Ann"}, key), "the token has no expiry"},
+			"no subject": {signed(t, "", time.Hour, "lounge"), "invalid claims of the token"},
 		} {
 			resp := d.Declined(tr, "/socket", pondtest.Query("token", tt.token))
 			body := make([]byte, 100)
@@ -89,7 +89,7 @@ func other(t *testing.T, method jwt.SigningMethod, claims jwt.Claims, key any) s
 	return token
 }
 
-func TestATokenOpensSomeRooms(t *testing.T) {
+func TestTokenNamesRooms(t *testing.T) {
 	chat(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		bob := d.Connect(tr, "/socket", pondtest.Query("token", signed(t, "Bob", time.Hour, "lounge")))
 		if answer := bob.Join("/chat/lounge", nil); answer.Event != "ACKNOWLEDGE" {
@@ -101,7 +101,7 @@ func TestATokenOpensSomeRooms(t *testing.T) {
 			Message string
 		}
 		answer.Bind(t, &refusal)
-		if answer.Event != "UNAUTHORIZED" || refusal.Status != 403 || refusal.Message != "Bob may not enter staff" {
+		if answer.Event != "UNAUTHORIZED" || refusal.Status != 403 || refusal.Message != "Bob may not join staff" {
 			t.Error(answer)
 		}
 	})
@@ -121,9 +121,9 @@ func TestMembershipEndsWithTheToken(t *testing.T) {
 		if got := string(bob.Expect("kicked_out")); !strings.Contains(got, expired) {
 			t.Error(got)
 		}
-		ann.Expect("kicked") // and is told
+		ann.Expect("kicked") // Ann is notified
 		if answer := bob.Join("/chat/lounge", nil); answer.Event != "UNAUTHORIZED" {
-			t.Errorf("in again with the old token: %v", answer)
+			t.Errorf("joined again with the old token: %v", answer)
 		}
 
 		bob = d.Connect(tr, "/socket", pondtest.Query("token", signed(t, "Bob", time.Minute, "lounge")))
@@ -137,7 +137,7 @@ func TestOnLoopback(t *testing.T) {
 	for _, tr := range client.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			server := client.Serve(t, run)
-			if status, body := client.Declined(t, tr, server.URL+"/socket?token=guess", nil); status != 401 || body != "this is no token" {
+			if status, body := client.Declined(t, tr, server.URL+"/socket?token=guess", nil); status != 401 || body != "malformed token" {
 				t.Error(status, body)
 			}
 			ann := client.Dial(t, tr, server.URL+"/socket", http.Header{"Authorization": {"Bearer " + logIn(t, server.URL)}})

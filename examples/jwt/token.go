@@ -11,13 +11,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Claims are what a token says about who has it. The subject is the name.
+// Claims are the claims of a token. The subject is the name of the user.
 type Claims struct {
 	Rooms []string `json:"rooms"`
 	jwt.RegisteredClaims
 }
 
-// MayEnter reports whether the token opens a room.
+// MayEnter reports whether the token allows a room.
 func (c *Claims) MayEnter(room string) bool { return slices.Contains(c.Rooms, room) }
 
 // Validate is called by the parser, after its own checks.
@@ -38,8 +38,8 @@ func sign(name string, lifetime time.Duration, rooms ...string) (string, error) 
 	}).SignedString(key)
 }
 
-// parser accepts our algorithm and no other, least of all the one that the
-// token asks for, and no token that is valid for ever.
+// parser accepts only one algorithm, and not the one that the token names. It requires an
+// expiry.
 var parser = jwt.NewParser(
 	jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 	jwt.WithExpirationRequired(),
@@ -51,9 +51,9 @@ func verify(token string) (*Claims, error) {
 	return claims, err
 }
 
-// tokenOf finds the token of a request. Programs send a header; browsers cannot
-// with a WebSocket, but send cookies. The query is the last resort: it ends in
-// the logs of every proxy on the way.
+// tokenOf returns the token of a request. Programs send a header. Browsers cannot set a
+// header on a WebSocket, but they send cookies. Use the query only if neither is possible,
+// because proxies log it.
 func tokenOf(r *http.Request) string {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return token
@@ -64,45 +64,44 @@ func tokenOf(r *http.Request) string {
 	return r.URL.Query().Get("token")
 }
 
-// reason says what is wrong with a token, in words for whoever has it.
+// reason returns the reason of a rejection, for the client.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, jwt.ErrTokenExpired):
-		return "the token has expired"
+		return expired
 	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
-		return "the token does not say when it expires"
+		return "the token has no expiry"
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return "the token's signature is not ours"
+		return "invalid signature of the token"
 	case errors.Is(err, jwt.ErrTokenInvalidClaims):
-		return "the token's claims are not valid"
+		return "invalid claims of the token"
 	default:
-		return "this is no token"
+		return "malformed token"
 	}
 }
 
-// people are who may log in, and where they may go. Passwords are another
-// example.
+// people are the users and their rooms. This example has no passwords.
 var people = map[string][]string{
 	"Ann": {"lounge", "staff"},
 	"Bob": {"lounge"},
 }
 
-// login sets a cookie that scripts cannot read, and that other sites cannot
-// send along. Behind TLS it should be Secure, too.
+// login sets a cookie that scripts cannot read and other sites cannot send. With TLS, it
+// should also be Secure.
 func login(w http.ResponseWriter, r *http.Request) {
 	name := r.PostFormValue("name")
 	rooms, ok := people[name]
 	if !ok {
-		http.Error(w, "nobody of that name", http.StatusForbidden)
+		http.Error(w, "unknown user", http.StatusForbidden)
 		return
 	}
-	lifetime := time.Minute // short, to see it end
+	lifetime := time.Minute // short, for demonstration
 	token, err := sign(name, lifetime, rooms...)
 	if err != nil {
-		http.Error(w, "cannot sign", http.StatusInternalServerError)
+		http.Error(w, "cannot sign the token", http.StatusInternalServerError)
 		return
 	}
-	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure would keep it from a local server
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure, so that it works without TLS
 		Name: "token", Value: token, Path: "/", MaxAge: int(lifetime.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	})

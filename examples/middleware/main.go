@@ -1,4 +1,4 @@
-// Middleware is a chat among the usual middlewares, each where it belongs.
+// Middleware is a chat with the usual middlewares, each at the right place.
 package main
 
 import (
@@ -22,15 +22,15 @@ func onJoin(ctx *pond.JoinContext) error { return ctx.Accept() }
 func onMessage(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) }
 
 func chat(p *pond.Pond) {
-	endpoint := p.Endpoint("/socket", auth, pond.WithOrigins("https://example.com")) // CORS needs no more
+	endpoint := p.Endpoint("/socket", auth, pond.WithOrigins("https://example.com")) // includes CORS
 	lobby := endpoint.Lobby("/chat/:room", onJoin)
 	lobby.OnMessage("message", onMessage)
 }
 
-// handler has around the Pond what only looks at requests, and around the site
-// what changes answers, too.
+// handler wraps the Pond only in middlewares that do not change responses, and the site in
+// all of them.
 func handler(p *pond.Pond) http.Handler {
-	site := http.NotFoundHandler() // yours
+	site := http.NotFoundHandler() // your site
 	site = http.TimeoutHandler(site, 10*time.Second, "")
 	site = gzhttp.GzipHandler(site)
 

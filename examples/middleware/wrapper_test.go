@@ -29,7 +29,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/selfsigned"
 )
 
-// Wrappers as people write them, to log the status.
+// Typical wrappers that log the status.
 type (
 	plainWriter  struct{ http.ResponseWriter }
 	unwrapWriter struct{ http.ResponseWriter }
@@ -70,19 +70,19 @@ func withEcho(middlewares ...echo.MiddlewareFunc) func(http.Handler) http.Handle
 	}
 }
 
-// What the table in README.md says of a connection.
+// The cells of the table in README.md.
 const (
 	works    = "yes"
 	deflated = "yes, as gzip"
 	refused  = "500"
 )
 
-// middlewares are the lines of that table.
+// middlewares are the rows of that table.
 var middlewares = []struct {
 	name                        string
 	wrap                        func(http.Handler) http.Handler
 	webSocket, stream1, stream2 string
-	culprit                     string // is what the log names
+	culprit                     string // the name in the log
 }{
 	{"none", func(next http.Handler) http.Handler { return next }, works, works, works, ""},
 	{
@@ -122,7 +122,7 @@ var middlewares = []struct {
 	{"rs/cors", cors.AllowAll().Handler, works, works, works, ""},
 }
 
-// silent makes chi's logger write nothing.
+// silent disables the output of chi's logger.
 type silent struct{}
 
 func (silent) NewLogEntry(*http.Request) chimiddleware.LogEntry { return silent{} }
@@ -131,7 +131,7 @@ func (silent) Write(int, int, http.Header, time.Duration, any) {}
 
 func (silent) Panic(any, []byte) {}
 
-// journal is a log that tests read while it is written to.
+// journal is a log that tests can read while it is written.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -150,7 +150,7 @@ func (j *journal) take() string {
 	return j.text.String()
 }
 
-// Every line of the table in README.md is true, and no middleware is missing in it.
+// The table in README.md is correct and complete.
 func TestMiddlewares(t *testing.T) {
 	gin.SetMode(gin.ReleaseMode)
 	cert, err := selfsigned.Certificate()
@@ -163,7 +163,7 @@ func TestMiddlewares(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
 			var logged journal
-			p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+			p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))))
 			chat(p)
 			addr, stop := hosttest.Serve(t, func(ctx context.Context, l net.Listener) error {
 				srv := &http.Server{Handler: m.wrap(p), ErrorLog: log.New(io.Discard, "", 0)}
@@ -187,7 +187,7 @@ func TestMiddlewares(t *testing.T) {
 					t.Errorf("%s: %d %s", tr, status, body)
 				}
 				if got := logged.take(); !strings.Contains(got, m.culprit) {
-					t.Errorf("%s: the log does not have %q: %s", tr, m.culprit, got)
+					t.Errorf("%s: %q is not in the log: %s", tr, m.culprit, got)
 				}
 				return nil
 			}
@@ -204,22 +204,22 @@ func TestMiddlewares(t *testing.T) {
 			stop()
 			ending.Wait()
 			if got := logged.take(); got != "" {
-				t.Errorf("the log has %s", got)
+				t.Errorf("unexpected log: %s", got)
 			}
 		})
 	}
 	sameTable(t, lines)
 }
 
-// connected connects a client, which must hear an event before it asks for the
-// next, so that one that waits in a buffer would be missed.
+// connected connects a client. It requests each event only after it received the previous
+// one, so that an event that remains in a buffer fails the test.
 func connected(t *testing.T, tr hosttest.Transport, to hosttest.Target, want string) *hosttest.Session {
 	s := hosttest.Dial(t, tr, to)
 	s.Join("/chat/" + want)
 	for _, text := range []string{"one", "two", strings.Repeat("long", 1000), "three"} {
 		s.Say("/chat/"+want, "message", text)
 		if got := s.Hear("message"); got != `{"text":"`+text+`"}` {
-			t.Errorf("%s: %s comes as %s", tr, text, got)
+			t.Errorf("%s: %s arrives as %s", tr, text, got)
 		}
 	}
 	if got := s.Response.Uncompressed; got != (want == deflated) {
@@ -228,7 +228,7 @@ func connected(t *testing.T, tr hosttest.Transport, to hosttest.Target, want str
 	return s
 }
 
-// sameTable compares lines with the first four columns of the table in README.md.
+// sameTable compares rows with the first four columns of the table in README.md.
 func sameTable(t *testing.T, lines []string) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -245,8 +245,8 @@ func sameTable(t *testing.T, lines []string) {
 	}
 }
 
-// Pond looks at origins itself: a CORS middleware can neither let a page in nor
-// keep it out, but it does no harm either.
+// Pond checks origins itself. A CORS middleware can neither allow nor reject a page, but it
+// causes no problem.
 func TestOrigins(t *testing.T) {
 	for name, wrap := range map[string]func(http.Handler) http.Handler{
 		"WithOrigins alone": func(next http.Handler) http.Handler { return next },
@@ -275,8 +275,8 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// A middleware that ends the context of requests, as chi's Timeout does, ends the
-// streams that net/http has not handed over.
+// A middleware that cancels the context of requests, as chi's Timeout does, ends streams
+// that were not taken over from net/http.
 func TestContextThatEnds(t *testing.T) {
 	cert, err := selfsigned.Certificate()
 	if err != nil {

@@ -25,7 +25,7 @@ func chat(p *pond.Pond) {
 	lobby.OnMessage("message", onMessage)
 }
 
-// handler mounts p under a prefix. Endpoints have the path that is left of it.
+// handler mounts p under a prefix. The paths of endpoints do not contain the prefix.
 func handler(p *pond.Pond) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/api/", http.StripPrefix("/api", p))
@@ -33,7 +33,7 @@ func handler(p *pond.Pond) http.Handler {
 }
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:8000", "where to listen")
+	addr := flag.String("addr", "127.0.0.1:8000", "address to listen on")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

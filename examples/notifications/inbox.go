@@ -9,9 +9,9 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-const kept = 20 // notifications of each user
+const kept = 20 // notifications per user
 
-// A Notification is for one user.
+// A Notification is a notification for one user.
 type Notification struct {
 	ID   int    `json:"id"`
 	From string `json:"from"`
@@ -20,12 +20,12 @@ type Notification struct {
 	Read bool   `json:"read"`
 }
 
-// An Inbox is what a tab shows when it opens.
+// An Inbox is sent to a tab when it opens.
 type Inbox struct {
-	Notifications []Notification `json:"notifications"` // the oldest first
+	Notifications []Notification `json:"notifications"` // oldest first
 }
 
-// A Seen says that a notification has been read, in some tab.
+// A Seen is sent when a notification was read in a tab.
 type Seen struct {
 	ID int `json:"id"`
 }
@@ -36,13 +36,13 @@ const (
 	read     pond.Event[Seen]         = "read"
 )
 
-// Inboxes keep what users are told, and tell it to the tabs that are open. A
-// user's tabs are the members of one channel, "/users/" and the name.
+// Inboxes store the notifications of users and send them to open tabs. The tabs of a user
+// are the members of one channel, "/users/" followed by the name.
 type Inboxes struct {
 	endpoint *pond.Endpoint
 	sessions *Sessions
 
-	mu   sync.Mutex                // guards the following fields, and orders joins, pushes and hanging up
+	mu   sync.Mutex                // guards the following fields, and orders joins, pushes and closing
 	all  map[string][]Notification // by user
 	last int                       // ID
 }
@@ -64,11 +64,10 @@ func (in *Inboxes) onConnect(ctx *pond.ConnectionContext) error {
 	return ctx.Accept()
 }
 
-// onJoin lets users into their own channel only. It asks for the session again:
-// it may have ended since the tab connected. With the lock, neither can a session
-// end meanwhile without HangUp finding its tab, nor can anything be pushed between
-// Accept and the inbox: the tab gets each notification once. Sending queues and
-// waits for nobody.
+// onJoin allows a user to join only their own channel. It checks the session again, because
+// it may have ended since the tab connected. The lock ensures two things: CloseTabs finds
+// the tab if the session ends now, and no notification is pushed between Accept and the
+// inbox, so the tab receives each notification once. Sending only queues and does not block.
 func (in *Inboxes) onJoin(ctx *pond.JoinContext) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -79,7 +78,7 @@ func (in *Inboxes) onJoin(ctx *pond.JoinContext) error {
 	case !ok:
 		return ctx.Decline(http.StatusUnauthorized, "log in again")
 	case user != name:
-		return ctx.Decline(http.StatusForbidden, "this is somebody else's")
+		return ctx.Decline(http.StatusForbidden, "this channel belongs to another user")
 	}
 	if err := ctx.Accept(); err != nil {
 		return err
@@ -87,8 +86,8 @@ func (in *Inboxes) onJoin(ctx *pond.JoinContext) error {
 	return ctx.Reply(inbox.With(Inbox{in.all[name]}))
 }
 
-// Notify is for the rest of the program: it may be called from anywhere. It
-// returns how many tabs are told. If there are none, the next one will be.
+// Notify notifies a user. It may be called from anywhere in the program. It returns the
+// number of open tabs. If there are none, the next tab receives the notification.
 func (in *Inboxes) Notify(user, from, text string) (tabs int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -96,28 +95,28 @@ func (in *Inboxes) Notify(user, from, text string) (tabs int) {
 	n := Notification{ID: in.last, From: from, Text: text, At: time.Now().UnixMilli()}
 	all := append(in.all[user], n)
 	in.all[user] = slices.Delete(all, 0, max(0, len(all)-kept))
-	ch, ok := in.endpoint.Channel("/users/" + user) // is live, or not there
+	ch, ok := in.endpoint.Channel("/users/" + user) // false if the user has no open tab
 	if !ok || ch.Broadcast(notified.With(n)) != nil {
 		return 0
 	}
 	return ch.Len()
 }
 
-// onRead is told by one tab, and tells all of the user's tabs.
+// onRead is called for one tab, and notifies all tabs of the user.
 func (in *Inboxes) onRead(ctx *pond.EventContext, seen Seen) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	all := in.all[ctx.Channel().Param("name")]
 	i := slices.IndexFunc(all, func(n Notification) bool { return n.ID == seen.ID })
 	if i < 0 {
-		return pond.Errorf(http.StatusNotFound, "there is no such notification")
+		return pond.Errorf(http.StatusNotFound, "notification not found")
 	}
 	all[i].Read = true
 	return ctx.Broadcast(read.With(seen))
 }
 
-// HangUp disconnects the tabs of a session that has ended.
-func (in *Inboxes) HangUp(secret, user string) {
+// CloseTabs disconnects the tabs of a session that ended.
+func (in *Inboxes) CloseTabs(secret, user string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	ch, ok := in.endpoint.Channel("/users/" + user)
@@ -126,7 +125,7 @@ func (in *Inboxes) HangUp(secret, user string) {
 	}
 	for tab := range ch.Users() {
 		if tab.Get("session") == secret {
-			_ = in.endpoint.Disconnect(tab.ID, http.StatusUnauthorized, "logged out") // unless it has gone just now
+			_ = in.endpoint.Disconnect(tab.ID, http.StatusUnauthorized, "logged out") // fails if the tab just disconnected
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Notifications pushes to all open tabs of one user, from ordinary HTTP handlers.
+// Notifications pushes notifications from ordinary HTTP handlers to all open tabs of a user.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 //go:embed page
 var files embed.FS
 
-// A site is what a web site has anyway, and the inboxes.
+// A site is a web site with sessions, and the inboxes.
 type site struct {
 	sessions *Sessions
 	inboxes  *Inboxes
@@ -43,7 +43,7 @@ func handler(p *pond.Pond) http.Handler {
 	return mux
 }
 
-// notify is an ordinary handler that knows nothing of connections.
+// notify is an ordinary handler, which does not deal with connections.
 func (s *site) notify(w http.ResponseWriter, r *http.Request) {
 	_, from, ok := s.sessions.Of(r)
 	if !ok {
@@ -54,9 +54,9 @@ func (s *site) notify(w http.ResponseWriter, r *http.Request) {
 	to, text := r.PostFormValue("to"), strings.TrimSpace(r.PostFormValue("text"))
 	switch {
 	case !slices.Contains(people, to):
-		http.Error(w, "nobody of that name", http.StatusNotFound)
+		http.Error(w, "unknown user", http.StatusNotFound)
 	case text == "":
-		http.Error(w, "say something", http.StatusBadRequest)
+		http.Error(w, "the text is empty", http.StatusBadRequest)
 	default:
 		answer(w, map[string]int{"tabs": s.inboxes.Notify(to, from, text)})
 	}
@@ -64,31 +64,31 @@ func (s *site) notify(w http.ResponseWriter, r *http.Request) {
 
 func (s *site) me(w http.ResponseWriter, r *http.Request) {
 	_, user, _ := s.sessions.Of(r)
-	answer(w, map[string]string{"name": user}) // empty if nobody has logged in
+	answer(w, map[string]string{"name": user}) // empty without a session
 }
 
 func (s *site) login(w http.ResponseWriter, r *http.Request) {
 	user := r.PostFormValue("name")
 	if !slices.Contains(people, user) {
-		http.Error(w, "nobody of that name", http.StatusForbidden)
+		http.Error(w, "unknown user", http.StatusForbidden)
 		return
 	}
 	s.sessions.Begin(w, user)
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// logout ends the session first, so that no tab can join once more.
+// logout ends the session first, so that no tab can join again.
 func (s *site) logout(w http.ResponseWriter, r *http.Request) {
 	if secret, user, ok := s.sessions.Of(r); ok {
 		s.sessions.End(secret)
-		s.inboxes.HangUp(secret, user)
+		s.inboxes.CloseTabs(secret, user)
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // if it fails, the client has gone
+	_ = json.NewEncoder(w).Encode(v) // fails if the client disconnected
 }
 
 func run(ctx context.Context, srv *http.Server) error {

@@ -27,7 +27,7 @@ func visit(t *testing.T, test func(t *testing.T, v *visitors, tr pondtest.Transp
 	}
 }
 
-// visitors use the ordinary part of the site.
+// visitors use the ordinary pages of the site.
 type visitors struct {
 	t *testing.T
 	d *pondtest.Driver
@@ -49,7 +49,7 @@ func (v *visitors) logIn(name string) (session string) {
 	return ""
 }
 
-// open opens a tab, and returns it with what it shows.
+// open opens a tab and returns it with its inbox.
 func (v *visitors) open(tr pondtest.Transport, session, name string) (*pondtest.Session, Inbox) {
 	v.t.Helper()
 	tab := v.d.Connect(tr, "/socket", pondtest.Cookie("session", session))
@@ -63,7 +63,7 @@ func (v *visitors) open(tr pondtest.Transport, session, name string) (*pondtest.
 	return tab, in
 }
 
-// notify returns how many tabs the site says it has told.
+// notify sends a notification and returns the number of open tabs from the response.
 func (v *visitors) notify(session, to, text string) int {
 	v.t.Helper()
 	resp := v.post("/notify", session, url.Values{"to": {to}, "text": {text}})
@@ -82,14 +82,14 @@ func bind[T any](t *testing.T, raw json.RawMessage) (v T) {
 	return v
 }
 
-func TestAllTabsOfOneUserAreTold(t *testing.T) {
+func TestAllTabsOfAUserAreNotified(t *testing.T) {
 	visit(t, func(t *testing.T, v *visitors, tr pondtest.Transport) {
 		ann, bob := v.logIn("Ann"), v.logIn("Bob")
 		one, _ := v.open(tr, ann, "Ann")
-		other, _ := v.open(tr, v.logIn("Ann"), "Ann") // on another machine
+		other, _ := v.open(tr, v.logIn("Ann"), "Ann") // another session
 		bobs, _ := v.open(tr, bob, "Bob")
 		if tabs := v.notify(bob, "Ann", "lunch?"); tabs != 2 {
-			t.Errorf("%d tabs are told", tabs)
+			t.Errorf("%d tabs were notified", tabs)
 		}
 		for _, tab := range []*pondtest.Session{one, other} {
 			n := bind[Notification](t, tab.Expect("notification"))
@@ -101,18 +101,18 @@ func TestAllTabsOfOneUserAreTold(t *testing.T) {
 	})
 }
 
-func TestWhoWasAwayFindsItInTheInbox(t *testing.T) {
+func TestAbsentUserFindsItInTheInbox(t *testing.T) {
 	visit(t, func(t *testing.T, v *visitors, tr pondtest.Transport) {
 		bob := v.logIn("Bob")
 		if tabs := v.notify(bob, "Ann", "lunch?"); tabs != 0 {
-			t.Errorf("%d tabs are told", tabs)
+			t.Errorf("%d tabs were notified", tabs)
 		}
 		ann := v.logIn("Ann")
 		tab, in := v.open(tr, ann, "Ann")
 		if len(in.Notifications) != 1 || in.Notifications[0].Text != "lunch?" {
 			t.Error(in)
 		}
-		tab.Quiet() // and not once more
+		tab.Quiet() // not sent again
 
 		tab.Reset()
 		v.notify(bob, "Ann", "dinner?")
@@ -158,7 +158,7 @@ func TestReadInOneTabIsReadInAll(t *testing.T) {
 	})
 }
 
-func TestNobodyElseGetsIn(t *testing.T) {
+func TestOthersCannotJoin(t *testing.T) {
 	visit(t, func(t *testing.T, v *visitors, tr pondtest.Transport) {
 		for _, session := range []string{"", "guess"} {
 			if resp := v.d.Declined(tr, "/socket", pondtest.Cookie("session", session)); resp.StatusCode != http.StatusUnauthorized {
@@ -177,13 +177,13 @@ func TestNobodyElseGetsIn(t *testing.T) {
 	})
 }
 
-func TestLoggingOutEndsTheTabsOfThatSession(t *testing.T) {
+func TestLogoutClosesTheTabsOfTheSession(t *testing.T) {
 	visit(t, func(t *testing.T, v *visitors, tr pondtest.Transport) {
 		ann := v.logIn("Ann")
 		one, _ := v.open(tr, ann, "Ann")
 		other, _ := v.open(tr, ann, "Ann")
 		elsewhere, _ := v.open(tr, v.logIn("Ann"), "Ann")
-		idle := v.d.Connect(tr, "/socket", pondtest.Cookie("session", ann)) // has not joined yet
+		idle := v.d.Connect(tr, "/socket", pondtest.Cookie("session", ann)) // did not join yet
 		v.post("/logout", ann, nil)
 		for _, tab := range []*pondtest.Session{one, other} {
 			if code, _ := tab.Closed(); tr == pondtest.WebSocket && code != 4401 {
@@ -195,7 +195,7 @@ func TestLoggingOutEndsTheTabsOfThatSession(t *testing.T) {
 		}
 		elsewhere.Quiet()
 		if elsewhere.Ended() {
-			t.Error("the other session has ended, too")
+			t.Error("the other session also ended")
 		}
 		v.d.Declined(tr, "/socket", pondtest.Cookie("session", ann))
 	})
@@ -219,7 +219,7 @@ func TestForms(t *testing.T) {
 		other := httptest.NewRequest(http.MethodPost, "/logout", nil)
 		other.Header.Set("Sec-Fetch-Site", "cross-site")
 		if resp := d.Do(other); resp.StatusCode != http.StatusForbidden {
-			t.Error("another site logs users out:", resp.Status)
+			t.Error("another site can log users out:", resp.Status)
 		}
 	})
 }

@@ -6,30 +6,31 @@ import (
 	"sync"
 )
 
-// people are who may log in. Passwords are another example.
+// people are the users. This example has no passwords.
 var people = []string{"Ann", "Bob", "Cleo"}
 
-// Sessions are those of any web site: a cookie with a secret, and whose it is.
+// Sessions are ordinary sessions of a web site: a cookie contains a secret, and the server
+// knows its user.
 type Sessions struct {
 	mu    sync.Mutex
-	users map[string]string // by the secret
+	users map[string]string // by secret
 }
 
-// Begin sets the cookie. Scripts cannot read it, and other sites cannot send it
-// along. Behind TLS it should be Secure, too.
+// Begin starts a session and sets the cookie. Scripts cannot read the cookie, and other
+// sites cannot send it. With TLS, it should also be Secure.
 func (s *Sessions) Begin(w http.ResponseWriter, user string) {
 	secret := rand.Text()
 	s.mu.Lock()
 	s.users[secret] = user
 	s.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure would keep it from a local server
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // not Secure, so that it works without TLS
 		Name: "session", Value: secret, Path: "/",
 		HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	})
 }
 
-// Of returns the session of a request, and whose it is. A WebSocket's handshake
-// has cookies like any other request.
+// Of returns the session of a request, and its user. The handshake of a WebSocket has
+// cookies like any other request.
 func (s *Sessions) Of(r *http.Request) (secret, user string, ok bool) {
 	cookie, err := r.Cookie("session")
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *Sessions) Of(r *http.Request) (secret, user string, ok bool) {
 	return cookie.Value, user, ok
 }
 
-// User returns whose session it is, unless it has ended.
+// User returns the user of a session, unless the session ended.
 func (s *Sessions) User(secret string) (user string, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// programs is a directory, until the tests end.
+// programs is a temporary directory.
 var programs string
 
 func TestMain(m *testing.M) {
@@ -21,11 +21,11 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
-	_ = os.RemoveAll(programs) // or somebody else does
+	_ = os.RemoveAll(programs) // the system removes it otherwise
 	os.Exit(code)
 }
 
-// program returns the file of pond, which it builds.
+// program builds pond and returns the file name.
 var program = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(programs, "pond")
 	out, err := exec.Command("go", "build", "-o", file, "github.com/pondsocket/pond/cmd/pond").CombinedOutput()
@@ -35,8 +35,8 @@ var program = sync.OnceValues(func() (string, error) {
 	return file, nil
 })
 
-// askDoctor starts pond doctor. problems waits for it, and returns what is not
-// well, by the names of the checks.
+// askDoctor starts pond doctor. problems waits for it and returns the problems and warnings,
+// by the names of the checks.
 func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[string]string) {
 	t.Helper()
 	pond, err := program()
@@ -52,7 +52,7 @@ func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[stri
 	}
 	return func() map[string]string {
 		t.Helper()
-		_ = cmd.Wait() // the exit code tells of problems, and so do the findings
+		_ = cmd.Wait() // the findings contain the problems
 		var report struct {
 			Findings []struct{ Check, Severity, Text string }
 		}
@@ -60,12 +60,12 @@ func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[stri
 			t.Fatalf("%v\n%s", err, out.Bytes())
 		}
 		if len(report.Findings) == 0 {
-			t.Fatal("the doctor finds nothing at all")
+			t.Fatal("the doctor reports no findings")
 		}
 		found := map[string]string{}
 		for _, f := range report.Findings {
 			t.Logf("%-8s %-18s %s", f.Severity, f.Check, f.Text)
-			if f.Severity != "ok" && f.Check != "tls" && f.Check != "this machine" { // whose certificate and limits are no proxy's
+			if f.Severity != "ok" && f.Check != "tls" && f.Check != "this machine" { // these do not depend on the proxy
 				found[f.Check] = f.Severity + ": " + f.Text
 			}
 		}
@@ -73,15 +73,15 @@ func (s *site) askDoctor(t *testing.T, args ...string) (problems func() map[stri
 	}
 }
 
-// An nginx that is told nothing passes event streams, because the server asks it
-// to; and if it is told not to listen to the server, not even these.
-func TestDoctorFindsWhatIsMissing(t *testing.T) {
+// An nginx with default settings passes event streams, because a response header disables
+// buffering. If nginx ignores this header, event streams do not work either.
+func TestDoctorFindsMissingSettings(t *testing.T) {
 	p := proxies[0]
 	p.config = "testdata/plain.conf"
-	p.replace = func(s *site) []string { return proxies[0].replace(s)[:8] } // there is no timeout in it
+	p.replace = func(s *site) []string { return proxies[0].replace(s)[:8] } // the file has no timeout
 	for name, test := range map[string]struct{ frame, stream string }{
-		"plain": {nginxFrame, ""},
-		"deaf":  {strings.Replace(nginxFrame, "%s", "proxy_ignore_headers X-Accel-Buffering;\n%s", 1), "buffers the stream"},
+		"plain":    {nginxFrame, ""},
+		"ignoring": {strings.Replace(nginxFrame, "%s", "proxy_ignore_headers X-Accel-Buffering;\n%s", 1), "buffers the stream"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

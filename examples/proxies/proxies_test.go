@@ -1,5 +1,5 @@
-// Package proxies_test runs servers behind real proxies, with the configurations
-// in the folders. Only the names, the addresses and the timeouts are others.
+// Package proxies_test runs servers behind real proxies, with the configurations in the
+// folders. It replaces only names, addresses, certificates and timeouts.
 package proxies_test
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/pondsocket/pond/examples/internal/hosttest"
 )
 
-// heartbeat is as long as two and a half of them are the silence that the proxies
-// allow, as in the configurations. That takes real seconds: the proxies have
-// clocks of their own. Less would be a matter of luck on a busy machine.
+// heartbeat is the heartbeat interval. As in the configurations, the timeouts of the proxies
+// are two and a half intervals. The proxies use real time, and a shorter interval would make
+// the test unreliable on a busy machine.
 const heartbeat = 2 * time.Second
 
-// A server broadcasts all messages at /api/socket. Its clients at /api/silent get
-// no heartbeats; when three of those in /chat/silent are gone, those who are in
-// /chat/idle at /api/socket are woken.
+// A server broadcasts all messages at /api/socket. Clients at /api/silent receive no
+// heartbeats. When three members of /chat/silent have left, the server sends "wake" to the
+// members of /chat/idle at /api/socket.
 type server struct {
 	addr string
-	stop func()      // does what SIGTERM does to a program, and waits
-	left chan string // the channels that clients of /api/silent have left
+	stop func()      // has the effect of SIGTERM, and waits
+	left chan string // the channels that clients of /api/silent left
 
 	endpoint *pond.Endpoint // /api/socket
 }
@@ -85,33 +85,34 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// testChat says one thing after the other. Each is said only when the one before
-// has been heard, so no proxy may wait for more to come.
+// testChat sends each message only after the previous one arrived, so it fails if a proxy
+// buffers messages.
 func testChat(t *testing.T, s *site) {
 	for proto, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
 		to := s.target(s.client(t, http2), "/api/socket")
 		if stream := hosttest.Dial(t, hosttest.SSE, to); stream.Response.Proto != proto {
-			t.Errorf("the stream comes over %s, want %s", stream.Response.Proto, proto)
+			t.Errorf("the stream uses %s, want %s", stream.Response.Proto, proto)
 		}
 		hosttest.Chat(t, to)
 	}
 }
 
-// testGone has clients go without a word. The proxy has to tell the server at
-// once, and not when it cuts who is silent: the witness, who came first.
+// testGone closes connections without a close frame. The proxy must close its connection to
+// the server at once, and not only when it closes idle connections. The witness connects
+// first, so its connection is the first to reach the timeout.
 func testGone(t *testing.T, s *site, server *server) {
 	ways := s.ways(t)
 	s.dial(t, ways[0], "/api/silent", "/chat/witness")
 	for _, w := range ways {
-		t.Run(w.name, func(t *testing.T) { s.dial(t, w, "/api/silent", "/chat/"+w.name) }) // its end is that of the client
+		t.Run(w.name, func(t *testing.T) { s.dial(t, w, "/api/silent", "/chat/"+w.name) }) // the client disconnects at the end of the subtest
 		if name := <-server.left; name != "/chat/"+w.name {
-			t.Fatalf("%s is not missed before %s is cut", w.name, name)
+			t.Fatalf("the end of %s was not detected before %s timed out", w.name, name)
 		}
 	}
 }
 
-// testIdle says nothing until the proxy has cut those that are silent. Who has
-// heartbeats is still there, and has been for longer.
+// testIdle sends nothing until the proxy closed the connections without heartbeats. The
+// connections with heartbeats are older and must still be open.
 func testIdle(t *testing.T, s *site) {
 	doctor := s.askDoctor(t, "-channel", "/chat/doctor", "-idle", "6s", "-timeout", "1m")
 	var idle []*hosttest.Session
@@ -121,16 +122,16 @@ func testIdle(t *testing.T, s *site) {
 	for _, w := range s.ways(t) {
 		s.dial(t, w, "/api/silent", "/chat/silent")
 	}
-	for _, session := range idle { // first the WebSocket, which answers to pings while it waits
+	for _, session := range idle { // the WebSocket first, because it answers pings while it waits
 		session.Hear("wake")
 	}
 	if problems := doctor(); len(problems) > 0 {
-		t.Errorf("the doctor finds %q", problems)
+		t.Errorf("the doctor found %q", problems)
 	}
 }
 
-// testRestart sees the end of the server from the other side of the proxy, and
-// comes back to the next one.
+// testRestart stops the server, checks that the clients are notified through the proxy, and
+// reconnects to the next server.
 func testRestart(t *testing.T, s *site, server *server) {
 	var all []*hosttest.Session
 	for _, w := range s.ways(t) {
@@ -145,8 +146,8 @@ func testRestart(t *testing.T, s *site, server *server) {
 	hosttest.Chat(t, s.target(s.client(t, true), "/api/socket"))
 }
 
-// TestSeveralServers opens event streams one after the other. Each of their POSTs
-// has to reach the server that has the stream.
+// TestSeveralServers opens event streams one after the other. Each POST must reach the
+// server of its stream.
 func TestSeveralServers(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.name, func(t *testing.T) {

@@ -7,21 +7,21 @@ import (
 	"testing"
 )
 
-// A proxy is a program in front of servers, with the configuration of its folder.
+// A proxy is a proxy program with the configuration in its folder.
 type proxy struct {
 	name    string
 	config  string // its file
 	command func(dir string) []string
 
-	// replace says what is different in a test: pairs of what stands in the
-	// configuration, each of which has to be there, and what takes its place.
+	// replace returns pairs of texts: a text that must occur in the configuration, and its
+	// replacement for the test.
 	replace func(s *site) []string
 
-	// frame is what stands around the configuration on a machine; %s is its place.
+	// frame is the main configuration file; %s is replaced with the configuration.
 	frame string
 }
 
-// The proxies cut what is silent for this long, instead of for silenceInFiles.
+// The timeout of idle connections in the tests, and in the files.
 const (
 	silence        = "5s"
 	silenceInFiles = "75s"
@@ -78,8 +78,8 @@ var proxies = []proxy{
 	},
 }
 
-// nginxFrame is an nginx.conf that runs in the foreground and writes nowhere but
-// into its folder.
+// nginxFrame is an nginx.conf that runs nginx in the foreground, and keeps all files in one
+// folder.
 const nginxFrame = `daemon off;
 master_process off;
 pid nginx.pid;
@@ -95,7 +95,7 @@ http {
 }
 `
 
-// caddyFrame keeps Caddy on one TCP port of this machine.
+// caddyFrame restricts Caddy to one TCP port of this machine.
 const caddyFrame = `{
 	admin off
 	auto_https disable_redirects
@@ -117,7 +117,7 @@ func (p proxy) render(t *testing.T, s *site) string {
 	text, pairs := string(file), p.replace(s)
 	for i := 0; i < len(pairs); i += 2 {
 		if !strings.Contains(text, pairs[i]) {
-			t.Fatalf("%s has no %q", p.config, pairs[i])
+			t.Fatalf("%s does not contain %q", p.config, pairs[i])
 		}
 	}
 	return fmt.Sprintf(p.frame, strings.NewReplacer(pairs...).Replace(text))

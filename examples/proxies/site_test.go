@@ -19,7 +19,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/selfsigned"
 )
 
-// A site is a proxy that runs in front of one server or more.
+// A site is a running proxy in front of one or more servers.
 type site struct {
 	addr     string // of the proxy
 	dir      string // of its files
@@ -44,7 +44,7 @@ func newSite(t *testing.T, p proxy, backends ...string) *site {
 	}
 	s := &site{dir: t.TempDir(), backends: backends, cert: cert}
 	s.writeCertificate(t)
-	for range 3 { // somebody else may take the port meanwhile
+	for range 3 { // another program may take the port first
 		s.addr = freeAddress(t)
 		s.write(t, "config", p.render(t, s))
 		s.command = p.command(s.dir)
@@ -52,20 +52,20 @@ func newSite(t *testing.T, p proxy, backends ...string) *site {
 			return s
 		}
 	}
-	t.Fatalf("%s does not run", p.name)
+	t.Fatalf("%s did not start", p.name)
 	return nil
 }
 
-// restart stops the proxy, which ends all connections, and starts it again.
+// restart stops the proxy, which closes all connections, and starts it again.
 func (s *site) restart(t *testing.T) {
 	t.Helper()
 	s.stop()
 	if s.stop = run(t, s.command, s.addr); s.stop == nil {
-		t.Fatal("the proxy does not run again")
+		t.Fatal("the proxy did not start again")
 	}
 }
 
-// A way is how a client goes through a proxy.
+// A way is a way for a client to connect through a proxy.
 type way struct {
 	name      string
 	transport hosttest.Transport
@@ -81,8 +81,8 @@ func (s *site) ways(t *testing.T) []way {
 	}
 }
 
-// client returns a client that trusts the site. With http2 it takes HTTP/2 for
-// all but WebSockets.
+// client returns a client that trusts the site. With http2, it uses HTTP/2, except for
+// WebSockets.
 func (s *site) client(t *testing.T, http2 bool) *http.Client {
 	t.Helper()
 	transport := &http.Transport{TLSClientConfig: selfsigned.Trust(s.cert), Protocols: new(http.Protocols)}
@@ -123,14 +123,14 @@ func (s *site) write(t *testing.T, name, text string) {
 	}
 }
 
-// run starts a program that listens at addr, and ends it with the test. It returns a
-// function that ends it earlier, or nil if the program does not run.
+// run starts a program that listens at addr, and stops it at the end of the test. It returns
+// a function that stops it earlier, or nil if the program did not start.
 func run(t *testing.T, command []string, addr string) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second // then it is killed
+	cmd.WaitDelay = 10 * time.Second // after this time, it is killed
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "HOME="+cmd.Dir, "XDG_DATA_HOME="+cmd.Dir, "XDG_CONFIG_HOME="+cmd.Dir)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
@@ -140,7 +140,7 @@ func run(t *testing.T, command []string, addr string) (stop func()) {
 	ended := make(chan struct{})
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		_ = cmd.Wait() // what it says of its end is in the output of the test
+		_ = cmd.Wait() // errors are in the output of the test
 		close(ended)
 	})
 	stop = func() {
@@ -154,8 +154,8 @@ func run(t *testing.T, command []string, addr string) (stop func()) {
 	return stop
 }
 
-// listens waits until somebody listens at addr, or the program has ended. Nobody
-// tells when it does, so it has to try.
+// listens waits until the program listens at addr or exits. There is no notification, so it
+// tries repeatedly.
 func listens(t *testing.T, addr string, ended <-chan struct{}) bool {
 	t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)

@@ -10,16 +10,16 @@ import (
 	"github.com/coder/websocket"
 )
 
-// A Caller asks over a WebSocket, and finds the answer to each question by its
-// requestId: requests need no more of a client. It is safe for concurrent use.
+// A Caller sends requests over a WebSocket and finds the answer to each request by its
+// requestId. It is safe for concurrent use.
 type Caller struct {
 	conn  *websocket.Conn
 	heard func(event string, payload json.RawMessage)
-	ended chan struct{} // closed when nothing more comes
-	err   error         // why; set before ended is closed
+	ended chan struct{} // closed at the end of the connection
+	err   error         // the reason; set before ended is closed
 
 	mu      sync.Mutex              // guards waiting
-	waiting map[string]chan message // for the answer, by requestId; with room for it
+	waiting map[string]chan message // for the answer, by requestId; buffered
 }
 
 type message struct {
@@ -30,16 +30,16 @@ type message struct {
 	Payload   json.RawMessage `json:"payload"`
 }
 
-// A Refusal is an error that the server has answered with.
+// A Refusal is an error that the server sent as an answer.
 type Refusal struct {
 	Status  int             `json:"status"`
 	Message string          `json:"message"`
-	Details json.RawMessage `json:"details"` // nil if there are none
+	Details json.RawMessage `json:"details"` // or nil
 }
 
 func (r *Refusal) Error() string { return fmt.Sprintf("%d: %s", r.Status, r.Message) }
 
-// Dial connects. heard is called with what nobody waits for, one at a time.
+// Dial connects. It calls heard for all other messages, one at a time.
 func Dial(ctx context.Context, url string, heard func(event string, payload json.RawMessage)) (*Caller, error) {
 	conn, _, err := websocket.Dial(ctx, url, nil) //nolint:bodyclose // the connection owns it
 	if err != nil {
@@ -47,11 +47,11 @@ func Dial(ctx context.Context, url string, heard func(event string, payload json
 	}
 	conn.SetReadLimit(1 << 20)
 	c := &Caller{conn: conn, heard: heard, ended: make(chan struct{}), waiting: map[string]chan message{}}
-	go c.read(context.WithoutCancel(ctx)) // until Close, or until the server hangs up
+	go c.read(context.WithoutCancel(ctx)) // until Close, or until the server closes the connection
 	return c, nil
 }
 
-// Close hangs up. Whoever still waits gets an error.
+// Close closes the connection. Pending calls return an error.
 func (c *Caller) Close() error {
 	err := c.conn.Close(websocket.StatusNormalClosure, "")
 	<-c.ended
@@ -63,12 +63,12 @@ func (c *Caller) read(ctx context.Context) {
 	for {
 		_, text, err := c.conn.Read(ctx)
 		if err != nil {
-			c.err = fmt.Errorf("the connection has ended: %w", err)
+			c.err = fmt.Errorf("connection closed: %w", err)
 			return
 		}
 		var m message
 		if err := json.Unmarshal(text, &m); err != nil {
-			c.err = fmt.Errorf("the server speaks another protocol: %w", err)
+			c.err = fmt.Errorf("invalid message: %w", err)
 			_ = c.conn.CloseNow()
 			return
 		}
@@ -80,9 +80,9 @@ func (c *Caller) read(ctx context.Context) {
 	}
 }
 
-// waitsFor finds who waits for m, and lets nobody wait for it again: of all that
-// carries a requestId, the first is the answer. Changes of presence never are;
-// they carry the ID of the request that caused them.
+// waitsFor finds and removes the call that waits for m. The first message with a requestId
+// is the answer. Changes of presence are never answers, but they carry the ID of the request
+// that caused them.
 func (c *Caller) waitsFor(m message) (answer chan<- message, ok bool) {
 	if m.Action == "PRESENCE" {
 		return nil, false
@@ -94,14 +94,14 @@ func (c *Caller) waitsFor(m message) (answer chan<- message, ok bool) {
 	return answer, ok
 }
 
-// Join joins a channel. A refusal is a [*Refusal].
+// Join joins a channel. It returns a [*Refusal] if the server declines.
 func (c *Caller) Join(ctx context.Context, channel string, params any) error {
 	_, err := c.roundTrip(ctx, message{Action: "JOIN_CHANNEL", Event: "JOIN_CHANNEL", Channel: channel}, params)
 	return err
 }
 
-// Ask sends an event to a channel, waits for the answer, and decodes it. If the
-// server answers with an error, that is a [*Refusal].
+// Ask sends an event to a channel, waits for the answer, and decodes it. It returns a
+// [*Refusal] if the answer is an error.
 func (c *Caller) Ask(ctx context.Context, channel, event string, question, answer any) error {
 	m, err := c.roundTrip(ctx, message{Action: "BROADCAST", Event: event, Channel: channel}, question)
 	if err != nil {
@@ -115,8 +115,8 @@ func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message
 	if m.Payload, err = json.Marshal(payload); err != nil {
 		return message{}, err
 	}
-	// Nobody else may use this ID: what another member's request makes the server
-	// broadcast has the ID of that request, and would pass for the answer.
+	// The ID must be unique among all clients: broadcasts that another member's request
+	// causes carry the ID of that request, and would be mistaken for the answer.
 	m.RequestID = rand.Text()
 	answer := make(chan message, 1)
 	c.mu.Lock()
@@ -144,8 +144,8 @@ func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message
 	}
 }
 
-// forget is for questions that were given up. Their answers may still come, and
-// are heard like anything else.
+// forget removes a call that was given up. If its answer still arrives, heard is called with
+// it.
 func (c *Caller) forget(requestID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

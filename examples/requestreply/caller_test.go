@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/examples/internal/client"
 )
 
-// wide opens a shop with so many items, of which item n costs n cents.
+// wide opens a shop with the given number of items. Item n costs n cents.
 func wide(items int) func(ctx context.Context, srv *http.Server) error {
 	s := newShop()
 	for n := range items {
@@ -41,18 +41,18 @@ func dial(t *testing.T, server *client.Server, heard func(event string, payload 
 	return c
 }
 
-func TestEveryoneGetsTheirOwnAnswer(t *testing.T) {
+func TestConcurrentRequests(t *testing.T) {
 	const questions = 50
 	server := client.Serve(t, wide(questions))
-	var told sync.WaitGroup // of orders, in between
+	var told sync.WaitGroup // messages about orders
 	told.Add(questions)
 	ann := dial(t, server, func(event string, _ json.RawMessage) {
 		if event != "stock" {
-			t.Errorf("nobody waits for %s", event)
+			t.Errorf("unexpected message %s", event)
 		}
 		told.Done()
 	})
-	bob := dial(t, server, func(event string, _ json.RawMessage) { t.Errorf("nobody waits for %s", event) })
+	bob := dial(t, server, func(event string, _ json.RawMessage) { t.Errorf("unexpected message %s", event) })
 	var all sync.WaitGroup
 	for n := range questions {
 		all.Go(func() {
@@ -64,7 +64,7 @@ func TestEveryoneGetsTheirOwnAnswer(t *testing.T) {
 		all.Go(func() {
 			var got Receipt
 			if err := bob.Ask(t.Context(), "/shop", "order", Order{strconv.Itoa(n), 1}, &got); err != nil || got.Cents != n {
-				t.Errorf("an order of item %d gets %v, %v", n, got, err)
+				t.Errorf("order of item %d: %v, %v", n, got, err)
 			}
 		})
 	}
@@ -74,7 +74,7 @@ func TestEveryoneGetsTheirOwnAnswer(t *testing.T) {
 
 func TestCallerErrors(t *testing.T) {
 	server := client.Serve(t, run)
-	c := dial(t, server, func(event string, _ json.RawMessage) { t.Errorf("nobody waits for %s", event) })
+	c := dial(t, server, func(event string, _ json.RawMessage) { t.Errorf("unexpected message %s", event) })
 
 	var refused *Refusal
 	err := c.Ask(t.Context(), "/shop", "order", Order{"coffee", 4}, nil)
@@ -85,22 +85,23 @@ func TestCallerErrors(t *testing.T) {
 		t.Errorf("no such channel: %v", err)
 	}
 	if err := c.Ask(t.Context(), "/shop", "order", func() {}, nil); err == nil {
-		t.Error("a function is no question")
+		t.Error("no error for a payload that is a function")
 	}
 
 	asking := make(chan error)
 	go func() { asking <- c.Ask(t.Context(), "/shop", "delivery", Query{"coffee"}, nil) }()
 	server.Stop()
 	if err := <-asking; err == nil {
-		t.Error("an answer after the end")
+		t.Error("no error after Close")
 	}
 	if err := c.Ask(t.Context(), "/shop", "price", Query{"tea"}, nil); err == nil {
-		t.Error("an answer without a connection")
+		t.Error("no error without a server")
 	}
 }
 
-// Who gives up takes nobody else's answer away, and the late one is heard.
-func TestAQuestionThatIsGivenUp(t *testing.T) {
+// If a call is given up, other calls still receive their answers, and heard is called with the late
+// answer.
+func TestCallThatIsGivenUp(t *testing.T) {
 	shop := newShop()
 	asked, answers := make(chan struct{}), make(chan int)
 	shop.supplier = func(context.Context, string) (int, error) {
@@ -125,14 +126,14 @@ func TestAQuestionThatIsGivenUp(t *testing.T) {
 	go func() { answers <- 7 }()
 	var got Price
 	if err := c.Ask(t.Context(), "/shop", "price", Query{"tea"}, &got); err != nil || got.Item != "tea" {
-		t.Errorf("the next question gets %v, %v", got, err)
+		t.Errorf("the next call: %v, %v", got, err)
 	}
 	if got := <-heard; got != `delivery {"days":7}` {
 		t.Errorf("heard %s", got)
 	}
 }
 
-// The client's program.
+// The client program.
 func TestAsk(t *testing.T) {
 	server := client.Serve(t, run)
 	answer, err := ask(t.Context(), server.URL+"/socket", "order", `{"item":"tea","count":2}`)
@@ -140,7 +141,7 @@ func TestAsk(t *testing.T) {
 		t.Errorf("%s, %v", answer, err)
 	}
 	_, err = ask(t.Context(), server.URL+"/socket", "price", `{"item":"gold"}`)
-	if err == nil || err.Error() != `404: we have no "gold"` {
+	if err == nil || err.Error() != `404: item "gold" not found` {
 		t.Error(err)
 	}
 }

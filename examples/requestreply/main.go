@@ -1,4 +1,4 @@
-// Requestreply is a shop that answers questions, and a client that asks them.
+// Requestreply is a shop that answers requests, and a client that sends them.
 package main
 
 import (
@@ -29,7 +29,7 @@ func newShop() *Shop {
 			case "tea":
 				return 2, nil
 			case "coffee":
-				<-ctx.Done() // for ever, if we let him
+				<-ctx.Done() // never answers
 				return 0, ctx.Err()
 			default:
 				return 0, errors.New("no contract with Smith & Sons")
@@ -51,12 +51,12 @@ func run(ctx context.Context, srv *http.Server) error {
 	return p.ListenAndServe(ctx, srv)
 }
 
-// ask is a client's program.
+// ask is the client program.
 func ask(ctx context.Context, url, event, question string) (answer json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c, err := Dial(ctx, url, func(event string, payload json.RawMessage) {
-		log.Printf("by the way: %s %s", event, payload)
+		log.Printf("also received: %s %s", event, payload)
 	})
 	if err != nil {
 		return nil, err

@@ -10,37 +10,37 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Query asks about an item.
+// A Query is a request about an item.
 type Query struct {
 	Item string `json:"item"`
 }
 
-// A Price answers it.
+// A Price is the answer to a request for a price.
 type Price struct {
 	Item  string `json:"item"`
 	Cents int    `json:"cents"`
 	Left  int    `json:"left"`
 }
 
-// An Order asks for some of an item.
+// An Order is a request to buy an item.
 type Order struct {
 	Item  string `json:"item"`
 	Count int    `json:"count"`
 }
 
-// A Receipt answers it.
+// A Receipt is the answer to an Order.
 type Receipt struct {
 	Number int `json:"number"`
 	Cents  int `json:"cents"`
 }
 
-// A Stock tells everybody else what is left.
+// A Stock is sent to the other members after an order.
 type Stock struct {
 	Item string `json:"item"`
 	Left int    `json:"left"`
 }
 
-// A Delivery answers how long an item takes.
+// A Delivery is the answer to a request for the delivery time.
 type Delivery struct {
 	Days int `json:"days"`
 }
@@ -55,14 +55,14 @@ const (
 	delivery    pond.Event[Delivery] = "delivery"
 )
 
-// patience is how long the supplier has.
+// patience is the timeout for the supplier.
 const patience = 2 * time.Second
 
-// A Shop answers questions.
+// A Shop answers requests.
 type Shop struct {
 	supplier func(ctx context.Context, item string) (days int, err error)
 
-	mu     sync.Mutex // guards the following fields, and orders what is told of them
+	mu     sync.Mutex // guards the following fields, and orders the messages about them
 	goods  map[string]*Price
 	orders int
 }
@@ -74,15 +74,15 @@ func (s *Shop) open(e *pond.Endpoint) {
 	pond.On(shop, askDelivery, s.onDelivery)
 }
 
-// find needs the lock.
+// find must be called with the lock held.
 func (s *Shop) find(item string) (*Price, error) {
 	if p, ok := s.goods[item]; ok {
 		return p, nil
 	}
-	return nil, pond.Errorf(http.StatusNotFound, "we have no %q", item)
+	return nil, pond.Errorf(http.StatusNotFound, "item %q not found", item)
 }
 
-// onPrice is the simplest form: one answer, or one error.
+// onPrice is the simplest handler: it returns one answer or one error.
 func (s *Shop) onPrice(ctx *pond.EventContext, q Query) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,12 +93,12 @@ func (s *Shop) onPrice(ctx *pond.EventContext, q Query) error {
 	return ctx.Reply(price.With(*p))
 }
 
-// onOrder answers the sender, and tells the others what has changed. They must be
-// told by Others: a broadcast carries the ID of the request, too, and the first
-// message with it is the answer.
+// onOrder answers the sender, and sends the change to the other members. It must use Others,
+// because a broadcast also carries the ID of the request, and the first message with this ID
+// is the answer.
 func (s *Shop) onOrder(ctx *pond.EventContext, o Order) error {
 	if o.Count < 1 {
-		return pond.Errorf(http.StatusUnprocessableEntity, "order one at least")
+		return pond.Errorf(http.StatusUnprocessableEntity, "the count must be positive")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +109,7 @@ func (s *Shop) onOrder(ctx *pond.EventContext, o Order) error {
 	if o.Count > p.Left {
 		return &pond.Error{
 			Code:    http.StatusConflict,
-			Message: "there are not enough left",
+			Message: "not enough in stock",
 			Details: Stock{o.Item, p.Left}, // for programs; the message is for people
 		}
 	}
@@ -121,9 +121,9 @@ func (s *Shop) onOrder(ctx *pond.EventContext, o Order) error {
 	)
 }
 
-// onDelivery asks somebody else, who may be slow. ctx ends when the client goes
-// away, and then nobody needs the answer. What else goes wrong concerns the log:
-// the client learns no more than "internal error".
+// onDelivery calls another service, which may be slow. ctx is canceled when the client
+// disconnects, because then the answer is not needed. Other errors are logged, and the
+// client receives only "internal error".
 func (s *Shop) onDelivery(ctx *pond.EventContext, q Query) error {
 	asking, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

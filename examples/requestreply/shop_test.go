@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// visit runs a test with each transport, in a shop of its own.
+// visit runs a test with each transport, each with a new shop.
 func visit(t *testing.T, test func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, logged *bytes.Buffer)) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
@@ -51,14 +51,14 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("%s %v: %s, want %s", tt.event, tt.question, got, tt.answer)
 			}
 		}
-		ann.Quiet() // and one answer to each
+		ann.Quiet() // one answer per request
 		if logged.Len() != 0 {
 			t.Error(logged)
 		}
 	})
 }
 
-// An error is an answer. What it says is what the handler meant for the client.
+// An error is an answer. It contains only what the handler intended for the client.
 func TestErrors(t *testing.T) {
 	visit(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, logged *bytes.Buffer) {
 		ann := enter(d, tr)
@@ -69,9 +69,9 @@ func TestErrors(t *testing.T) {
 			message  string
 			details  string
 		}{
-			{"price", Query{"gold"}, 404, `we have no "gold"`, ""},
-			{"order", Order{"tea", 0}, 422, "order one at least", ""},
-			{"order", Order{"coffee", 4}, 409, "there are not enough left", `{"item":"coffee","left":3}`},
+			{"price", Query{"gold"}, 404, `item "gold" not found`, ""},
+			{"order", Order{"tea", 0}, 422, "the count must be positive", ""},
+			{"order", Order{"coffee", 4}, 409, "not enough in stock", `{"item":"coffee","left":3}`},
 			{"order", map[string]any{"count": "two"}, 400, "the payload does not have the expected form", ""},
 			{"discount", nil, 500, "A handler did not respond to the event", ""},
 			{"delivery", Query{"gold"}, 500, "internal error", ""},
@@ -89,12 +89,12 @@ func TestErrors(t *testing.T) {
 			}
 		}
 		if !strings.Contains(logged.String(), "no contract with Smith") {
-			t.Errorf("the log has %q", logged)
+			t.Errorf("unexpected log %q", logged)
 		}
 	})
 }
 
-func TestASlowSupplierIsGivenUp(t *testing.T) {
+func TestSlowSupplierTimesOut(t *testing.T) {
 	visit(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, _ *bytes.Buffer) {
 		ann := enter(d, tr)
 		began := time.Now()
@@ -108,8 +108,8 @@ func TestASlowSupplierIsGivenUp(t *testing.T) {
 	})
 }
 
-// The handler's context ends with the client.
-func TestNobodyAsksForThoseWhoHaveGone(t *testing.T) {
+// The handler's context is canceled when the client disconnects.
+func TestContextEndsWithTheClient(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			p, s := pond.New(), newShop()
@@ -136,7 +136,7 @@ func TestNobodyAsksForThoseWhoHaveGone(t *testing.T) {
 	}
 }
 
-func TestOthersAreToldInOrder(t *testing.T) {
+func TestOthersAreNotifiedInOrder(t *testing.T) {
 	visit(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, _ *bytes.Buffer) {
 		ann, bob, cid := enter(d, tr), enter(d, tr), enter(d, tr)
 		ann.Send("/shop", "order", Order{"tea", 1})
@@ -146,7 +146,7 @@ func TestOthersAreToldInOrder(t *testing.T) {
 				t.Errorf("%s, want %s", got, want)
 			}
 		}
-		for _, s := range []*pondtest.Session{ann, bob} { // who ordered hears of the other order
+		for _, s := range []*pondtest.Session{ann, bob} { // each buyer receives the other's order
 			s.ReceiveEvent("receipt")
 			s.ReceiveEvent("stock")
 			s.Quiet()

@@ -33,7 +33,8 @@ func handler(p *pond.Pond) http.Handler {
 	return mux
 }
 
-// secure offers HTTP/2 for event streams, and HTTP/1.1 for WebSockets.
+// secure returns a TLS listener that offers HTTP/2, for event streams, and HTTP/1.1, for
+// WebSockets.
 func secure(l net.Listener, cert tls.Certificate) net.Listener {
 	return tls.NewListener(l, &tls.Config{
 		Certificates: []tls.Certificate{cert},
@@ -45,7 +46,7 @@ func secure(l net.Listener, cert tls.Certificate) net.Listener {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cert, err := selfsigned.Certificate() // yours: tls.LoadX509KeyPair
+	cert, err := selfsigned.Certificate() // in production: tls.LoadX509KeyPair
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/pondsocket/pond/examples/internal/selfsigned"
 )
 
-// One client, as a browser is one, has its event streams over HTTP/2 and its
-// WebSockets over HTTP/1.1, from the same port.
+// Like a browser, a client uses HTTP/2 for event streams and HTTP/1.1 for WebSockets, on the
+// same port.
 func TestHost(t *testing.T) {
 	cert, err := selfsigned.Certificate()
 	if err != nil {

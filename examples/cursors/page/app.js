@@ -7,7 +7,7 @@ const name = `${animals[Math.floor(Math.random() * animals.length)]} ${Math.floo
 
 const cursors = new Map(); // elements, by user ID
 const people = new Map(); // by user ID
-let me = ""; // the server's own presence of us comes with our name
+let me = ""; // the user ID of this page, from the presence with its name
 let room;
 let bytes = 0;
 
@@ -28,7 +28,7 @@ function enter(mode) {
 function show(presence) {
   me = presence.find((p) => p.name === name)?.id;
   const ids = new Set(presence.map((p) => p.id));
-  if (ids.size === people.size && presence.every((p) => people.has(p.id))) return; // somebody has moved
+  if (ids.size === people.size && presence.every((p) => people.has(p.id))) return; // only positions changed
   for (const id of people.keys()) if (!ids.has(id)) forget(id);
   for (const person of presence) people.set(person.id, person);
   $("people").replaceChildren(
@@ -64,8 +64,8 @@ function colour(element, id) {
   return element;
 }
 
-// A mouse reports up to a thousand moves a second. Only the last one before a frame counts, no more than 30 a second
-// are sent, and none that leads nowhere.
+// A mouse reports up to a thousand moves per second. The page sends only the last one before a frame, at most 30 per
+// second, and only if the position changed.
 let position = { x: 0.5, y: 0.5 };
 let waiting = false;
 let sent = 0;

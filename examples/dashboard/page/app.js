@@ -2,7 +2,7 @@ import { connect, showState } from "./pond.js";
 
 const metrics = {
   clients: ["Clients connected", (v) => v],
-  watched: ["Metrics that somebody watches", (v) => v],
+  watched: ["Metrics with members", (v) => v],
   goroutines: ["Goroutines", (v) => v],
   memory: ["Memory in use", (v) => `${v.toFixed(1)} MiB`],
 };
@@ -30,7 +30,7 @@ for (const [name, [title, format]] of Object.entries(metrics)) {
     svg.setAttribute("aria-label", `${title} in the last minute: from ${format(low)} to ${format(high)}`);
   };
 
-  // The snapshot comes first, and then each point once: also after the server was away.
+  // The snapshot comes first, and then each point once, even after a reconnect.
   const watch = () => {
     const channel = pond.join(`/metrics/${name}`);
     channel.on("snapshot", (snapshot) => {

@@ -1,5 +1,5 @@
-// Package client talks to an example on real sockets, over both transports. It
-// is for tests that see the whole program; most tests need pondtest only.
+// Package client connects to an example on real sockets, over both transports. It is for
+// tests of whole programs; most tests need only pondtest.
 package client
 
 import (
@@ -19,10 +19,10 @@ type T interface {
 	Fatal(args ...any)
 }
 
-// A Message is a message of either side.
+// A Message is a message in either direction.
 type Message = hosttest.Message
 
-// A Transport is how a client talks to the server.
+// A Transport is the way in which a client talks to the server.
 type Transport = hosttest.Transport
 
 // The transports.
@@ -31,21 +31,21 @@ const (
 	SSE       = hosttest.SSE
 )
 
-// Transports are all transports.
+// Transports lists all transports.
 var Transports = hosttest.Transports
 
-// A Client is one connection. It belongs to the goroutine of its test.
+// A Client is one connection. Use it only in the goroutine of its test.
 type Client struct {
 	t       T
 	session *hosttest.Session
-	last    int // of the requests
+	last    int // number of the last request
 
 	received chan Message // closed at the end of the connection
-	end      error        // why it has ended: set before received is closed
+	end      error        // the reason of the end; set before received is closed
 }
 
-// Dial connects to a URL. The header goes along with every request. What comes
-// is read at once, as by every client that answers to a goodbye.
+// Dial connects to a URL. The header is added to every request. The client reads
+// continuously, so that it answers close frames.
 func Dial(t T, tr Transport, url string, header http.Header) *Client {
 	t.Helper()
 	session := hosttest.Dial(t, tr, hosttest.Target{URL: url, Header: header})
@@ -71,7 +71,7 @@ func (c *Client) read() {
 	}
 }
 
-// Declined connects a client that must be declined, and returns the answer.
+// Declined connects a client that the server must decline, and returns the response.
 func Declined(t T, tr Transport, url string, header http.Header) (status int, body string) {
 	t.Helper()
 	return hosttest.Refused(t, tr, hosttest.Target{URL: url, Header: header})
@@ -102,7 +102,7 @@ func (c *Client) write(action, channel, event string, payload any) (requestID st
 		c.t.Fatal(err)
 	}
 	c.last++
-	requestID = c.session.ID + "/" + strconv.Itoa(c.last) // nobody else's
+	requestID = c.session.ID + "/" + strconv.Itoa(c.last) // unique among all clients
 	c.session.Write(Message{Action: action, Event: event, Channel: channel, RequestID: requestID, Payload: raw})
 	return requestID
 }
@@ -112,7 +112,7 @@ func (c *Client) answer(requestID string) Message {
 	return c.skip(func(m Message) bool { return m.RequestID == requestID && m.Action != "PRESENCE" })
 }
 
-// Expect returns the next message with an event, and skips others.
+// Expect returns the next message with the given event, and skips others.
 func (c *Client) Expect(event string) Message {
 	c.t.Helper()
 	return c.skip(func(m Message) bool { return m.Event == event })
@@ -125,15 +125,15 @@ func (c *Client) skip(until func(Message) bool) Message {
 			return m
 		}
 	}
-	c.t.Fatal("the connection has ended:", c.end)
+	c.t.Fatal("the connection ended:", c.end)
 	return Message{}
 }
 
-// Closed waits for the end of the connection: the close code of a WebSocket,
-// and -1 for a stream, which has none.
+// Closed waits for the end of the connection. It returns the close code of a WebSocket, or
+// -1 for a stream.
 func (c *Client) Closed() int {
 	for range c.received {
-		continue // what comes before
+		continue // earlier messages
 	}
 	return int(websocket.CloseStatus(c.end))
 }

@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// A Server is an example that runs.
+// A Server is a running example.
 type Server struct {
 	URL string
-	// Stop does what SIGTERM does to the program, waits until it has ended, and
-	// fails the test if it did not end well.
+	// Stop has the effect of SIGTERM. It waits until the program ends, and fails the test
+	// if the program returns an error.
 	Stop func()
 }
 

@@ -9,11 +9,11 @@ import (
 	"sync"
 )
 
-// A Host serves on l until ctx is done, and returns when all has ended.
+// A Host serves on l until ctx is done, and returns after the shutdown.
 type Host func(ctx context.Context, l net.Listener) error
 
-// Serve runs a host on a free port. stop does what SIGTERM does to a program: it
-// waits for the end, and fails the test if that was not in order.
+// Serve runs a host on a free port. stop has the effect of SIGTERM: it waits for the end, and
+// fails the test if the host returns an error.
 func Serve(t T, host Host) (addr string, stop func()) {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -33,8 +33,8 @@ func Serve(t T, host Host) (addr string, stop func()) {
 	return l.Addr().String(), stop
 }
 
-// Run checks what every host must do: that clients of both transports talk to each
-// other at path, that the prefix of path is needed, and that SIGTERM ends it well.
+// Run checks that clients of both transports can talk to each other at path, that the prefix
+// of path is required, and that SIGTERM shuts the host down gracefully.
 func Run(t T, path string, host Host) {
 	t.Helper()
 	addr, stop := Serve(t, host)
@@ -44,7 +44,7 @@ func Run(t T, path string, host Host) {
 	Goodbye(t, to, stop)
 }
 
-// Chat has a client of each transport join a channel, talk and leave.
+// Chat connects a client over each transport. They join a channel, send messages and leave.
 func Chat(t T, to Target) {
 	t.Helper()
 	var all []*Session
@@ -58,7 +58,7 @@ func Chat(t T, to Target) {
 		speaker.Say("/chat/1", "message", text)
 		for _, s := range all {
 			if got := s.Hear("message"); got != `{"text":"`+text+`"}` {
-				t.Errorf("%s is heard as %s", text, got)
+				t.Errorf("%s arrived as %s", text, got)
 			}
 		}
 	}
@@ -67,8 +67,7 @@ func Chat(t T, to Target) {
 	}
 }
 
-// Prefix checks that neither the endpoint's path alone nor the prefix alone leads
-// to the endpoint.
+// Prefix checks that neither the endpoint's path nor the prefix alone reaches the endpoint.
 func Prefix(t T, to Target) {
 	t.Helper()
 	u, err := url.Parse(to.URL)
@@ -88,8 +87,8 @@ func Prefix(t T, to Target) {
 	}
 }
 
-// Goodbye stops a server while clients are connected. They must be told, and
-// nobody gets in any more.
+// Goodbye stops a server while clients are connected. The clients must be notified, and the
+// server must not accept new ones.
 func Goodbye(t T, to Target, stop func()) {
 	t.Helper()
 	var all []*Session
@@ -111,10 +110,10 @@ func Goodbye(t T, to Target, stop func()) {
 	select {
 	case <-stopped:
 	case <-ctx.Done():
-		t.Fatalf("the server does not end")
+		t.Fatalf("the server did not stop")
 	}
 	if resp, err := to.do(ctx, http.MethodGet, ""); err == nil {
 		resp.Body.Close()
-		t.Errorf("the server still answers: %s", resp.Status)
+		t.Errorf("the server still responds: %s", resp.Status)
 	}
 }

@@ -1,6 +1,6 @@
-// Package hosttest runs the servers of the examples on real sockets and looks at
-// them the way clients do, over both transports. It is for hosts and middlewares;
-// handlers are easier to test with pondtest.
+// Package hosttest runs the servers of the examples on real sockets and tests them with
+// clients of both transports. It is for hosts and middlewares; handlers are easier to test
+// with pondtest.
 package hosttest
 
 import (
@@ -27,10 +27,10 @@ type T interface {
 	Fatalf(format string, args ...any)
 }
 
-// patience is how long a test waits for what does not come.
+// patience is the timeout of all steps.
 const patience = 30 * time.Second
 
-// A Transport is how a client talks to the server.
+// A Transport is the way in which a client talks to the server.
 type Transport string
 
 // The transports.
@@ -39,14 +39,14 @@ const (
 	SSE       Transport = "SSE"
 )
 
-// Transports are all transports.
+// Transports lists all transports.
 var Transports = []Transport{WebSocket, SSE}
 
-// A Target is an endpoint and a way to it.
+// A Target is an endpoint and how to reach it.
 type Target struct {
 	URL    string
-	HTTP   *http.Client // nil: [http.DefaultClient]
-	Header http.Header  // goes along with every request
+	HTTP   *http.Client // nil means [http.DefaultClient]
+	Header http.Header  // added to every request
 }
 
 func (to Target) client() *http.Client {
@@ -69,7 +69,7 @@ func (to Target) do(ctx context.Context, method, body string, headers ...string)
 	return to.client().Do(req)
 }
 
-// A Message is what goes over the wire, in both directions.
+// A Message is a message in either direction.
 type Message struct {
 	Action    string          `json:"action"`
 	Event     string          `json:"event"`
@@ -78,9 +78,9 @@ type Message struct {
 	Payload   json.RawMessage `json:"payload"`
 }
 
-// A Session is a client that is connected. It belongs to the goroutine of its test.
+// A Session is a connected client. Use it only in the goroutine of its test.
 type Session struct {
-	// Response is the answer to the handshake.
+	// Response is the response to the handshake.
 	Response *http.Response
 	// ID is the user ID.
 	ID string
@@ -91,8 +91,7 @@ type Session struct {
 	end  func() error
 }
 
-// Dial connects a client. A client of event streams asks for compression, as
-// browsers do, and understands it.
+// Dial connects a client. An SSE client requests and supports compression, as browsers do.
 func Dial(t T, tr Transport, to Target) *Session {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -146,7 +145,7 @@ func (s *Session) dialStream(ctx context.Context, to Target) error {
 		}
 		defer answer.Body.Close()
 		if answer.StatusCode != http.StatusNoContent {
-			return fmt.Errorf("%s is answered with %s", method, answer.Status)
+			return fmt.Errorf("response to %s: %s", method, answer.Status)
 		}
 		return nil
 	}
@@ -204,8 +203,7 @@ func (s *Session) Write(m Message) {
 	}
 }
 
-// Hear waits for the next message, which must have that event, and returns its
-// payload.
+// Hear waits for the next message, which must have the given event, and returns its payload.
 func (s *Session) Hear(event string) string {
 	s.t.Helper()
 	m, err := s.Next()
@@ -213,12 +211,12 @@ func (s *Session) Hear(event string) string {
 		s.t.Fatalf("no %s: %v", event, err)
 	}
 	if m.Event != event {
-		s.t.Fatalf("%s has come, and not %s: %s", m.Event, event, m.Payload)
+		s.t.Fatalf("got %s, want %s: %s", m.Event, event, m.Payload)
 	}
 	return string(m.Payload)
 }
 
-// Next waits for the next message. The error is how the connection has ended.
+// Next waits for the next message. It returns an error if the connection ended.
 func (s *Session) Next() (Message, error) {
 	var m Message
 	text, err := s.next()
@@ -228,16 +226,16 @@ func (s *Session) Next() (Message, error) {
 	return m, err
 }
 
-// End ends the connection as clients do: with the close handshake, or DELETE.
+// End closes the connection gracefully: with the close handshake, or with DELETE.
 func (s *Session) End() {
 	s.t.Helper()
 	if err := s.end(); err != nil {
-		s.t.Errorf("the end: %v", err)
+		s.t.Errorf("close: %v", err)
 	}
 }
 
-// Told waits until the server has ended the connection, and fails the test unless
-// it said so: with close code 1001, or by ending the stream in order.
+// Told waits until the server closes the connection. It fails the test unless the server does
+// so gracefully: with close code 1001, or with a regular end of the stream.
 func (s *Session) Told() {
 	s.t.Helper()
 	for {
@@ -245,15 +243,15 @@ func (s *Session) Told() {
 		switch {
 		case err == nil:
 			continue
-		case err != io.EOF && websocket.CloseStatus(err) != websocket.StatusGoingAway: //nolint:errorlint // exactly this one: an end in order
-			s.t.Errorf("the connection broke off: %v", err)
+		case err != io.EOF && websocket.CloseStatus(err) != websocket.StatusGoingAway: //nolint:errorlint // only io.EOF itself is a regular end
+			s.t.Errorf("the connection was interrupted: %v", err)
 		}
 		return
 	}
 }
 
-// Refused connects a client that must not get in, and returns the answer's status
-// and body.
+// Refused connects a client that the server must reject, and returns the status and body of
+// the response.
 func Refused(t T, tr Transport, to Target) (status int, body string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -271,7 +269,7 @@ func Refused(t T, tr Transport, to Target) (status int, body string) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < http.StatusBadRequest {
-		t.Fatalf("%s at %s is let in: %s", tr, to.URL, resp.Status)
+		t.Fatalf("%s at %s was accepted: %s", tr, to.URL, resp.Status)
 	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {

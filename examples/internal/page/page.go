@@ -1,5 +1,5 @@
-// Package page serves the pages of the examples: their own files, and the
-// client and the style that they share. There is no build step.
+// Package page serves the pages of the examples: their files, and the client and style sheet
+// that they share. There is no build step.
 package page
 
 import (
@@ -11,8 +11,8 @@ import (
 //go:embed pond.js style.css
 var shared embed.FS
 
-// Handler serves the folder page of files, and /pond.js and /style.css. The
-// browser is told to load and run nothing else.
+// Handler serves the folder page of files, and /pond.js and /style.css. Its security policy
+// forbids the browser to load or run anything else.
 func Handler(files fs.FS) http.Handler {
 	own, err := fs.Sub(files, "page")
 	if err != nil {

@@ -6,9 +6,9 @@
 //     room.send("message", { text: "hi" });
 //     await room.call("sum", { a: 1, b: 2 });
 //
-// Every message is { action, event, channelName, requestId, payload }. An answer has its request's requestId.
+// Every message is { action, event, channelName, requestId, payload }. An answer has the requestId of its request.
 
-/** What a request failed with: an HTTP `status`, a `message` to show, and what the handler said in `details`. */
+/** The error of a request: an HTTP `status`, a `message` to show, and the handler's `details`. */
 export class Refusal extends Error {
   constructor({ status = 0, message = "refused", details }) {
     super(message);
@@ -18,9 +18,9 @@ export class Refusal extends Error {
 }
 
 /**
- * Connects, and connects again whenever the connection is lost. onState is told "connecting", "connected",
- * "waiting" for the next attempt, and "refused" with the reason: then nothing is tried until retry(). onBytes is
- * told the size of every message.
+ * Connects, and reconnects when the connection is lost. onState is called with "connecting", "connected", "waiting"
+ * (for the next attempt), or "refused" and the reason; after "refused", call retry() to connect again. onBytes is
+ * called with the size of every message.
  */
 export function connect(path, { onState = () => {}, onBytes = () => {} } = {}) {
   const rooms = new Map();
@@ -51,7 +51,7 @@ export function connect(path, { onState = () => {}, onBytes = () => {} } = {}) {
       const reason = await whyNot(path);
       if (socket !== current) return;
       if (reason) return onState("refused", reason);
-      // With jitter: the clients of a server that restarts must not come back all at once.
+      // With jitter, so that not all clients reconnect at once when a server restarts.
       const wait = (0.5 + Math.random() / 2) * Math.min(10_000, 250 * 2 ** attempt++);
       onState("waiting");
       timer = setTimeout(open, wait);
@@ -69,14 +69,14 @@ export function connect(path, { onState = () => {}, onBytes = () => {} } = {}) {
     retry() {
       const old = socket;
       attempt = 0;
-      open(); // what the old one says from now on is not heard
+      open(); // from now on, the old connection is ignored
       old.close();
     },
   };
 }
 
-// A browser hides the answer to a handshake that was declined. Asked for an event stream, the endpoint says the
-// same, and the page can read it.
+// A browser hides the response to a declined handshake. A request for an event stream gets the same response, and the
+// page can read it.
 async function whyNot(path) {
   const controller = new AbortController();
   try {
@@ -84,7 +84,7 @@ async function whyNot(path) {
     const refused = answer.status === 401 || answer.status === 403;
     return refused ? await answer.text() : "";
   } catch {
-    return ""; // the server is away: try again
+    return ""; // no response: try again
   } finally {
     controller.abort();
   }
@@ -106,7 +106,7 @@ class Room {
     this.#forget = forget;
   }
 
-  /** Calls fn(payload, event) for an event; "*" stands for those without a handler of their own. */
+  /** Calls fn(payload, event) for an event; "*" stands for all events without a handler. */
   on(event, fn) {
     this.#handlers.set(event, fn);
     return this;
@@ -122,7 +122,7 @@ class Room {
   call(event, payload = {}, timeout = 5000) {
     return new Promise((resolve, reject) => {
       const requestId = this.send(event, payload);
-      const timer = setTimeout(() => this.#settle(requestId, { status: 408, message: "no answer in time" }), timeout);
+      const timer = setTimeout(() => this.#settle(requestId, { status: 408, message: "no answer within the timeout" }), timeout);
       this.#requests.set(requestId, { resolve, reject, timer });
     });
   }
@@ -166,13 +166,13 @@ class Room {
   }
 }
 
-/** Shows states in an element, in words. */
+/** Shows the state as text in an element. */
 export function showState(element) {
   const words = {
     connecting: "Connecting…",
     connected: "Connected",
-    waiting: "Connection lost. Trying again…",
-    refused: "Not let in",
+    waiting: "Connection lost. Reconnecting…",
+    refused: "Declined",
   };
   return (state, reason) => {
     element.dataset.state = state;
@@ -180,7 +180,7 @@ export function showState(element) {
   };
 }
 
-/** Creates an element: el("li", { className: "mine" }, "text", child). Text stays text. */
+/** Creates an element: el("li", { className: "mine" }, "text", child). Text is never parsed as HTML. */
 export function el(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);

@@ -1,5 +1,5 @@
-// Package selfsigned makes a certificate that no client trusts unless it is told
-// to. It is for examples: yours comes from a file, or from an authority.
+// Package selfsigned makes self-signed certificates for the examples. In production, use a
+// certificate from an authority.
 package selfsigned
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Certificate makes a certificate for this machine, good for a day.
+// Certificate makes a certificate for this machine that is valid for one day.
 func Certificate() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -37,7 +37,7 @@ func Certificate() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// Trust returns a client's configuration that trusts cert, and nothing else.
+// Trust returns a client configuration that trusts only cert.
 func Trust(cert tls.Certificate) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(cert.Leaf)

@@ -11,9 +11,9 @@ const pond = connect("/socket", { onState: show });
 function enter() {
   room?.leave();
   roomName = $("enter").elements.room.value;
-  where(`Entering ${roomName}…`);
+  where(`Joining ${roomName}…`);
   room = pond.join(`/chat/${roomName}`);
-  room.on("joined", () => where(`You are in ${roomName}.`));
+  room.on("joined", () => where(`You joined ${roomName}.`));
   room.on("declined", ({ message }) => where(`Declined: ${message}`, true));
   room.on("kicked_out", ({ message }) => where(`Evicted: ${message}. Log in again.`, true));
   room.on("said", ({ from, text }) => note(el("b", {}, `${from}: `), text));
@@ -53,7 +53,7 @@ $("compose").addEventListener("submit", (event) => {
 
 setInterval(() => {
   const left = Math.ceil((expires - Date.now()) / 1000);
-  $("expiry").textContent = expires ? (left > 0 ? `Your token is valid for ${left} s.` : "Your token has expired.") : "";
+  $("expiry").textContent = expires ? (left > 0 ? `Your token is valid for ${left} s.` : "Your token is expired.") : "";
 }, 250);
 
 enter();

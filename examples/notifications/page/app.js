@@ -9,7 +9,7 @@ let room;
 
 const post = (path, form) => fetch(path, { method: "POST", body: form && new URLSearchParams(new FormData(form)) });
 
-// Who is logged in is a matter of the cookie, and so of all tabs at a time.
+// The session cookie is shared by all tabs.
 async function start() {
   const { name } = await (await fetch("/me")).json();
   $("login").hidden = name !== "";
@@ -25,7 +25,7 @@ async function start() {
   room.on("read", ({ id }) => draw(notifications.map((n) => (n.id === id ? { ...n, read: true } : n))));
 }
 
-// The server hangs up on all tabs of a session that has ended.
+// When a session ends, the server closes the connections of its tabs.
 function onState(state, reason) {
   show(state, reason);
   if (state !== "refused") return;
@@ -64,7 +64,7 @@ $("notify").addEventListener("submit", async (event) => {
   if (!answer.ok) return ($("told").textContent = await answer.text());
   const { tabs } = await answer.json();
   const to = form.elements.to.value;
-  $("told").textContent = tabs ? `Shown in ${tabs} of ${to}'s tabs.` : `${to} has no tab open, and will see it later.`;
+  $("told").textContent = tabs ? `Shown in ${tabs} of ${to}'s tabs.` : `${to} has no open tab, and will see it later.`;
   form.elements.text.value = "";
 });
 
