@@ -108,11 +108,13 @@ func (c *conn) refuseRate(msg *wire.Message, allowed rateVerdict) {
 
 // Invalid answers a client that broke a limit or the WebSocket protocol.
 func (c *conn) Invalid(_ *transport.Conn, broken *ws.CloseError) {
-	switch broken.Code {
-	case ws.CloseTooBig:
+	switch {
+	case broken == transport.ErrControlRate:
+		c.endpoint.limited(LimitControlRate)
+	case broken.Code == ws.CloseTooBig:
 		c.endpoint.limited(LimitMessage)
 		c.invalid("", "", "the message is too large", http.StatusRequestEntityTooLarge)
-	case ws.ClosePolicy:
+	case broken.Code == ws.ClosePolicy:
 		c.endpoint.limited(LimitFragments)
 	}
 }

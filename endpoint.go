@@ -48,6 +48,8 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 			WriteTimeout: cfg.writeTimeout,
 			CloseTimeout: cfg.closeTimeout,
 			PingInterval: cfg.ping,
+			ControlRate:  cfg.controlRate,
+			ControlBurst: cfg.controlBurst,
 			Compress:     cfg.compressFrom > 0,
 			CompressFrom: cfg.compressFrom,
 		}),

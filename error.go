@@ -26,9 +26,10 @@ var (
 	// ErrNotTracked says that the user has no presence: use Track.
 	ErrNotTracked = known(http.StatusConflict, "presence is not tracked")
 
-	// ErrOverloaded says that so much is waiting to be sent that the message was
-	// not queued. Handlers of clients' messages are slowed down before it comes
-	// to that; whoever sends from elsewhere should slow down, too.
+	// ErrOverloaded says that so much is queued that the message was not: for all
+	// clients together, or for the client that a reply is for (see [WithOutboxSize]).
+	// Handlers of clients' messages are slowed down before the first happens; code that
+	// sends outside of handlers must slow down itself.
 	ErrOverloaded = known(http.StatusServiceUnavailable, "too much is waiting to be sent")
 
 	// ErrNotAccepted says that a handler used what only a member has before it

@@ -204,20 +204,35 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 		return
 	}
 	c.greet(tr, ctx, c.secret)
-	tr.Start()
-	if !taken {
-		tr.Serve(r.Context())
+	c.serveStream(r, taken)
+}
+
+// serveStream starts the event stream, and serves it if it was not taken over from
+// net/http.
+func (c *conn) serveStream(r *http.Request, taken bool) {
+	if taken {
+		c.tr.Start()
+		return
 	}
+	if err := c.tr.SendHeader(); err != nil {
+		c.endpoint.logHijackFailed(r, err)
+	}
+	c.tr.Start()
+	c.tr.Serve(r.Context())
 }
 
 // hijackFailed answers a request whose connection was accepted but cannot be taken
 // over, because a wrapper of the ResponseWriter hides it. The error names the wrapper.
 func (e *Endpoint) hijackFailed(w http.ResponseWriter, r *http.Request, err error) {
-	e.pond.log(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
+	e.logHijackFailed(r, err)
 	if errors.Is(err, http.ErrNotSupported) {
 		w.Header().Del("X-Connection-ID")
 		e.reject(w, r, refuse(http.StatusInternalServerError, "internal error"))
 	}
+}
+
+func (e *Endpoint) logHijackFailed(r *http.Request, err error) {
+	e.pond.log(r.Context(), slog.LevelError, "pond: cannot take over the connection", slog.Any("error", err))
 }
 
 // authorize runs the connection handler. If the client is accepted, it has a slot;

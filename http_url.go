@@ -109,10 +109,7 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 		c.tr.Discard(err)
 		return
 	}
-	c.tr.Start()
-	if !taken {
-		c.tr.Serve(r.Context())
-	}
+	c.serveStream(r, taken)
 }
 
 // rejectURL rejects an event stream that would join a channel.

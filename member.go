@@ -123,6 +123,9 @@ func (m *member) reply(event, request string, payload any) error {
 	d := m.channel.draft(wire.System, event, request, body)
 	f := d.frame()
 	err = m.commit(func(tx *tx) error {
+		if !m.conn.tr.HasRoom(f) {
+			return ErrOverloaded
+		}
 		tx.send(m, f, d.handled())
 		return nil
 	})

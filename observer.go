@@ -64,6 +64,7 @@ const (
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize and WithWriteTimeout
 	LimitPosts       Limit = "posts"        // WithPostQueue
 	LimitRate        Limit = "rate"         // WithRateLimit
+	LimitControlRate Limit = "control_rate" // WithControlRateLimit
 	LimitSilence     Limit = "silence"      // WithPingInterval
 )
 

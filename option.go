@@ -70,6 +70,8 @@ type endpointConfig struct {
 	compressFrom int // 0: no compression
 	framing      SSEFraming
 	rate         float64 // 0: no limit
+	controlRate  float64
+	controlBurst int
 	burst        int
 
 	maxPerAddress  int // 0: no limit
@@ -88,6 +90,8 @@ func defaultEndpointConfig() endpointConfig {
 		maxName:      256,
 		maxPresence:  16 << 10,
 		outbox:       1 << 20,
+		controlRate:  100,
+		controlBurst: 1000,
 		historyBytes: 256 << 20,
 		inbox:        64,
 		postRequests: 1000,
@@ -275,10 +279,12 @@ func WithMaxPresence(bytes int) EndpointOption {
 	return func(c *endpointConfig) { c.maxPresence = bytes }
 }
 
-// WithOutboxSize bounds what may wait for one client in bytes. A client for
-// which more is waiting is disconnected with close code 1013, and leaves its
-// channels with [LeaveSlow]. A single larger message is sent if nothing else
-// waits. The default is 1 MiB.
+// WithOutboxSize sets how many bytes may be queued for a client before it is checked
+// whether the client reads. A client whose connection takes nothing for a second while
+// more is queued is disconnected with close code 1013, and leaves its channels with
+// [LeaveSlow]. A client that reads may lag behind up to four times as much: beyond
+// that, a reply returns [ErrOverloaded], and a broadcast disconnects the client. A
+// single larger message is sent if nothing else is queued. The default is 1 MiB.
 func WithOutboxSize(bytes int) EndpointOption {
 	positive("WithOutboxSize", bytes)
 	return func(c *endpointConfig) { c.outbox = bytes }
@@ -305,8 +311,9 @@ func WithPostQueue(requests, bytes int) EndpointOption {
 	return func(c *endpointConfig) { c.postRequests, c.postBytes = requests, bytes }
 }
 
-// WithWriteTimeout bounds how long a client may keep a write waiting, before it
-// is disconnected like one whose outbox is full. The default is 30 s.
+// WithWriteTimeout limits how long one write may wait for a client, before the client
+// is disconnected with close code 1013 as well. Large messages are split into several
+// writes, so a client that keeps reading has more time for them. The default is 30 s.
 func WithWriteTimeout(d time.Duration) EndpointOption {
 	positive("WithWriteTimeout", d)
 	return func(c *endpointConfig) { c.writeTimeout = d }
@@ -365,6 +372,16 @@ func WithRateLimit(perSecond float64, burst int) EndpointOption {
 	positive("WithRateLimit", perSecond)
 	positive("WithRateLimit", burst)
 	return func(c *endpointConfig) { c.rate, c.burst = perSecond, burst }
+}
+
+// WithControlRateLimit limits the control frames (pings, pongs) of one WebSocket
+// client: perSecond on average, and burst at once. A client that exceeds the limit is
+// disconnected with close code 1008. The default is 100 per second and 1,000 at once;
+// ordinary clients send fewer than one per second. [WithRateLimit] is for messages.
+func WithControlRateLimit(perSecond float64, burst int) EndpointOption {
+	positive("WithControlRateLimit", perSecond)
+	positive("WithControlRateLimit", burst)
+	return func(c *endpointConfig) { c.controlRate, c.controlBurst = perSecond, burst }
 }
 
 // messageLimits returns the limits of one message, other than its size.

@@ -58,7 +58,7 @@ func (h *Hub) NewStream(opts StreamOptions, recv Receiver) *Conn {
 // Open responds to a request with the event stream, whose headers are in w.Header()
 // and whose body begins with preface. Over HTTP/1 it takes over the connection from
 // net/http. If that is not possible, as over HTTP/2, taken is false, and the HTTP
-// handler must call [Conn.Serve] after [Conn.Start].
+// handler must call [Conn.SendHeader] before [Conn.Start], and [Conn.Serve] after it.
 func (c *Conn) Open(w http.ResponseWriter, r *http.Request, preface []byte) (taken bool, err error) {
 	missing := "http.Flusher"
 	if r.ProtoMajor == 1 {
@@ -169,6 +169,17 @@ type headerWriter struct{ b []byte }
 func (w *headerWriter) Write(p []byte) (int, error) {
 	w.b = append(w.b, p...)
 	return len(p), nil
+}
+
+// SendHeader sends the headers of a stream that could not be taken over. The client
+// may send messages as soon as it has them. After an error the connection is aborted;
+// it must be started nevertheless.
+func (c *Conn) SendHeader() error {
+	err := c.body.sendHeader()
+	if err != nil {
+		c.Abort(err)
+	}
+	return err
 }
 
 // Serve keeps the HTTP handler of a stream that could not be taken over, until ctx

@@ -21,18 +21,22 @@ type bodyStream struct {
 	finished bool       // the handler returns: w must not be used any more
 }
 
-// newBodyStream sends the headers. If the error is an [http.ErrNotSupported], the
-// headers are not sent, and the error names the missing interface.
+// newBodyStream sends nothing. If the response cannot stream, the error is an
+// [http.ErrNotSupported] and names the missing interface.
 func newBodyStream(w http.ResponseWriter, missing string) (*bodyStream, error) {
 	if !flushes(w) {
 		return nil, &hiddenError{w, missing, http.ErrNotSupported}
 	}
-	s := &bodyStream{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}
-	w.WriteHeader(http.StatusOK)
+	return &bodyStream{w: w, rc: http.NewResponseController(w), done: make(chan struct{})}, nil
+}
+
+// sendHeader sends the headers.
+func (s *bodyStream) sendHeader() error {
+	s.w.WriteHeader(http.StatusOK)
 	if err := guard(s.rc.Flush); err != nil {
-		return nil, fmt.Errorf("%T cannot stream: %s", innermost(w), err) //nolint:errorlint // it is too late for any other response
+		return fmt.Errorf("%T cannot stream: %s", innermost(s.w), err) //nolint:errorlint // it is too late for any other response
 	}
-	return s, nil
+	return nil
 }
 
 // write writes b and flushes it.

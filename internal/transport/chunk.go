@@ -12,6 +12,7 @@ type chunk struct {
 	written int
 	pooled  *[]byte // where bytes comes from, if it goes back to the pool
 	shared  bool    // bytes belongs to a combinedRun and is reused
+	charge  int     // the bytes that it counts in the outbox, until next is called
 }
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
@@ -30,13 +31,14 @@ func (k *chunk) own() chunk {
 	if !k.shared {
 		return *k
 	}
-	return chunk{bytes: append([]byte(nil), k.rest()...)}
+	return chunk{bytes: append([]byte(nil), k.rest()...), charge: k.charge}
 }
 
+// release releases the bytes of k.
 func (k *chunk) release() {
 	if k.pooled != nil && cap(k.bytes) <= 4*chunkSize {
 		*k.pooled = k.bytes[:0]
 		chunks.Put(k.pooled)
 	}
-	*k = chunk{}
+	*k = chunk{charge: k.charge}
 }

@@ -110,6 +110,11 @@ func serveWith(t testing.TB, cfg transport.Config, start func(*httptest.Server))
 		if s.reads != nil {
 			c.CountReads(s.reads)
 		}
+		if !taken {
+			if err := c.SendHeader(); err != nil {
+				t.Error(err)
+			}
+		}
 		c.Start()
 		s.conns <- p
 		if !taken {

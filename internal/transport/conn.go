@@ -85,10 +85,13 @@ type Conn struct {
 	reader    *rawReader
 	buffered  []byte // sent by the client right after its handshake
 	discarded int    // bytes
+	controls  controls
 
 	mu            sync.Mutex // guards the following fields; see Locks in the package comment
 	queue         *queue     // frames that no writer has taken; nil if there are none
-	queuedBytes   int        // bytes in queue and in the rest of sending
+	queuedBytes   int        // bytes in queue, in the rest of sending, and in the chunk being written
+	watched       bool       // there is a watch
+	dropSending   bool       // the writer must drop the frames that it has taken
 	writing       bool       // a goroutine holds the right to write: see writer
 	state         state
 	notified      bool      // Closed was called, or is being called
@@ -104,6 +107,10 @@ type Conn struct {
 	// Guarded by shard.mu.
 	slot, pos int // position in the wheel
 	pinged    bool
+
+	taken        atomic.Int64 // bytes that the connection took from a writer that may wait
+	writeBlocked atomic.Bool  // a writer waits for the connection, or has just begun to write
+	committed    atomic.Int64 // bytes for this client alone in the shard's queue
 
 	discarding        atomic.Bool  // data from the client is not expected any more
 	receivedSincePing atomic.Bool  // something arrived since the last heartbeat

@@ -18,7 +18,7 @@ func (s *shard) deliver(batch []op) {
 				s.deliverMixed(batch[:n])
 			}
 		case opSend:
-			if w := o.conn.push(item{o.frame, o.seat}); w.held() {
+			if w := o.deliverSend(); w.held() {
 				w.drain()
 			}
 		case opClose:
@@ -85,8 +85,8 @@ func mixedLength(batch []op) int {
 // to each of their connections once.
 func (s *shard) deliverMixed(batch []op) {
 	var writers []writer
-	push := func(c *Conn, it item) {
-		if w := c.push(it); w.held() {
+	add := func(w writer) {
+		if w.held() {
 			writers = append(writers, w)
 		}
 	}
@@ -96,12 +96,12 @@ func (s *shard) deliverMixed(batch []op) {
 			o.setPartial(true)
 			for _, seat := range o.partition.seats {
 				if !seat.partial {
-					push(seat.Conn, o.item(seat))
+					add(seat.Conn.push(o.item(seat)))
 				}
 			}
 			o.setPartial(false)
 		case opSend:
-			push(o.conn, item{o.frame, o.seat})
+			add(o.deliverSend())
 		case opAdd:
 			o.partition.add(o.seat)
 		case opRemove:
@@ -152,6 +152,13 @@ func (c *Conn) queueRun(seat *Seat, ops []op) {
 	if w.held() {
 		w.drain()
 	}
+}
+
+// deliverSend delivers an opSend. If the result is held, the caller must call its
+// drain.
+func (o *op) deliverSend() writer {
+	o.conn.committed.Add(-int64(o.frame.charge))
+	return o.conn.push(item{o.frame, o.seat})
 }
 
 func (o *op) item(seat *Seat) item {

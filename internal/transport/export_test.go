@@ -50,6 +50,11 @@ func (h *Hub) Hold() (release func()) {
 func (h *Hub) Drop() {
 	for _, s := range h.shards {
 		s.mu.Lock()
+		for _, o := range s.queue {
+			if o.kind == opSend {
+				o.conn.committed.Add(-int64(o.frame.charge))
+			}
+		}
 		clear(s.queue)
 		s.queue = s.queue[:0]
 		s.backlog.Store(0)

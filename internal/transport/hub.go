@@ -18,6 +18,8 @@ type Config struct {
 	Backlog      int64         // bytes that may be queued in one shard before [Hub.Pace] waits
 	WriteTimeout time.Duration // how long one write may take
 	CloseTimeout time.Duration // how long a client may take to receive the last frame, and to close its side
+	ControlRate  float64       // control frames per second from one client; 0 is no limit
+	ControlBurst int           // control frames that a client may send at once
 	PingInterval time.Duration // between heartbeats; a WebSocket that misses one is aborted
 	Compress     bool          // negotiate permessage-deflate
 	CompressFrom int           // bytes from which a message is compressed

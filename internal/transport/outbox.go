@@ -33,18 +33,37 @@ func (c *Conn) push(it item) writer {
 	return c.pushLocked(it)
 }
 
+// maxOutbox is how many times OutboxBytes may be queued for a client that reads, but
+// not as fast as it is sent to. A client that does not read is closed before: see
+// watch.
+const maxOutbox = 4
+
 // pushLocked queues it, unless the connection has ended or its outbox is full. If
 // the result is held, the caller must call its drain after releasing all locks.
 func (c *Conn) pushLocked(it item) writer {
 	if c.state != open {
 		return writer{}
 	}
-	if c.queuedBytes+it.frame.charge > c.hub.cfg.OutboxBytes && c.queuedBytes > 0 {
+	limit, size := c.hub.cfg.OutboxBytes, c.queuedBytes+it.frame.charge
+	if size > maxOutbox*limit && c.queuedBytes > 0 {
 		c.overflowLocked()
 		return writer{}
 	}
 	c.appendLocked(it)
+	if size > limit {
+		c.watchLocked()
+	}
 	return c.acquireLocked()
+}
+
+// HasRoom reports whether f can be queued for the client without closing it because
+// its outbox is full. Frames of other senders may still take the room.
+func (c *Conn) HasRoom(f *Frame) bool {
+	c.mu.Lock()
+	queued := c.queuedBytes
+	c.mu.Unlock()
+	queued += int(c.committed.Load())
+	return queued == 0 || queued+f.charge <= maxOutbox*c.hub.cfg.OutboxBytes
 }
 
 func (c *Conn) appendLocked(it item) {
@@ -63,12 +82,14 @@ func (c *Conn) prependLocked(it item) {
 	items[0] = it
 }
 
+// dropLocked drops the queued frames. Those that a writer has taken are dropped by it.
 func (c *Conn) dropLocked() {
 	if c.queue != nil {
 		c.queue.release()
 		c.queue = nil
 	}
 	c.queuedBytes = 0
+	c.dropSending = true
 }
 
 // overflowLocked closes a connection whose client does not keep up. The queued

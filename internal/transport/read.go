@@ -88,6 +88,7 @@ func (c *Conn) received(b []byte) error {
 		c.receivedSincePing.Store(true)
 	}
 	err := c.dec.Feed(b, (*frameSink)(c))
+	c.sendPongs(true)
 	c.noteProgress()
 	return err
 }
@@ -144,6 +145,7 @@ type frameSink Conn
 
 func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
 	c := (*Conn)(s)
+	c.sendPongs(false)
 	c.paused.Store(true)
 	c.recv.Message(c, data)
 	c.receivedSincePing.Store(true) // before paused: a heartbeat reads them in the other order
@@ -152,9 +154,15 @@ func (s *frameSink) Message(_ ws.Opcode, data []byte) error {
 }
 
 func (s *frameSink) Control(op ws.Opcode, data []byte) error {
+	c := (*Conn)(s)
+	if c.discarding.Load() {
+		return nil
+	}
+	if !c.controls.take(&c.hub.cfg) {
+		return ErrControlRate
+	}
 	if op == ws.Ping {
-		c := (*Conn)(s)
-		c.Send(rawFrame(ws.AppendFrame(nil, ws.Pong, false, data)))
+		c.controls.ping(data)
 	}
 	return nil
 }

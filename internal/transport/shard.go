@@ -23,6 +23,7 @@ type shard struct {
 	workers workerPool
 
 	backlog atomic.Int64 // bytes in queue, and in the batch being delivered
+	lagging atomic.Bool  // more than OutboxBytes are queued for a client, and no writer has tried to write them
 }
 
 // maxShards is the number of shards that [Work] can hold.
@@ -56,6 +57,9 @@ func (s *shard) pushLocked(o op) (drain bool) {
 	s.queue = append(s.queue, o)
 	if o.frame != nil {
 		s.backlog.Add(int64(o.frame.charge))
+	}
+	if o.kind == opSend {
+		o.conn.committed.Add(int64(o.frame.charge))
 	}
 	drain = !s.draining
 	s.draining = true
@@ -120,10 +124,19 @@ func (s *shard) drain(inline bool) {
 			}
 		}
 		s.deliver(batch)
+		s.letWritersTry()
 		clear(batch)
 		if cap(batch) > 4096 {
 			batch = []op{} // free the memory of a burst
 		}
+	}
+}
+
+// letWritersTry lets writers run that the caller has kept from running. Otherwise a
+// goroutine that sends a lot could fill the outbox of a client that reads.
+func (s *shard) letWritersTry() {
+	if s.lagging.Load() && s.lagging.Swap(false) {
+		runtime.Gosched()
 	}
 }
 

@@ -75,5 +75,6 @@ func (f *flush) do() {
 		f.conn.startClose(f.writer)
 	} else {
 		f.writer.drain()
+		f.conn.shard.letWritersTry()
 	}
 }

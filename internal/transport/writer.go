@@ -84,6 +84,12 @@ func (w writer) write(k chunk) {
 			break
 		}
 	}
+	if rest := len(k.rest()); rest > 0 && k.charge == 0 { // it was not queued before
+		k.charge = rest
+		c.mu.Lock()
+		c.queuedBytes += rest
+		c.mu.Unlock()
+	}
 	c.hub.tasks.Add()
 	go w.writeAndWait(k.own())
 }
@@ -112,18 +118,37 @@ func (w writer) writeAndWait(k chunk) {
 	ended = false
 }
 
-// writeAll writes b, and waits for the client until WriteTimeout or the deadline
-// for the last frame has passed.
+// A long chunk is written in pieces, so that WriteTimeout limits the time for each of
+// them, and a watch sees that the client takes them. (With direct writes, the watch
+// looks at the socket.)
+const (
+	pieceSize    = 16 << 10 // a record of TLS, and a frame of HTTP/2
+	rawPieceSize = 256 << 10
+)
+
+// writeAll writes b. For each piece it waits until WriteTimeout or the deadline for
+// the last frame has passed.
 func (c *Conn) writeAll(b []byte) (err error) {
 	if len(b) == 0 {
 		return nil
 	}
-	c.limitWrites(time.Now().Add(c.hub.cfg.WriteTimeout))
-	c.applyCloseDeadline() // which may have been set after the line before
-	if c.net == nil {
-		err = c.body.write(b)
-	} else {
-		_, err = c.net.Write(b)
+	size := pieceSize
+	if c.raw != nil {
+		size = rawPieceSize
+	}
+	c.writeBlocked.Store(true)
+	defer c.writeBlocked.Store(false)
+	for len(b) > 0 && err == nil {
+		piece := b[:min(size, len(b))]
+		b = b[len(piece):]
+		c.limitWrites(time.Now().Add(c.hub.cfg.WriteTimeout))
+		c.applyCloseDeadline() // which may have been set after the line before
+		if c.net == nil {
+			err = c.body.write(piece)
+		} else {
+			_, err = c.net.Write(piece)
+		}
+		c.taken.Add(int64(len(piece)))
 	}
 	if err != nil && isTimeout(err) {
 		return ErrSlow
@@ -143,13 +168,14 @@ const (
 	needsHandler                   // the next frame must pass through a handler
 )
 
-// next sets k, which is empty, to the chunk to be written next: a single frame as it
-// is, or several combined. If no frame is queued, it releases the right to write.
+// next sets k, which is written and released, to the chunk to be written next: a
+// single frame as it is, or several combined. If no frame is queued, it releases the
+// right to write.
 // Handlers for outgoing frames may take their time, so they run only if mayWait is set.
 // It is called without locks.
 func (w writer) next(k *chunk, mayWait bool) nextResult {
 	for {
-		items := w.take()
+		items := w.take(k)
 		if items == nil {
 			return empty
 		}
@@ -162,15 +188,18 @@ func (w writer) next(k *chunk, mayWait bool) nextResult {
 	}
 }
 
-// take returns the queued items that are not sent, or releases the right to write
-// and returns nil.
-func (w writer) take() []item {
+// take notes that k is written and returns the queued items that are not sent, or
+// releases the right to write and returns nil.
+func (w writer) take(k *chunk) []item {
 	c := w.conn
 	c.mu.Lock()
-	if c.sending != nil && c.sent == len(c.sending.items) {
+	c.queuedBytes = max(0, c.queuedBytes-k.charge)
+	k.charge = 0
+	if c.sending != nil && (c.dropSending || c.sent == len(c.sending.items)) {
 		c.sending.release()
 		c.sending = nil
 	}
+	c.dropSending = false
 	if c.sending == nil {
 		c.sending, c.queue, c.sent = c.queue, nil, 0
 	}
@@ -194,19 +223,21 @@ func (w writer) take() []item {
 func (w writer) combine(k *chunk, items []item, mayWait bool) {
 	c, first := w.conn, items[0]
 	if first.frame.reached != nil {
-		w.markSent(1, first.frame.charge)
+		c.sent++
+		k.charge = first.frame.charge
 		first.frame.reached()
 		return
 	}
 	if first.seat == nil && (len(items) == 1 && first.frame.lazy == nil || first.frame.long()) {
-		w.markSent(1, first.frame.charge)
+		c.sent++
+		k.charge = first.frame.charge
 		k.bytes = first.frame.bytes(c.enc, c.hub.cfg.CompressFrom)
 		return
 	}
 	*k = newChunk()
-	n, charge := 0, 0
+	n := 0
 	defer func() {
-		w.markSent(n, charge)
+		c.sent += n
 		if len(k.bytes) == 0 {
 			k.release()
 		}
@@ -216,7 +247,7 @@ func (w writer) combine(k *chunk, items []item, mayWait bool) {
 			break
 		}
 		n++
-		charge += it.frame.charge
+		k.charge += it.frame.charge
 		if it.seat != nil {
 			it.frame = it.seat.Owner.Outgoing(it.frame)
 		}
@@ -224,13 +255,4 @@ func (w writer) combine(k *chunk, items []item, mayWait bool) {
 			k.bytes = it.frame.append(k.bytes, c.enc, c.hub.cfg.CompressFrom)
 		}
 	}
-}
-
-// markSent records that n items are not queued any more.
-func (w writer) markSent(n, charge int) {
-	c := w.conn
-	c.sent += n
-	c.mu.Lock()
-	c.queuedBytes = max(0, c.queuedBytes-charge)
-	c.mu.Unlock()
 }

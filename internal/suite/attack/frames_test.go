@@ -150,34 +150,49 @@ func TestAttackFrameLengthLie(t *testing.T) {
 	})
 }
 
-// Pongs for a client that does not read are queued like all other frames, with their
-// real size in memory. At the outbox limit the client is disconnected.
+// A client that floods the server with pings is disconnected. If the limit of control
+// frames is high, pongs for a client that does not read are few, since only some pings
+// of each read are answered.
 func TestAttackPingFlood(t *testing.T) {
-	const outbox, flood = 256 << 10, 100_000
-	var met kit.Limits
-	p := pond.New(met.Observer())
-	p.Endpoint("/socket", kit.Accept, pond.WithOutboxSize(outbox))
-	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
-		s := d.Connect(pondtest.WebSocket, "/socket")
-		s.Stall()
-		pings := bytes.Repeat(ws.AppendMasked(nil, ws.Ping, true, false, someMask, nil), flood/50)
-		before, most := kit.Heap(), int64(0)
-		for range 50 {
-			s.SendFrame(pings)
-			synctest.Wait()
-			most = max(most, kit.Heap()-before)
-		}
-		if most > 6*outbox {
-			t.Errorf("memory has grown by %d bytes", most)
-		}
-		s.Resume()
-		if code, _ := s.Closed(); code != ws.CloseTryAgainLater {
-			t.Errorf("closed with %d", code)
-		}
-		if n := met.Of(pond.LimitOutbox); n != 1 {
-			t.Errorf("observed %d times", n)
-		}
-	})
+	const flood = 100_000
+	for name, tc := range map[string]struct {
+		options []pond.EndpointOption
+		closed  bool
+	}{
+		"by default":     {nil, true},
+		"without a rate": {[]pond.EndpointOption{pond.WithControlRateLimit(1e9, 1e9)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var met kit.Limits
+			p := pond.New(met.Observer())
+			p.Endpoint("/socket", kit.Accept, tc.options...)
+			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+				s := d.Connect(pondtest.WebSocket, "/socket")
+				s.Stall()
+				pings := bytes.Repeat(ws.AppendMasked(nil, ws.Ping, true, false, someMask, nil), flood/50)
+				before, most := kit.Heap(), int64(0)
+				for range 50 {
+					s.SendFrame(pings)
+					synctest.Wait()
+					most = max(most, kit.Heap()-before)
+				}
+				if most > 256<<10 {
+					t.Errorf("memory has grown by %d bytes", most)
+				}
+				s.Resume()
+				if !tc.closed {
+					s.Quiet()
+					return
+				}
+				if code, _ := s.Closed(); code != ws.ClosePolicy {
+					t.Errorf("closed with %d", code)
+				}
+				if n := met.Of(pond.LimitControlRate); n != 1 {
+					t.Errorf("observed %d times", n)
+				}
+			})
+		})
+	}
 }
 
 // The server stops inflating a message at the size limit.

@@ -142,6 +142,7 @@ func TestPromiseSlowClients(t *testing.T) {
 				}
 			}
 		}
+		time.Sleep(2 * time.Second) // of virtual time: until they are slow
 		if got := reasons.Load(); got != slow {
 			t.Errorf("%d clients were found slow, want %d", got, slow)
 		}
