@@ -49,8 +49,8 @@ func (ch *Channel) Broadcast(event string, payload any) error {
 	return ch.Except().Broadcast(event, payload)
 }
 
-// everybody is the audience of all members.
-var everybody = Audience{except: true}
+// allMembers is the audience of all members.
+var allMembers = Audience{except: true}
 
 // pickLocked returns the seats of the members that an audience names, each once.
 func (ch *Channel) pickLocked(to Audience) []*transport.Seat {

@@ -79,7 +79,7 @@ func (c *EventContext) Reply(event string, payload any) error {
 // Broadcast sends an event to all members, the sender included; see
 // [Audience.Broadcast].
 func (c *EventContext) Broadcast(event string, payload any) error {
-	return c.member.channel.send(event, c.msg.RequestID, payload, everybody)
+	return c.member.channel.send(event, c.msg.RequestID, payload, allMembers)
 }
 
 // Others returns all members but the sender as an audience.

@@ -153,7 +153,7 @@ func (c *JoinContext) Broadcast(event string, payload any) error {
 	if c.member == nil {
 		return ErrNotAccepted
 	}
-	return c.channel.send(event, c.msg.RequestID, payload, everybody)
+	return c.channel.send(event, c.msg.RequestID, payload, allMembers)
 }
 
 // Others returns all members but the client as an audience. Sending to it returns

@@ -1,6 +1,6 @@
-// Package pond is a realtime framework: channels with presence and private state
-// for any net/http server, over WebSocket and Server-Sent Events. It speaks the
-// protocol of the official PondSocket clients.
+// Package pond provides realtime channels for net/http servers, with presence and
+// private per-user state. Clients connect over WebSocket or Server-Sent Events to one
+// http.Handler. The package implements PondSocket: the official clients work with it.
 //
 //	Pond            holds endpoints; an http.Handler
 //	  Endpoint      one URL path; decides who may connect
@@ -8,7 +8,7 @@
 //	      Channel   one live channel: its members and their presence
 //	        User    one member: a connection seen from inside a channel
 //
-// A chat server is two decisions and one event:
+// A chat server decides who may connect and who may join, and handles one event:
 //
 //	p := pond.New()
 //	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
@@ -18,54 +18,61 @@
 //	})
 //	log.Fatal(http.ListenAndServe("127.0.0.1:8000", p))
 //
-// Handlers run at five moments of a client's life, each with a context of its
-// own: it connects ([ConnectionContext]), joins a channel ([JoinContext]), sends
-// an event ([EventContext]), is about to receive one ([OutgoingContext]), and
-// leaves ([LeaveContext]). Each of them is a [context.Context]. A client is
-// declined unless a handler accepts it; to decline, or to answer with an error,
-// a handler returns an [*Error].
+// There are five types of handlers, each with a context of its own. They run when a
+// client connects ([ConnectionContext]), joins a channel ([JoinContext]), sends an
+// event ([EventContext]), is about to receive an event ([OutgoingContext]), and leaves
+// ([LeaveContext]). Each context is a [context.Context]. A client is rejected unless a
+// handler accepts it. To decline, or to answer with an error, a handler returns an
+// [*Error].
 //
 // # Order and concurrency
 //
 // Handlers of one client run one at a time, in the order in which its messages
 // arrive. Over a WebSocket, that is the order in which they were sent. A client of an
-// event stream sends requests, and can send one before the server has answered another,
-// as the official client does: these can arrive in any order. OnOutgoing handlers run
-// where the client is written to, one at a time as well. Handlers of different clients run concurrently. All members of a channel see
-// its events in one order, and a client sees everything that concerns it in the
-// order in which it was committed: an acknowledgement first, a reply never before
-// a broadcast that preceded it.
+// event stream sends requests, and can send one before the server answered another, as
+// the official client does: such requests can arrive in any order. OnOutgoing handlers
+// run on the goroutine that writes to the client, also one at a time. Handlers of
+// different clients run concurrently.
 //
-// Sending queues and never waits, so it takes no context. What waits for a client
-// is bounded, and a client that does not keep up is disconnected: nobody waits
-// for it. No lock is held while a handler runs, so a handler may call anything in
+// All members of a channel receive its events in the same order. Each client receives
+// its messages in the order in which they were queued: the acknowledgement of a join
+// comes first, and a reply never overtakes an earlier broadcast.
+//
+// Methods that send only queue the message. They never block, so they take no context.
+// The queue of each client is limited, and a client that does not keep up is
+// disconnected. No lock is held while a handler runs, so a handler may call anything in
 // this package.
 //
 // # Payloads
 //
 // Payloads and presence are JSON objects: structs, maps, [encoding/json.RawMessage],
 // or nil for the empty object. They are encoded before the call that sends them
-// returns. What clients send stays encoded until a handler asks for it with Bind.
+// returns. The payloads of clients stay encoded until a handler decodes them with Bind.
+//
+// # History
+//
+// By default, a message is sent to the members of a channel and forgotten. The channels
+// of a lobby with [WithHistory] keep their latest messages, and a client that reconnects
+// receives the messages that it missed.
 //
 // # Assigns and presence
 //
-// Assigns are private to the server: what a handler stores with Assign, others
-// find with Get, and no client ever sees. Presence is public: a member that is
-// tracked is known, with what it was tracked with, to all tracked members of its
-// channel.
+// Assigns are private to the server: handlers store values with Assign and read them
+// with Get, and clients never see them. Presence is public: all tracked members of a
+// channel receive the presence of each tracked member.
 //
 // # Errors
 //
-// A client sees the code, the message and the details of an [*Error], and of any
-// other error, or of a panic, only that there was one; the rest is logged. Either
-// harms that one event. [ErrClosed] and the other errors of this package that have
-// a status are fit to be returned from a handler as they are.
+// If a handler returns an [*Error], the client receives its code, message and details.
+// For any other error, or a panic, the client receives only "internal error", and the
+// error is logged. Only that event is affected. [ErrClosed] and the other errors of
+// this package that have a status may be returned from a handler unchanged.
 //
 // # Limits
 //
-// Everything that a client decides is bounded, with a default for each limit; see
-// [EndpointOption] for all of them, and [Observer] for who meets them. Only a rate
-// limit has to be chosen: [WithRateLimit].
+// Everything that a client controls is limited. See [EndpointOption] for the limits,
+// which have defaults, and [Observer] to count the clients that reach them. Only the
+// message rate is unlimited by default; set it with [WithRateLimit].
 //
 // # Testing
 //

@@ -69,7 +69,7 @@ func (e *Endpoint) Path() string { return e.path.String() }
 // member leaves, or later if the lobby has a history. join decides about each
 // member. If a name matches several
 // lobbies, it belongs to the first that was added. Lobby panics if the pattern
-// is malformed or taken (rule S-2).
+// is malformed or taken.
 func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...LobbyOption) *Lobby {
 	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: registered[*JoinContext]{handler: join}}
 	for _, opt := range opts {
@@ -117,11 +117,11 @@ func (e *Endpoint) Len() int {
 	return len(e.conns)
 }
 
-// Disconnect says goodbye to a client and closes its connection: a WebSocket with
-// code and reason, of which clients see at most 123 bytes. code is a close code
-// (RFC 6455 section 7.4), or an HTTP status such as [http.StatusForbidden], which
-// becomes 4000 plus the status; zero stands for 1000, a normal end. It returns
-// [ErrClosed] if no such client is connected.
+// Disconnect closes the connection of a client. A WebSocket is closed with code and
+// reason; the reason is truncated to 123 bytes. code is a close code (RFC 6455 section
+// 7.4), or an HTTP status such as [http.StatusForbidden], which becomes 4000 plus the
+// status; zero stands for 1000, a normal end. Disconnect returns [ErrClosed] if no such
+// client is connected.
 func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
 	e.mu.Lock()
 	c := e.conns[userID]
@@ -218,7 +218,7 @@ func (e *Endpoint) validName(name string) bool {
 	return true
 }
 
-// shutdown begins to say goodbye to everybody.
+// shutdown starts to close all connections.
 func (e *Endpoint) shutdown() {
 	for _, c := range e.close() {
 		c.inbox.push(&task{kind: taskShutdown})
@@ -226,7 +226,7 @@ func (e *Endpoint) shutdown() {
 	e.registry.close()
 }
 
-// close lets nobody in any more, and returns who is.
+// close makes the endpoint reject new clients, and returns the connected ones.
 func (e *Endpoint) close() []*conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()

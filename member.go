@@ -101,7 +101,7 @@ func (m *member) evict(reason string) error {
 		tracked := tx.remove(m)
 		tx.send(m, kickedOut, false)
 		tx.send(m, evicted, false)
-		tx.broadcast(kicked, false, everybody)
+		tx.broadcast(kicked, false, allMembers)
 		if tracked {
 			tx.notifyUntracked(m)
 		}

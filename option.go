@@ -34,8 +34,8 @@ type config struct {
 // is [slog.Default] at the time of logging.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
-// WithObserver sets who is told what happens, for metrics and traces. The
-// default is nobody.
+// WithObserver sets the [Observer] that receives notifications, for metrics and
+// traces. The default is none.
 func WithObserver(o *Observer) Option { return func(c *config) { c.observer = o } }
 
 // WithEndpointDefaults sets options of all endpoints that are added later. Their
@@ -125,9 +125,9 @@ func WithOrigins(origins ...string) EndpointOption {
 	return func(c *endpointConfig) { c.origins = append(c.origins, parsed...) }
 }
 
-// WithInsecureAnyOrigin allows every page on the web to connect with the
-// cookies of whoever looks at it. Use it only if connecting needs a secret that
-// such a page cannot have. The default is off.
+// WithInsecureAnyOrigin allows pages of every origin to connect with the cookies of
+// their visitors. Use it only if connecting requires a secret that such pages cannot
+// know. The default is off.
 func WithInsecureAnyOrigin() EndpointOption {
 	return func(c *endpointConfig) { c.anyOrigin = true }
 }
@@ -319,25 +319,24 @@ func WithWriteTimeout(d time.Duration) EndpointOption {
 	return func(c *endpointConfig) { c.writeTimeout = d }
 }
 
-// WithCloseTimeout bounds how long a client may take to receive and answer a
-// goodbye. The default is 5 s.
+// WithCloseTimeout limits the time that a client may take to receive and answer a close
+// frame. The default is 5 s.
 func WithCloseTimeout(d time.Duration) EndpointOption {
 	positive("WithCloseTimeout", d)
 	return func(c *endpointConfig) { c.closeTimeout = d }
 }
 
-// WithPingInterval sets how often clients get a sign of life: a ping, or a
-// comment in an event stream. A WebSocket from which nothing came since the last
-// one is closed, and so is one that takes three intervals to send one message.
-// The default is 30 s.
+// WithPingInterval sets the interval between heartbeats: pings on a WebSocket, comments
+// on an event stream. The server closes a WebSocket that sent nothing since the last
+// ping, or that takes three intervals to send one message. The default is 30 s.
 func WithPingInterval(d time.Duration) EndpointOption {
 	positive("WithPingInterval", d)
 	return func(c *endpointConfig) { c.ping = d }
 }
 
-// WithCompression compresses messages of at least so many bytes for WebSocket
-// clients that offer permessage-deflate (RFC 7692), without context takeover: a
-// broadcast is compressed once for all of them. The default is no compression.
+// WithCompression compresses messages of at least fromBytes bytes for WebSocket clients
+// that offer permessage-deflate (RFC 7692), without context takeover: a broadcast is
+// compressed once for all of them. The default is no compression.
 func WithCompression(fromBytes int) EndpointOption {
 	positive("WithCompression", fromBytes)
 	return func(c *endpointConfig) { c.compressFrom = fromBytes }

@@ -29,8 +29,8 @@ type Pond struct {
 	closing   bool
 }
 
-// New returns a Pond without endpoints. It starts nothing: a Pond that is not
-// used any more needs no Shutdown.
+// New returns a Pond without endpoints. It starts no goroutines, so a Pond that is no
+// longer used needs no Shutdown.
 func New(opts ...Option) *Pond {
 	p := &Pond{conns: newConnCount()}
 	for _, opt := range opts {
@@ -47,9 +47,10 @@ func New(opts ...Option) *Pond {
 // matches several endpoints, the first that was added serves it. Endpoint panics
 // if path is malformed or taken, or after [Pond.Shutdown].
 //
-// Paths that RFC 3986 section 6.2.2 calls equivalent match alike: "/größe" matches
-// "/gr%C3%B6%C3%9Fe", and "/socket" matches "/s%6Fcket". But "%2F" is not a slash,
-// and dot segments stay. Names of channels and events, by contrast, are exact.
+// Paths that are equivalent according to RFC 3986 section 6.2.2 match in the same way:
+// "/größe" matches "/gr%C3%B6%C3%9Fe", and "/socket" matches "/s%6Fcket". However,
+// "%2F" is not a slash, and dot segments are not removed. Names of channels and events
+// are compared exactly.
 func (p *Pond) Endpoint(path string, auth Handler[*ConnectionContext], opts ...EndpointOption) *Endpoint {
 	compiled, err := pattern.CompilePath(path)
 	if err != nil {
@@ -117,19 +118,17 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	respond(w, http.StatusNotFound, "no endpoint at this path")
 }
 
-// headerTimeout is how long [Pond.ListenAndServe] lets a client take for the
-// headers of a request, unless the server says otherwise.
+// headerTimeout is the time for the headers of a request, unless the server sets one.
 const headerTimeout = 10 * time.Second
 
-// idleTimeout is how long [Pond.ListenAndServe] lets a client keep a connection open
-// on which it asks for nothing, unless the server says otherwise.
+// idleTimeout is how long a connection without requests stays open, unless the server
+// sets a time.
 const idleTimeout = 2 * time.Minute
 
-// shutdownTimeout is how long [Pond.ListenAndServe] lets clients and handlers
-// take to finish.
+// shutdownTimeout is the time that [Pond.Serve] gives clients and handlers to finish.
 const shutdownTimeout = 10 * time.Second
 
-// ListenAndServe listens on srv.Addr and does what [Pond.Serve] does.
+// ListenAndServe listens on srv.Addr and calls [Pond.Serve].
 func (p *Pond) ListenAndServe(ctx context.Context, srv *http.Server) error {
 	addr := srv.Addr
 	if addr == "" {
@@ -142,10 +141,10 @@ func (p *Pond) ListenAndServe(ctx context.Context, srv *http.Server) error {
 	return p.Serve(ctx, srv, l)
 }
 
-// Serve runs srv on l until ctx is done. Then it shuts down the server and p in
-// the right order, which takes ten seconds at most, and returns nil if everything
-// ended in that time. p is the handler if srv has none, ReadHeaderTimeout is ten
-// seconds if srv sets none, and IdleTimeout two minutes. Serve closes l.
+// Serve runs srv on l until ctx is done. Then it shuts down the server and p in the
+// right order, within ten seconds, and returns nil if everything ended in that time. If
+// srv does not set them, the handler is p, ReadHeaderTimeout is ten seconds, and
+// IdleTimeout is two minutes. Serve closes l.
 func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) error {
 	if srv.Handler == nil {
 		srv.Handler = p
@@ -173,8 +172,9 @@ func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) erro
 	}
 }
 
-// stop ends what Serve has begun. The server stops to listen first, so that no
-// new client comes; it is through when p has let go of the requests that last.
+// stop shuts down the server and p. The server stops listening first, so that no new
+// client connects; its Shutdown returns after p ended the event streams that are HTTP
+// requests.
 func (p *Pond) stop(ctx context.Context, srv *http.Server) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
@@ -184,15 +184,15 @@ func (p *Pond) stop(ctx context.Context, srv *http.Server) error {
 	return errors.Join(err, <-server)
 }
 
-// Shutdown ends everything in order (rule S-33): new clients are refused with
-// [http.StatusServiceUnavailable], leave handlers run with [LeaveShutdown], what
-// waits for clients is sent, WebSockets are closed with 1001 and event streams
-// ended. It returns when all connections are closed and all handlers have
-// returned, or when ctx is done: then it cuts the connections that are left and
-// returns ctx's error. Calling it again waits again.
+// Shutdown shuts the Pond down gracefully. It rejects new clients with
+// [http.StatusServiceUnavailable], runs leave handlers with [LeaveShutdown], sends the
+// queued messages, closes WebSockets with code 1001, and ends event streams. Shutdown
+// returns when all connections are closed and all handlers have returned. If ctx is done
+// first, Shutdown closes the remaining connections immediately and returns ctx's error.
+// A second call waits in the same way.
 //
-// If p is mounted in a server that you shut down yourself, let that server stop
-// to listen first: see [Pond.Serve].
+// If your own code shuts down the server in which p is mounted, that server must stop
+// listening first: see [Pond.Serve].
 func (p *Pond) Shutdown(ctx context.Context) error {
 	p.mu.Lock()
 	p.closing = true

@@ -9,8 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A Recovery is what a client that joins a channel with history asks to be sent
-// again.
+// A Recovery describes the messages that a client requests when it joins a channel
+// with history.
 type Recovery struct {
 	// Position is where the client was when it lost its connection. It is zero if
 	// the client is a newcomer.
@@ -24,21 +24,21 @@ type Recovery struct {
 	Last int
 }
 
-// A catchUp is what a member that is feeding has to receive before it gets
-// broadcasts like the others. It is guarded by the channel's mu.
+// A catchUp is the state of a member that is catching up. It is guarded by the
+// channel's mu.
 //
-// A member of a channel with history is either seated or feeding. A seated member
-// is in the channel's group: everything behind its start was queued for it. A
-// feeding member is not in the group: exactly what is behind its start up to its
-// cursor was queued for it, and it reads the rest from the log at the pace of its
-// socket. Frames that are not in the log are held in their place.
+// A member of a channel with history is either seated or feeding. A seated member is in
+// the channel's group: every message after its start was queued for it. A feeding member
+// is not in the group: exactly the messages after its start up to its cursor were queued
+// for it, and it reads the rest from the log at the pace of its socket. Frames that are
+// not in the log are held until their position is reached.
 type catchUp struct {
-	cursor uint64 // everything up to this offset was queued
-	to     uint64 // where the replay ends that was announced to the client
-	told   bool   // that the replay is complete
-	former string // the user ID that the client had before
-	held   []heldFrame
-	bytes  int // of held
+	cursor   uint64 // everything up to this offset was queued
+	to       uint64 // where the replay ends that was announced to the client
+	notified bool   // that the replay is complete
+	former   string // the user ID that the client had before
+	held     []heldFrame
+	bytes    int // of held
 }
 
 // A heldFrame is a frame for a member that is feeding.
@@ -54,15 +54,15 @@ const (
 	pageBytes  = 64 << 10
 )
 
-// Reasons why a client does not get what it missed.
+// Reasons for which a client does not receive the messages that it missed.
 const (
 	lostEpoch   = "epoch"   // another log, or an offset that it never had
 	lostExpired = "expired" // the log does not reach back so far
 	lostLimit   = "limit"   // more than the lobby, or the join handler, allows
 )
 
-// resume decides what a client that asks for r gets: the messages behind start, or
-// none for a reason.
+// resume returns the offset after which the messages for a client that requests r
+// begin, or the reason for which it receives none.
 func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string) {
 	l.trim(now())
 	if r.Position == (Position{}) {
@@ -141,8 +141,8 @@ func positionBody(p Position, reason string) []byte {
 	return append(body, '}')
 }
 
-// numberedNotice encodes a notice of the server that moves the position of whoever
-// receives it to offset.
+// numberedNotice encodes a notice of the server that moves the position of its receiver
+// to offset.
 func (tx *tx) numberedNotice(event, request string, body []byte, offset uint64) *transport.Frame {
 	f := newFrame(wire.System, event, tx.ch.name, request, body)
 	f.Number(tx.ch.log.epoch, offset)
@@ -173,7 +173,7 @@ func (tx *tx) feed(m *member) {
 			tx.queue(m, transport.NewMark(m.feed), false)
 			return
 		}
-		tx.tellRecovered(m)
+		tx.sendRecovered(m)
 		if len(c.held) > 0 && (len(entries) == 0 || c.held[0].top < entries[0].offset) {
 			room -= tx.release(m)
 			continue
@@ -181,7 +181,7 @@ func (tx *tx) feed(m *member) {
 		room -= tx.replay(m, &entries[0])
 		entries = entries[1:]
 	}
-	tx.tellRecovered(m)
+	tx.sendRecovered(m)
 	tx.stopFeeding(m)
 	tx.seat(m)
 }
@@ -210,14 +210,14 @@ func (tx *tx) replay(m *member, e *logEntry) (size int) {
 	return f.Charge()
 }
 
-// tellRecovered tells a client once that it received the replay that was announced
+// sendRecovered notifies a client, once, that it received the replay that was announced
 // to it.
-func (tx *tx) tellRecovered(m *member) {
+func (tx *tx) sendRecovered(m *member) {
 	c := m.feeding
-	if c.told || c.cursor < c.to {
+	if c.notified || c.cursor < c.to {
 		return
 	}
-	c.told = true
+	c.notified = true
 	at := max(c.to, c.cursor) // behind a gap, if the rest of the replay was lost
 	body := positionBody(Position{tx.ch.log.epoch, at}, "")
 	tx.queue(m, tx.numberedNotice(wire.Recovered, newRequestID(), body, at), false)
@@ -253,13 +253,13 @@ func (tx *tx) stopFeeding(m *member) {
 	tx.ch.feeding = slices.Delete(tx.ch.feeding, i, i+1)
 }
 
-// maxHidden is after how many hidden messages in a row a client learns its
-// position.
+// maxHidden is the number of consecutive hidden messages after which a client is sent
+// its position.
 const maxHidden = 64
 
 // hide notes that a numbered message is hidden from a member. Its position moves
-// nevertheless: a client that asked for recovery is told so from time to time, or
-// its position would expire.
+// nevertheless. A client that asked for recovery is sent its position from time to time,
+// because an old position would expire.
 func (tx *tx) hide(m *member, offset uint64) {
 	if !m.recovers {
 		return
