@@ -61,11 +61,13 @@ stress: ## the concurrent packages ten times: before a release, and after touchi
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for fuzztime=30s
-	@for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
-			echo "$$package $$target"; \
-			go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(fuzztime) $$package || exit 1; \
-		done; \
+	@for module in . natsbroker redisbroker; do \
+		cd $(CURDIR)/$$module && for package in $$(go list ./...); do \
+			for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+				echo "$$package $$target"; \
+				go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(fuzztime) $$package || exit 1; \
+			done; \
+		done || exit 1; \
 	done
 
 soaktime ?= 10m

@@ -294,13 +294,13 @@ func (e *env) logPages() {
 func (e *env) logPageBytes() {
 	a, topic := e.log(), e.topic("a")
 	var want []string
-	for n := range 10 {
+	for n := range 15 {
 		want = append(want, sized(200<<10+n))
 		e.append(a, topic, produce("a", uint64(n+1), want[n]))
 	}
 	if large := sized(3 << 20); a.MaxBytes() >= len(large) {
 		want = append(want, large, `{}`)
-		e.append(a, topic, produce("a", 11, large, `{}`))
+		e.append(a, topic, produce("a", 16, large, `{}`))
 	}
 	from, got := pond.Position{}, 0
 	for got < len(want) {

@@ -150,7 +150,7 @@ func harness(mutate func(m *mutant)) *Harness {
 	return &Harness{
 		Bubble: true,
 		Open: func(testing.TB) *Cluster {
-			bus := memorybroker.New()
+			bus := memorybroker.New(memorybroker.WithMaxBytes(256 << 10)) // large messages take their time
 			var nodes atomic.Int64
 			original := func(b pond.Broker) *memorybroker.Broker { return b.(*mutant).BrokerLog.(*memorybroker.Broker) }
 			return &Cluster{

@@ -144,7 +144,7 @@ var messageMutants = []mistake{
 	}},
 	{"the buffer of a message is used again", "Bytes Order LogAppend", func(m *mutant) {
 		m.receiving(func(_ string, r pond.Receiver) pond.Receiver {
-			buffer := make([]byte, 0, 8<<20)
+			buffer := make([]byte, 0, 300<<10)
 			return &filter{Receiver: r, receive: func(e pond.Entry) {
 				e.Data = append(buffer, e.Data...)
 				r.Receive(e)
