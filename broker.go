@@ -48,10 +48,10 @@ var ErrTooLarge = known(http.StatusRequestEntityTooLarge, "the message is too la
 // All methods may be called concurrently.
 type Broker interface {
 	// Publish sends messages to all subscribers of the topic, in their order. It
-	// returns nil when the backend has them, so that a slow backend slows down the
-	// caller, and the broker does not have to queue without limit. After an error,
-	// subscribers may receive none, some or all of the messages, but none twice. If
-	// one of the messages is too large, none is sent.
+	// returns nil when the backend has them. A slow backend therefore slows down the
+	// caller, and the broker needs no queue without a limit. After an error,
+	// subscribers may receive none, some or all of the messages, but no message twice.
+	// If a message is too large, none of them is sent.
 	Publish(ctx context.Context, topic string, batch [][]byte) error
 
 	// Subscribe makes r the receiver of a topic. It returns when the backend has
@@ -66,9 +66,9 @@ type Broker interface {
 	Subscribe(ctx context.Context, topic string, r Receiver) (io.Closer, error)
 
 	// Health returns nil if the broker is able to publish and to receive, as far as
-	// it knows, and otherwise the reason. It does not wait. A node that is cut off
-	// must not take the silence of the others for their end, and reports itself as
-	// degraded.
+	// it knows, and otherwise the reason. It does not wait. A node without a
+	// connection reports itself as degraded, and must not treat other nodes as dead
+	// because it receives nothing from them.
 	Health() error
 
 	// MaxBytes returns the size of the largest message, at least 64 KiB. It may
@@ -78,7 +78,7 @@ type Broker interface {
 	// Close ends the broker: it waits for calls of Publish and Append that are in
 	// progress, but not longer than ctx allows, ends all subscriptions and closes the
 	// connections. When it returns, no receiver is called any more. It returns the
-	// context's error if it had to interrupt calls. Receivers must not call it.
+	// context's error if it interrupted calls. Receivers must not call it.
 	// Closing again does nothing.
 	Close(ctx context.Context) error
 }
@@ -91,11 +91,12 @@ type Receiver interface {
 	// Receive takes a message.
 	Receive(e Entry)
 
-	// Gap says that messages of the topic may be lost: the broker reconnected, had to
-	// drop messages, or found out that the subscription did not receive any more. It
-	// is called when the subscription is confirmed again, after the messages from
-	// before the loss and before those from after it, so that the receiver can ask
-	// for what it missed. It may be called although nothing was lost.
+	// Gap reports that messages of the topic may be lost, because the broker
+	// reconnected, dropped messages, or detected that the subscription received
+	// nothing. The broker calls Gap when the subscription is confirmed again, after the
+	// messages from before the loss and before those from after it. The receiver can
+	// then ask for the state that it missed. Gap may be called although nothing was
+	// lost.
 	Gap(reason error)
 }
 
@@ -117,11 +118,11 @@ type Entry struct {
 // Offsets are from 1 to 1<<53-1, and offset zero is before the first entry. An epoch is a
 // text of 1 to 22 of the characters A-Z, a-z, 0-9, - and _. The zero [Position] is none.
 //
-// A log begins with its first Open or Append, and ends with Drop, or when nothing was
-// opened or appended for as long as its [Retention.Age]. A log that begins has a new
-// epoch. If the backend loses entries, or may have lost some (it was restarted without
-// a copy on disk, or another copy took over), it must not continue the epoch: offsets
-// would be used twice, and a reader could not tell.
+// The first Open or Append begins a log. Drop ends it, and so does a [Retention.Age]
+// without Open and Append. A log that begins has a new epoch. If the backend lost
+// entries, or may have lost some because it was restarted without a copy on disk or
+// because a replica took over, it must not continue the epoch. Otherwise it would use
+// offsets twice, and a reader could not detect it.
 type BrokerLog interface {
 	Broker
 
@@ -187,10 +188,10 @@ type Page struct {
 	// Top is the position of the newest entry, whether it is in the page or not. It
 	// is zero if there is no log.
 	Top Position
-	// Complete reports that nothing is missing between the position that was asked for
-	// and the first entry, or Top if there are no entries: the position is one of
-	// this log's epoch, and no entry behind it was dropped. The entries of another
-	// epoch, or behind a position that the log never reached, are none. Of
-	// [BrokerLog.Last] it is true if there is a log.
+	// Complete reports that nothing is missing between the requested position and the
+	// first entry, or Top if there are no entries: the position belongs to the epoch of
+	// the log, and no entry behind it was dropped. For a position of another epoch, or
+	// one that the log never reached, Complete is false and there are no entries. For
+	// [BrokerLog.Last], Complete is true if there is a log.
 	Complete bool
 }

@@ -42,11 +42,11 @@ type Harness struct {
 	// network. Some properties can be tested only there.
 	Bubble bool
 
-	// Timeout limits each wait for something that has to happen. The default is 30 s.
+	// Timeout limits each wait for an event. The default is 30 s.
 	Timeout time.Duration
 }
 
-// A Cluster is what the nodes of one test share. Only Node is required.
+// A Cluster makes the nodes of one test, and their failures. Only Node is required.
 type Cluster struct {
 	// Node returns a broker for a new node of the cluster. It may try to connect in
 	// the background.
@@ -121,7 +121,7 @@ func (h *Harness) run(t testing.TB, c check) {
 	e.finish()
 }
 
-// missing returns what the cluster has to offer for a check, but does not.
+// missing returns the name of what a check needs and the cluster does not have, or "".
 func (e *env) missing(needs string) string {
 	c := e.cluster
 	absent := map[string]bool{

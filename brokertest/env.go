@@ -74,7 +74,7 @@ func (e *env) log() pond.BrokerLog {
 	e.Helper()
 	b, ok := e.node().(pond.BrokerLog)
 	if !ok {
-		e.Fatal("a broker of this cluster is no pond.BrokerLog")
+		e.Fatal("a broker of this cluster is not a pond.BrokerLog")
 	}
 	return b
 }
@@ -82,7 +82,7 @@ func (e *env) log() pond.BrokerLog {
 // topic returns a topic that no other check uses.
 func (e *env) topic(name string) string { return e.unique + "/socket:/chat/" + name }
 
-// settle lets everything happen that can happen without time. Outside a bubble it does
+// settle waits until all goroutines of the bubble are blocked. Outside a bubble it does
 // nothing.
 func (e *env) settle() {
 	if e.bubble {
@@ -177,7 +177,7 @@ func sized(bytes int) string {
 	return `{"x":"` + strings.Repeat("x", bytes-len(frame)) + `"}`
 }
 
-// A receiver records what a broker calls it with.
+// A receiver records the calls of a broker.
 type receiver struct {
 	env   *env
 	topic string
@@ -261,7 +261,7 @@ func (r *receiver) end() {
 	}
 }
 
-// wait waits until the events are as they have to be.
+// wait waits until ok accepts the events.
 func (r *receiver) wait(what string, ok func(events []event) bool) []event {
 	r.env.Helper()
 	timer := time.NewTimer(r.env.timeout)
@@ -320,7 +320,7 @@ func (r *receiver) count() int {
 	return len(r.events)
 }
 
-// check checks what a receiver may always expect.
+// check checks the promises that hold for every receiver.
 func (r *receiver) check() {
 	r.env.Helper()
 	r.mu.Lock()

@@ -18,8 +18,8 @@ var logFaultChecks = []check{
 	{"LogFollowed", "Log", (*env).logFollowed},
 }
 
-// logLost: a log that was lost begins again with another epoch, so that nobody takes
-// it for the old one.
+// logLost: a log that was lost begins again with another epoch, so that readers detect
+// the loss.
 func (e *env) logLost() {
 	e.gaps = true
 	a, b, topic := e.log(), e.log(), e.topic("a")
@@ -160,7 +160,7 @@ func pageTexts(page pond.Page) (list []string) {
 	return list
 }
 
-// A follower is what a node does with a log, in the simplest form.
+// A follower follows a log as a node does, in the simplest form.
 type follower struct {
 	env   *env
 	log   pond.BrokerLog
@@ -187,7 +187,7 @@ func (f *follower) Receive(entry pond.Entry) {
 	}
 }
 
-// Gap asks for what is missing.
+// Gap starts a repair.
 func (f *follower) Gap(error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -213,7 +213,7 @@ func (f *follower) position() pond.Position {
 	return f.pos
 }
 
-// start starts reading what is missing.
+// start starts the goroutine that repairs.
 func (f *follower) start() (stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.env.Context()))
 	var wg sync.WaitGroup

@@ -163,7 +163,7 @@ func (e *env) maxBytes() {
 	}
 }
 
-// emptyBatch: nothing to publish is no error.
+// emptyBatch: publishing an empty batch succeeds and sends nothing.
 func (e *env) emptyBatch() {
 	b, topic := e.node(), e.topic("a")
 	r := e.subscribe(b, topic)

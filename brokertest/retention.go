@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// retentionChecks are about what a log keeps.
+// retentionChecks are about the limits of a log.
 var retentionChecks = []check{
 	{"LogKeepsMessages", "Log", (*env).logKeepsMessages},
 	{"LogKeepsBytes", "Log", (*env).logKeepsBytes},
@@ -19,7 +19,7 @@ var retentionChecks = []check{
 }
 
 // logKeepsMessages: of more messages than a log keeps, the newest stay. A reader of
-// the others is told.
+// the others is notified.
 func (e *env) logKeepsMessages() {
 	a, topic := e.log(), e.topic("a")
 	start := e.open(a, topic)

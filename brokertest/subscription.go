@@ -16,7 +16,7 @@ var subscriptionChecks = []check{
 	{"CanceledSubscribe", "", (*env).canceledSubscribe},
 }
 
-// subscribeIsConfirmed: what is published after Subscribe returned arrives.
+// subscribeIsConfirmed: messages arrive that are published after Subscribe returned.
 func (e *env) subscribeIsConfirmed() {
 	a, b := e.node(), e.node()
 	for i := range 100 {

@@ -58,7 +58,7 @@ func WithMaxBytes(bytes int) Option {
 }
 
 // WithQueueBytes limits the messages that are queued for one subscription. If its
-// receiver falls behind further, they are dropped, and the receiver is told so by Gap.
+// receiver falls behind further, they are dropped, and the broker calls Gap.
 // The default is 16 MiB.
 func WithQueueBytes(bytes int) Option {
 	atLeast("WithQueueBytes", bytes, 1)

@@ -23,8 +23,8 @@ var (
 // Faults go wrong at random, but in the same way for the same seed. Probabilities are
 // between 0 and 1. The zero value is none.
 //
-// A broker with Duplicate or Silent breaks the contract of [pond.Broker]. They are
-// there for tests of what nodes do about it.
+// With Duplicate or Silent, a broker breaks the contract of [pond.Broker]. Use them to
+// test that nodes tolerate it.
 type Faults struct {
 	// MinDelay and MaxDelay are how long a message takes to each of its subscribers,
 	// and a call to the bus and back. The messages of one topic keep their order;
@@ -38,14 +38,14 @@ type Faults struct {
 	// Fail is the probability that a call fails and does nothing.
 	Fail float64
 
-	// TimeOut is the probability that a call fails although it did what it should:
+	// TimeOut is the probability that a call returns an error although it succeeded:
 	// the messages are sent, and a batch is stored.
 	TimeOut float64
 
 	// Duplicate is the probability that a subscriber receives a message twice.
 	Duplicate float64
 
-	// Silent keeps all losses secret: nobody is told by Gap.
+	// Silent suppresses Gap: losses are not reported.
 	Silent bool
 }
 

@@ -103,7 +103,7 @@ func WithQueue(messages int) Option {
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithClientOption adds options of the NATS client: credentials, TLS certificates, a
-// name. Those about reconnecting have no effect. The default is none.
+// name. Options about reconnecting have no effect. The default is none.
 func WithClientOption(opts ...nats.Option) Option {
 	return func(c *config) { c.client = append(c.client, opts...) }
 }
@@ -111,8 +111,8 @@ func WithClientOption(opts ...nats.Option) Option {
 // New returns a broker for a server, or for several whose URLs are separated by commas,
 // such as "nats://a:4222,nats://b:4222" or, for TLS, "tls://a:4222".
 //
-// New does not wait for a connection, and the server does not have to be there: the
-// broker connects when it is. New returns an error for an invalid prefix or option only.
+// New does not wait for a connection. If the server is not reachable, the broker connects
+// later. New returns an error for an invalid prefix or option only.
 // The broker uses goroutines and a connection until [Broker.Close].
 func New(url string, opts ...Option) (*Broker, error) {
 	cfg := config{
@@ -145,7 +145,7 @@ func New(url string, opts ...Option) (*Broker, error) {
 	return b, nil
 }
 
-// checkPrefix refuses what is not a subject.
+// checkPrefix returns an error if prefix is not a subject.
 func checkPrefix(prefix string) error {
 	for t := range strings.SplitSeq(prefix, ".") {
 		if t == "" || strings.ContainsAny(t, " \t\r\n*>") {

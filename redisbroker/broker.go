@@ -74,7 +74,7 @@ type config struct {
 // An Option configures a [Broker].
 type Option func(*config)
 
-// WithPrefix sets what the names of all channels and keys begin with. It must be the
+// WithPrefix sets the beginning of the names of all channels and keys. It must be the
 // same on all nodes. The default is "pondsocket", which servers in other languages
 // use.
 func WithPrefix(prefix string) Option { return func(c *config) { c.prefix = prefix } }
@@ -108,7 +108,7 @@ func WithProbeInterval(d time.Duration) Option {
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithClientOption changes the options of the Redis client: TLS certificates, changing
-// credentials, timeouts. The default is what the URL says.
+// credentials, timeouts. The default is the options in the URL.
 func WithClientOption(change func(*rueidis.ClientOption)) Option {
 	return func(c *config) { c.client = append(c.client, change) }
 }
@@ -121,8 +121,8 @@ func WithClientOption(change func(*rueidis.ClientOption)) Option {
 // master_set, the Sentinels of the server with that name. Pub/sub and streams do not
 // depend on the number of a database, except for keys.
 //
-// New does not wait for a connection, and the server does not have to be there: the
-// broker connects when it is. New returns an error for an invalid URL only. The broker
+// New does not wait for a connection. If the server is not reachable, the broker connects
+// later. New returns an error for an invalid URL only. The broker
 // uses goroutines and connections until [Broker.Close].
 func New(url string, opts ...Option) (*Broker, error) {
 	option, err := rueidis.ParseURL(url)

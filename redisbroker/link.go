@@ -22,9 +22,9 @@ var (
 	errLinkClosed  = errors.New("redisbroker: the connection was closed")
 )
 
-// A link is one connection for subscriptions. Its reader calls the receivers, so that
-// a receiver that takes its time makes the server queue messages, up to its own limit,
-// and then close the connection: which is a gap, and no growth of memory.
+// A link is one connection for subscriptions. Its reader calls the receivers. If a
+// receiver is slow, the server queues messages up to its limit and then closes the
+// connection. This causes a gap, and memory does not grow.
 type link struct {
 	broker *Broker
 	client rueidis.Client

@@ -190,8 +190,8 @@ func decodeUser(entry []byte) (u User) {
 	return u
 }
 
-// userMessage sets the fields of a message for clients. It fails closed: a message
-// without a clear audience is for nobody.
+// userMessage sets the fields of a message for clients. It rejects a message without
+// valid recipients, which other servers deliver to all.
 func (d *decoder) userMessage(m *Message) Reason {
 	if m.Event = text(d.members[eventMember]); m.Event == "" {
 		return BadEvent
@@ -268,8 +268,8 @@ func (d *decoder) assigns(m *Message) Reason {
 	return ""
 }
 
-// object returns a compact object. What is missing or no object is the empty one:
-// Go servers leave it out or send null.
+// object returns a compact object. It returns the empty object for a missing value and
+// for other types, because Go servers omit an empty object or send null.
 func object(raw []byte) []byte {
 	if !isObject(raw) {
 		return emptyObject

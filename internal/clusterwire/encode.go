@@ -100,7 +100,7 @@ func (m *Message) validateUserMessage() error {
 	case AllUsers, AllExceptSender:
 	case Listed:
 		if len(m.Recipients.IDs) == 0 {
-			return errors.New("clusterwire: a USER_MESSAGE to nobody would reach everybody")
+			return errors.New("clusterwire: a USER_MESSAGE with an empty list of recipients would reach all users")
 		}
 	default:
 		return need(m.Type, "")

@@ -57,8 +57,8 @@ func (m *Message) ApplyAssigns(old map[string]json.RawMessage) map[string]json.R
 }
 
 // IsFirsthand reports whether the users in a [StateResponse] of this source are its
-// own. JavaScript servers, whose IDs are no UUIDs, answer with everybody whom they
-// know, so that the source may not be where a user is connected.
+// own. JavaScript servers, whose IDs are not UUIDs, answer with all users that they
+// know, so a user may be connected to another node than the source.
 func IsFirsthand(source string) bool {
 	if len(source) != len("00000000-0000-0000-0000-000000000000") {
 		return false
