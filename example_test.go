@@ -65,18 +65,24 @@ func ExampleSSE() {
 	}
 	ask(http.MethodPost, `{"action":"JOIN_CHANNEL","event":"","channelName":"/chat/1","requestId":"1","payload":{}}`)
 	ask(http.MethodPost, `{"action":"BROADCAST","event":"say","channelName":"/chat/1","requestId":"2","payload":{"text":"hi"}}`)
-	ask(http.MethodDelete, "")
-	for lines := bufio.NewScanner(stream.Body); lines.Scan(); { // until the server closes it
+	lines := bufio.NewScanner(stream.Body)
+	for events := 0; events < 3 && lines.Scan(); {
 		if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
 			fmt.Println("event:", name)
+			events++
 		}
 	}
+	ask(http.MethodDelete, "")
+	for lines.Scan() { // until the server ends the stream
+	}
+	fmt.Println("end:", lines.Err())
 	// Output:
 	// 200 text/event-stream; charset=utf-8
 	// POST 204
 	// POST 204
-	// DELETE 204
 	// event: CONNECTION
 	// event: ACKNOWLEDGE
 	// event: said
+	// DELETE 204
+	// end: <nil>
 }
