@@ -328,7 +328,11 @@ func WithCloseTimeout(d time.Duration) EndpointOption {
 
 // WithPingInterval sets the interval between heartbeats: pings on a WebSocket, comments
 // on an event stream. The server closes a WebSocket that sent nothing since the last
-// ping, or that takes three intervals to send one message. The default is 30 s.
+// ping, or that takes three intervals to send one message. On Linux, it closes an event
+// stream over HTTP/1.1 if the client's host has not acknowledged any data for this
+// interval and for [WithWriteTimeout]; a client that only stops reading stays. On other
+// systems, and over HTTP/2, the operating system decides when a client that vanished
+// without a packet is noticed, usually after 15 minutes. The default is 30 s.
 func WithPingInterval(d time.Duration) EndpointOption {
 	positive("WithPingInterval", d)
 	return func(c *endpointConfig) { c.ping = d }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -176,4 +177,34 @@ func (w *rawWriter) write(fd uintptr) bool {
 		}
 	}
 	return true
+}
+
+// minRetransmits is the number of retransmissions without an acknowledgement, about
+// two seconds, from which a client may have vanished.
+const minRetransmits = 3
+
+// vanished reports whether the client's host has not acknowledged anything for limit,
+// although data was sent and retransmitted. TCP_USER_TIMEOUT does not serve: it also
+// closes connections of clients that only stop reading, whose hosts do answer.
+func vanished(conn net.Conn, limit time.Duration) bool {
+	tcp := tcpConn(conn)
+	if tcp == nil {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var info syscall.TCPInfo
+	size := uint32(unsafe.Sizeof(info))
+	var errno syscall.Errno
+	err = raw.Control(func(fd uintptr) {
+		_, _, errno = syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0) //nolint:gosec // see tcp(7)
+	})
+	if err != nil || errno != 0 {
+		return false
+	}
+	silent := time.Duration(info.Last_ack_recv)*time.Millisecond >= limit
+	return silent && (info.Retransmits >= minRetransmits || info.Probes >= minRetransmits)
 }

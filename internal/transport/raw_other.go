@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"time"
 )
 
 type rawReader struct{}
@@ -18,3 +19,6 @@ func rawConn(net.Conn) syscall.RawConn { return nil }
 func (c *Conn) readRaw() {}
 
 func (c *Conn) tryWrite([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+// vanished returns false: only the operating system knows here.
+func vanished(net.Conn, time.Duration) bool { return false }

@@ -87,6 +87,10 @@ func (s *shard) tick() {
 	s.mu.Unlock()
 
 	for _, c := range due {
+		if !c.WebSocket() && vanished(c.net, max(s.hub.cfg.PingInterval, s.hub.cfg.WriteTimeout)) {
+			c.disconnected(ErrTimeout)
+			continue
+		}
 		if c.messageTooSlow() {
 			c.Close(ws.ClosePolicy, "message takes too long", ErrTimeout)
 			continue
