@@ -213,7 +213,7 @@ func (e *env) logOrder() {
 
 // logAndPublish: messages in the log and others keep the order of their calls.
 func (e *env) logAndPublish() {
-	a, b, topic := e.log(), e.log(), e.topic("a")
+	a, b, topic := e.log(), e.log(), e.topic("{a}")
 	r := e.subscribe(b, topic)
 	const rounds = 30
 	for n := 1; n <= rounds; n++ {

@@ -287,10 +287,11 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 			return err
 		}
 		cmds := make(rueidis.Commands, len(batch))
+		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
-			// The channel counts as a key, so that all messages of a topic take one way
-			// through a Redis cluster.
-			cmds[i] = client.B().Arbitrary("PUBLISH").Keys(b.prefix + topic).Args(rueidis.BinaryString(escape(data))).Build()
+			// In a Redis cluster, all messages of a topic go through the server that has
+			// its log, in order to keep their order.
+			cmds[i] = client.B().Publish().Channel(b.prefix + topic).Message(rueidis.BinaryString(escape(data))).Build().SetSlot(slot)
 		}
 		if len(cmds) == 1 {
 			return client.Do(ctx, cmds[0]).Error()

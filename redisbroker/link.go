@@ -121,7 +121,7 @@ func (l *link) probe() error {
 	b := l.broker
 	ctx, cancel := context.WithTimeout(l.ctx, b.cfg.probeInterval)
 	defer cancel()
-	cmd := l.client.B().Arbitrary("PUBLISH").Keys(b.prefix + b.probe).Args("{}").Build()
+	cmd := l.client.B().Publish().Channel(b.prefix + b.probe).Message("{}").Build()
 	if err := l.client.Do(ctx, cmd).Error(); err != nil {
 		return fmt.Errorf("redisbroker: probe: %w", err)
 	}

@@ -36,10 +36,13 @@ var (
 	topScript    = rueidis.NewLuaScript(commonSource + topSource)
 )
 
+// braces escapes the braces in a hash tag.
+var braces = strings.NewReplacer("%", "%25", "{", "%7B", "}", "%7D")
+
 // keysOf returns the keys of a log: a hash with its state, and a stream with its
 // entries. In a cluster they have to be in one slot, that of the topic's channel.
 func (b *Broker) keysOf(topic string) []string {
-	tag := "{" + strings.NewReplacer("%", "%25", "{", "%7B", "}", "%7D").Replace(b.prefix+topic) + "}"
+	tag := "{" + braces.Replace(b.prefix+topic) + "}"
 	return []string{b.keys + "state:" + tag, b.keys + "entries:" + tag}
 }
 
