@@ -172,6 +172,8 @@ func (ch *Channel) Close(reason string) {
 	}
 	body := append(wire.AppendString([]byte(`{"message":`), reason), '}')
 	f := ch.notice(wire.ErrorAction, wire.Destroyed, body)
+	// First, so that a client that joins again at once gets a new channel.
+	ch.lobby.endpoint.registry.remove(ch)
 	var members []*member
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
 		members = make([]*member, 0, len(ch.members))
@@ -181,15 +183,14 @@ func (ch *Channel) Close(reason string) {
 		}
 		for _, m := range ch.members {
 			members = append(members, m)
-			tx.remove(m)
+			tx.remove(m, LeaveChannelClosed, reason)
 		}
 		ch.roster.reset()
 		tx.end()
 		return nil
 	})
-	ch.lobby.endpoint.registry.remove(ch)
 	for _, m := range members {
-		m.conn.inbox.push(&task{kind: taskLeft, member: m, reason: LeaveChannelClosed, detail: reason})
+		m.conn.inbox.start()
 	}
 }
 

@@ -150,8 +150,9 @@ func (tx *tx) seat(m *member) {
 }
 
 // remove ends a membership and reports whether the member was tracked. The caller
-// notifies the tracked members with notifyUntracked.
-func (tx *tx) remove(m *member) (tracked bool) {
+// notifies the tracked members with notifyUntracked and, after the commit, has the leave
+// handler run with [conn.depart] or [inbox.start].
+func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool) {
 	m.left = true
 	delete(tx.ch.members, m.conn.id)
 	tracked = tx.untrack(m)
@@ -160,7 +161,7 @@ func (tx *tx) remove(m *member) (tracked bool) {
 	} else {
 		tx.ch.group.Remove(&m.seat)
 	}
-	m.conn.exit(m)
+	m.conn.exit(m, reason, detail)
 	tx.touch()
 	return tracked
 }

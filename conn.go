@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,16 +37,19 @@ type conn struct {
 	over     bool // the client left all channels for good
 	extended bool // the client requested an extension of the protocol
 
+	departing atomic.Int32 // the length of departed
+
 	slotUsers atomic.Int32 // see releaseSlot
 
-	mu      sync.Mutex         // guards the following fields
-	assigns map[string]any     // replaced, never changed
-	members map[string]*member // by channel name
-	ended   bool               // the context of handlers is cancelled
-	deleted bool               // the client ended its event stream with DELETE
-	cause   error              // why the connection ended
-	done    chan struct{}      // closed when ended is set; nil until it is needed
-	linger  *time.Timer        // runs cancel
+	mu       sync.Mutex         // guards the following fields
+	assigns  map[string]any     // replaced, never changed
+	members  map[string]*member // by channel name
+	departed []departure        // ended memberships whose leave handlers have not run, in order
+	ended    bool               // the context of handlers is cancelled
+	deleted  bool               // the client ended its event stream with DELETE
+	cause    error              // why the connection ended
+	done     chan struct{}      // closed when ended is set; nil until it is needed
+	linger   *time.Timer        // runs cancel
 }
 
 // Message takes one message of the client.
@@ -139,11 +144,11 @@ func (c *conn) run(t *task) {
 			return // Shutdown waits for handlers up to here
 		}
 		c.endpoint.hub.Pace()
-		c.dispatch(&t.msg)
+		c.dispatch(t)
 	case taskJoin:
 		c.joinByURL(t)
-	case taskLeft:
-		c.left(t.member, t.reason, t.detail)
+	case taskDeparture:
+		c.leaveNext()
 	case taskShutdown:
 		c.over = true
 		c.adviseReconnect("shutdown")
@@ -164,19 +169,23 @@ func (c *conn) run(t *task) {
 	}
 }
 
-func (c *conn) dispatch(msg *wire.Message) {
+func (c *conn) dispatch(t *task) {
+	msg := &t.msg
 	m := c.member(msg.Channel)
 	switch msg.Action {
 	case wire.JoinChannel:
-		if m == nil || m.acknowledge(msg.RequestID) != nil {
-			c.join(msg, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
+		if m != nil && m.acknowledge(msg.RequestID) == nil {
+			return
 		}
+		if c.departing.Load() > 0 {
+			c.inbox.prepend(t) // the membership ended just now: its leave handler comes first
+			return
+		}
+		c.join(msg, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
-		if m != nil && m.leave(ack, false) == nil {
-			c.left(m, LeaveRequested, "")
-		} else {
-			c.tr.Send(ack) // also if somebody else has ended the membership just now
+		if m == nil || m.leave(ack, LeaveRequested) != nil { // the membership may have ended just now
+			c.tr.Send(ack)
 		}
 	case wire.Broadcast:
 		if m == nil {
@@ -291,31 +300,58 @@ func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	return "", nil
 }
 
-// leaveAll ends all memberships for one reason.
+// leaveAll ends all memberships for one reason, and runs the leave handlers of all
+// that ended.
 func (c *conn) leaveAll(reason LeaveReason) {
 	c.mu.Lock()
-	members := make([]*member, 0, len(c.members))
-	for _, m := range c.members {
-		members = append(members, m)
-	}
+	members := slices.Collect(maps.Values(c.members))
 	c.mu.Unlock()
+	c.depart()
 	for _, m := range members {
-		// When all go, nobody needs a list of who is left.
-		if m.leave(nil, reason == LeaveShutdown) == nil {
-			c.left(m, reason, "")
+		if m.leave(nil, reason) == nil {
+			c.depart()
 		}
+	}
+	c.depart()
+}
+
+// A departure is the end of a membership.
+type departure struct {
+	member *member
+	reason LeaveReason
+	detail string
+}
+
+// depart runs the leave handlers of the memberships that ended. It is called by the
+// goroutine that runs the inbox, which also runs them before every message: a client
+// that joins again has left before.
+func (c *conn) depart() {
+	for c.departing.Load() > 0 {
+		c.leaveNext()
 	}
 }
 
-// left runs the leave handler of a membership that ended.
-func (c *conn) left(m *member, reason LeaveReason, detail string) {
-	ch := m.channel
+// leaveNext runs the leave handler of the first membership that ended, if there is one.
+func (c *conn) leaveNext() {
+	c.mu.Lock()
+	if len(c.departed) == 0 {
+		c.mu.Unlock()
+		return
+	}
+	d := c.departed[0]
+	if c.departed = c.departed[1:]; len(c.departed) == 0 {
+		c.departed = nil // or it would keep the members in memory
+	}
+	c.departing.Add(-1)
+	c.mu.Unlock()
+
+	ch := d.member.channel
 	defer c.endpoint.registry.release(ch)
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
-		defer c.endpoint.pond.observe("Left", func() { f(ch, m.user(), reason) })
+		defer c.endpoint.pond.observe("Left", func() { f(ch, d.member.user(), d.reason) })
 	}
 	if h := ch.lobby.leave.Load(); h != nil {
-		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: m, reason: reason, detail: detail}
+		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: d.member, reason: d.reason, detail: d.detail}
 		h.call(ctx, func(f *failure) {
 			if f.hidden() {
 				c.logFailure(f, ch, "")
@@ -411,12 +447,15 @@ func (c *conn) enter(m *member) bool {
 	return true
 }
 
-func (c *conn) exit(m *member) {
+// exit moves a membership that ended from members to departed.
+func (c *conn) exit(m *member, reason LeaveReason, detail string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.members[m.channel.name] == m {
 		delete(c.members, m.channel.name)
 	}
+	c.departed = append(c.departed, departure{m, reason, detail})
+	c.departing.Add(1)
 }
 
 var emptyObject = []byte("{}")

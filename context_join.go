@@ -86,10 +86,10 @@ func (c *JoinContext) Accept() error {
 		return err
 	}
 	c.member = m
-	c.conn.recovered(m, recovery, reason)
 	if f := c.conn.endpoint.pond.cfg.observer.Joined; f != nil {
 		c.conn.endpoint.pond.observe("Joined", func() { f(c.channel, m.user()) })
 	}
+	c.conn.recovered(m, recovery, reason)
 	return nil
 }
 

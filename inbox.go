@@ -6,9 +6,9 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// An inbox runs what concerns one client one at a time, in order, on a goroutine
-// that exists only while there is something to run. Often that is the one that
-// has decoded the message: it goes on to handle it.
+// An inbox runs the tasks of one client one at a time, in order, on a goroutine that
+// exists only while there are tasks. Often it is the goroutine that decoded the message.
+// The leave handlers of memberships that ended run before any other task.
 type inbox struct {
 	conn *conn
 
@@ -17,34 +17,33 @@ type inbox struct {
 	last    *task
 	waiting int           // messages of the client
 	bytes   int           // of these
-	running bool          // somebody runs tasks
-	room    chan struct{} // closed when a message fits again; nil while nobody waits for that
+	running bool          // a goroutine runs tasks
+	room    chan struct{} // closed when a message fits again; nil while no goroutine waits for that
 	closed  bool          // no message is received any more: it would not be handled
 }
 
-// A task is one thing to be done for a client.
+// A task is one piece of work for a client.
 type task struct {
-	next   *task
-	kind   taskKind
-	msg    wire.Message // of taskMessage
-	member *member      // of taskLeft
-	reason LeaveReason  // of taskLeft
-	detail string       // of taskLeft
-
+	next    *task
+	kind    taskKind
+	msg     wire.Message  // of taskMessage and taskJoin
 	decided chan<- *Error // of taskJoin: receives the rejection, or nil; nil if the client is answered itself
 }
 
 type taskKind uint8
 
 const (
-	taskMessage  taskKind = iota // the client has sent something
-	taskJoin                     // the URL of the client joins a channel
-	taskLeft                     // somebody else has ended a membership
-	taskShutdown                 // the endpoint says goodbye
-	taskEnd                      // the connection has ended
+	taskMessage   taskKind = iota // the client has sent something
+	taskJoin                      // the URL of the client joins a channel
+	taskDeparture                 // a membership ended; see conn.departed
+	taskShutdown                  // the endpoint shuts down
+	taskEnd                       // the connection ended
 )
 
-// push appends what has to be done in any case, and sees to it that it is done.
+// leaveNext is the task to run the next leave handler. It is not in any queue.
+var leaveNext = &task{kind: taskDeparture}
+
+// push appends a task that must run, and starts the inbox.
 func (in *inbox) push(t *task) {
 	in.mu.Lock()
 	in.append(t)
@@ -132,11 +131,12 @@ func (in *inbox) append(t *task) {
 	}
 }
 
-// claim makes the caller the one who runs tasks, if there are any and nobody does.
+// claim makes the caller the goroutine that runs tasks. It returns false if there are
+// none, or if another goroutine runs them.
 func (in *inbox) claim() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.running || in.first == nil {
+	if in.running || in.first == nil && in.conn.departing.Load() == 0 {
 		return false
 	}
 	in.running = true
@@ -144,7 +144,7 @@ func (in *inbox) claim() bool {
 	return true
 }
 
-// start has the tasks run.
+// start runs the tasks on a new goroutine, if there are any.
 func (in *inbox) start() {
 	if in.claim() {
 		go in.run()
@@ -181,10 +181,13 @@ func (in *inbox) run() {
 	}
 }
 
-// take removes the first task. If there is none, nobody runs tasks any more.
+// take returns the next task. If there is none, the caller does not run tasks any more.
 func (in *inbox) take() *task {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if in.conn.departing.Load() > 0 {
+		return leaveNext
+	}
 	t := in.first
 	if t == nil {
 		in.running = false
@@ -205,9 +208,14 @@ func (in *inbox) take() *task {
 	return t
 }
 
+// prepend puts back a task that take returned.
 func (in *inbox) prepend(t *task) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if t.kind == taskMessage {
+		in.waiting++
+		in.bytes += t.size()
+	}
 	t.next = in.first
 	in.first = t
 	if t.next == nil {

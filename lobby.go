@@ -42,8 +42,12 @@ func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 	l.outgoing.add("outgoing", event, h)
 }
 
-// OnLeave sets the handler that runs once for each membership that has ended,
-// whatever ended it. OnLeave panics if there is one already.
+// OnLeave sets the handler that runs once for each membership that ended, whatever
+// ended it: a request of the client, [Channel.Evict], [Channel.Close], the end of the
+// connection or a shutdown. It runs among the other handlers of the client: after the
+// handler that runs when the membership ends, and before the client's next message is
+// handled. So a client that joins the channel again leaves it before, also from the
+// point of view of handlers. OnLeave panics if there is a handler already.
 func (l *Lobby) OnLeave(h Handler[*LeaveContext]) {
 	if !l.leave.CompareAndSwap(nil, &registered[*LeaveContext]{handler: h}) {
 		panic("pond: lobby " + l.Pattern() + " has a leave handler already") //nolint:forbidigo // misuse at registration

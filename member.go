@@ -72,15 +72,15 @@ func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
 }
 
 // leave ends the membership. The acknowledgement, if there is one, is the last
-// message of the channel that the client receives. The tracked members are
-// notified unless silent is set.
-func (m *member) leave(ack *transport.Frame, silent bool) error {
+// message of the channel that the client receives. The tracked members are notified,
+// except during a shutdown, when all of them leave.
+func (m *member) leave(ack *transport.Frame, reason LeaveReason) error {
 	return m.commit(func(tx *tx) error {
-		tracked := tx.remove(m)
+		tracked := tx.remove(m, reason, "")
 		if ack != nil {
 			tx.send(m, ack, false)
 		}
-		if tracked && !silent {
+		if tracked && reason != LeaveShutdown {
 			tx.notifyUntracked(m)
 		}
 		return nil
@@ -98,7 +98,7 @@ func (m *member) evict(reason string) error {
 	evicted := notice(wire.Evicted, `{"reason":`+quoted+`}`)
 	kicked := notice(wire.Kicked, `{"userId":"`+m.conn.id+`","reason":`+quoted+`}`)
 	err := m.commit(func(tx *tx) error {
-		tracked := tx.remove(m)
+		tracked := tx.remove(m, LeaveEvicted, reason)
 		tx.send(m, kickedOut, false)
 		tx.send(m, evicted, false)
 		tx.broadcast(kicked, false, allMembers)
@@ -108,7 +108,7 @@ func (m *member) evict(reason string) error {
 		return nil
 	})
 	if err == nil {
-		m.conn.inbox.push(&task{kind: taskLeft, member: m, reason: LeaveEvicted, detail: reason})
+		m.conn.inbox.start()
 	}
 	return err
 }
