@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"math"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -300,66 +298,6 @@ func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	return "", nil
 }
 
-// leaveAll ends all memberships for one reason, and runs the leave handlers of all
-// that ended.
-func (c *conn) leaveAll(reason LeaveReason) {
-	c.mu.Lock()
-	members := slices.Collect(maps.Values(c.members))
-	c.mu.Unlock()
-	c.depart()
-	for _, m := range members {
-		if m.leave(nil, reason) == nil {
-			c.depart()
-		}
-	}
-	c.depart()
-}
-
-// A departure is the end of a membership.
-type departure struct {
-	member *member
-	reason LeaveReason
-	detail string
-}
-
-// depart runs the leave handlers of the memberships that ended. It is called by the
-// goroutine that runs the inbox, which also runs them before every message: a client
-// that joins again has left before.
-func (c *conn) depart() {
-	for c.departing.Load() > 0 {
-		c.leaveNext()
-	}
-}
-
-// leaveNext runs the leave handler of the first membership that ended, if there is one.
-func (c *conn) leaveNext() {
-	c.mu.Lock()
-	if len(c.departed) == 0 {
-		c.mu.Unlock()
-		return
-	}
-	d := c.departed[0]
-	if c.departed = c.departed[1:]; len(c.departed) == 0 {
-		c.departed = nil // or it would keep the members in memory
-	}
-	c.departing.Add(-1)
-	c.mu.Unlock()
-
-	ch := d.member.channel
-	defer c.endpoint.registry.release(ch)
-	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
-		defer c.endpoint.pond.observe("Left", func() { f(ch, d.member.user(), d.reason) })
-	}
-	if h := ch.lobby.leave.Load(); h != nil {
-		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: d.member, reason: d.reason, detail: d.detail}
-		h.call(ctx, func(f *failure) {
-			if f.hidden() {
-				c.logFailure(f, ch, "")
-			}
-		})
-	}
-}
-
 // recovered reports what a client gets that asked for messages to be sent again.
 func (c *conn) recovered(m *member, asked *Recovery, reason string) {
 	if f := c.endpoint.pond.cfg.observer.Recovered; f != nil && asked != nil {
@@ -432,8 +370,8 @@ func (c *conn) memberships() int {
 	return len(c.members)
 }
 
-// enter notes a membership, unless the connection has ended. It is called with
-// the channel's lock held, and so is exit.
+// enter adds a membership, unless the connection ended. It is called with the
+// channel's lock held.
 func (c *conn) enter(m *member) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -445,17 +383,6 @@ func (c *conn) enter(m *member) bool {
 	}
 	c.members[m.channel.name] = m
 	return true
-}
-
-// exit moves a membership that ended from members to departed.
-func (c *conn) exit(m *member, reason LeaveReason, detail string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.members[m.channel.name] == m {
-		delete(c.members, m.channel.name)
-	}
-	c.departed = append(c.departed, departure{m, reason, detail})
-	c.departing.Add(1)
 }
 
 var emptyObject = []byte("{}")

@@ -40,8 +40,8 @@ const (
 	taskEnd                       // the connection ended
 )
 
-// leaveNext is the task to run the next leave handler. It is not in any queue.
-var leaveNext = &task{kind: taskDeparture}
+// departureTask is the task to run the next leave handler. It is not in any queue.
+var departureTask = &task{kind: taskDeparture}
 
 // push appends a task that must run, and starts the inbox.
 func (in *inbox) push(t *task) {
@@ -186,7 +186,7 @@ func (in *inbox) take() *task {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.conn.departing.Load() > 0 {
-		return leaveNext
+		return departureTask
 	}
 	t := in.first
 	if t == nil {

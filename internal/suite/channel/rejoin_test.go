@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/suite/kit"
@@ -96,6 +97,7 @@ func TestFault12_LeaveBeforeJoin(t *testing.T) {
 					}
 				}
 				close(hold)
+				time.Sleep(time.Minute) // a slow client needs time
 				synctest.Wait()
 				want := []string{"Joined", "join", "leave " + string(test.reason), "Left", "Joined", "join"}
 				if test.joins == 1 {
