@@ -6,6 +6,10 @@ import { join } from "node:path";
 
 export const names = ["pond"];
 
+// Members that classes of the module use of each other, and that are neither API nor on the wire. Short names for
+// them save 2 % of the size.
+const internal = /^(acquire|failed|flush|healthy|heard|linked|listeners|lost|opened|outbox|preferred|receive|recovers|rejected|release|renew|rooms|settle|snapshot|submit|suspect|taken|tokens|waiting|welcome)$/;
+
 export async function bundle(name) {
   const { outputFiles } = await build({
     absWorkingDir: import.meta.dirname,
@@ -14,6 +18,7 @@ export async function bundle(name) {
     bundle: true,
     format: "esm",
     logLevel: "warning",
+    mangleProps: internal,
     minifySyntax: true,
     target: "es2022",
     write: false,

@@ -84,8 +84,8 @@ var Outbox = class {
     return [...this.#items.values()].filter(({ sent }) => !sent);
   }
   /** Sends an event now if the channel is joined, and else after the join. */
-  submit(joined, event, payload, options, reply) {
-    let { signal, timeout, idempotent = !1 } = options, { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
+  k(joined, event, payload, options, reply) {
+    let { signal, timeout, idempotent = !1 } = options, { queued, i: waiting, options: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
       if (signal?.throwIfAborted(), payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
       let id = newId(), text = encode("BROADCAST", this.#channel, id, payload, event), size = new TextEncoder().encode(text).length;
       if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes)
@@ -101,24 +101,24 @@ var Outbox = class {
           reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.sent || settle(new PondError("EXPIRED", "queued for too long"));
         },
         reply ? timeout ?? requestTimeout : limits.age
-      ), item = { text, size, idempotent, reply, linked: !1, settle, failed: settle, taken: () => reply || settle(null) };
-      this.#items.set(id, item), joined && this.flush();
+      ), item = { text, size, idempotent, reply, l: !1, g: settle, n: settle, o: () => reply || settle(null) };
+      this.#items.set(id, item), joined && this.p();
     });
     return promise;
   }
   /** The channel is joined: sends what waits for it. */
-  flush() {
+  p() {
     for (let item of this.#items.values())
-      item.linked || (item.linked = !0, this.#connection.send(item));
+      item.l || (item.l = !0, this.#connection.send(item));
   }
   /** The connection was lost: keeps what may be sent again. */
-  lost() {
+  c() {
     for (let item of this.#items.values())
-      item.sent && !item.idempotent && item.settle(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.linked = item.sent = !1;
+      item.sent && !item.idempotent && item.g(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.l = item.sent = !1;
   }
   /** Rejects all messages, or all but those whose fate the link is about to tell. */
   reject(error, all = !0) {
-    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.settle(error);
+    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.g(error);
   }
 };
 
@@ -169,9 +169,9 @@ var backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first
 
 // src/room.ts
 var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
-  listeners = new Listeners();
-  outbox;
-  snapshot = IDLE;
+  b = new Listeners();
+  d;
+  a = IDLE;
   options = {};
   #name;
   #connection;
@@ -194,50 +194,44 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
   // messages up to this offset are replayed
   #presence = new PresenceList();
   constructor(name, connection) {
-    this.#name = name, this.#connection = connection, this.outbox = new Outbox(name, connection);
+    this.#name = name, this.#connection = connection, this.d = new Outbox(name, connection);
   }
   get #active() {
-    return ["joining", "joined"].includes(this.snapshot.status);
+    return ["joining", "joined"].includes(this.a.status);
   }
   /** Whether a change of the connection loses nothing. */
-  get recovers() {
-    return this.snapshot.status !== "joined" || this.#position !== null;
+  get t() {
+    return this.a.status !== "joined" || this.#position !== null;
   }
-  acquire() {
+  u() {
     !this.#references++ && !this.#active && this.join();
   }
   /** Leaves a macrotask after the last release, so that a component that is mounted again at once causes no traffic. */
-  release() {
+  v() {
     --this.#references || setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
   }
   // Joining
   /** Joins if the connection is up. A later call replaces an earlier one. */
   async join() {
-    let connection = this.#connection, attempt = this.#cancel();
-    if (this.#change({ status: "joining" }), !connection.connected) return;
-    let { params, last } = this.options, payload = params;
-    if (typeof params == "function")
-      try {
-        let token = await connection.tokens.get();
+    let connection = this.#connection, { connected, features, options, e: tokens } = connection, attempt = this.#cancel();
+    if (connection.a.status === "closed") return this.end(new PondError("CLOSED", "the connection was closed"));
+    if (this.#change({ status: "joining" }), !connected) return;
+    let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.options, payload = params, text;
+    try {
+      if (typeof params == "function") {
+        let token = await tokens.get();
         if (payload = await evaluate(params, token), this.#attempt !== attempt) return;
         this.#token = token;
-      } catch (error) {
-        this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
-        return;
       }
-    let id = newId();
-    this.#attempts.add(id);
-    let want = ["diff", "recover"].filter((feature) => connection.features.includes(feature));
-    this.#timer = setTimeout(
-      () => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)),
-      connection.options.timeout
-    ), connection.send({
-      text: encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, void 0, {
+      text = encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, void 0, {
         want: want.length ? want : void 0,
         from: want.includes("recover") ? this.#position ?? (last ? { last } : void 0) : void 0
-      }),
-      failed: (error) => this.#attempt === attempt && this.#refused(error)
-    });
+      });
+    } catch (error) {
+      this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
+      return;
+    }
+    this.#attempts.add(id), this.#timer = setTimeout(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout), connection.send({ text, n: (error) => this.#attempt === attempt && this.#refused(error) });
   }
   /** Makes the latest attempt void. If it was sent already, its answer still counts. */
   #cancel() {
@@ -248,7 +242,7 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
     this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
   }
   #retry(error) {
-    let { options, tokens } = this.#connection;
+    let { options, e: tokens } = this.#connection;
     this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
   /** Leaves, and joins again from the last position, because the membership is not what it should be. */
@@ -259,10 +253,10 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
     this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
   }
   #refused(error) {
-    let { options, tokens } = this.#connection;
+    let { options, e: tokens } = this.#connection;
     this.#attempts.clear();
     let reaction = reactionTo(error, options.reactions);
-    reaction === "refresh" && typeof this.options.params == "function" && tokens.rejected(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
+    reaction === "refresh" && typeof this.options.params == "function" && tokens.q(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
   }
   #acknowledged({ recover, diff }) {
     let before = this.#position, early = this.#held, recovered = recover?.recovered === !0;
@@ -270,32 +264,32 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
     let id = recovered && before ? before.id : this.#connection.userId;
     this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
     let outcome = recovered && before ? { status: "recovered" } : before ? { status: "gap", reason: recover?.reason ?? "unavailable" } : { status: "fresh", reason: recover?.reason };
-    this.outbox.flush(), this.#change({ status: "joined", error: null, outcome }), this.listeners.emit("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
-    for (let message of early) (!recover || message.offset === void 0) && this.receive(message);
+    this.d.p(), this.#change({ status: "joined", error: null, outcome }), this.b.emit("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
+    for (let message of early) (!recover || message.offset === void 0) && this.r(message);
   }
   /** Ends the membership or the attempts at one, until the application joins again. */
   #stop(status, error) {
-    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.outbox.reject(error, !1);
+    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.d.reject(error, !1);
   }
   /** There is a new token: tries again what may have failed for want of it. */
-  renew() {
-    let { status, error } = this.snapshot;
+  w() {
+    let { status, error } = this.a;
     (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
   }
   connected() {
-    this.snapshot.status === "joining" && this.join();
+    this.a.status === "joining" && this.join();
   }
-  lost() {
-    this.#active && (this.#reset(), this.outbox.lost(), this.#change({ status: "joining" }));
+  c() {
+    this.#active && (this.#reset(), this.d.c(), this.#change({ status: "joining" }));
   }
   /** Leaves and frees the name. */
   end(error) {
     let connection = this.#connection;
-    connection.connected && (this.snapshot.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.rooms.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.outbox.reject(error);
+    connection.f.get(this.#name) === this && (connection.connected && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.f.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.d.reject(error));
   }
   // Receiving
-  receive(message) {
-    let { action, event, requestId, payload } = message, { status } = this.snapshot;
+  r(message) {
+    let { action, event, requestId, payload } = message, { status } = this.a;
     if (status === "joined") return this.#deliver(message);
     if (status !== "joining") return;
     let answer = requestId ? this.#attempts.has(requestId) : this.#attempts.size > 0;
@@ -303,11 +297,11 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
   }
   /** Settles the request that a message answers, and returns whether that is all there is to do with it. */
   #answered(message) {
-    let { action, event, requestId, payload } = message, item = this.outbox.get(requestId);
+    let { action, event, requestId, payload } = message, item = this.d.get(requestId);
     if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
-      return action !== "PRESENCE" && item?.settle(null, payload), !1;
+      return action !== "PRESENCE" && item?.g(null, payload), !1;
     let error = serverError(message);
-    return item ? item.settle(error) : this.#report(error), !0;
+    return item ? item.g(error) : this.#report(error), !0;
   }
   #deliver(message) {
     let { action, event, payload, offset } = message, position = this.#position;
@@ -324,7 +318,7 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
       return;
     }
     let received = { ...message, replayed: offset !== void 0 && offset <= this.#replayEnd };
-    this.listeners.emit("message", received), this.listeners.emit(`on:${event}`, payload, received);
+    this.b.emit("message", received), this.b.emit(`on:${event}`, payload, received);
   }
   /** Handles the notices that are not for listeners of events, and returns whether it was one. */
   #notice(event, payload, position) {
@@ -338,29 +332,29 @@ var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kic
       change && this.#present(change);
     } else if (position && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
       let { epoch, offset, reason } = payload;
-      this.#position = { epoch, offset, id: event === "RECOVERED" ? this.#connection.userId : position.id }, event === "GAP" && this.#gap(reason);
+      this.#position = { epoch, offset, id: event === "RECOVERED" ? this.#connection.userId : position.id }, event !== "POSITION" && (this.#replayEnd = 0), event === "GAP" && this.#gap(reason);
     } else
       return event === "ACKNOWLEDGE" || event === "EXIT_ACKNOWLEDGE";
     return !0;
   }
   #present(change) {
     let presence = this.#presence.list;
-    this.#change({ presence }), this.listeners.emit("presence", presence, change);
+    this.#change({ presence }), this.b.emit("presence", presence, change);
   }
   #gap(reason) {
-    this.listeners.emit("gap", { reason }) || this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
+    this.b.emit("gap", { reason }) || this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
   }
   // Sending
-  submit(event, payload, options = {}, reply) {
-    let { status, error } = this.snapshot;
-    return this.#active ? this.outbox.submit(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));
+  k(event, payload, options = {}, reply) {
+    let { status, error } = this.a;
+    return this.#active ? this.d.k(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
   // Reporting
   #report(error) {
-    this.listeners.emit("error", error) || this.#connection.report(error);
+    this.b.emit("error", error) || this.#connection.report(error);
   }
   #change(part) {
-    Object.keys(part).some((key) => part[key] !== this.snapshot[key]) && (this.snapshot = { ...this.snapshot, ...part }, this.listeners.emit("change", this.snapshot));
+    Object.keys(part).some((key) => part[key] !== this.a[key]) && (this.a = { ...this.a, ...part }, this.b.emit("change", this.a));
   }
 };
 
@@ -380,15 +374,15 @@ var Channel = class {
   #use() {
     if (!this.#room) {
       let room = this.#connection.room(this.name);
-      Object.assign(room.options, this.#options), this.#room = room, room.acquire(), this.#connection.snapshot.status === "idle" && this.#connection.connect();
+      Object.assign(room.options, this.#options), this.#room = room, room.u(), this.#connection.a.status === "idle" && this.#connection.connect();
     }
     return this.#room;
   }
   #release() {
-    this.#joined || this.#disposers.size || (this.#room?.release(), this.#room = null);
+    this.#joined || this.#disposers.size || (this.#room?.v(), this.#room = null);
   }
   #listen(key, listener) {
-    let remove = this.#use().listeners.add(key, listener), dispose = () => {
+    let remove = this.#use().b.add(key, listener), dispose = () => {
       this.#disposers.delete(dispose) && (remove(), this.#release());
     };
     return this.#disposers.add(dispose), dispose;
@@ -412,7 +406,7 @@ var Channel = class {
     return this.#listen("error", listener);
   }
   subscribe = (listener) => this.#listen("change", listener);
-  getSnapshot = () => this.#room?.snapshot ?? IDLE;
+  getSnapshot = () => this.#room?.a ?? IDLE;
   get status() {
     return this.getSnapshot().status;
   }
@@ -422,16 +416,27 @@ var Channel = class {
   join({ signal } = {}) {
     let promise = new Promise((resolve, reject) => {
       signal?.throwIfAborted(), this.#hold();
-      let room = this.#room;
-      ["declined", "removed"].includes(room.snapshot.status) && room.join();
-      let end = () => {
-        remove(), signal?.removeEventListener("abort", abort);
-      }, abort = () => {
-        end(), this.#joined = !1, this.#release(), reject(signal.reason);
-      }, check = ({ status, outcome, error }) => {
-        status !== "joining" && (end(), status === "joined" ? resolve(outcome) : reject(error ?? new PondError("LEFT", "left the channel")));
-      }, remove = room.listeners.add("change", check);
-      signal?.addEventListener("abort", abort), check(room.snapshot);
+      let room = this.#room, connection = this.#connection;
+      ["declined", "removed"].includes(room.a.status) && room.join();
+      let check = () => {
+        let { status, outcome, error } = room.a;
+        if (signal?.aborted)
+          this.#joined = !1, this.#release(), reject(signal.reason);
+        else if (status !== "joining")
+          status === "joined" ? resolve(outcome) : reject(error ?? new PondError("LEFT", "left the channel"));
+        else if (connection.a.status === "stopped")
+          reject(connection.a.error);
+        else
+          return;
+        for (let remove of removers) remove();
+      };
+      signal?.addEventListener("abort", check);
+      let removers = [
+        room.b.add("change", check),
+        connection.b.add("change", check),
+        () => signal?.removeEventListener("abort", check)
+      ];
+      check();
     });
     return promise.catch(() => {
     }), promise;
@@ -446,7 +451,7 @@ var Channel = class {
     return this.#submit(event, payload, options, !0);
   }
   #submit(event, payload, options, reply) {
-    return this.#room || this.#hold(), this.#room.submit(event, payload, options, reply);
+    return this.#room || this.#hold(), this.#room.k(event, payload, options, reply);
   }
   leave() {
     this.#joined = !1;
@@ -468,12 +473,12 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
     this.#probe = probe, this.#dead = dead;
   }
   start(silence) {
-    this.#silence = silence, this.#probing = !0, this.heard();
+    this.#silence = silence, this.#probing = !0, this.h();
   }
   stop() {
     clearTimeout(this.#timer);
   }
-  heard() {
+  h() {
     this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
   }
   /** Probes at once. */
@@ -506,25 +511,25 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
   constructor(available) {
     this.#available = available;
   }
-  get preferred() {
+  get j() {
     return this.#available()[0];
   }
   next() {
-    return this.#fallback && this.#available()[1] || this.preferred;
+    return this.#fallback && this.#available()[1] || this.j;
   }
   /** The preferred transport opens again. */
   reset() {
     this.#fallback = !1;
   }
   /** A connection is there. Returns whether the preferred transport is to be tried again later. */
-  opened(transport) {
-    return this.#rejection = null, this.#since = mark(), transport !== this.preferred ? !0 : (this.#worked = !0, this.#failures = 0, !1);
+  m(transport) {
+    return this.#rejection = null, this.#since = mark(), transport !== this.j ? !0 : (this.#worked = !0, this.#failures = 0, !1);
   }
   /** An attempt failed, or a connection ended. Returns the error that decides what to do. */
-  lost(transport, connected, error) {
-    if (this.#available().length < 2 || (transport !== this.preferred ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
+  c(transport, connected, error) {
+    if (this.#available().length < 2 || (transport !== this.j ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
     if (transport === "stream" && tellsNothing(error.status))
-      return this.#rejection = error, new PondError("NO_STREAM", error.message, 0, { cause: error });
+      return this.#rejection = error, new PondError("NO_STREAM", error.message);
     let rejection2 = transport === "websocket" && this.#rejection;
     return this.#rejection = null, rejection2 || error;
   }
@@ -534,7 +539,7 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
 var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
 function openStream(request, events) {
   let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
-    signal.aborted || (abort.abort(), events.lost(toPondError(error, "NETWORK")));
+    signal.aborted || (abort.abort(), events.c(toPondError(error, "NETWORK")));
   }, read = async () => {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
@@ -545,7 +550,7 @@ function openStream(request, events) {
       let { done, value } = await reader.read();
       if (signal.aborted) return;
       if (done) throw new PondError("DISCONNECTED", "the event stream ended");
-      events.heard();
+      events.h();
       let lines = (rest + value).split(/\r\n|\n|\r/);
       rest = lines.pop();
       for (let line of lines)
@@ -563,12 +568,13 @@ function openStream(request, events) {
     }).finally(() => clearTimeout(timer)), { ok, status } = response;
     if (ok) {
       returns = 0;
-      for (let message of messages) message.taken?.();
-    } else if (status < 500 && status !== 404 && status !== 429 && messages.length === 1)
-      messages[0].failed?.(await rejection(response));
+      for (let message of messages) message.o?.();
+    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
+      messages[0].n?.(await rejection(response));
     else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
       for (let message of messages) message.sent = !1;
-      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream", 0);
+      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
+      if (status === 401) throw await rejection(response);
       messages.length > 1 ? batch = !1 : await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1e3));
     } else
       throw await rejection(response);
@@ -588,9 +594,9 @@ function openStream(request, events) {
     }
   };
   return read().catch(lost), {
-    waiting: 0,
+    i: 0,
     // the backlog is counted as queued
-    welcome(secret, several) {
+    s(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -635,7 +641,7 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
   }
   /** Notes that the server rejected a token, and returns whether the next attempt can have a different one. */
-  rejected(token) {
+  q(token) {
     if (token !== this.#value) return !0;
     if (typeof this.#source != "function") return !1;
     if (!this.#life) return !0;
@@ -644,11 +650,11 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     return this.#lastRejected = token, !again && ++this.#rejected < MAX_REJECTED;
   }
   /** Lets the next get ask for a new token if this one is older than a minute. */
-  suspect() {
+  x() {
     this.#at && since(this.#at) > 6e4 && (this.#life = 0);
   }
   /** Notes that the server accepts the token. */
-  healthy() {
+  y() {
     this.#rejected = 0, this.#lastRejected = void 0;
   }
   async #refresh() {
@@ -665,17 +671,17 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.opened(), socket.onmessage = ({ data }) => {
-    events.heard(), events.text(data);
-  }, socket.onclose = ({ code, reason }) => events.lost(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
+  return socket.onopen = () => events.m(), socket.onmessage = ({ data }) => {
+    events.h(), events.text(data);
+  }, socket.onclose = ({ code, reason }) => events.c(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
-    get waiting() {
+    get i() {
       return socket.bufferedAmount;
     },
-    welcome() {
+    s() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.taken?.());
+      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.o?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -684,14 +690,14 @@ function openWebSocket(url, Constructor, events) {
 }
 
 // src/connection.ts
-var LATER = 6e4, Connection = class {
-  rooms = /* @__PURE__ */ new Map();
-  listeners = new Listeners();
+var MAX_ADVICE = 36e5, Connection = class {
+  f = /* @__PURE__ */ new Map();
+  b = new Listeners();
   options;
-  tokens;
+  e;
   features = [];
   userId;
-  snapshot = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
+  a = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
   #url;
   #ticket = null;
   // of the current attempt or connection; events of any other are void
@@ -721,44 +727,42 @@ var LATER = 6e4, Connection = class {
   #page = null;
   // removes the listeners of page events
   constructor(url, options = {}) {
-    this.#url = url, this.options = withDefaults(options), this.tokens = new Tokens(options.token), this.#route = new Route(() => this.options.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+    this.#url = url, this.options = withDefaults(options), this.e = new Tokens(options.token), this.#route = new Route(() => this.options.transports.filter((name) => name !== "websocket" || this.#WebSocket));
   }
   get #rooms() {
-    return [...this.rooms.values()];
+    return [...this.f.values()];
   }
   get #WebSocket() {
     return this.options.WebSocket ?? globalThis.WebSocket;
   }
   get connected() {
-    return this.snapshot.status === "connected";
+    return this.a.status === "connected";
   }
   /** Bytes that the transport has accepted and not sent yet. */
-  get waiting() {
-    return this.#link?.waiting ?? 0;
+  get i() {
+    return this.#link?.i ?? 0;
   }
   /** The messages of all channels that the server cannot have yet. */
   get queue() {
-    return this.#rooms.flatMap((room) => room.outbox.queued);
+    return this.#rooms.flatMap((room) => room.d.queued);
   }
   get queued() {
     let { queue } = this;
     return { messages: queue.length, bytes: queue.reduce((bytes, { size }) => bytes + size, 0) };
   }
   room(name) {
-    let room = this.rooms.get(name);
-    return room || this.rooms.set(name, room = new Room(name, this)), room;
+    let room = this.f.get(name);
+    return room || this.f.set(name, room = new Room(name, this)), room;
   }
   /** Connects now, unless it is connected, connecting or closed. */
   connect() {
-    let { status } = this.snapshot;
+    let { status } = this.a;
     ["idle", "waiting", "stopped"].includes(status) && (status === "stopped" && (this.#attempt = 0), this.#watchPage(), this.#open());
   }
   /** Replaces the token. Attempts that wait for another one are made again. */
   setToken(token) {
-    this.tokens = new Tokens(token);
-    let { status, error } = this.snapshot;
-    (["connecting", "stopped"].includes(status) || status === "waiting" && error?.status === 401) && this.#open();
-    for (let room of this.#rooms) room.renew();
+    this.e = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
+    for (let room of this.#rooms) room.w();
   }
   close() {
     this.#page?.abort(), this.#drop(), this.#become({ status: "closed" });
@@ -769,7 +773,7 @@ var LATER = 6e4, Connection = class {
   }
   /** Reports an error that concerns no channel, or that no listener of its channel took. */
   report(error) {
-    this.listeners.emit("error", error) || console.error("pond:", error);
+    this.b.emit("error", error) || console.error("pond:", error);
   }
   // Opening
   #open() {
@@ -785,11 +789,12 @@ var LATER = 6e4, Connection = class {
     let { options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
     try {
       if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
-      let token = await this.tokens.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
+      let token = await this.e.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
       if (!valid()) return;
       let url = new URL(this.#url, globalThis.location?.href);
       for (let [name, value] of Object.entries(params))
         value !== void 0 && url.searchParams.set(name, String(value));
+      transport === "stream" && (url.protocol = url.protocol.replace("ws", "http"));
       let link = transport === "websocket" ? openWebSocket(url, this.#WebSocket, events) : openStream((init) => (options.fetch ?? fetch)(url.href, {
         cache: "no-store",
         credentials: options.credentials,
@@ -798,14 +803,14 @@ var LATER = 6e4, Connection = class {
       }), events);
       this.#token = token, ticket === this.#ticket ? this.#link = link : this.#probeLink = link;
     } catch (error) {
-      valid() && events.lost(toPondError(error, "SETUP"));
+      valid() && events.c(toPondError(error, "SETUP"));
     }
   }
   #events(ticket) {
     let current = () => ticket === this.#ticket;
     return {
-      heard: () => current() && this.#pulse.heard(),
-      opened: () => {
+      h: () => current() && this.#pulse.h(),
+      m: () => {
         let { welcomeAfter } = this.options;
         !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = setTimeout(() => this.#welcome({}), welcomeAfter));
       },
@@ -816,15 +821,15 @@ var LATER = 6e4, Connection = class {
           let message, first;
           try {
             message = JSON.parse(line), first = message.action === "CONNECT";
-          } catch (cause) {
-            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+          } catch {
+            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`));
             continue;
           }
           current() ? this.#receive(message) : first && ticket === this.#probeTicket && (this.#route.reset(), this.#open());
         }
       },
-      lost: (error) => {
-        current() ? this.#lost(error) : ticket === this.#probeTicket && this.#plan(spread(PERIOD));
+      c: (error) => {
+        current() ? this.#lost(error) : ticket === this.#probeTicket && this.#plan();
       }
     };
   }
@@ -832,36 +837,40 @@ var LATER = 6e4, Connection = class {
   #receive(message) {
     let { action, event, channelName, payload } = message;
     if (action === "CONNECT") return this.#welcome(message);
-    let failed = action === "ERROR", room = this.rooms.get(channelName);
-    if (room) return room.receive(message);
-    this.#probes && (failed || channelName === PROBE) ? this.#probes-- : failed ? this.report(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.listeners.emit(`on:${event}`, payload, message);
+    let failed = action === "ERROR", room = this.f.get(channelName);
+    if (room) return room.r(message);
+    if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
+    else {
+      if (failed && event === "INVALID_MESSAGE" && this.features.length && this.a.transport === "stream") return;
+      failed ? this.report(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.b.emit(`on:${event}`, payload, message);
+    }
   }
   #welcome({ channelName, payload }) {
     let { id, connectionId, features, heartbeatInterval } = payload ?? {};
-    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.welcome(connectionId, Array.isArray(features)), this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
-    let { transport } = this.snapshot;
-    this.#route.opened(transport) && this.#plan(spread(PERIOD)), this.#become({ status: "connected", transport, userId: id ?? null });
+    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.s(connectionId, Array.isArray(features)), this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    let { transport } = this.a;
+    this.#route.m(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
   }
   #probe() {
     this.#probes++, this.send({ text: this.#probeText });
   }
   // Losing
   #lost(reason) {
-    let { options, tokens, connected } = this, { transport } = this.snapshot;
-    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.healthy()), this.#drop();
-    let error = this.#route.lost(transport, connected, reason);
-    !connected && transport === "websocket" && tokens.suspect(), reason.retryAfter && this.#advise(reason.retryAfter);
+    let { options, e: tokens, connected } = this, { transport } = this.a;
+    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.y()), this.#drop();
+    let error = this.#route.c(transport, connected, reason);
+    !connected && transport === "websocket" && tokens.x(), this.#advise(reason.retryAfter);
     let reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || reaction === "refresh" && !tokens.rejected(this.#token))
-      this.#become({ status: "stopped", error });
+    if (reaction === "stop" || reaction === "refresh" && !tokens.q(this.#token))
+      this.#become({ status: "stopped", error }), this.report(error);
     else {
       let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
       this.#attempt++, this.#timer = setTimeout(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
     connected && this.#loseRooms();
   }
-  #advise(delay) {
-    this.#advice = { at: mark(), delay: spread(delay) };
+  #advise(delay = 0) {
+    delay > 0 && (this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) });
   }
   /** Milliseconds until the server wants to see the client again. */
   #advised() {
@@ -873,15 +882,15 @@ var LATER = 6e4, Connection = class {
     this.#ticket = this.#link = this.#connectedAt = null, clearTimeout(this.#timer), this.#pulse.stop(), this.#dropProbe(), link?.close();
   }
   #loseRooms() {
-    for (let room of this.#rooms) room.lost();
+    for (let room of this.#rooms) room.c();
   }
   // Changing back to the preferred transport
   /** Tries the preferred transport later, next to the connection that there is. */
-  #plan(delay) {
+  #plan() {
     this.#dropProbe(), this.#upgrade = setTimeout(() => {
-      if (!this.#rooms.every((room) => room.recovers)) return this.#plan(spread(LATER));
-      this.#upgrade = setTimeout(() => this.#plan(spread(PERIOD)), this.options.timeout), this.#dial(this.#route.preferred, this.#probeTicket = {});
-    }, delay);
+      if (!this.#rooms.every((room) => room.t)) return this.#plan();
+      this.#upgrade = setTimeout(() => this.#plan(), this.options.timeout), this.#dial(this.#route.j, this.#probeTicket = {});
+    }, spread(PERIOD));
   }
   #dropProbe() {
     clearTimeout(this.#upgrade), this.#probeLink?.close(), this.#probeLink = this.#probeTicket = null;
@@ -890,15 +899,15 @@ var LATER = 6e4, Connection = class {
   #watchPage() {
     if (this.#page || !globalThis.addEventListener) return;
     let { signal } = this.#page = new AbortController(), wake = ({ type, persisted }) => {
-      let { status } = this.snapshot;
+      let { status } = this.a;
       persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.check() : status === "waiting" && !this.#advised() && this.#open());
     };
     for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }
   /** Changes the status. Channels join before listeners are called, because those may call anything. */
   #become(snapshot) {
-    if (this.snapshot = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.connected) for (let room of this.#rooms) room.connected();
-    this.listeners.emit("change", this.snapshot);
+    if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.connected) for (let room of this.#rooms) room.connected();
+    this.b.emit("change", this.a);
   }
 };
 function withDefaults(options) {
@@ -934,13 +943,13 @@ var Pond = class {
     this.#connection.setToken(token);
   }
   on(event, listener) {
-    return this.#connection.listeners.add(`on:${event}`, listener);
+    return this.#connection.b.add(`on:${event}`, listener);
   }
   onError(listener) {
-    return this.#connection.listeners.add("error", listener);
+    return this.#connection.b.add("error", listener);
   }
-  subscribe = (listener) => this.#connection.listeners.add("change", listener);
-  getSnapshot = () => this.#connection.snapshot;
+  subscribe = (listener) => this.#connection.b.add("change", listener);
+  getSnapshot = () => this.#connection.a;
   get status() {
     return this.getSnapshot().status;
   }
@@ -951,7 +960,7 @@ var Pond = class {
     return this.#connection.queued;
   }
   clearQueue() {
-    for (let item of this.#connection.queue) item.settle(new PondError("CLEARED", "the queue was cleared"));
+    for (let item of this.#connection.queue) item.g(new PondError("CLEARED", "the queue was cleared"));
   }
 };
 export {

@@ -90,26 +90,31 @@ export class Channel implements PublicChannel {
       signal?.throwIfAborted();
       this.#hold();
       const room = this.#room!;
+      const connection = this.#connection;
       if (["declined", "removed"].includes(room.snapshot.status)) void room.join();
-      const end = () => {
-        remove();
-        signal?.removeEventListener("abort", abort);
+      const check = () => {
+        const { status, outcome, error } = room.snapshot;
+        if (signal?.aborted) {
+          this.#joined = false;
+          this.#release();
+          reject(signal.reason);
+        } else if (status !== "joining") {
+          if (status === "joined") resolve(outcome!);
+          else reject(error ?? new PondError("LEFT", "left the channel"));
+        } else if (connection.snapshot.status === "stopped") {
+          reject(connection.snapshot.error);
+        } else {
+          return;
+        }
+        for (const remove of removers) remove();
       };
-      const abort = () => {
-        end();
-        this.#joined = false;
-        this.#release();
-        reject(signal!.reason);
-      };
-      const check = ({ status, outcome, error }: ChannelSnapshot) => {
-        if (status === "joining") return;
-        end();
-        if (status === "joined") resolve(outcome!);
-        else reject(error ?? new PondError("LEFT", "left the channel"));
-      };
-      const remove = room.listeners.add("change", check);
-      signal?.addEventListener("abort", abort);
-      check(room.snapshot);
+      signal?.addEventListener("abort", check);
+      const removers = [
+        room.listeners.add("change", check),
+        connection.listeners.add("change", check),
+        () => signal?.removeEventListener("abort", check),
+      ];
+      check();
     });
     promise.catch(() => {}); // onError and the snapshot tell the same
     return promise;

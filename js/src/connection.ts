@@ -10,8 +10,8 @@ import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
 import { encode, evaluate, newId, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
 
-/** How long a change back to a WebSocket waits if a channel would lose messages by it. */
-const LATER = 60_000;
+/** A server cannot send its clients away for longer than an hour, in ms. */
+const MAX_ADVICE = 3_600_000;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 
@@ -99,8 +99,7 @@ export class Connection {
   /** Replaces the token. Attempts that wait for another one are made again. */
   setToken(token: PondOptions["token"]): void {
     this.tokens = new Tokens(token);
-    const { status, error } = this.snapshot;
-    if (["connecting", "stopped"].includes(status) || (status === "waiting" && error?.status === 401)) this.#open();
+    if (!["idle", "connected", "closed"].includes(this.snapshot.status)) this.#open();
     for (const room of this.#rooms) room.renew();
   }
 
@@ -151,6 +150,7 @@ export class Connection {
       for (const [name, value] of Object.entries(params)) {
         if (value !== undefined) url.searchParams.set(name, String(value));
       }
+      if (transport === "stream") url.protocol = url.protocol.replace("ws", "http");
       const request = (init: RequestInit) =>
         (options.fetch ?? fetch)(url.href, {
           cache: "no-store",
@@ -186,8 +186,8 @@ export class Connection {
           try {
             message = JSON.parse(line);
             first = message.action === "CONNECT";
-          } catch (cause) {
-            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+          } catch {
+            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`));
             continue;
           }
           if (current()) {
@@ -200,7 +200,7 @@ export class Connection {
       },
       lost: (error) => {
         if (current()) this.#lost(error);
-        else if (ticket === this.#probeTicket) this.#plan(spread(PERIOD));
+        else if (ticket === this.#probeTicket) this.#plan();
       },
     };
   }
@@ -214,6 +214,8 @@ export class Connection {
     const room = this.rooms.get(channelName);
     if (room) return room.receive(message);
     if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
+    // Servers with extensions reject a POST by its status, and say it here only for older clients.
+    else if (failed && event === "INVALID_MESSAGE" && this.features.length && this.snapshot.transport === "stream") return;
     else if (failed) this.report(serverError(message));
     else if (action === "SYSTEM" && event === "RECONNECT") this.#advise(payload.after);
     else this.listeners.emit(`on:${event}`, payload, message);
@@ -233,7 +235,7 @@ export class Connection {
     this.#probes = 0;
     this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
     const { transport } = this.snapshot;
-    if (this.#route.opened(transport)) this.#plan(spread(PERIOD));
+    if (this.#route.opened(transport)) this.#plan();
     this.#become({ status: "connected", transport, userId: id ?? null });
   }
 
@@ -254,11 +256,12 @@ export class Connection {
     this.#drop();
     const error = this.#route.lost(transport, connected, reason);
     if (!connected && transport === "websocket") tokens.suspect(); // a browser hides the status
-    if (reason.retryAfter) this.#advise(reason.retryAfter);
+    this.#advise(reason.retryAfter);
 
     const reaction = reactionTo(error, options.reactions);
     if (reaction === "stop" || (reaction === "refresh" && !tokens.rejected(this.#token))) {
       this.#become({ status: "stopped", error });
+      this.report(error);
     } else {
       const delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
       this.#attempt++;
@@ -268,8 +271,8 @@ export class Connection {
     if (connected) this.#loseRooms();
   }
 
-  #advise(delay: number): void {
-    this.#advice = { at: mark(), delay: spread(delay) };
+  #advise(delay = 0): void {
+    if (delay > 0) this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) };
   }
 
   /** Milliseconds until the server wants to see the client again. */
@@ -294,13 +297,14 @@ export class Connection {
   // Changing back to the preferred transport
 
   /** Tries the preferred transport later, next to the connection that there is. */
-  #plan(delay: number): void {
+  #plan(): void {
     this.#dropProbe();
     this.#upgrade = setTimeout(() => {
-      if (!this.#rooms.every((room) => room.recovers)) return this.#plan(spread(LATER));
-      this.#upgrade = setTimeout(() => this.#plan(spread(PERIOD)), this.options.timeout);
+      // A channel that cannot recover would lose messages.
+      if (!this.#rooms.every((room) => room.recovers)) return this.#plan();
+      this.#upgrade = setTimeout(() => this.#plan(), this.options.timeout);
       void this.#dial(this.#route.preferred, (this.#probeTicket = {}));
-    }, delay);
+    }, spread(PERIOD));
   }
 
   #dropProbe(): void {

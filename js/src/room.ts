@@ -72,38 +72,35 @@ export class Room {
   /** Joins if the connection is up. A later call replaces an earlier one. */
   async join(): Promise<void> {
     const connection = this.#connection;
+    const { connected, features, options, tokens } = connection;
     const attempt = this.#cancel();
+    if (connection.snapshot.status === "closed") return this.end(new PondError("CLOSED", "the connection was closed"));
     this.#change({ status: "joining" });
-    if (!connection.connected) return;
+    if (!connected) return;
 
+    const id = newId();
+    const want = ["diff", "recover"].filter((feature) => features.includes(feature));
     const { params, last } = this.options;
     let payload: unknown = params;
-    if (typeof params === "function") {
-      try {
-        const token = await connection.tokens.get();
+    let text;
+    try {
+      if (typeof params === "function") {
+        const token = await tokens.get();
         payload = await evaluate(params, token);
         if (this.#attempt !== attempt) return;
         this.#token = token;
-      } catch (error) {
-        if (this.#attempt === attempt) this.#refused(toPondError(error, "SETUP"));
-        return;
       }
-    }
-
-    const id = newId();
-    this.#attempts.add(id);
-    const want = ["diff", "recover"].filter((feature) => connection.features.includes(feature));
-    this.#timer = setTimeout(
-      () => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)),
-      connection.options.timeout,
-    );
-    connection.send({
-      text: encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, undefined, {
+      text = encode("JOIN_CHANNEL", this.#name, id, payload ?? {}, undefined, {
         want: want.length ? want : undefined,
         from: want.includes("recover") ? (this.#position ?? (last ? { last } : undefined)) : undefined,
-      }),
-      failed: (error) => this.#attempt === attempt && this.#refused(error),
-    });
+      });
+    } catch (error) {
+      if (this.#attempt === attempt) this.#refused(toPondError(error, "SETUP"));
+      return;
+    }
+    this.#attempts.add(id);
+    this.#timer = setTimeout(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
+    connection.send({ text, failed: (error) => this.#attempt === attempt && this.#refused(error) });
   }
 
   /** Makes the latest attempt void. If it was sent already, its answer still counts. */
@@ -202,6 +199,7 @@ export class Room {
   /** Leaves and frees the name. */
   end(error: PondError): void {
     const connection = this.#connection;
+    if (connection.rooms.get(this.#name) !== this) return; // it ended before
     if (connection.connected && (this.snapshot.status === "joined" || this.#attempts.size)) this.#sendLeave();
     this.#reset();
     connection.rooms.delete(this.#name);
@@ -275,6 +273,7 @@ export class Room {
     } else if (position && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
       const { epoch, offset, reason } = payload;
       this.#position = { epoch, offset, id: event === "RECOVERED" ? this.#connection.userId : position.id };
+      if (event !== "POSITION") this.#replayEnd = 0;
       if (event === "GAP") this.#gap(reason);
     } else {
       return event === "ACKNOWLEDGE" || event === "EXIT_ACKNOWLEDGE";
@@ -299,7 +298,7 @@ export class Room {
   submit(event: string, payload: unknown, options: RequestOptions = {}, reply: boolean): Promise<any> {
     const { status, error } = this.snapshot;
     if (this.#active) return this.outbox.submit(status === "joined", event, payload, options, reply);
-    return Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status, { cause: error }));
+    return Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
 
   // Reporting

@@ -58,7 +58,7 @@ export class Route {
     if (connected) return error;
     if (transport === "stream" && tellsNothing(error.status)) {
       this.#rejection = error;
-      return new PondError("NO_STREAM", error.message, 0, { cause: error });
+      return new PondError("NO_STREAM", error.message);
     }
     const rejection = transport === "websocket" && this.#rejection;
     this.#rejection = null;

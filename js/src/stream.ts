@@ -68,13 +68,14 @@ export function openStream(request: Request, events: LinkEvents): Link {
     if (ok) {
       returns = 0;
       for (const message of messages) message.taken?.();
-    } else if (status < 500 && status !== 404 && status !== 429 && messages.length === 1) {
+    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1) {
       messages[0]!.failed?.(await rejection(response));
     } else if (status < 500 || (status === 503 && returns++ < MAX_RETURNS)) {
       // None was taken. If they were several, each goes alone, so that only the bad one fails.
       for (const message of messages) message.sent = false;
       backlog.unshift(...messages);
-      if (status === 404) throw new PondError("NETWORK", "the server does not know this event stream", 0);
+      if (status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
+      if (status === 401) throw await rejection(response);
       if (messages.length > 1) batch = false;
       else await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1000));
     } else {

@@ -411,3 +411,22 @@ it("C-X5: a message that a closing socket would swallow is sent again", async (w
   await sent;
   assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), ["1"]);
 });
+
+it("X-12: after a gap in the middle of a replay, what follows in the new epoch is not taken for replayed", async (world) => {
+  const { clock, server } = world;
+  const history = new History(server);
+  const { room, peer } = await world.joined();
+  for (let n = 1; n <= 5; n++) history.publish("n", { n });
+  history.replay = (p, missed) => {
+    p.send(history.frame(missed[0]));
+    p.system(room.name, "GAP", { epoch: "e2", offset: 0, reason: "expired" });
+    p.broadcast(room.name, "n", { n: 9 }, { offset: 1 });
+  };
+  const got = [];
+  room.on("n", ({ n }, { replayed }) => got.push([n, replayed]));
+  room.onGap(() => got.push("gap"));
+  peer.reset();
+  for (let n = 6; n <= 8; n++) history.publish("n", { n });
+  await clock.advance(5 * second);
+  assert.deepEqual(got, [[6, true], "gap", [9, false]]);
+});

@@ -393,3 +393,52 @@ it("16: a handle with listeners goes with them, even if it sent something; one w
   await clock.advance(second);
   assert.equal(names(peer).at(-1), "L /b");
 });
+
+it("16: a channel that is released twice at once and used again in between stays joined", async (world) => {
+  const { clock } = world;
+  const { pond, peer } = await world.connected();
+  const room = pond.channel("/room/1");
+  const got = [];
+  room.subscribe(() => {})(); // its end is due in a macrotask
+  setTimeout(() => pond.channel("/room/1").on("x", () => got.push(1)));
+  room.subscribe(() => {})(); // and once more, after that
+  await clock.advance(second);
+  peer.broadcast("/room/1", "x");
+  assert.deepEqual(got, [1]);
+  assert.deepEqual(names(peer), ["J /room/1", "L /room/1", "J /room/1"]);
+});
+
+it("24: a channel of a pond that is closed settles everything at once", async (world) => {
+  const { clock } = world;
+  const { pond } = await world.connected();
+  pond.close();
+  const room = pond.channel("/late");
+  await assert.rejects(room.join(), { code: "CLOSED" });
+  await assert.rejects(room.send("x"), { code: "NOT_JOINED" });
+  assert.equal(room.status, "idle");
+  await clock.advance(second);
+  assert.equal(clock.pending, 0);
+});
+
+it("9: a client that stops says so, and rejects the joins that wait for it", async (world) => {
+  const { clock, server } = world;
+  Object.assign(server, { stream: 403 });
+  const pond = world.pond({ transports: ["stream"] });
+  const joined = assert.rejects(pond.channel("/a").join(), { code: "REJECTED", status: 403 });
+  await clock.advance(10);
+  await joined;
+  await assert.rejects(pond.channel("/b").join(), { status: 403 });
+  assert.match(String(world.errors[0]), /no/);
+  Object.assign(server, { stream: 200 });
+  pond.connect();
+  await clock.advance(10);
+  assert.equal((await pond.channel("/a").join()).status, "fresh");
+});
+
+it("21: parameters that cannot be sent decline the join", async (world) => {
+  const circle = {};
+  circle.self = circle;
+  const { room } = await world.joined({ channel: { params: circle } });
+  assert.equal(room.getSnapshot().error?.code, "SETUP");
+  assert.equal(world.errors.length > 0, true);
+});

@@ -90,7 +90,7 @@ it("31: a channel without history is not interrupted to change the transport", a
   await clock.advance(30 * minute);
   assert.equal(pond.getSnapshot().transport, "stream");
   room.leave();
-  await clock.advance(5 * minute);
+  await clock.advance(10 * minute);
   assert.equal(pond.getSnapshot().transport, "websocket");
 });
 
@@ -424,4 +424,50 @@ it("a message of the connection handler reaches the pond's listeners", async (wo
   pond.on("hello", (payload) => got.push(payload));
   peer.system("ENDPOINT", "hello", { n: 1 });
   assert.deepEqual(got, [{ n: 1 }]);
+});
+
+it("33: a URL of a WebSocket is as good for an event stream, and a relative one needs a page", async (world) => {
+  const { clock, server } = world;
+  const pond = world.pond({ transports: ["stream"] }, "wss://example.com/socket");
+  pond.connect();
+  await clock.advance(5);
+  assert.equal(server.last.url.href, "https://example.com/socket");
+  const lost = world.pond({}, "/socket");
+  lost.connect();
+  await clock.advance(5);
+  assert.equal(lost.getSnapshot().error.code, "SETUP");
+  world.global("location", { href: "http://page.example/app/" });
+  const found = world.pond({}, "socket");
+  found.connect();
+  await clock.advance(5);
+  assert.equal(server.last.url.href, "ws://page.example/app/socket");
+});
+
+it("11: a POST that is rejected with 401 leads to another connection with another token", async (world) => {
+  const { clock, server } = world;
+  let n = 0;
+  const { room } = await world.joined({ transports: ["stream"], token: () => `t${++n}` });
+  await clock.advance(11 * second);
+  server.postStatus = ({ url }) => (url.endsWith("t1") ? 401 : 204);
+  const sent = room.send("x");
+  await clock.advance(5 * second);
+  await sent;
+  assert.equal(n, 2);
+  assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), ["x"]);
+});
+
+it("X-21: advice that makes no sense is ignored, and no server sends its clients away for longer than an hour and a half", async (world) => {
+  const { clock } = world;
+  for (const after of [undefined, -5, "soon", Number.NaN]) {
+    const { pond, peer } = await world.connected();
+    peer.system("ENDPOINT", "RECONNECT", { after });
+    peer.close(1001);
+    assert.ok(pond.getSnapshot().retryAt - clock.wall <= 1000, String(after));
+    pond.close();
+  }
+  const { pond, peer } = await world.connected();
+  peer.system("ENDPOINT", "RECONNECT", { after: 1e15 });
+  peer.close(1001);
+  await clock.advance(91 * minute);
+  assert.equal(pond.status, "connected");
 });
