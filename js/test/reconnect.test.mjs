@@ -485,3 +485,27 @@ it("13: close while connecting, waiting and fetching a token leaves nothing behi
   assert.equal(clock.pending, timers);
   assert.ok(new Pond("/anywhere"), "a pond that is not used needs no page");
 });
+
+it("12: joins do not refresh a token more often either, however short its life", async (world) => {
+  const { clock } = world;
+  let n = 0;
+  const { pond } = await world.connected({ token: () => ({ value: `t${++n}`, expiresIn: 0 }) });
+  for (let i = 0; i < 60; i++) {
+    pond.channel(`/room/${i}`, { params: ({ token }) => ({ token }) }).join();
+    await clock.advance(second);
+  }
+  assert.ok(n > 1 && n <= 7, `${n} refreshes`);
+});
+
+it("6: a probe whose answer the sleep delayed is asked again before the connection counts as dead", async (world) => {
+  const { clock, server } = world;
+  const { pond, peer } = await world.connected({ heartbeat: 30_000 });
+  server.silent = true;
+  await clock.advance(31 * second); // the probe is out
+  await clock.freeze(minute);
+  server.silent = false;
+  await clock.advance(20 * second);
+  assert.equal(pond.status, "connected");
+  assert.equal(peer.lostBy, undefined);
+  assert.equal(peer.sent("LEAVE_CHANNEL").length, 2);
+});

@@ -442,3 +442,17 @@ it("21: parameters that cannot be sent decline the join", async (world) => {
   assert.equal(room.getSnapshot().error?.code, "SETUP");
   assert.equal(world.errors.length > 0, true);
 });
+
+it("14: an answer to a join of an earlier connection does not count", async (world) => {
+  const { clock, server } = world;
+  const joins = [];
+  server.join = (peer, message) => joins.push(message);
+  const { room, peer } = await world.joined();
+  peer.reset();
+  await clock.advance(2 * second);
+  assert.equal(joins.length, 2);
+  server.last.system(room.name, "ACKNOWLEDGE", {}, joins[0].requestId);
+  assert.equal(room.status, "joining");
+  server.last.system(room.name, "ACKNOWLEDGE", {}, joins[1].requestId);
+  assert.equal(room.status, "joined");
+});
