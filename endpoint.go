@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/transport"
@@ -205,9 +206,10 @@ func (e *Endpoint) features() string {
 	return `,"features":[` + strings.Join(list, ",") + `]`
 }
 
-// validName reports whether a channel may have this name.
+// validName reports whether a channel may have this name. Bytes that are not UTF-8, as
+// a URL may have, would reach clients as another name.
 func (e *Endpoint) validName(name string) bool {
-	if len(name) > e.cfg.maxName {
+	if len(name) > e.cfg.maxName || !utf8.ValidString(name) {
 		return false
 	}
 	for _, r := range name {

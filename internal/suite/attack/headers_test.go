@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -36,7 +37,8 @@ func TestFault15_RequestsCostAFewTimesTheirBytes(t *testing.T) {
 	for i := range 20 { // none of which matches
 		p.Endpoint(fmt.Sprintf("/:tenant/*/%d", i), handler)
 	}
-	p.Endpoint("/:tenant/socket", handler, pond.WithOrigins("https://*.good.example"))
+	p.Endpoint("/:tenant/socket", handler, pond.WithOrigins("https://*.good.example"), pond.WithJoinByURL(), pond.WithMaxConnsPerAddress(1000),
+		pond.WithTrustedProxies(netip.MustParsePrefix("192.0.2.0/24"))) // where httptest's requests come from
 	handshake := http.Header{
 		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="},
 	}
@@ -67,6 +69,10 @@ func TestFault15_RequestsCostAFewTimesTheirBytes(t *testing.T) {
 		"subprotocols":          one("Sec-Websocket-Protocol", strings.Repeat("a,", size/2), 403),
 		"X-Connection-ID":       one("X-Connection-Id", strings.Repeat("a", size), 403),
 		"Cache-Control":         one("Cache-Control", strings.Repeat("a,", size/2), 403),
+		"X-Forwarded-For":       one("X-Forwarded-For", strings.Repeat("192.0.2.1,", size/10), 403),
+		"Last-Event-ID":         one("Last-Event-Id", strings.Repeat("9", size), 403),
+		"one channel":           {"/a/socket?join=" + strings.Repeat("%41", size/3) + "&want=" + strings.Repeat(",", 100), nil, []int{403, 404}},
+		"extensions in a URL":   {"/a/socket?join=a&want=" + strings.Repeat("a,", size/2), nil, []int{403, 404}},
 		"query":                 {"/a/socket?" + numbered(size, "%x", "&"), nil, []int{400}},
 		"query of one name":     {"/a/socket?" + strings.Repeat("a&", size/2), nil, []int{400}},
 		"one parameter":         {"/a/socket?a=" + strings.Repeat("%41", size/3), nil, []int{403}},

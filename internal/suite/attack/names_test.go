@@ -228,6 +228,30 @@ func TestFault26_LoneSurrogates(t *testing.T) {
 	})
 }
 
+// A name in a URL may have bytes that are not UTF-8. It would be acknowledged under
+// another name, too.
+func TestFault26_URLsWithoutUTF8(t *testing.T) {
+	p := pond.New(pond.WithLogger(kit.Silent))
+	e := p.Endpoint("/socket", kit.Accept, pond.WithJoinByURL())
+	e.Lobby("*", kit.Admit)
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		for _, name := range []string{"/chat/%FF", "/chat/%fe", "/chat/%ED%A0%80", "%C3"} {
+			if resp := d.Declined(pondtest.SSE, "/socket?join="+name); resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s: status %d", name, resp.StatusCode)
+			}
+			s := d.Connect(pondtest.WebSocket, "/socket?join="+name)
+			if m := s.Receive(); m.Event != "UNAUTHORIZED" || kit.Status(t, m) != http.StatusBadRequest {
+				t.Errorf("%s: got %v", name, m)
+			}
+			s.Close()
+		}
+		d.Connect(pondtest.SSE, "/socket?join=/chat/%C3%A9").Expect("ACKNOWLEDGE")
+	})
+	if err := e.Publish(t.Context(), "/chat/\xff", "said", nil); err == nil {
+		t.Error("published to a name that no client can join")
+	}
+}
+
 // An array is not an object, although JavaScript says so, and nor is null.
 func TestFault26_TopLevelKinds(t *testing.T) {
 	kit.OnBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
