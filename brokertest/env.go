@@ -365,3 +365,12 @@ func describe(events []event) string {
 	}
 	return b.String()
 }
+
+// show describes a page for an error message.
+func show(page pond.Page) string {
+	var list []string
+	for _, entry := range page.Entries {
+		list = append(list, fmt.Sprintf("%d %.60q", entry.Pos.Offset, entry.Data))
+	}
+	return fmt.Sprintf("complete %t, up to %d of epoch %q, with entries %s", page.Complete, page.Top.Offset, page.Top.Epoch, list)
+}

@@ -104,7 +104,7 @@ var epoch = regexp.MustCompile(`^[A-Za-z0-9_-]{1,22}$`)
 func (e *env) logOpen() {
 	a, b, topic := e.log(), e.log(), e.topic("a")
 	if page := e.since(a, topic, pond.Position{}, 10); page.Top != (pond.Position{}) || len(page.Entries) > 0 {
-		e.Errorf("a log that was never opened has %+v", page)
+		e.Errorf("a log that was never opened has %s", show(page))
 	}
 	first := e.open(a, topic)
 	if !epoch.MatchString(first.Epoch) || first.Offset != 0 {
@@ -337,12 +337,12 @@ func (e *env) logPositions() {
 	} {
 		page := e.since(a, topic, from, 10)
 		if page.Complete || len(page.Entries) > 0 || page.Top != top {
-			e.Errorf("page behind %+v: %+v", from, page)
+			e.Errorf("page behind %+v: %s", from, show(page))
 		}
 	}
 	page := e.since(a, topic, top, 10)
 	if !page.Complete || len(page.Entries) > 0 || page.Top != top {
-		e.Errorf("page behind the top: %+v", page)
+		e.Errorf("page behind the top: %s", show(page))
 	}
 }
 
@@ -357,7 +357,7 @@ func (e *env) logLast() {
 		return page
 	}
 	if page := last(e.topic("none"), 5); page.Complete || page.Top != (pond.Position{}) || len(page.Entries) > 0 {
-		e.Errorf("last of no log: %+v", page)
+		e.Errorf("last of no log: %s", show(page))
 	}
 	top := e.append(a, topic, produce("a", 1, numbers("a", 1, 9)...))
 	for limit, first := range map[int]int{1: 9, 4: 6, 9: 1, 100: 1} {

@@ -39,7 +39,7 @@ func (e *env) logLost() {
 	}
 	page := e.since(b, topic, old, 10)
 	if page.Complete || len(page.Entries) > 0 || page.Top != pos {
-		e.Errorf("page behind a position that was lost: %+v", page)
+		e.Errorf("page behind a position that was lost: %s", show(page))
 	}
 	page = e.since(b, topic, pond.Position{}, 100)
 	e.wantEntries("the new log", page.Entries, 0, numbers("a", 4, 20)...)

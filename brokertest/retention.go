@@ -90,7 +90,7 @@ func (e *env) logEnds() {
 	e.append(a, topic, produce("a", 2, `{}`, `{}`, `{}`)) // beyond the old offset
 	page := e.since(a, topic, pos, 10)
 	if page.Complete || len(page.Entries) > 0 {
-		e.Errorf("page behind a position of the log before: %+v", page)
+		e.Errorf("page behind a position of the log before: %s", show(page))
 	}
 }
 
@@ -110,10 +110,10 @@ func (e *env) logAge() {
 	e.open(a, topic)
 	<-time.After(keep.Age - time.Minute)
 	if page := e.since(a, topic, start, 10); page.Complete || len(page.Entries) > 0 || page.Top != middle {
-		e.Errorf("a log without young messages: %+v", page)
+		e.Errorf("a log without young messages: %s", show(page))
 	}
 	if page := e.since(a, topic, middle, 10); !page.Complete {
-		e.Errorf("page behind the top: %+v", page)
+		e.Errorf("page behind the top: %s", show(page))
 	}
 	if again := e.open(a, topic); again != middle {
 		e.Errorf("position %+v, want %+v", again, middle)
@@ -131,7 +131,7 @@ func (e *env) logDrop() {
 		}
 	}
 	if page := e.since(a, topic, pos, 10); page.Complete || page.Top != (pond.Position{}) || len(page.Entries) > 0 {
-		e.Errorf("a log that was dropped: %+v", page)
+		e.Errorf("a log that was dropped: %s", show(page))
 	}
 	again := e.append(a, topic, produce("a", 1, message("a", 2)))
 	if again.Epoch == pos.Epoch {
@@ -139,7 +139,7 @@ func (e *env) logDrop() {
 	}
 	e.append(a, topic, produce("a", 2, message("a", 3)))
 	if page := e.since(a, topic, pos, 10); page.Complete || len(page.Entries) > 0 {
-		e.Errorf("page behind a position of the log that was dropped: %+v", page)
+		e.Errorf("page behind a position of the log that was dropped: %s", show(page))
 	}
 	page := e.since(a, topic, pond.Position{}, 10)
 	e.wantEntries("read", page.Entries, 0, numbers("a", 2, 3)...)
@@ -161,7 +161,7 @@ func (e *env) logMaxBytes() {
 	e.append(a, topic, produce("a", 2, `{"n":2}`))
 	page := e.since(a, topic, pond.Position{}, 1)
 	if len(page.Entries) == 0 {
-		e.Fatalf("page of a log with two entries: %+v", page)
+		e.Fatalf("page of a log with two entries: %s", show(page))
 	}
 	from := page.Entries[0].Pos
 	e.wantEntries("stored", append(page.Entries, e.since(a, topic, from, 10).Entries...), 0, sized(limit), `{"n":2}`)
