@@ -1,14 +1,14 @@
 tool     := go tool -modfile=$(CURDIR)/tools/go.mod
 fuzztime ?= 30s
 
-# Modules of their own: what they need does not concern users of the library.
+# Separate modules, so that their dependencies do not affect users of the library.
 others := examples bench internal/integration natsbroker redisbroker
 
 .DEFAULT_GOAL := help
 SHELL := bash
 
 .PHONY: check
-check: lint test ## everything that a change must pass
+check: lint test ## all checks that a change must pass
 
 .PHONY: lint
 lint: ## linters, modernizers, tidiness, and no unreviewed change of the API
@@ -32,11 +32,11 @@ test: ## all tests, with the race detector
 		(cd $$module && go test -race -shuffle=on ./...) || exit 1; \
 	done
 
-# The packages that users of the library run, as a list for -coverpkg.
+# The packages of the library, as a list for -coverpkg.
 library = $(shell go list ./... | grep -vE '/(cmd|conformance|internal/(load|suite))(/|$$)' | paste -sd, -)
 
 .PHONY: coverage
-coverage: ## all tests of the library, and how much of it they run together
+coverage: ## all tests of the library, with their combined coverage
 	@mkdir -p artifacts
 	@set -o pipefail; library=$(library); status=0; rm -f artifacts/coverage-*.out; \
 	for module in . internal/integration; do \
@@ -56,7 +56,7 @@ coverage: ## all tests of the library, and how much of it they run together
 	exit $$status
 
 .PHONY: stress
-stress: ## the concurrent packages ten times: before a release, and after touching one
+stress: ## test the concurrent packages ten times: before a release, and after changing one
 	go test -race -shuffle=on -count=10 -timeout=1h . ./internal/suite/... ./internal/transport ./pondtest
 
 .PHONY: fuzz
@@ -73,11 +73,11 @@ fuzz: ## every fuzz target for fuzztime=30s
 soaktime ?= 10m
 
 .PHONY: soak
-soak: ## a mixed load for soaktime=10m: fails if memory, goroutines or descriptors grow
+soak: ## run a mixed load for soaktime=10m: fails if memory, goroutines or descriptors grow
 	cd internal/integration && go run ./soak -duration $(soaktime)
 
 .PHONY: conformance
-conformance: ## the official clients and Autobahn against a real server
+conformance: ## test official clients and Autobahn against a real server
 	$(MAKE) -C conformance
 
 .PHONY: js
@@ -85,11 +85,11 @@ js: ## pond.js: types, size, and all tests, in Chromium and against other server
 	$(MAKE) -C js
 
 .PHONY: bench
-bench: ## pond beside its peers: half an hour, writes docs/benchmarks.md
+bench: ## compare pond with other servers: half an hour, writes docs/benchmarks.md
 	$(MAKE) -C bench
 
 .PHONY: microbench
-microbench: ## benchmarks of parts into artifacts/bench.txt; old=FILE compares with an earlier run
+microbench: ## benchmarks of packages into artifacts/bench.txt; old=FILE compares with an earlier run
 	@mkdir -p artifacts
 	go test -run='^$$' -bench=. -benchmem -count=6 ./... | tee artifacts/bench.txt
 	$(tool) benchstat $(old) artifacts/bench.txt
@@ -108,7 +108,7 @@ print-api:
 	@go doc -all ./js
 
 .PHONY: demo
-demo: ## a chat to open in two browser windows
+demo: ## serve a chat to open in two browser windows
 	go run ./cmd/pond demo
 
 .PHONY: help

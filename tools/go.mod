@@ -1,4 +1,4 @@
-// The tools that make uses, pinned, and kept out of the library's own module graph.
+// The tools that make uses, with pinned versions, in a module separate from the library.
 module github.com/pondsocket/pond/tools
 
 go 1.26.0

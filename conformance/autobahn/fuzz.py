@@ -2,8 +2,8 @@
 
     python fuzz.py quick|full HOST:PORT OUTDIR
 
-OUTDIR gets the reports of the suite, and its log. The end status tells whether all is
-as it should be: see verdict.py.
+OUTDIR receives the reports and the log of the suite. The exit status is 0 if all results
+are allowed: see verdict.py.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from twisted.python import log
 import verdict
 from octets import raw, text
 
-# Of setuptools, and of Python 3.12 for the string literals of old code.
+# Warnings of setuptools, and of Python 3.12 about string literals in old code.
 warnings.filterwarnings("ignore", "pkg_resources is deprecated")
 warnings.filterwarnings("ignore", category=SyntaxWarning)
 from autobahntestsuite import fuzzing  # noqa: E402
 
-# The transport sends back as text whatever comes.
+# The transport sends all messages back as text.
 BINARY = ["1.2.*", "9.2.*", "9.4.*", "9.6.*", "9.8.*", "12.2.*", "12.3.*", "12.5.*"]
 
-# The paths of the server, and what is not asked there.
+# The paths of the server, and the cases that are not run there.
 AGENTS = {"codec": [], "transport": BINARY, "general": BINARY}
 
-# Of each data set and each offer in 12 and 13, a quick run has four sizes of messages:
-# 16, 256 and 4096 bytes, and 8192 in fragments of 256.
+# For each data set and each offer in 12 and 13, a quick run uses four sizes of messages:
+# 16, 256 and 4096 bytes, and 8192 bytes in fragments of 256.
 SETS = [f"12.{i}" for i in range(1, 6)] + [f"13.{i}" for i in range(1, 8)]
 SLOW = [f"{s}.{i}" for s in SETS for i in range(1, 19) if i not in (1, 3, 5, 11)]
 
 
 class Client(fuzzing.FuzzingClientProtocol):
-    """A connection. Cases have text where autobahn has bytes: see octets.py."""
+    """A connection. Cases use text where autobahn uses bytes: see octets.py."""
 
     def sendFrame(self, opcode, payload="", **options):
         super().sendFrame(opcode, raw(payload), **options)
@@ -70,7 +70,7 @@ class Factory(fuzzing.FuzzingClientFactory):
     """All connections, one after the other, and their results."""
 
     def createReports(self):
-        """Does nothing yet: an error would leave the reactor running."""
+        """Does nothing yet, because an error would leave the reactor running."""
 
 
 def fuzz(spec):

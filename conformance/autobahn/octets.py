@@ -1,7 +1,7 @@
 """Python 2's strings of bytes in Python 3: text with one character for each octet.
 
-The cases of the suite are written with them. They stay as they are, and what they
-send and get is converted here, where they meet autobahn, which has bytes.
+The cases of the suite use them. The cases are not changed; these functions convert
+their data at the interface to autobahn, which uses bytes.
 """
 
 

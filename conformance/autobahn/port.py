@@ -2,9 +2,9 @@
 
     python port.py SITE_PACKAGES
 
-The rules are about syntax, the repairs about meaning. Each repair must fit exactly as
-often as it says, so that no other version of the suite is taken for this one. What the
-cases send and what they expect stays untouched.
+The rules change syntax, the repairs change semantics. Each repair must match exactly the
+given number of times, so that another version of the suite is an error. What the cases
+send and expect is not changed.
 """
 
 import re
@@ -13,10 +13,10 @@ from pathlib import Path
 
 SUITE = "autobahntestsuite"
 
-# The modules that the fuzzing client consists of.
+# The modules of the fuzzing client.
 MODULES = ["__init__.py", "_version.py", "caseset.py", "fuzzing.py", "report.py", "case/*.py"]
 
-# Where those modules begin to need others: it and the rest is left out.
+# The text from which on a module needs other modules: it and the rest is removed.
 CUTS = {
     f"{SUITE}/__init__.py": "import warnings\n",
     f"{SUITE}/report.py": "REPORT_DIR_PERMISSIONS",
@@ -44,16 +44,16 @@ REPAIRS = {
         (4, "report_filename), 'w')", "report_filename), 'w', encoding = 'utf8')"),
         (1, ').encode("utf-8"))\n', "))\n"),
         (1, "ll.encode('utf8'))", "ll)"),
-        # There is no TLS, so that OpenSSL is not needed.
+        # Without TLS, OpenSSL is not needed.
         (1, "import reactor, ssl", "import reactor"),
         (1, "self.contextFactory = ssl.ClientContextFactory()", "self.contextFactory = None"),
     ],
     f"{SUITE}/case/__init__.py": [
-        # A case that the list does not have, and that needs an old Twisted.
+        # A case that is not in the list and needs an old version of Twisted.
         (1, "from .case9_9_1 import *\n", ""),
     ],
     f"{SUITE}/case/case.py": [
-        # In Python 3, pickle also tells whether equal strings are one object.
+        # In Python 3, the result of pickle also depends on the identity of equal strings.
         (1, "pickle.dumps(obj1) == pickle.dumps(obj2)", "obj1 == obj2"),
     ],
     f"{SUITE}/case/case6_x_x.py": [
@@ -73,7 +73,7 @@ REPAIRS = {
 
 
 def translate(path, fits):
-    # Octet by octet, which is what Python 2 makes of a literal.
+    # One character per octet, like a literal in Python 2.
     text = path.read_text(encoding="latin-1").replace("\r\n", "\n")
     for i, (pattern, new) in enumerate(RULES):
         text, n = re.subn(pattern, new, text, flags=re.MULTILINE)
@@ -84,14 +84,14 @@ def translate(path, fits):
 def repair(path, times, old, new):
     text = path.read_text(encoding="utf-8")
     if text.count(old) != times:
-        sys.exit(f"port: {path} has {old!r} {text.count(old)} times, not {times}")
+        sys.exit(f"port: {path} contains {old!r} {text.count(old)} times, want {times}")
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def cut(path, mark):
     text, found, _ = path.read_text(encoding="utf-8").partition(mark)
     if not found:
-        sys.exit(f"port: {path} has no {mark!r}")
+        sys.exit(f"port: {path} does not contain {mark!r}")
     path.write_text(text, encoding="utf-8")
 
 
@@ -101,7 +101,7 @@ def main(site):
         for path in (site / SUITE).glob(modules):
             translate(path, fits)
     if 0 in fits:
-        sys.exit(f"port: nothing fits {RULES[fits.index(0)]}")
+        sys.exit(f"port: no match for {RULES[fits.index(0)]}")
     for name, mark in CUTS.items():
         cut(site / name, mark)
     for name, repairs in REPAIRS.items():

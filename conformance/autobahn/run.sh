@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The Autobahn test suite against internal/ws and internal/transport.
-#   run.sh quick   every section, with a sample of 12 and 13 (the default)
+#   run.sh quick   all sections, with a sample of 12 and 13 (the default)
 #   run.sh full    all cases
-# It needs Go and Python with venv. Reports are in artifacts/autobahn.
+# It requires Go and Python with venv. The reports are in artifacts/autobahn.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PYTHONDONTWRITEBYTECODE=1

@@ -1,8 +1,8 @@
-"""Judges what the fuzzing client has found.
+"""Evaluates the results of the fuzzing client.
 
-A case is as good as the worse of its two outcomes: what was said, and how the connection
-ended. Only OK and INFORMATIONAL need no excuse. What is NON-STRICT or UNIMPLEMENTED must
-be in allowed.txt, with a reason; nothing excuses a case that failed or did not run.
+The result of a case is the worse of two outcomes: of its messages, and of the end of the
+connection. OK and INFORMATIONAL are always allowed. NON-STRICT and UNIMPLEMENTED must be
+in allowed.txt, with a reason. Cases that failed or did not run are never allowed.
 """
 
 import collections
@@ -16,7 +16,7 @@ OUTCOMES = ["ok", "non-strict", "informational", "unimplemented", "failed"]
 
 
 def outcome(result):
-    """Returns the one of OUTCOMES that a result of the suite is."""
+    """Returns the element of OUTCOMES for a result of the suite."""
     if result["behaviorClose"] not in ("OK", "INFORMATIONAL"):
         return "failed"
     word = result["behavior"].lower()
@@ -34,13 +34,13 @@ def read_allowed():
     for line in lines:
         agent, cases, word, *reason = line.split()
         if word not in ("non-strict", "unimplemented") or not reason:
-            raise SystemExit(f"{ALLOWED}: {line!r} has no such outcome, or no reason")
+            raise SystemExit(f"{ALLOWED}: {line!r} has an invalid outcome, or no reason")
         entries.append((agent, cases, word))
     return entries
 
 
 def judge(factory, errors, complete):
-    """Prints what is wrong, and a summary. Returns the status to end with."""
+    """Prints all problems and a summary. Returns the exit status."""
     allowed, used, wrong = read_allowed(), set(), []
     counts = collections.Counter()
     for agent, cases in planned(factory):
@@ -59,7 +59,7 @@ def judge(factory, errors, complete):
             if word not in ("ok", "informational") and not excuses:
                 wrong.append(f"{agent} {case} {explain(results[case])}")
     if complete:
-        wrong += [f"allowed.txt: nothing needs {' '.join(e)}" for e in allowed if e not in used]
+        wrong += [f"allowed.txt: unused entry {' '.join(e)}" for e in allowed if e not in used]
     if errors:
         wrong.append(f"{errors} exceptions in the suite: see log.txt")
     for line in wrong:
@@ -69,7 +69,7 @@ def judge(factory, errors, complete):
 
 
 def planned(factory):
-    """Returns each agent and the cases that it is meant to be asked."""
+    """Returns each agent and its cases."""
     excluded = functools.partial(factory.CaseSet.checkAgentCaseExclude, factory.specExcludeAgentCases)
     agents = [server["agent"] for server in factory.spec["servers"]]
     return [(a, [c for c in factory.specCases if not excluded(a, c)]) for a in agents]

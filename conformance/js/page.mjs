@@ -1,4 +1,4 @@
-// What the page of browser.test.mjs runs.
+// The script of the page in browser.test.mjs.
 
 import { PondClient, SSEClient } from '@eleven-am/pondsocket-client';
 import { scenarios } from './scenarios.mjs';

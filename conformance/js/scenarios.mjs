@@ -1,5 +1,5 @@
-// What an application sees through an official client, one entry a scenario.
-// All combinations of client, host and transport go through this one table.
+// The behaviour that an application observes with an official client, one entry per scenario.
+// This table is used for all combinations of client, host and transport.
 
 import { Member, becomes, equal } from './world.mjs';
 
@@ -32,7 +32,7 @@ export const scenarios = {
     equal(alice.states, ['IDLE', 'JOINING', 'JOINED'], 'states');
     equal(alice.got('welcome'), [{ id: alice.id, name: 'alice', room: '1' }], 'welcome');
     equal(alice.messages[0], ['ACKNOWLEDGE', {}], 'first message');
-    if (alice.client.getConnectionId) { // SSE: whoever knows it may act as alice
+    if (alice.client.getConnectionId) { // SSE: it must be secret, because it authorizes messages as alice
       equal(alice.client.getConnectionId() === alice.id, false, 'the connection id is public');
     }
   },
@@ -41,7 +41,7 @@ export const scenarios = {
     const client = await world.connected();
     await new Member(client, '/chat/1', { decline: true }).declined();
     await new Member(client, '/chat/2', { silent: true }).declined();
-    await new Member(client, '/chat/3', {}).join(); // the connection is none the worse
+    await new Member(client, '/chat/3', {}).join(); // the connection still works
   },
 
   async 'unknown channel'(world) {

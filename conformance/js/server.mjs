@@ -1,4 +1,4 @@
-// The server under test: a process, stopped by its pid.
+// The server under test: a process that the tests start and stop.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ export class Server {
       this.#addr = JSON.parse(line).addr;
       return this;
     }
-    throw new Error(`${program} did not say its address`);
+    throw new Error(`${program} did not print its address`);
   }
 
   /** stop asks the server to end, and fails unless it does so cleanly. */

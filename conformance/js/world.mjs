@@ -1,6 +1,5 @@
-// What a scenario needs: clients, members that remember what they were told,
-// and a server to stop and start. It runs in Node and in a page alike, so it
-// imports nothing.
+// The environment of a scenario: clients, members that record their messages, and a server
+// to stop and start. It runs in Node and in a page, so it has no imports.
 
 const patience = 10_000; // ms
 
@@ -76,7 +75,7 @@ export class World {
 export class Member {
   states = [];
   messages = []; // [event, payload]
-  presence = []; // [what happened, to whom]
+  presence = []; // [event, user]
   lists = []; // the list of users after each of them
 
   constructor(client, name, params) {

@@ -1,4 +1,4 @@
-"""A server to stop and start, and members that remember what they were told."""
+"""A server to stop and start, and members that record their messages."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def equal(got, want, what):
 
 
 class Server:
-    """The server under test: a process, stopped by its pid."""
+    """The server under test: a process that the tests start and stop."""
 
     addr = "127.0.0.1:0"  # any port at first, later the same
 
@@ -40,7 +40,7 @@ class Server:
         self.addr = json.loads(self.process.stdout.readline())["addr"]
 
     def stop(self):
-        """Ask the server to end, and fail unless it does so cleanly."""
+        """Stop the server, and fail unless its exit status is 0."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(PATIENCE)
         self.process.stdin.close()
@@ -58,7 +58,7 @@ class World:
 
     def client(self, **params):
         """Return an official client that is not connected yet."""
-        # It tries to reconnect once only: that has to be after the restart.
+        # It tries to reconnect only once, so this must be after the restart.
         options = ClientOptions(base_reconnect_delay=2)
         client = PondClient(f"ws://{self.server.addr}/socket", params, options)
         self.clients.append(client)
@@ -83,14 +83,14 @@ class World:
 
 
 class Member:
-    """Remembers everything that an official channel object reports."""
+    """Records everything that an official channel object reports."""
 
     def __init__(self, client, channel, **params):
         self.client = client
         self.channel = client.create_channel(channel, params)
         self.states = []
         self.messages = []  # (event, payload)
-        self.presence = []  # (what happened, to whom)
+        self.presence = []  # (event, user)
         self.lists = []  # the list of users after each of them
         self.channel.on_channel_state_change(lambda state: self.states.append(str(state)))
         self.channel.on_message(lambda m: self.messages.append((m.event, m.payload)))
@@ -100,13 +100,13 @@ class Member:
         self.channel.on_users_change(self.lists.append)
 
     async def join(self):
-        """Join, and return when the server has told the member its id."""
+        """Join, and return when the member received its id."""
         self.channel.join()
         await becomes(lambda: len(self.got("welcome")), 1, "welcomes")
         self.id = self.got("welcome")[0]["id"]
 
     async def declined(self):
-        """Join, and return when the client knows that it was refused."""
+        """Join, and return when the client was declined."""
         self.channel.join()
         await becomes(lambda: self.states, ["IDLE", "JOINING", "DECLINED"], "states of a refused channel")
 

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// What clients send and get. What is not here goes back as it came.
+// The payloads of clients and server. Other payloads are sent back unchanged.
 type (
 	presence struct {
 		Name   string `json:"name"`

@@ -56,7 +56,7 @@ func join(ctx *pond.JoinContext) error {
 	)
 }
 
-// nameOf returns what connect has assigned, in every context.
+// nameOf returns the name that connect assigned, in every context.
 func nameOf(ctx interface{ Get(key string) any }) string {
 	name, _ := ctx.Get("name").(string)
 	return name

@@ -1,4 +1,4 @@
-"""Clients without opinions: what the server sends is what they return, over either transport."""
+"""Minimal clients: they return exactly what the server sends, over either transport."""
 
 import contextlib
 import http.client
@@ -7,7 +7,7 @@ import json
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-PATIENCE = 10  # seconds, before a server counts as stuck
+PATIENCE = 10  # timeout in seconds
 
 
 class Refused(Exception):
@@ -90,8 +90,8 @@ class EventStream:
         return None
 
     def close(self):
-        """Say goodbye as the official client does, and end."""
-        with contextlib.suppress(ConnectionError):  # if the server has ended before
+        """Close the connection as the official client does."""
+        with contextlib.suppress(ConnectionError):  # if the server closed it before
             call(self.addr, "DELETE", self.path, {"X-Connection-ID": self.secret})
         self.stream.close()
         self.conn.close()

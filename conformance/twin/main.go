@@ -1,5 +1,5 @@
-// Command twin is chat.go, a chat as it is after its way from pondsocket-asgi to
-// pond. What it was before is chat.py, and one test compares the two.
+// Command twin serves chat.go, a chat that was migrated from pondsocket-asgi (chat.py) to
+// pond. A test compares the two.
 package main
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// main serves on a free port, which it prints, until it is told to end by a
-// signal or the end of its standard input.
+// main serves on a free port, which it prints, until a signal arrives or its standard input
+// ends.
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
@@ -42,7 +42,7 @@ func serve(ctx context.Context) error {
 	return p.Serve(ctx, &http.Server{Handler: application(p), ReadHeaderTimeout: 10 * time.Second}, l)
 }
 
-// session declines with the cookie that a handler sees.
+// session declines with the value of the cookie as the reason.
 func session(ctx *pond.ConnectionContext) error {
 	value, ok := ctx.Cookies()["session"]
 	if !ok {

@@ -1,4 +1,4 @@
-"""A day in the life of the team's chat, as its members see it."""
+"""A scenario of the team chat, from the view of its members."""
 
 from client import EventStream
 from world import TEAM
@@ -193,7 +193,7 @@ def departures(world, ann, bob):
 
 
 def strangers_again(world, ann):
-    """What others may do with an id that they have seen."""
+    """Requests of a client that knows the id of another."""
     world.step("a stream, as a browser opens it")
     stream = world.connect("Gus", headers={"Cache-Control": "no-cache"}, kind=EventStream)
     world.step("a message with the user id of another")

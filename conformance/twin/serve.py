@@ -19,7 +19,7 @@ pond.create_endpoint("/api/session", session)
 
 
 def follow() -> None:
-    """Ends with the test, however the test ends."""
+    """Exits when the test ends for any reason."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/migration.md know every public name of the packages from PyPI."""
+"""The tables of docs/migration.md contain every public name of the packages from PyPI."""
 
 import pathlib
 import re
@@ -22,7 +22,7 @@ CALLED = [
     *(testing.ASGITestDriver, testing.WebSocketSession, testing.SSESession, testing.LifespanSession),
 ]
 
-# What is public by its name alone: how the sessions of a test work.
+# Public names that only implement the sessions of a test.
 PLUMBING = {"app_task", "inbox", "outbox", "scope"}
 
 

@@ -1,4 +1,4 @@
-"""One application in two languages under one client: what is not listed is the same."""
+"""One application in two languages, with one client: all differences are in the list."""
 
 import difflib
 import pathlib

@@ -1,4 +1,4 @@
-"""A server, its clients, and the transcript of what they were told."""
+"""A server, its clients, and the transcript of their messages."""
 
 import json
 import os
@@ -52,14 +52,14 @@ class World:
         self.conns = []
 
     def ended_well(self):
-        """Fail unless the server has ended by itself and without a complaint."""
+        """Fail unless the server exited by itself with status 0."""
         self.hang_up()
         status = self.process.wait(PATIENCE)
         if status != 0:
             raise AssertionError(f"the server ended with status {status}")
 
     def terminate(self):
-        """Ask the server to end as a deployment does."""
+        """Stop the server with SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
     def step(self, title):
@@ -70,7 +70,7 @@ class World:
         self.lines.append(f"{self.now} | {who} | {text}".strip())
 
     def connect(self, name, query=None, headers=None, kind=None):
-        """Connect a client, which its name is known by from now on."""
+        """Connect a client and register its name."""
         kind = kind or TRANSPORTS[self.transport]
         path = "/api/socket" + (query or f"?token={TOKENS[name]}")
         try:
@@ -105,7 +105,7 @@ class World:
 
 
 class Client:
-    """One client. It keeps what it has received until it is noted."""
+    """One client. It keeps received messages until they are recorded."""
 
     def __init__(self, world, name, conn):
         self.world, self.name, self.conn = world, name, conn
@@ -144,7 +144,7 @@ class Client:
         self.until(self.ask("JOIN_CHANNEL", "JOIN_CHANNEL", "/nowhere", {}))
 
     def until(self, request):
-        """Receive until the answer to a request, which is not noted."""
+        """Receive until the answer to a request, which is not recorded."""
         while (frame := self.conn.receive()) and frame["requestId"] != request:
             self.keep(frame)
         if not frame:
@@ -181,7 +181,7 @@ class Client:
         self.kept = []
 
     def ping(self):
-        """Note whether the client is still connected."""
+        """Record whether the client is still connected."""
         try:
             self.fence()
             self.world.note(self.name, "is connected")
@@ -189,7 +189,7 @@ class Client:
             self.world.note(self.name, "is not connected any more")
 
     def end(self):
-        """Receive until the server ends the connection, and note how."""
+        """Receive until the server closes the connection, and record how."""
         while frame := self.conn.receive():
             self.keep(frame)
         self.flush()

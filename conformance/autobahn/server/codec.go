@@ -10,11 +10,11 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// patience is how long a client may take to close its side after the goodbye.
+// patience is the time in which a client must close its side after the close frame.
 const patience = 5 * time.Second
 
-// An echo sends what the codec finds back as it came: text as text, binary as
-// binary, and all of it compressed if the client can inflate.
+// An echo sends all messages back unchanged: text as text, binary as binary, and compressed
+// if the client supports it.
 type echo struct {
 	net.Conn
 	deflate bool
@@ -31,13 +31,13 @@ func echoCodec(w http.ResponseWriter, hs ws.Handshake) error {
 	if _, err := conn.Write(ws.AppendSwitchingProtocols(nil, hs, nil)); err != nil {
 		return err
 	}
-	if e.serve(rw) == nil { // it is not when the suite cuts the connection
+	if e.serve(rw) == nil { // an error if the suite closes the connection
 		e.goodbye()
 	}
 	return nil
 }
 
-// serve decodes what r brings until a Close frame has been sent.
+// serve decodes the data from r until a close frame is sent.
 func (e *echo) serve(r io.Reader) error {
 	var dec ws.Decoder
 	dec.Init(&ws.Config{MaxMessage: maxMessage}, ws.Server, e.deflate)
@@ -81,8 +81,8 @@ func (e *echo) PeerClosed(code int, _ string) error {
 	return &ws.CloseError{Code: code}
 }
 
-// goodbye closes one side and waits for the other: closing both at once while
-// something is unread would destroy the Close frame on its way.
+// goodbye closes one side and waits for the other. Closing both sides while there is unread
+// data would reset the connection, and the close frame would be lost.
 func (e *echo) goodbye() {
 	if half, ok := e.Conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

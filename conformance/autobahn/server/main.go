@@ -1,6 +1,6 @@
-// Command server echoes messages as the Autobahn test suite wants them echoed: at
-// /codec with internal/ws alone, at /transport with internal/transport, which sends
-// text only, and at /general with the latter on its way for other networks than TCP.
+// Command server is the echo server for the Autobahn test suite: at /codec with internal/ws
+// alone, at /transport with internal/transport, which sends only text, and at /general with
+// internal/transport in its mode for networks other than TCP.
 package main
 
 import (
@@ -18,10 +18,10 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// maxMessage is as big as the biggest message of the suite.
+// maxMessage is the size of the largest message of the suite.
 const maxMessage = 16 << 20
 
-// lifetime is how long a forgotten server lives.
+// lifetime is the maximum lifetime of the server.
 const lifetime = 3 * time.Hour
 
 func main() {
@@ -31,8 +31,7 @@ func main() {
 	}
 }
 
-// run serves until it is told to end by a signal or the end of stdin. The first
-// line that it prints is its address.
+// run serves until a signal arrives or stdin ends. It prints its address in the first line.
 func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("server", flag.ExitOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "address to listen on")
@@ -71,7 +70,7 @@ func run(args []string, stdin io.Reader, stdout io.Writer) error {
 	return hub.wait()
 }
 
-// upgrade checks the handshake, and leaves the answer to accept.
+// upgrade checks the handshake; accept sends the response.
 func upgrade(accept func(http.ResponseWriter, ws.Handshake) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		hs, refused := ws.ParseHandshake(r, true)

@@ -24,7 +24,7 @@ func newHub() hub {
 		CloseTimeout: patience,
 		PingInterval: time.Minute,
 		Compress:     true,
-		CompressFrom: 128, // smaller messages stay as they are
+		CompressFrom: 128, // smaller messages are not compressed
 	})}
 }
 
@@ -37,7 +37,7 @@ func (h hub) echo(w http.ResponseWriter, hs ws.Handshake) error {
 	return nil
 }
 
-// echoGeneral hides that the network is TCP.
+// echoGeneral hides the TCP connection, so that the transport uses net.Conn.
 func (h hub) echoGeneral(w http.ResponseWriter, hs ws.Handshake) error {
 	return h.echo(disguise{w}, hs)
 }
@@ -52,14 +52,14 @@ func (d disguise) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// wait waits for the connections to end, which they do with the suite.
+// wait waits for the end of all connections.
 func (h hub) wait() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	return h.Wait(ctx)
 }
 
-// A receiver is the server's end of one connection.
+// A receiver handles the messages of one connection.
 type receiver struct{}
 
 func (receiver) Message(c *transport.Conn, data []byte) {
