@@ -13,13 +13,15 @@ import (
 // Handlers share private data of a client as assigns. Clients never see them. The
 // assigns of one channel are not visible in other channels.
 func ExampleEventContext_Assign() {
+	owners := map[string]string{"/docs/1": "Ann"} // such as a table of a database
+
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
-		ctx.Assign("plan", "free") // for all channels of the client
+		ctx.Assign("name", ctx.Query().Get("name")) // for all channels of the client
 		return ctx.Accept()
 	})
 	lobby := endpoint.Lobby("/docs/:id", func(ctx *pond.JoinContext) error {
-		if ctx.Channel().Len() == 0 {
+		if ctx.Get("name") == owners[ctx.Channel().Name()] {
 			ctx.Assign("role", "owner") // in this channel only
 		}
 		return ctx.Accept()
@@ -30,13 +32,13 @@ func ExampleEventContext_Assign() {
 			return err
 		}
 		return ctx.Reply("edited", map[string]any{
-			"plan": ctx.Get("plan"), "role": ctx.Get("role"), "edits": ctx.Get("edits"),
+			"name": ctx.Get("name"), "role": ctx.Get("role"), "edits": ctx.Get("edits"),
 		})
 	})
 
 	v := serve(p, p)
 	defer v.close()
-	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann, bob := v.connect("Ann", "/socket?name=Ann"), v.connect("Bob", "/socket?name=Bob")
 	ann.join("/docs/1")
 	bob.join("/docs/1")
 	for _, g := range []*guest{ann, ann, bob} {
@@ -46,9 +48,9 @@ func ExampleEventContext_Assign() {
 	// Output:
 	// Ann gets SYSTEM ACKNOWLEDGE {}
 	// Bob gets SYSTEM ACKNOWLEDGE {}
-	// Ann gets SYSTEM edited {"edits":1,"plan":"free","role":"owner"}
-	// Ann gets SYSTEM edited {"edits":2,"plan":"free","role":"owner"}
-	// Bob gets SYSTEM edited {"edits":1,"plan":"free","role":null}
+	// Ann gets SYSTEM edited {"edits":1,"name":"Ann","role":"owner"}
+	// Ann gets SYSTEM edited {"edits":2,"name":"Ann","role":"owner"}
+	// Bob gets SYSTEM edited {"edits":1,"name":"Bob","role":null}
 }
 
 // A reply goes only to the sender. It has the ID of the request, so the client
