@@ -79,14 +79,8 @@ type Conn struct {
 	body *bodyStream     // instead of net
 	enc  encoding
 
-	// Owned by the goroutine that reads. With direct reads, the decoder is owned by
-	// the goroutine that holds reader.decoding.
-	dec       ws.Decoder
-	reader    *rawReader
-	buffered  []byte // sent by the client right after its handshake
-	discarded int    // bytes
-	controls  controls
-
+	// The fields for writing are next to each other: broadcasts use them of every
+	// receiver.
 	mu            sync.Mutex // guards the following fields; see Locks in the package comment
 	queue         *queue     // frames that no writer has taken; nil if there are none
 	queuedBytes   int        // bytes in queue, in the rest of sending, and in the chunk being written
@@ -116,6 +110,14 @@ type Conn struct {
 	receivedSincePing atomic.Bool  // something arrived since the last heartbeat
 	paused            atomic.Bool  // the Receiver makes us wait, so silence proves nothing
 	unfinishedPings   atomic.Int32 // 0, or 1 plus the number of heartbeats since the current message began
+
+	// Owned by the goroutine that reads. With direct reads, the decoder is owned by
+	// the goroutine that holds reader.decoding.
+	dec       ws.Decoder
+	reader    *rawReader
+	buffered  []byte // sent by the client right after its handshake
+	discarded int    // bytes
+	controls  controls
 }
 
 // WebSocket reports whether the connection is a WebSocket; it is an event
