@@ -4,7 +4,7 @@ import { build } from "esbuild";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-export const names = ["pond"];
+export const names = ["pond", "pond-shared"];
 
 // Members that classes of the module use of each other, and that are neither API nor on the wire. Short names for
 // them save 2 % of the size.

@@ -10,6 +10,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +19,10 @@ import (
 //go:embed pond.js
 var source []byte
 
-// A representation is the module as one kind of client receives it.
+//go:embed pond-shared.js
+var sharedSource []byte
+
+// A representation is a module as one kind of client receives it.
 type representation struct {
 	body []byte
 	etag string
@@ -29,19 +33,35 @@ func newRepresentation(body []byte) representation {
 	return representation{body, `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
-var plain = sync.OnceValue(func() representation { return newRepresentation(source) })
+// A module has its representations, each of which is made when the first client asks for it.
+type module struct {
+	plain, compressed func() representation
+}
 
-var compressed = sync.OnceValue(func() representation {
-	var b bytes.Buffer
-	w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is valid
-	_, _ = w.Write(source)                                // a bytes.Buffer does not fail
-	_ = w.Close()
-	return newRepresentation(b.Bytes())
-})
+func newModule(source []byte) module {
+	return module{
+		plain: sync.OnceValue(func() representation { return newRepresentation(source) }),
+		compressed: sync.OnceValue(func() representation {
+			var b bytes.Buffer
+			w, _ := gzip.NewWriterLevel(&b, gzip.BestCompression) // the level is valid
+			_, _ = w.Write(source)                                // a bytes.Buffer does not fail
+			_ = w.Close()
+			return newRepresentation(b.Bytes())
+		}),
+	}
+}
 
-// Handler returns a handler that serves the module at any path:
+var (
+	client = newModule(source)
+	shared = newModule(sharedSource)
+)
+
+// Handler returns a handler that serves the module pond.js at any path. If the last
+// segment of the path is pond-shared.js, it serves the module that shares a connection
+// between tabs:
 //
 //	mux.Handle("GET /pond.js", js.Handler())
+//	mux.Handle("GET /pond-shared.js", js.Handler())
 //
 // Browsers ask again before they use a cached copy, so that the client always fits the server.
 // Modules of other origins may import it.
@@ -62,13 +82,17 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("Cache-Control", "no-cache")
 	h.Add("Vary", "Accept-Encoding")
-	module := plain()
+	name, m := "pond.js", client
+	if path.Base(r.URL.Path) == "pond-shared.js" {
+		name, m = "pond-shared.js", shared
+	}
+	body := m.plain
 	if acceptsGzip(r.Header.Values("Accept-Encoding")) {
-		module = compressed()
+		body = m.compressed
 		h.Set("Content-Encoding", "gzip")
 	}
-	h.Set("ETag", module.etag)
-	http.ServeContent(w, r, "pond.js", time.Time{}, bytes.NewReader(module.body))
+	h.Set("ETag", body().etag)
+	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body().body))
 }
 
 // acceptsGzip reports whether a client names gzip and does not exclude it.

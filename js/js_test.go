@@ -101,6 +101,23 @@ func TestHandlerIsCached(t *testing.T) {
 	}
 }
 
+func TestHandlerServesBothModules(t *testing.T) {
+	for path, file := range map[string]string{
+		"/pond.js": "pond.js", "/": "pond.js", "/assets/client.js": "pond.js",
+		"/pond-shared.js": "pond-shared.js", "/assets/pond-shared.js": "pond-shared.js",
+	} {
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		js.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		if w.Body.String() != string(want) {
+			t.Errorf("%s is not %s", path, file)
+		}
+	}
+}
+
 func TestHandlerMethods(t *testing.T) {
 	resp := get(t, http.MethodHead, http.Header{})
 	if resp.StatusCode != http.StatusOK || body(t, resp.Body) != "" {

@@ -66,7 +66,7 @@ var Listeners = class {
 };
 
 // src/wire.ts
-var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
+var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
 
 // src/outbox.ts
 var Outbox = class {
@@ -168,7 +168,7 @@ var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) =>
 var backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first * 2 ** attempt), spread = (delay) => delay + Math.random() * Math.max(1e3, delay / 2);
 
 // src/room.ts
-var REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
+var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
   b = new Listeners();
   d;
   a = IDLE;
@@ -847,7 +847,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   }
   #welcome({ channelName, payload }) {
     let { id, connectionId, features, heartbeatInterval } = payload ?? {};
-    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.s(connectionId, Array.isArray(features)), this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.s(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
     let { transport } = this.a;
     this.#route.m(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
   }
@@ -922,7 +922,6 @@ function withDefaults(options) {
     queue: { messages: 1e3, bytes: 1 << 20, age: 3e5, ...options.queue }
   };
 }
-var PROBE = "pond.js/probe";
 
 // src/pond.ts
 var Pond = class {

@@ -8,7 +8,7 @@ import { openStream } from "./stream.js";
 import { backoff, HEALTHY, mark, since, spread, type Mark } from "./time.js";
 import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
-import { encode, evaluate, newId, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
+import { evaluate, PROBE, probeFor, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
 
 /** A server cannot send its clients away for longer than an hour, in ms. */
 const MAX_ADVICE = 3_600_000;
@@ -230,8 +230,7 @@ export class Connection {
     this.features = features ?? [];
     // Servers that announce extensions also take several messages in one POST.
     this.#link!.welcome(connectionId, Array.isArray(features));
-    // Each server answers one of these, and neither has an effect.
-    this.#probeText = channelName === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+    this.#probeText = probeFor(channelName);
     this.#probes = 0;
     this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
     const { transport } = this.snapshot;
@@ -354,6 +353,4 @@ function withDefaults(options: PondOptions) {
   };
 }
 
-/** The name of a channel that no one joins: to leave it is a question that the server answers. */
-const PROBE = "pond.js/probe";
 

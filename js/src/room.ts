@@ -5,11 +5,7 @@ import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
 import { PresenceList } from "./presence.js";
 import { backoff, HEALTHY, mark, since, type Mark } from "./time.js";
-import { encode, evaluate, newId, type Message } from "./wire.js";
-
-/** Servers of the protocol have different words for the same two things. */
-const REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"];
-const REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"];
+import { encode, evaluate, newId, REFUSALS, REMOVALS, type Message } from "./wire.js";
 
 export const IDLE: ChannelSnapshot = { status: "idle", presence: [], error: null, outcome: null };
 

@@ -16,6 +16,17 @@ export const encode = (action: string, channelName: string, requestId: string, p
 /** crypto.randomUUID would do, but browsers have it only on localhost and over HTTPS. */
 export const newId = (): string => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
+/** Servers of the protocol have different words for the refusal of a join, and for the end of a membership. */
+export const REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"];
+export const REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"];
+
+/** The name of a channel that no one joins: to leave it is a question that the server answers. */
+export const PROBE = "pond.js/probe";
+
+/** A message without an effect that a server answers, by the name of the sender of its first message. */
+export const probeFor = (sender: string): string =>
+  sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+
 /** Evaluates an option that may be a function of the token. */
 export const evaluate = async <T>(value: T | ((context: { token: string | undefined }) => T | Promise<T>), token: string | undefined): Promise<T> =>
   typeof value === "function" ? (value as Function)({ token }) : value;

@@ -103,3 +103,13 @@ test("the defaults of the options are those of the guide", () => {
   const options = types.slice(types.indexOf("interface PondOptions"), types.indexOf("interface PondSnapshot"));
   for (const [, name] of options.matchAll(/^ {2}(\w+)\?:/gm)) assert.match(text, new RegExp(`^\\| .*\`${name}\``, "m"), name);
 });
+
+test("the code of the guide for several tabs", { timeout: 60_000 }, async () => {
+  const context = await browser.newContext();
+  const js = (name) => readFileSync(join(guide, name), "utf8");
+  const files = { "/test/shared.js": js("shared.js"), "/pond-shared.js": js("../../pond-shared.js") };
+  const page = await open(context, proxy, 'trustedTypes.createPolicy("default", { createScriptURL: (url) => url }); import("/test/shared.js");', files);
+  await page.getByText("shared").waitFor();
+  assert.deepEqual(page.mistakes, []);
+  await context.close();
+});

@@ -1,5 +1,6 @@
 // What TypeScript makes of the published types, under both kinds of module resolution.
 
+import { shared } from "@pondsocket/pond/shared";
 import { Pond, PondError, reactions, type Channel, type ChannelSnapshot, type Member, type Reaction } from "@pondsocket/pond";
 
 interface Said {
@@ -39,6 +40,8 @@ const snapshot: ChannelSnapshot<Person> = room.getSnapshot();
 const members: readonly Member<Person>[] = snapshot.presence;
 const reaction: Reaction | undefined = reactions[401];
 const { status }: { status: "idle" | "connecting" | "connected" | "waiting" | "stopped" | "closed" } = pond.getSnapshot();
+
+void new Pond("/socket", shared("/pond-shared.js"));
 
 // A channel without types takes anything.
 const any = pond.channel("/any");

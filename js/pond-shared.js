@@ -1,0 +1,404 @@
+// pond-shared.js, made from js/src/pond-shared.ts by "npm run build". MIT License, Copyright (c) 2026 The pond authors.
+
+// src/errors.ts
+var PondError = class extends Error {
+  name = "PondError";
+  code;
+  status;
+  retryAfter;
+  constructor(code, message, status = 0, options) {
+    super(message, options), this.code = code, this.status = status;
+  }
+};
+var toPondError = (error, code) => error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });
+
+// src/time.ts
+var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+
+// src/pulse.ts
+var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
+  #probe;
+  #dead;
+  #silence = 0;
+  // ms after which to probe; 0 turns it off
+  #heardAt = [0, 0];
+  #probing = !1;
+  #timer;
+  constructor(probe, dead) {
+    this.#probe = probe, this.#dead = dead;
+  }
+  start(silence) {
+    this.#silence = silence, this.#probing = !0, this.b();
+  }
+  stop() {
+    clearTimeout(this.#timer);
+  }
+  b() {
+    this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
+  }
+  /** Probes at once. */
+  check() {
+    this.#probing = !0, this.#probe(), this.#wait();
+  }
+  #wait() {
+    if (this.stop(), !this.#silence) return;
+    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
+    this.#timer = setTimeout(() => {
+      let late = since(began) > delay + LATE;
+      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.check() : this.#wait();
+    }, delay);
+  }
+};
+
+// src/stream.ts
+var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
+function openStream(request, events) {
+  let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
+    signal.aborted || (abort.abort(), events.d(toPondError(error, "NETWORK")));
+  }, read = async () => {
+    let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
+    if (status !== 200) throw await rejection(response);
+    if (!body || !headers.get("content-type")?.startsWith("text/event-stream"))
+      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+    let reader = body.pipeThrough(new TextDecoderStream()).getReader(), rest = "", data = "";
+    for (; ; ) {
+      let { done, value } = await reader.read();
+      if (signal.aborted) return;
+      if (done) throw new PondError("DISCONNECTED", "the event stream ended");
+      events.b();
+      let lines = (rest + value).split(/\r\n|\n|\r/);
+      rest = lines.pop();
+      for (let line of lines)
+        line.startsWith("data:") ? data += `${line.slice(5)}
+` : !line && data && (events.text(data), data = "");
+    }
+  }, post = async (messages) => {
+    let texts = messages.map(({ text }) => text);
+    for (let message of messages) message.sent = !0;
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), response = await request({
+      method: "POST",
+      headers: { "content-type": "application/json", "x-connection-id": id },
+      body: texts.length > 1 ? `[${texts}]` : texts[0],
+      signal
+    }).finally(() => clearTimeout(timer)), { ok, status } = response;
+    if (ok) {
+      returns = 0;
+      for (let message of messages) message.f?.();
+    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
+      messages[0].g?.(await rejection(response));
+    else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
+      for (let message of messages) message.sent = !1;
+      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
+      if (status === 401) throw await rejection(response);
+      messages.length > 1 ? batch = !1 : await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1e3));
+    } else
+      throw await rejection(response);
+  }, pump = async () => {
+    if (!(busy || !id)) {
+      busy = !0;
+      try {
+        for (; !signal.aborted && (backlog = backlog.filter(({ done }) => !done), !!backlog.length); ) {
+          let size = backlog[0].text.length, count = 1;
+          for (; batch && count < backlog.length && (size += backlog[count].text.length) < BATCH; ) count++;
+          await post(backlog.splice(0, count));
+        }
+      } catch (error) {
+        lost(error);
+      }
+      busy = !1;
+    }
+  };
+  return read().catch(lost), {
+    a: 0,
+    // the backlog is counted as queued
+    e(secret, several) {
+      id = secret, batch = several, pump();
+    },
+    send(message) {
+      backlog.push(message), pump();
+    },
+    close: () => abort.abort()
+  };
+}
+function retryAfter({ headers }) {
+  let seconds = Number(headers.get("retry-after"));
+  return seconds > 0 ? seconds * 1e3 : void 0;
+}
+async function rejection(response) {
+  let text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
+  return error.retryAfter = retryAfter(response), error;
+}
+
+// src/websocket.ts
+function openWebSocket(url, Constructor, events) {
+  url.protocol = url.protocol.replace("http", "ws");
+  let socket = new Constructor(url.href);
+  return socket.onopen = () => events.h(), socket.onmessage = ({ data }) => {
+    events.b(), events.text(data);
+  }, socket.onclose = ({ code, reason }) => events.d(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
+  }, {
+    get a() {
+      return socket.bufferedAmount;
+    },
+    e() {
+    },
+    send(message) {
+      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.f?.());
+    },
+    close() {
+      socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
+    }
+  };
+}
+
+// src/wire.ts
+var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+
+// src/hub.ts
+var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e3, FALLBACK = 3e5, HEARTBEAT = 4e4, Shared = class {
+  members = /* @__PURE__ */ new Set();
+  a = [];
+  // the first one is with the server
+  joined = !1;
+  epoch = "";
+  c = !1;
+  offset = 0;
+  // of the newest numbered message
+  start = 0;
+  // everything after it up to offset is kept
+  kept = [];
+  characters = 0;
+  diff = !1;
+  users = /* @__PURE__ */ new Map();
+  presence = "";
+  // the latest full list
+  reset({ recover, diff }) {
+    this.joined = !0, this.c = !!recover, recover && this.jump(recover.epoch, recover.offset), this.diff = diff !== void 0, this.users.clear(), this.presence = "";
+  }
+  /** Goes on behind an offset, without what came before. */
+  jump(epoch, offset) {
+    this.epoch = epoch, this.offset = this.start = offset, this.kept = [], this.characters = 0;
+  }
+  keep(offset, line) {
+    for (this.offset = offset, this.kept.push({ offset, line }), this.characters += line.length; this.kept.length > KEPT || this.characters > KEPT_CHARACTERS; ) {
+      let dropped = this.kept.shift();
+      this.start = dropped.offset, this.characters -= dropped.line.length;
+    }
+  }
+}, Hub = class {
+  #environment;
+  #tabs = /* @__PURE__ */ new Set();
+  #channels = /* @__PURE__ */ new Map();
+  #requests = /* @__PURE__ */ new Map();
+  // request ID -> who waits for the answer
+  #link = null;
+  #ticket = null;
+  // of the link; events of any other are void
+  #welcome = "";
+  // the server's first message, while connected
+  #timer;
+  #fallbackUntil = 0;
+  #probeText = "";
+  #probes = 0;
+  #pulse = new Pulse(
+    () => {
+      this.#probes++, this.#send(this.#probeText);
+    },
+    () => this.#lost(new PondError("SILENT", "the server does not answer"))
+  );
+  constructor(environment) {
+    this.#environment = environment;
+  }
+  add(tab) {
+    this.#tabs.add(tab), this.#welcome ? (tab.open(), tab.text(this.#welcome)) : this.#link || this.#dial(tab.url);
+  }
+  remove(tab) {
+    if (this.#tabs.delete(tab)) {
+      for (let [name, channel] of this.#channels) this.#leave(tab, name, channel);
+      for (let [id, owner] of this.#requests) owner === tab && this.#requests.delete(id);
+      this.#tabs.size || this.#drop();
+    }
+  }
+  // The connection
+  #dial(address) {
+    let url = new URL(address), Constructor = this.#environment.WebSocket ?? globalThis.WebSocket, stream = !Constructor || Date.now() < this.#fallbackUntil, ticket = this.#ticket = {}, current = () => ticket === this.#ticket, failed = (error) => {
+      if (current()) {
+        if (stream || this.#welcome) return this.#lost(error);
+        this.#fallbackUntil = Date.now() + FALLBACK, this.#drop(), this.#dial(address);
+      }
+    }, events = {
+      h: () => {
+      },
+      b: () => current() && this.#pulse.b(),
+      d: failed,
+      text: (data) => {
+        for (let line of String(data).split(`
+`)) line && current() && this.#receive(line);
+      }
+    };
+    url.protocol = url.protocol.replace("ws", "http");
+    let request = (init) => (this.#environment.fetch ?? fetch)(url.href, { cache: "no-store", ...init });
+    this.#timer = setTimeout(() => failed(new PondError("TIMEOUT", "no connection in time", 408)), DIAL_TIMEOUT), this.#link = stream ? openStream(request, events) : openWebSocket(url, Constructor, events);
+  }
+  #send(text, tab) {
+    this.#link?.send({ text, g: (error) => tab && this.#fail(tab, text, error) });
+  }
+  /** Tells a tab that the server rejected its message. */
+  #fail(tab, text, { code, message, status }) {
+    let { channelName, requestId } = JSON.parse(text);
+    tab.text(encode("ERROR", channelName, requestId, { code, message, status }, code));
+  }
+  #lost(error) {
+    let tabs = [...this.#tabs], { status } = error;
+    this.#tabs.clear(), this.#drop();
+    for (let tab of tabs) tab.close(status >= 1e3 ? status : status >= 400 ? 4e3 + status : 1006, error.message);
+  }
+  #drop() {
+    this.#ticket = null, this.#link?.close(), this.#link = null, this.#welcome = "", this.#pulse.stop(), clearTimeout(this.#timer), this.#channels.clear(), this.#requests.clear();
+  }
+  // From the server
+  #receive(line) {
+    let message;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      return this.#tell(this.#tabs, line);
+    }
+    let { action, event, channelName, requestId, payload, offset } = message, channel = this.#channels.get(channelName);
+    if (action === "CONNECT") return this.#connected(line, message);
+    if (!channel) {
+      if (this.#probes && (action === "ERROR" || channelName === PROBE)) return void this.#probes--;
+      let owner2 = this.#requests.get(requestId);
+      return this.#tell(owner2 ? [owner2] : this.#tabs, line);
+    }
+    if (requestId === channel.a[0]?.message.requestId) {
+      if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, payload ?? {}, line);
+      if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, null, line);
+    }
+    offset !== void 0 && channel.c && channel.keep(offset, line), action === "SYSTEM" && channel.c && ["GAP", "POSITION", "RECOVERED"].includes(event) && (event === "GAP" ? channel.jump(payload.epoch, payload.offset) : channel.offset = payload.offset), action === "SYSTEM" && channel.diff && fold(channel.users, event, payload), action === "PRESENCE" && (channel.presence = line);
+    let owner = action === "BROADCAST" || action === "PRESENCE" ? void 0 : this.#requests.get(requestId);
+    this.#tell(owner && channel.members.has(owner) ? [owner] : channel.members, line), (action === "SYSTEM" || action === "ERROR") && REMOVALS.includes(event) && this.#channels.delete(channelName);
+  }
+  #tell(tabs, line) {
+    for (let tab of [...tabs]) tab.text(line);
+  }
+  #connected(line, { channelName, payload }) {
+    let { connectionId, features } = payload ?? {};
+    clearTimeout(this.#timer), this.#welcome = line, this.#link.e(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.start(HEARTBEAT);
+    for (let tab of [...this.#tabs])
+      tab.open(), tab.text(line);
+  }
+  /** The server answered the join of the first tab that waits. */
+  #answered(channel, name, acknowledged, line) {
+    let { tab } = channel.a.shift(), here = this.#tabs.has(tab) && !channel.members.has(tab);
+    if (acknowledged) {
+      channel.reset(acknowledged), here && (channel.members.add(tab), tab.text(line));
+      for (let { tab: other, message } of channel.a.splice(0)) this.#join(other, message);
+      channel.members.size || this.#end(name);
+    } else {
+      here && tab.text(line);
+      let [next] = channel.a;
+      next ? this.#send(JSON.stringify(next.message), next.tab) : this.#channels.delete(name);
+    }
+  }
+  #end(name) {
+    this.#channels.delete(name), this.#send(encode("LEAVE_CHANNEL", name, newId(), {}));
+  }
+  // From the tabs
+  take(tab, text) {
+    let message = JSON.parse(text), { action, channelName, requestId } = message, channel = this.#channels.get(channelName);
+    if (action === "JOIN_CHANNEL")
+      this.#join(tab, message);
+    else if (action === "BROADCAST") {
+      if (!channel?.members.has(tab))
+        return this.#fail(tab, text, new PondError("CHANNEL_NOT_FOUND", "not a member of this channel", 404));
+      this.#requests.size >= MAX_REQUESTS && this.#requests.delete(this.#requests.keys().next().value), this.#requests.set(requestId, tab), this.#send(text, tab);
+    } else
+      channel && this.#leave(tab, channelName, channel), tab.text(encode("SYSTEM", channelName ?? PROBE, requestId ?? "", {}, "EXIT_ACKNOWLEDGE"));
+  }
+  #join(tab, message) {
+    let { channelName, requestId, want = [], from } = message, channel = this.#channels.get(channelName);
+    if (channel || this.#channels.set(channelName, channel = new Shared()), !channel.joined) {
+      channel.a.push({ tab, message }) === 1 && this.#send(JSON.stringify(message), tab);
+      return;
+    }
+    let payload = {}, { epoch, offset: to } = channel, replay = [];
+    if (channel.c && want.includes("recover")) {
+      let offset = from?.last === void 0 ? from?.offset : channel.kept.at(-from.last - 1)?.offset ?? channel.start, reason = from?.epoch !== void 0 && from.epoch !== epoch ? "epoch" : offset < channel.start || offset > to ? "expired" : void 0;
+      from ? reason ? payload.recover = { epoch, offset: to, recovered: !1, reason } : (payload.recover = { epoch, offset, to, recovered: !0 }, replay = channel.kept.filter((entry) => entry.offset > offset)) : payload.recover = { epoch, offset: to };
+    }
+    let diff = channel.diff && want.includes("diff");
+    diff && (payload.diff = {}), channel.members.add(tab);
+    let system = (event, content) => tab.text(encode("SYSTEM", channelName, requestId, content, event));
+    system("ACKNOWLEDGE", payload);
+    for (let { line } of replay) tab.text(line);
+    payload.recover?.recovered && system("RECOVERED", { epoch, offset: to }), diff ? system("PRESENCE_STATE", { users: [...channel.users.values()], total: channel.users.size, more: !1 }) : channel.presence && tab.text(channel.presence);
+  }
+  #leave(tab, name, channel) {
+    channel.members.delete(tab), channel.a = channel.a.filter((entry, index) => entry.tab !== tab || index === 0 && !channel.joined), channel.joined && !channel.members.size && this.#end(name);
+  }
+};
+function fold(users, event, payload) {
+  if (event === "PRESENCE_STATE") for (let user of payload.users) users.set(user.id, user);
+  if (event === "PRESENCE_DIFF") {
+    for (let { id } of payload.leaves ?? []) users.delete(id);
+    for (let user of [...payload.joins ?? [], ...payload.updates ?? []]) users.set(user.id, user);
+  }
+}
+
+// src/pond-shared.ts
+var hubs = /* @__PURE__ */ new Map();
+function serve(port, environment = {}) {
+  let hub, tab, end = () => {
+    tab && hub.remove(tab), port.close();
+  };
+  port.onmessage = ({ data: [kind, value, lock] }) => {
+    if (kind === "open") {
+      let { origin, pathname } = new URL(value), key = origin + pathname;
+      hubs.has(key) || hubs.set(key, new Hub(environment)), hub = hubs.get(key), tab = {
+        url: value,
+        open: () => port.postMessage(["open"]),
+        text: (line) => port.postMessage(["text", line]),
+        close: (code, reason) => port.postMessage(["close", code, reason])
+      }, hub.add(tab), globalThis.navigator?.locks?.request(lock, end);
+    } else kind === "send" ? hub.take(tab, value) : end();
+  };
+}
+function shared(script = import.meta.url) {
+  if (!globalThis.SharedWorker) return {};
+  class SharedSocket {
+    readyState = 0;
+    bufferedAmount = 0;
+    onopen = null;
+    onmessage = null;
+    onclose = null;
+    onerror = null;
+    #port;
+    #unlock = () => {
+    };
+    constructor(url) {
+      let lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`, worker = new SharedWorker(script, { name: "pond.js", type: "module" });
+      worker.onerror = () => this.#end(1006, "the shared worker failed"), this.#port = worker.port, this.#port.onmessage = ({ data: [kind, value, reason] }) => {
+        kind === "open" ? (this.readyState = 1, this.onopen?.()) : kind === "text" ? this.onmessage?.({ data: value }) : this.#end(value, reason);
+      };
+      let open = () => this.#port.postMessage(["open", url, lock]), held = new Promise((resolve) => this.#unlock = resolve), locks = globalThis.navigator?.locks;
+      locks?.request(lock, () => (open(), held)), locks || open();
+    }
+    send(text) {
+      this.#port.postMessage(["send", text]);
+    }
+    close() {
+      this.#port.postMessage(["close"]), this.#end(1e3, "");
+    }
+    #end(code, reason) {
+      this.readyState !== 3 && (this.readyState = 3, this.#unlock(), this.onclose?.({ code, reason }));
+    }
+  }
+  return { WebSocket: SharedSocket, transports: ["websocket"] };
+}
+var scope = globalThis;
+scope.SharedWorkerGlobalScope && (scope.onconnect = ({ ports }) => serve(ports[0]));
+export {
+  serve,
+  shared
+};
