@@ -83,7 +83,7 @@ func TestBashCompletion(t *testing.T) {
 	if err := os.WriteFile(script, []byte(bashCompletion(allCommands())), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for line, want := range map[string]string{"pond ver": "version", "pond doctor -js": "-json", "pond nonsense ": "", "pond version -": ""} {
+	for line, want := range map[string]string{"pond vers": "version", "pond doctor -js": "-json", "pond nonsense ": "", "pond version -": ""} {
 		out, err := complete["bash"](t, script, line).Output()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
 			t.Errorf("%q: %q, %v, want %q", line, got, err, want)

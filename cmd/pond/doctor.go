@@ -51,7 +51,7 @@ var doctorCommand = command{
 		})
 		asJSON := flags.Bool("json", false, "print all findings as JSON at the end")
 		return func(ctx context.Context, stdout, stderr io.Writer) (err error) {
-			if cfg.URL, err = endpointURL(flags.Arg(0)); err != nil {
+			if cfg.URL, err = endpointURL("doctor", flags.Arg(0)); err != nil {
 				return err
 			}
 			if cfg.Join != nil && cfg.Channel == "" {
@@ -77,17 +77,17 @@ func object(text string) (json.RawMessage, error) {
 	return json.RawMessage(text), nil
 }
 
-// endpointURL parses the URL of an endpoint.
-func endpointURL(text string) (*url.URL, error) {
+// endpointURL parses the URL of an endpoint for a command.
+func endpointURL(command, text string) (*url.URL, error) {
 	const example = "want http or https, as in https://example.com/socket"
 	u, err := parseURL(text, example)
 	if err != nil {
-		return nil, usagef("doctor", "%v", err)
+		return nil, usagef(command, "%v", err)
 	}
 	switch u.Scheme {
 	case "http", "https", "ws", "wss":
 	default:
-		return nil, usagef("doctor", "invalid URL %q: %s", text, example)
+		return nil, usagef(command, "invalid URL %q: %s", text, example)
 	}
 	if u.Host == "" {
 		return nil, usagef("doctor", "invalid URL %q: no host", text)

@@ -2,6 +2,7 @@
 //
 //	pond demo          serve a chat page that shows the features of pond
 //	pond bench         measure a server under load, and verify every delivery
+//	pond verify        find out whether a deployment loses messages
 //	pond doctor        find out why clients cannot reach a server
 //	pond version       print the version
 //	pond completion    print a script for shell completion

@@ -17,17 +17,18 @@ type command struct {
 	help    string // printed before the flags
 
 	// arg is the name of the argument, such as URL, or a choice such as bash|zsh. It is
-	// optional if it is in brackets. If arg is empty, the command has no argument.
+	// optional if it is in brackets, and may be repeated if it ends in "...". If arg is
+	// empty, the command has no argument.
 	arg string
 
 	// setup declares the flags and returns the action to run after they are parsed.
-	// The argument is flags.Arg(0).
+	// The argument is flags.Arg(0), and several are flags.Args().
 	setup func(flags *flag.FlagSet) action
 }
 
 type action func(ctx context.Context, stdout, stderr io.Writer) error
 
-var commands = []command{demoCommand, benchCommand, doctorCommand, versionCommand}
+var commands = []command{demoCommand, benchCommand, verifyCommand, doctorCommand, versionCommand}
 
 // allCommands also returns the commands that refer to all commands. They cannot be in
 // commands, because that would be an initialization cycle.
@@ -131,7 +132,7 @@ func (c command) parse(flags *flag.FlagSet, args []string) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case c.arg != "" && c.arg[0] != '[' && flags.NArg() == 0:
 		return fmt.Errorf("missing argument %s", c.arg)
-	case c.arg != "" && flags.NArg() > 1:
+	case c.arg != "" && !strings.Contains(c.arg, "...") && flags.NArg() > 1:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(1))
 	}
 	return nil
