@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/js"
 )
 
 // A Message is sent by a page and broadcast to all pages.
@@ -40,6 +41,7 @@ func handler(p *pond.Pond) http.Handler {
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)
+	mux.Handle("GET /pond.js", js.Handler())
 	mux.Handle("/", http.FileServerFS(page))
 	return mux
 }

@@ -11,10 +11,12 @@ import (
 )
 
 func TestPage(t *testing.T) {
-	w := httptest.NewRecorder()
-	handler(pond.New()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-	body, _ := io.ReadAll(w.Body)
-	if w.Code != http.StatusOK || !strings.HasPrefix(string(body), "<!doctype html>") {
-		t.Errorf("%d %s", w.Code, body)
+	for path, want := range map[string]string{"/": "<!doctype html>", "/pond.js": "// pond.js"} {
+		w := httptest.NewRecorder()
+		handler(pond.New()).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		body, _ := io.ReadAll(w.Body)
+		if w.Code != http.StatusOK || !strings.HasPrefix(string(body), want) {
+			t.Errorf("%s: %d %.100s", path, w.Code, body)
+		}
 	}
 }

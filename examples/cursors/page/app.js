@@ -1,4 +1,5 @@
-import { connect, el, showState } from "./pond.js";
+import { Pond } from "./pond.js";
+import { el, showStatus } from "./page.js";
 
 const $ = (id) => document.getElementById(id);
 const board = $("board");
@@ -7,18 +8,27 @@ const name = `${animals[Math.floor(Math.random() * animals.length)]} ${Math.floo
 
 const cursors = new Map(); // elements, by user ID
 const people = new Map(); // by user ID
-let me = ""; // the user ID of this page, from the presence with its name
 let room;
 let bytes = 0;
 
-const pond = connect("/socket", { onState: showState($("status")), onBytes: (n) => (bytes += n) });
+/** A WebSocket that counts what it receives, for the number below the board. */
+class CountingSocket extends WebSocket {
+  constructor(url) {
+    super(url);
+    this.addEventListener("message", ({ data }) => (bytes += data.length));
+  }
+}
+
+const pond = new Pond("/socket", { WebSocket: CountingSocket });
+showStatus(pond, $("status"));
 
 function enter(mode) {
   room?.leave();
   cursors.forEach((cursor) => cursor.remove());
   cursors.clear();
-  room = pond.join(`/${mode}/1`, { name });
-  room.on("presence", ({ presence }) => {
+  room = pond.channel(`/${mode}/1`, { params: { name } });
+  room.onPresence((list) => {
+    const presence = list.map((entry) => entry.presence);
     show(presence);
     for (const { id, position } of presence) if (position) place(id, position);
   });
@@ -26,13 +36,12 @@ function enter(mode) {
 }
 
 function show(presence) {
-  me = presence.find((p) => p.name === name)?.id;
   const ids = new Set(presence.map((p) => p.id));
   if (ids.size === people.size && presence.every((p) => people.has(p.id))) return; // only positions changed
   for (const id of people.keys()) if (!ids.has(id)) forget(id);
   for (const person of presence) people.set(person.id, person);
   $("people").replaceChildren(
-    ...presence.map((p) => colour(el("li", {}, p.id === me ? `${p.name} (you)` : p.name), p.id)),
+    ...presence.map((p) => colour(el("li", {}, p.id === pond.userId ? `${p.name} (you)` : p.name), p.id)),
   );
 }
 
@@ -43,7 +52,7 @@ function forget(id) {
 }
 
 function place(id, { x, y }) {
-  if (id === me || !people.has(id)) return;
+  if (id === pond.userId || !people.has(id)) return;
   if (!cursors.has(id)) {
     const arrow = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     arrow.setAttribute("viewBox", "0 0 18 22");
@@ -79,7 +88,7 @@ function moved(next) {
     if (now - sent < 1000 / 30 - 1) return requestAnimationFrame(send);
     waiting = false;
     sent = now;
-    room.send("move", position);
+    if (room.status === "joined") room.send("move", position).catch(() => {}); // the next one makes up for it
   });
 }
 

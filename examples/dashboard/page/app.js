@@ -1,4 +1,5 @@
-import { connect, showState } from "./pond.js";
+import { Pond } from "./pond.js";
+import { showStatus } from "./page.js";
 
 const metrics = {
   clients: ["Clients connected", (v) => v],
@@ -8,7 +9,8 @@ const metrics = {
 };
 const shown = 60;
 
-const pond = connect("/socket", { onState: showState(document.getElementById("status")) });
+const pond = new Pond("/socket");
+showStatus(pond, document.getElementById("status"));
 
 for (const [name, [title, format]] of Object.entries(metrics)) {
   const card = document.getElementById("card").content.firstElementChild.cloneNode(true);
@@ -32,7 +34,7 @@ for (const [name, [title, format]] of Object.entries(metrics)) {
 
   // The snapshot comes first, and then each point once, even after a reconnect.
   const watch = () => {
-    const channel = pond.join(`/metrics/${name}`);
+    const channel = pond.channel(`/metrics/${name}`);
     channel.on("snapshot", (snapshot) => {
       points = snapshot.points ?? [];
       draw();

@@ -1,17 +1,19 @@
-// Package page serves the pages of the examples: their files, and the client and style sheet
-// that they share. There is no build step.
+// Package page serves the pages of the examples: their files, the browser client, and the
+// style sheet and functions that they share. There is no build step.
 package page
 
 import (
 	"embed"
 	"io/fs"
 	"net/http"
+
+	"github.com/pondsocket/pond/js"
 )
 
-//go:embed pond.js style.css
+//go:embed page.js style.css
 var shared embed.FS
 
-// Handler serves the folder page of files, and /pond.js and /style.css. Its security policy
+// Handler serves the folder page of files, and /pond.js, /page.js and /style.css. Its security policy
 // forbids the browser to load or run anything else.
 func Handler(files fs.FS) http.Handler {
 	own, err := fs.Sub(files, "page")
@@ -20,7 +22,8 @@ func Handler(files fs.FS) http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", http.FileServerFS(own))
-	mux.Handle("/pond.js", http.FileServerFS(shared))
+	mux.Handle("/pond.js", js.Handler())
+	mux.Handle("/page.js", http.FileServerFS(shared))
 	mux.Handle("/style.css", http.FileServerFS(shared))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

@@ -1,23 +1,32 @@
-import { connect, el, showState } from "./pond.js";
+import { Pond } from "./pond.js";
+import { el, showStatus } from "./page.js";
 
 const $ = (id) => document.getElementById(id);
-const show = showState($("status"));
+let pond;
 let room;
-let roomName = "";
 let expires = 0;
 
-const pond = connect("/socket", { onState: show });
+// The token is a cookie, so a new one needs a new connection.
+function connect() {
+  pond?.close();
+  pond = new Pond("/socket");
+  pond.onError(() => {}); // the page shows the state
+  showStatus(pond, $("status"));
+  enter();
+}
 
 function enter() {
   room?.leave();
-  roomName = $("enter").elements.room.value;
-  where(`Joining ${roomName}…`);
-  room = pond.join(`/chat/${roomName}`);
-  room.on("joined", () => where(`You joined ${roomName}.`));
-  room.on("declined", ({ message }) => where(`Declined: ${message}`, true));
-  room.on("kicked_out", ({ message }) => where(`Evicted: ${message}. Log in again.`, true));
+  const name = $("enter").elements.room.value;
+  where(`Joining ${name}…`);
+  room = pond.channel(`/chat/${name}`);
+  room.subscribe(({ status, error }) => {
+    if (status === "joined") where(`You joined ${name}.`);
+    if (status === "declined") where(`Declined: ${error.message}`, true);
+    if (status === "removed") where(`Evicted: ${error.message}. Log in again.`, true);
+  });
   room.on("said", ({ from, text }) => note(el("b", {}, `${from}: `), text));
-  room.on("error", ({ message }) => note(el("span", { className: "bad" }, message)));
+  room.onError(({ message }) => room.status === "joined" && note(el("span", { className: "bad" }, message)));
 }
 
 function where(text, bad = false) {
@@ -35,7 +44,7 @@ $("login").addEventListener("submit", async (event) => {
   const answer = await fetch("/login", { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
   if (!answer.ok) return;
   expires = Date.now() + (await answer.json()).expiresIn * 1000;
-  pond.retry(); // with the new cookie
+  connect();
 });
 
 $("enter").addEventListener("change", () => {
@@ -47,7 +56,7 @@ $("enter").addEventListener("submit", (event) => event.preventDefault());
 
 $("compose").addEventListener("submit", (event) => {
   event.preventDefault();
-  room.send("say", { text: event.target.elements.text.value });
+  room.send("say", { text: event.target.elements.text.value }).catch(({ message }) => note(el("span", { className: "bad" }, message)));
   event.target.reset();
 });
 
@@ -56,4 +65,4 @@ setInterval(() => {
   $("expiry").textContent = expires ? (left > 0 ? `Your token is valid for ${left} s.` : "Your token is expired.") : "";
 }, 250);
 
-enter();
+connect();

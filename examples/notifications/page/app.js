@@ -1,8 +1,8 @@
-import { connect, el, showState } from "./pond.js";
+import { Pond } from "./pond.js";
+import { el, showStatus } from "./page.js";
 
 const $ = (id) => document.getElementById(id);
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const show = showState($("status"));
 let notifications = [];
 let pond;
 let room;
@@ -16,19 +16,20 @@ async function start() {
   $("app").hidden = name === "";
   if (!name) return;
   $("title").textContent = `For ${name}`;
-  if (pond) pond.retry(); // with the new cookie
-  else pond = connect("/socket", { onState });
-  room?.leave();
-  room = pond.join(`/users/${name}`);
+  pond?.close(); // it has the old cookie
+  pond = new Pond("/socket");
+  pond.onError(() => {}); // the page shows the state
+  pond.subscribe(onStatus);
+  showStatus(pond, $("status"));
+  room = pond.channel(`/users/${name}`);
   room.on("inbox", (inbox) => draw(inbox.notifications ?? []));
   room.on("notification", (n) => draw([...notifications, n]));
   room.on("read", ({ id }) => draw(notifications.map((n) => (n.id === id ? { ...n, read: true } : n))));
 }
 
 // When a session ends, the server closes the connections of its tabs.
-function onState(state, reason) {
-  show(state, reason);
-  if (state !== "refused") return;
+function onStatus({ status }) {
+  if (status !== "stopped") return;
   $("login").hidden = false;
   $("app").hidden = true;
   document.title = "Notifications · pond";
@@ -46,7 +47,7 @@ function draw(latest) {
 function item({ id, from, text, at, read }) {
   const li = el("li", { className: read ? "" : "unread" }, el("p", {}, el("b", {}, `${from}: `), text));
   li.append(el("time", { dateTime: new Date(at).toISOString() }, time.format(at)));
-  if (!read) li.append(el("button", { onclick: () => room.send("read", { id }) }, "Mark as read"));
+  if (!read) li.append(el("button", { onclick: () => room.send("read", { id }).catch(() => {}) }, "Mark as read"));
   return li;
 }
 
