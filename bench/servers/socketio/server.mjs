@@ -19,6 +19,7 @@ const { Server } = createRequire(`${modules}/package.json`)('socket.io');
 const server = createServer();
 const io = new Server(server, compress ? { perMessageDeflate: { threshold: 128 } } : {});
 
+// begin handlers
 io.on('connection', (socket) => {
   socket.on('join', async (room, joined) => {
     await socket.join(room);
@@ -31,6 +32,7 @@ io.on('connection', (socket) => {
     reply(payload);
   });
 });
+// end handlers
 
 server.listen(0, '127.0.0.1', () => {
   const { address, port } = server.address();
