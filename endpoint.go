@@ -34,6 +34,7 @@ type Endpoint struct {
 	streams map[string]*conn // event streams, by connection ID
 	slots   int              // connections, and requests that may become one
 	closing bool
+	leaving int // connections when closing was set
 
 	perAddress map[netip.Addr]int // of the slots; only with WithMaxConnsPerAddress
 }
@@ -232,7 +233,9 @@ func (e *Endpoint) shutdown() {
 func (e *Endpoint) close() []*conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.closing = true
+	if !e.closing {
+		e.closing, e.leaving = true, len(e.conns)
+	}
 	conns := make([]*conn, 0, len(e.conns))
 	for _, c := range e.conns {
 		conns = append(conns, c)

@@ -139,8 +139,10 @@ const reconnectsPerSecond = 500
 // comeBack returns when a client that has to reconnect should do so: a random time,
 // so that the clients of a server that restarts do not all come at once.
 func (e *Endpoint) comeBack() time.Duration {
-	window := max(time.Second, time.Duration(e.Len())*time.Second/reconnectsPerSecond)
-	return random(window)
+	e.mu.Lock()
+	clients := max(len(e.conns), e.leaving) // not only those that are still to be told
+	e.mu.Unlock()
+	return random(max(time.Second, time.Duration(clients)*time.Second/reconnectsPerSecond))
 }
 
 // random returns a random time below d.

@@ -304,6 +304,35 @@ func TestX21ReconnectAdvice(t *testing.T) {
 	}
 }
 
+// The window is that of all clients that have to reconnect, not of those that are still
+// connected when a client gets its advice.
+func TestX21AdviceIsUniform(t *testing.T) {
+	const clients = 1500 // a window of 3 s
+	p, _, _ := newPond(pond.History{})
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		var sessions []*pondtest.Session
+		for range clients {
+			s := d.Connect(pondtest.WebSocket, "/socket")
+			s.Join(room, nil, pondtest.Want("recover"))
+			sessions = append(sessions, s)
+		}
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var thirds [3]int
+		for _, s := range sessions {
+			var advice struct{ After int }
+			s.Receive().Bind(t, &advice)
+			thirds[min(advice.After/1000, 2)]++
+		}
+		for _, n := range thirds {
+			if n < clients/4 || n > clients*5/12 {
+				t.Fatalf("of %d clients, %v have to reconnect in each second", clients, thirds)
+			}
+		}
+	})
+}
+
 func TestX14TheHandlerRunsBeforeTheFirstByte(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
