@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+
+	"github.com/pondsocket/pond/js"
 )
 
 //go:embed demo
@@ -27,7 +29,7 @@ func page() http.Handler {
 	if err != nil {
 		panic(err) // the folder is part of the program
 	}
-	files := http.FileServerFS(root)
+	files, client := http.FileServerFS(root), js.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
@@ -39,6 +41,10 @@ func page() http.Handler {
 		h.Set("Cache-Control", "no-cache")
 		if contentType, ok := contentTypes[path.Ext(r.URL.Path)]; ok {
 			h.Set("Content-Type", contentType)
+		}
+		if r.URL.Path == "/pond.js" {
+			client.ServeHTTP(w, r)
+			return
 		}
 		files.ServeHTTP(w, r)
 	})

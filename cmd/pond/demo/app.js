@@ -1,6 +1,6 @@
-// The chat page: rooms, names and messages, with the client in pond.js.
+// The chat page: rooms, names and messages. pond.js is the client of the project; see docs/javascript.md.
 
-import { connect } from "./pond.js";
+import { Pond } from "./pond.js";
 import { findName, keepName, keepUserId, paintAvatar, roomNameOf, roomProblem } from "./identity.js";
 import { Log } from "./log.js";
 import { People } from "./people.js";
@@ -8,40 +8,56 @@ import { Status } from "./status.js";
 
 const HOME = "lounge";
 const TYPING_ENDS = 3_000; // milliseconds after the last key
+const PATIENCE = 600_000; // milliseconds that a message waits for the connection and its answer
 
 const $ = (id) => document.getElementById(id);
 
 const me = { name: await findName() };
-const pond = connect("/socket", { transport: sessionStorage.getItem("transport") ?? "websocket" });
 const log = new Log();
 const people = new People((text) => log.notice(text));
-new Status(pond);
+const status = new Status(() => pond.connect());
 
+let pond; // the connection
 let room = null; // the open channel, or null after the server closed it
 let roomName = "";
 let focusMessage = false; // after the next room is opened
 
 // --- the connection ---------------------------------------------------------------------------------------
 
-pond.onState(({ name, userId }) => {
-  if (userId) keepUserId(userId);
-  document.body.classList.toggle("away", name !== "connected");
-  drawBlank();
-  log.explainPending(name === "connected" ? "Sending…" : "Waiting for the connection");
-});
+const preferred = () => (sessionStorage.getItem("transport") === "stream" ? "stream" : "websocket");
 
+function connect() {
+  pond?.close();
+  pond = new Pond("/socket", { transports: preferred() === "stream" ? ["stream"] : ["websocket", "stream"] });
+  pond.onError(() => {}); // the page shows what it has to
+  const current = pond;
+  pond.subscribe((snapshot) => current === pond && showConnection(snapshot));
+  pond.channel("/rooms").on("rooms", (payload) => {
+    rooms = payload.rooms;
+    drawRooms();
+  });
+}
+
+function showConnection(snapshot) {
+  if (snapshot.userId) keepUserId(snapshot.userId);
+  document.body.classList.toggle("away", snapshot.status !== "connected");
+  status.show(snapshot);
+  drawBlank();
+  log.explainPending(pendingReason());
+}
+
+const pendingReason = () => (pond.status === "connected" ? "Sending…" : "Waiting for the connection");
+
+// Another transport is another connection. To the other windows it looks like a short absence.
 $("transport").addEventListener("change", ({ target }) => {
   sessionStorage.setItem("transport", target.value);
-  pond.use(target.value);
+  connect();
+  if (room) join();
 });
 
 // --- rooms ------------------------------------------------------------------------------------------------
 
 let rooms = [];
-pond.join("/rooms").on("rooms", (payload) => {
-  rooms = payload.rooms;
-  drawRooms();
-});
 
 function enter(name) {
   const unsent = log.waiting;
@@ -63,16 +79,17 @@ function enter(name) {
 }
 
 function join() {
-  const channel = pond.join(`/chat/${roomName}`, { name: me.name });
+  const channel = pond.channel(`/chat/${roomName}`, { params: () => ({ name: me.name }) });
   room = channel;
-  channel.onState((state, error) => {
+  channel.subscribe(({ status, error }) => {
     if (channel !== room) return;
-    if (state === "declined" || state === "removed") close(state, error);
+    if (status === "declined" || status === "removed") close(status, error);
     drawBlank();
   });
-  channel.onPresence((change) => {
-    people.announce(change);
-    people.show(change.presence, pond.state.userId);
+  channel.onPresence((list) => {
+    const presence = list.map((entry) => entry.presence);
+    people.announce(presence);
+    people.show(presence, pond.userId);
   });
   channel.on("history", (history) => {
     log.addHistory(history);
@@ -104,8 +121,8 @@ function mayHelp(status) {
 }
 
 function drawBlank() {
-  $("empty").hidden = !log.empty || room?.state !== "joined";
-  $("waiting").hidden = !log.empty || room?.state !== "joining"; // see style.css: only if there is trouble
+  $("empty").hidden = !log.empty || room?.status !== "joined";
+  $("waiting").hidden = !log.empty || room?.status !== "joining"; // see style.css: only if there is trouble
 }
 
 function drawRooms() {
@@ -180,12 +197,17 @@ $("compose").elements.text.addEventListener("keydown", (event) => {
 // windows recognize the id.
 async function say(message) {
   log.addPending(message);
-  log.explainPending(pond.state.name === "connected" ? "Sending…" : "Waiting for the connection");
+  log.explainPending(pendingReason());
   drawBlank();
-  try {
-    await room.request("message", { id: message.id, text: message.text }, { retry: true });
-  } catch (error) {
-    log.fail(message.id, error.message, () => room && say(message));
+  for (;;) {
+    try {
+      await room.request("message", { id: message.id, text: message.text }, { idempotent: true, timeout: PATIENCE });
+      return;
+    } catch (error) {
+      if (error.code === "CLOSED" && room) continue; // the transport changed: send it over the next connection
+      log.fail(message.id, error.message, () => room && say(message));
+      return;
+    }
   }
 }
 
@@ -225,7 +247,7 @@ function stopTyping() {
 
 // Typing is not queued while the page is disconnected.
 function sendTyping(typing) {
-  if (room?.state === "joined") room.send("typing", { typing });
+  if (room?.status === "joined") room.send("typing", { typing }).catch(() => {});
 }
 
 // --- name -------------------------------------------------------------------------------------------------
@@ -245,13 +267,12 @@ $("me").elements.name.addEventListener("change", async ({ target }) => {
   me.name = target.value.trim() || before;
   drawName();
   if (me.name === before || !room) return;
-  room.params = { name: me.name }; // for the next join
   try {
-    await room.request("rename", { name: me.name }, { retry: true });
+    await room.request("rename", { name: me.name }, { idempotent: true, timeout: PATIENCE });
     keepName(me.name);
   } catch (error) {
     log.notice(error.message);
-    me.name = room.params.name = before;
+    me.name = before;
     drawName();
   }
 });
@@ -293,5 +314,6 @@ $("copy").addEventListener("click", async ({ target }) => {
 });
 
 drawName();
+connect();
 enter(roomOfAddress());
 if (!narrow.matches) $("compose").elements.text.focus();

@@ -34,19 +34,21 @@ export class People {
   }
 
   /**
-   * Announces who joined, left, or changed their name since the last list. It compares names, because a person has
-   * a new id after each reconnect.
+   * Announces who joined, left, or changed their name since the last list. Otherwise it compares names, because a
+   * person has a new id after each reconnect.
    */
-  announce({ event, changed, presence }) {
+  announce(presence) {
     const before = this.#known;
     const now = (this.#known = new Map(presence.map(({ id, name }) => [id, name])));
     if (!before) return;
-    if (event === "UPDATE") {
-      const [old, name] = [before.get(changed.id), now.get(changed.id)];
-      if (old && old !== name) this.#notice(`${old} is now ${name}`);
-      return;
-    }
     const [old, names] = [new Set(before.values()), new Set(now.values())];
+    for (const [id, name] of now) {
+      const earlier = before.get(id);
+      if (!earlier || earlier === name) continue;
+      this.#notice(`${earlier} is now ${name}`);
+      old.delete(earlier);
+      names.delete(name);
+    }
     for (const name of names.difference(old)) if (!this.#cancelLeaving(name)) this.#notice(`${name} joined`);
     for (const name of old.difference(names)) this.#leaving.set(name, setTimeout(() => this.#left(name), RETURN_WITHIN));
   }
