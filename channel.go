@@ -118,7 +118,9 @@ func (ch *Channel) send(event, request string, payload any, to Audience) error {
 	d := ch.draft(wire.Broadcast, event, request, body)
 	recipients := 0
 	if ch.log != nil && to.except {
-		ch.lobby.endpoint.registry.makeRoom(d.size())
+		if ch.lobby.endpoint.registry.makeRoom(d.size()) {
+			ch.lobby.endpoint.limited(LimitHistory)
+		}
 		err = ch.commit(func(tx *tx) error {
 			recipients = tx.publish(&d, to)
 			return nil

@@ -78,15 +78,6 @@ func WithHistory(h History) LobbyOption {
 	return func(c *lobbyConfig) { c.history = &h }
 }
 
-// WithHistoryLimit limits the memory for the histories of all channels in bytes.
-// When it is reached, channels without members are removed, those that expire
-// first before the others, and then channels drop their oldest messages as they
-// get new ones. The default is 256 MiB.
-func WithHistoryLimit(bytes int) EndpointOption {
-	positive("WithHistoryLimit", bytes)
-	return func(c *endpointConfig) { c.historyBytes = int64(bytes) }
-}
-
 // A Position is a place in the history of a channel: behind the message with this
 // offset. Offsets increase, not necessarily by one. They start anew in another
 // epoch, and positions of different epochs cannot be compared.

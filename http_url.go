@@ -97,7 +97,15 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 	c.greet(e.hub.NewStream(transport.StreamOptions{Named: e.cfg.wantsNamed(r), IDs: true}, c), ctx, c.secret)
 	decided := make(chan *Error, 1)
 	c.inbox.push(&task{kind: taskJoin, msg: *join, decided: decided})
-	if refusal := <-decided; refusal != nil {
+	var refusal *Error
+	select {
+	case refusal = <-decided:
+	case <-r.Context().Done():
+		c.tr.Discard(r.Context().Err()) // which cancels the context of the handler
+		_ = <-decided // nobody waits for the answer
+		return
+	}
+	if refusal != nil {
 		c.tr.Discard(ErrClosed)
 		w.Header().Del("X-Connection-ID")
 		e.rejectURL(w, r, refusal)

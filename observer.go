@@ -61,6 +61,7 @@ const (
 	LimitChannels    Limit = "channels"     // WithMaxChannels
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
+	LimitHistory     Limit = "history"      // WithHistoryLimit
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize and WithWriteTimeout
 	LimitPosts       Limit = "posts"        // WithPostQueue
 	LimitRate        Limit = "rate"         // WithRateLimit

@@ -279,6 +279,15 @@ func WithMaxPresence(bytes int) EndpointOption {
 	return func(c *endpointConfig) { c.maxPresence = bytes }
 }
 
+// WithHistoryLimit limits the memory for the histories of all channels in bytes.
+// When it is reached, channels without members are removed, those that expire
+// first before the others, and then channels drop their oldest messages as they
+// get new ones. The default is 256 MiB.
+func WithHistoryLimit(bytes int) EndpointOption {
+	positive("WithHistoryLimit", bytes)
+	return func(c *endpointConfig) { c.historyBytes = int64(bytes) }
+}
+
 // WithOutboxSize sets how many bytes may be queued for a client before it is checked
 // whether the client reads. A client whose connection takes nothing for a second while
 // more is queued is disconnected with close code 1013, and leaves its channels with

@@ -175,15 +175,18 @@ func (r *registry) expire() {
 }
 
 // makeRoom ends channels without members, as long as the histories of all channels
-// would take more memory than they may with size more bytes.
-func (r *registry) makeRoom(size int) {
+// would take more memory than they may with size more bytes. It reports whether they
+// would.
+func (r *registry) makeRoom(size int) (limited bool) {
 	for r.budget.exceededWith(size) {
+		limited = true
 		ch := r.removeNext()
 		if ch == nil {
-			return
+			break
 		}
 		ch.end()
 	}
+	return limited
 }
 
 // removeNext removes the lingering channel that expires next, and returns nil if

@@ -47,7 +47,14 @@ func TestHistoryMemory(t *testing.T) {
 // first, and then old messages.
 func TestHistoryLimit(t *testing.T) {
 	const limit = 1 << 20
-	p, e, _ := newPond(pond.History{Messages: 1 << 20, Bytes: 1 << 30, Newcomers: 1 << 20}, pond.WithHistoryLimit(limit))
+	reached := 0
+	p := pond.New(pond.WithLogger(kit.Silent), pond.WithObserver(&pond.Observer{Limited: func(_ *pond.Endpoint, l pond.Limit) {
+		if l == pond.LimitHistory {
+			reached++
+		}
+	}}))
+	e := p.Endpoint("/socket", kit.Accept, pond.WithHistoryLimit(limit))
+	e.Lobby("/log/:room", kit.Admit, pond.WithHistory(pond.History{Messages: 1 << 20, Bytes: 1 << 30, Newcomers: 1 << 20}))
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 		s := d.Connect(pondtest.WebSocket, "/socket")
 		s.Join("/log/live", nil)
@@ -73,6 +80,9 @@ func TestHistoryLimit(t *testing.T) {
 		if live, idle := kept("/log/live"), kept("/log/idle0"); live != 100 || idle != 1 {
 			t.Fatalf("below the limit: %d and %d messages", live, idle)
 		}
+		if reached > 0 {
+			t.Error("the limit was reported before it was reached")
+		}
 		for range 5000 {
 			publish("/log/live")
 		}
@@ -81,6 +91,9 @@ func TestHistoryLimit(t *testing.T) {
 		}
 		if n := kept("/log/live"); n < 800 || n > limit/1000 {
 			t.Errorf("a limit of %d bytes keeps %d messages of 1 KB", limit, n)
+		}
+		if reached == 0 {
+			t.Error("the limit was not reported")
 		}
 		s.Drain()
 	})

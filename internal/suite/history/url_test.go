@@ -1,8 +1,10 @@
 package history_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -365,4 +367,39 @@ func TestX14TheHandlerRunsBeforeTheFirstByte(t *testing.T) {
 			t.Errorf("received %v, want %s", got, want)
 		}
 	})
+}
+
+func TestX14TheHandlersContextEndsWithTheRequest(t *testing.T) {
+	p := pond.New(pond.WithLogger(kit.Silent))
+	e := p.Endpoint("/socket", kit.Accept, pond.WithJoinByURL())
+	joining, ended, left := make(chan struct{}), make(chan error, 1), make(chan struct{})
+	l := e.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
+		if err := ctx.Accept(); err != nil {
+			return err
+		}
+		close(joining)
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return nil
+	}, pond.WithHistory(pond.History{}))
+	l.OnLeave(func(*pond.LeaveContext) error { close(left); return nil })
+	srv := httptest.NewServer(p)
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+urlRoom, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	go func() {
+		<-joining
+		cancel()
+	}()
+	if resp, err := http.DefaultClient.Do(req); err == nil {
+		resp.Body.Close()
+		t.Error("a response arrived before the handler returned")
+	}
+	<-ended
+	<-left
+	kit.Eventually(t, "no client is left", func() bool { return e.Len() == 0 })
 }
