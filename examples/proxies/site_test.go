@@ -25,8 +25,9 @@ type site struct {
 	dir      string // of its files
 	backends []string
 	cert     tls.Certificate
-	command  []string // that runs the proxy
-	stop     func()   // stops the proxy, and waits
+	t        *testing.T // with which the proxy ends
+	command  []string   // that runs the proxy
+	stop     func()     // stops the proxy, and waits
 }
 
 // newSite runs a proxy until the test ends.
@@ -42,7 +43,7 @@ func newSite(t *testing.T, p proxy, backends ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{dir: t.TempDir(), backends: backends, cert: cert}
+	s := &site{dir: t.TempDir(), backends: backends, cert: cert, t: t}
 	s.writeCertificate(t)
 	for range 3 { // another program may take the port first
 		s.addr = freeAddress(t)
@@ -60,7 +61,7 @@ func newSite(t *testing.T, p proxy, backends ...string) *site {
 func (s *site) restart(t *testing.T) {
 	t.Helper()
 	s.stop()
-	if s.stop = run(t, s.command, s.addr); s.stop == nil {
+	if s.stop = run(s.t, s.command, s.addr); s.stop == nil {
 		t.Fatal("the proxy did not start again")
 	}
 }
@@ -143,11 +144,16 @@ func run(t *testing.T, command []string, addr string) (stop func()) {
 		_ = cmd.Wait() // errors are in the output of the test
 		close(ended)
 	})
-	stop = func() {
+	t.Cleanup(func() {
 		cancel()
 		wait.Wait()
+	})
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)                                     // nginx would leave its workers behind, if it was killed
+		impatient := time.AfterFunc(time.Second, func() { _ = cmd.Process.Kill() }) // Caddy waits for the streams
+		defer impatient.Stop()
+		<-ended
 	}
-	t.Cleanup(stop)
 	if !listens(t, addr, ended) {
 		return nil
 	}
