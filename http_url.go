@@ -102,7 +102,7 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 	case refusal = <-decided:
 	case <-r.Context().Done():
 		c.tr.Discard(r.Context().Err()) // which cancels the context of the handler
-		_ = <-decided                   // nobody waits for the answer
+		<-decided                       //nolint:errcheck // the client is gone
 		return
 	}
 	if refusal != nil {
