@@ -38,6 +38,7 @@ type Channel struct {
 	members map[string]*member
 	group   transport.Group // all members
 	roster  roster          // the tracked ones
+	diffs   differ          // for the members that get presence as differences
 	log     *messageLog     // nil if the lobby has no history
 	feeding []*member       // members that are catching up
 	closed  bool

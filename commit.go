@@ -141,10 +141,13 @@ func (tx *tx) add(m *member) error {
 	return nil
 }
 
-// seat gives a member its seat: it receives broadcasts from now on.
+// seat gives a member its seat: it receives broadcasts from now on, and presence in
+// the form that it asked for.
 func (tx *tx) seat(m *member) {
 	tx.ch.group.Add(&m.seat)
-	if m.tracked != nil {
+	if m.diffs {
+		tx.follow(m)
+	} else if m.tracked != nil {
 		tx.ch.roster.group.Add(m.tracked)
 	}
 }
@@ -156,6 +159,9 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 	m.left = true
 	delete(tx.ch.members, m.conn.id)
 	tracked = tx.untrack(m)
+	if m.follower != nil {
+		tx.unfollow(m)
+	}
 	if m.feeding != nil {
 		tx.stopFeeding(m)
 	} else {

@@ -77,10 +77,12 @@ func (c *JoinContext) Accept() error {
 	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
 	m.seat.Conn, m.seat.Owner = c.conn.tr, m
 	var recovery *Recovery
-	if asked, ok := c.Recovery(); ok {
-		recovery = &asked
+	if r, ok := c.Recovery(); ok {
+		recovery = &r
 	}
-	m.recovers = recovery != nil || c.msg.Join != nil && c.msg.Join.Recover
+	asked := c.msg.Join != nil
+	m.recovers = recovery != nil || asked && c.msg.Join.Recover
+	m.diffs = asked && c.msg.Join.Diff && c.channel.lobby.cfg.diffs
 	reason, err := m.join(c.msg.RequestID, recovery, c.replay)
 	if err != nil {
 		return err

@@ -189,15 +189,20 @@ func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
 // features returns the member of the first message that says which extensions of the
 // protocol the endpoint has, or "".
 func (e *Endpoint) features() string {
-	var list []string
+	var diffs, histories bool
 	e.mu.Lock()
 	for _, l := range e.lobbies {
-		if l.cfg.history != nil {
-			list = append(list, `"recover"`)
-			break
-		}
+		diffs = diffs || l.cfg.diffs
+		histories = histories || l.cfg.history != nil
 	}
 	e.mu.Unlock()
+	var list []string // sorted
+	if diffs {
+		list = append(list, `"diff"`)
+	}
+	if histories {
+		list = append(list, `"recover"`)
+	}
 	if e.cfg.joinByURL {
 		list = append(list, `"url"`)
 	}

@@ -15,13 +15,15 @@ type member struct {
 	channel  *Channel
 	seat     transport.Seat // in channel.group
 	recovers bool           // the client asked for recovery
+	diffs    bool           // the client asked for presence as differences
 
 	blocked int // numbered messages in a row that a handler blocked; owned by the connection's writer
 
 	// Guarded by channel.mu.
 	assigns  map[string]any // replaced, never changed
 	presence json.RawMessage
-	tracked  *transport.Seat // in the roster's group; nil unless tracked
+	tracked  *transport.Seat // in the roster's group, unless diffs is set; nil unless tracked
+	follower *follower       // nil unless the member gets differences
 	feeding  *catchUp        // nil if the member is seated
 	hidden   int             // numbered messages in a row that were hidden from the member,
 	hiddenTo uint64          // up to this one
@@ -43,7 +45,7 @@ func (m *member) join(request string, recovery *Recovery, limit int) (reason str
 			reason = tx.admit(m, request, recovery, limit)
 			return nil
 		}
-		tx.send(m, newFrame(wire.System, wire.Acknowledge, m.channel.name, request, emptyObject), false)
+		tx.send(m, tx.acknowledgement(m, request), false)
 		tx.seat(m)
 		return nil
 	})
@@ -61,14 +63,32 @@ func (m *member) acknowledge(request string) error {
 // acknowledgement encodes the answer to a join. It has the position that the
 // channel is at.
 func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
-	if tx.ch.log == nil {
-		return newFrame(wire.System, wire.Acknowledge, m.channel.name, request, emptyObject)
+	log := tx.ch.log
+	if log == nil {
+		return newFrame(wire.System, wire.Acknowledge, m.channel.name, request, m.acknowledged(nil))
 	}
-	var body []byte
+	var position []byte
 	if m.recovers {
-		body = append(appendPosition([]byte(`{"recover":{`), tx.ch.log.position()), "}}"...)
+		position = appendPosition(nil, log.position())
 	}
-	return tx.numberedNotice(wire.Acknowledge, request, body, tx.ch.log.top)
+	return tx.numberedNotice(wire.Acknowledge, request, m.acknowledged(position), log.top)
+}
+
+// acknowledged returns the payload of the answer to a join: a member for each
+// extension in force. recovery has the members of the one for recovery, if the client
+// asked for it.
+func (m *member) acknowledged(recovery []byte) []byte {
+	body := []byte{'{'}
+	if recovery != nil {
+		body = append(append(append(body, `"recover":{`...), recovery...), '}')
+	}
+	if m.diffs {
+		if recovery != nil {
+			body = append(body, ',')
+		}
+		body = append(body, `"diff":true`...)
+	}
+	return append(body, '}')
 }
 
 // leave ends the membership. The acknowledgement, if there is one, is the last

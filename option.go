@@ -22,6 +22,7 @@ type LobbyOption func(*lobbyConfig)
 
 type lobbyConfig struct {
 	history *History // nil: no history
+	diffs   bool     // clients may ask for presence as differences
 }
 
 type config struct {

@@ -95,7 +95,7 @@ func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (r
 	}
 	var body []byte
 	if m.recovers {
-		body = appendPosition([]byte(`{"recover":{`), Position{log.epoch, start})
+		body = appendPosition(nil, Position{log.epoch, start})
 		if replay {
 			body = strconv.AppendUint(append(body, `,"to":`...), log.top, 10)
 		}
@@ -105,9 +105,8 @@ func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (r
 		if reason != "" {
 			body = append(append(append(body, `,"reason":"`...), reason...), '"')
 		}
-		body = append(body, "}}"...)
 	}
-	tx.send(m, tx.numberedNotice(wire.Acknowledge, request, body, start), false)
+	tx.send(m, tx.numberedNotice(wire.Acknowledge, request, m.acknowledged(body), start), false)
 	if !replay {
 		tx.seat(m)
 		return reason

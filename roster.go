@@ -13,8 +13,8 @@ import (
 // A roster is the ordered list of a channel's tracked members. All but latest is
 // guarded by the channel's mu.
 //
-// Every tracked member receives the whole list with every change, so the list is
-// the cost of presence. It is encoded when it is about to be written, once, and
+// Every tracked member receives the whole list with every change, unless it asked for
+// differences, which are the business of a differ. So the list is the cost of presence. It is encoded when it is about to be written, once, and
 // shared by all receivers. A queued frame holds no list: it refers to a version
 // by its number and a length.
 type roster struct {
@@ -60,18 +60,21 @@ func (r *roster) rebuild() {
 // notifies the tracked members.
 func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	r := &tx.ch.roster
-	m.presence = value
 	if m.tracked != nil {
+		tx.presenceChanges(m, m.presence)
+		m.presence = value
 		r.rebuild()
-		r.broadcast(tx, wire.PresenceUpdate, value)
+		tx.notify(wire.PresenceUpdate, value)
 		return
 	}
+	tx.presenceChanges(m, nil)
+	m.presence = value
 	if r.order == nil {
 		r.group.Init(tx.ch.lobby.endpoint.hub)
 	}
 	r.order = append(r.order, m)
 	m.tracked = &transport.Seat{Conn: m.conn.tr}
-	if m.feeding == nil {
+	if m.feeding == nil && !m.diffs {
 		r.group.Add(m.tracked)
 	}
 	if last := r.latest.Load(); len(last.values) > 0 {
@@ -79,12 +82,19 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	} else {
 		r.rebuild()
 	}
-	r.broadcast(tx, wire.PresenceJoin, value)
+	tx.notify(wire.PresenceJoin, value)
 }
 
 // notifyUntracked notifies the tracked members that m is not on the roster any more.
 func (tx *tx) notifyUntracked(m *member) {
-	tx.ch.roster.broadcast(tx, wire.PresenceLeave, m.presence)
+	tx.notify(wire.PresenceLeave, m.presence)
+}
+
+// notify sends a change of the roster to the members that see it, in the form that
+// each of them gets.
+func (tx *tx) notify(event string, changed []byte) {
+	tx.ch.roster.broadcast(tx, event, changed)
+	tx.flushSoon()
 }
 
 // untrack takes m off the roster and reports whether it was on it.
@@ -92,8 +102,9 @@ func (tx *tx) untrack(m *member) bool {
 	if m.tracked == nil {
 		return false
 	}
+	tx.presenceChanges(m, m.presence)
 	r := &tx.ch.roster
-	if m.feeding == nil {
+	if m.feeding == nil && !m.diffs {
 		r.group.Remove(m.tracked)
 	}
 	m.tracked = nil
@@ -121,7 +132,7 @@ func (r *roster) broadcast(tx *tx, event string, changed []byte) {
 		return [3][]byte{head, list.encoded.prefix(list.values[:n]), tail}
 	})
 	for _, m := range tx.ch.feeding {
-		if m.tracked != nil {
+		if m.tracked != nil && !m.diffs {
 			tx.hold(m, f, false)
 		}
 	}

@@ -88,6 +88,7 @@ func (b *bench) declare(flags *flag.FlagSet) {
 	flags.StringVar(&b.pond.Join, "join", "{}", "payload of joins, a `JSON` object")
 	flags.StringVar(&b.pond.Message, "event", "message", "`name` of the event that the server broadcasts")
 	flags.StringVar(&b.pond.Echo, "echo-event", "echo", "`name` of the event that the server answers")
+	flags.BoolVar(&b.pond.Diff, "diff", false, "ask for presence as differences, which the server must offer (default whole lists)")
 	flags.Func("payload", "payload of messages: a `JSON` object with {{.Text}} in a string, which the server must send back unchanged; "+
 		"{{.Client}} and {{.Room}} are numbers (default {\"b\":\"{{.Text}}\"})", func(text string) (err error) {
 		b.pond.Payload, err = load.ParsePayload(text)

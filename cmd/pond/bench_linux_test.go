@@ -40,7 +40,6 @@ func TestBenchUsageErrors(t *testing.T) {
 		"example.com:80/socket":                    "as in http://127.0.0.1:8000/socket",
 		"http:///socket":                           "no host",
 		"-scenario slow -clients 5 -stalled 5":     "at most 4 clients can stall",
-		"-scenario presence -clients 4 -rooms 2":   "requires a single room",
 		"-scenario rate -rate -1 http://127.0.0.1": "must not be negative",
 	} {
 		t.Run(args, func(t *testing.T) {

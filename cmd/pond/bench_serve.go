@@ -33,7 +33,7 @@ func benchEndpoint(p *pond.Pond) {
 			return err
 		}
 		return ctx.Track(join.Track)
-	})
+	}, pond.WithPresenceDiffs())
 	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 	lobby.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
 }

@@ -1,6 +1,7 @@
 // Command server is the server for tests of clients, and for checks from outside. On
 // its endpoint, /socket, clients may join by URL. It has two lobbies with the same
-// handlers, /chat/:room and /log/:room; the channels of the latter have a history.
+// handlers, /chat/:room and /log/:room; the channels of the latter have a history, and
+// offer presence as differences.
 package main
 
 import (
@@ -73,7 +74,7 @@ func newServer(verbose bool) (*pond.Pond, http.Handler) {
 	p := pond.New(pond.WithLogger(logger))
 	e := p.Endpoint("/socket", connect, pond.WithCompression(512), pond.WithJoinByURL())
 	addChat(e.Lobby("/chat/:room", join))
-	addChat(e.Lobby("/log/:room", join, pond.WithHistory(pond.History{Newcomers: 50})))
+	addChat(e.Lobby("/log/:room", join, pond.WithHistory(pond.History{Newcomers: 50}), pond.WithPresenceDiffs()))
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)

@@ -275,7 +275,7 @@ func (l *loop) left(c *client) {
 		return
 	}
 	l.counters.Joined--
-	if c.Track && c.census == l.fullCensus {
+	if c.Track && c.census == c.room.full {
 		l.counters.Complete--
 	}
 	c.census = census{}

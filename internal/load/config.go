@@ -128,8 +128,6 @@ func (c Config) check() error {
 		return fmt.Errorf("%s has no presence", traits.Name)
 	case c.Clients < 1 || c.Clients > maxClients || c.Rooms < 1 || c.Clients%c.Rooms != 0:
 		return fmt.Errorf("%d clients cannot be spread over %d rooms", c.Clients, c.Rooms)
-	case c.Scenario == Presence && c.Rooms > 1:
-		return errors.New("the presence scenario requires a single room")
 	case c.Threads < 1 || c.InFlight < 1 || c.Rate < 0 || c.Messages < 0:
 		return errors.New("threads and in-flight must be positive, and rate and messages must not be negative")
 	case c.Stalled < 0 || c.Stalled > c.Clients-c.Rooms:

@@ -25,7 +25,6 @@ type engine struct {
 	allClients []*client
 	rooms      []*room
 	loops      []*loop
-	fullCensus census
 
 	publishing atomic.Bool  // clients publish
 	churning   atomic.Bool  // clients that joined leave and connect again
@@ -97,7 +96,7 @@ func (e *engine) populate() {
 		}
 		e.allClients = append(e.allClients, c)
 		l.clients = append(l.clients, c)
-		e.fullCensus = e.fullCensus.plus(one(uint64(n)))
+		r.full = r.full.plus(one(uint64(n)))
 	}
 	for _, c := range e.allClients {
 		c.seen = make([]uint32, max(1, len(c.room.publishers)))

@@ -24,7 +24,7 @@ func servePond(t *testing.T) string {
 			return err
 		}
 		return ctx.Track(join.Track)
-	})
+	}, pond.WithPresenceDiffs())
 	l.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 	l.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
 	srv := httptest.NewServer(p)
@@ -38,4 +38,7 @@ func servePond(t *testing.T) string {
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
-var pondDialect = load.Pond{Path: "/socket", Channel: "/chat/%d"}
+var (
+	pondDialect = load.Pond{Path: "/socket", Channel: "/chat/%d"}
+	diffDialect = load.Pond{Path: "/socket", Channel: "/chat/%d", Diff: true}
+)

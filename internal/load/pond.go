@@ -21,6 +21,7 @@ type Pond struct {
 	Channel string  // a name with %d for the room, such as "/chat/%d"
 	Message string  // the event that is broadcast; default "message"
 	Echo    string  // the event that is answered; default "echo"
+	Diff    bool    // ask for presence as differences, which the server must offer
 }
 
 var _ Dialect = Pond{}
@@ -49,19 +50,35 @@ func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) 
 	switch {
 	case has(`"action":"PRESENCE"`):
 		// Use only the list: the changed member is in another field.
-		_, list, _ := bytes.Cut(message, []byte(`"presence":[`))
-		list, _, _ = bytes.Cut(list, []byte("]"))
-		return append(events, Event{Kind: PresenceList, Text: list})
+		return append(events, Event{Kind: PresenceList, Text: listIn(message, `"presence":[`)})
+	case has(`"event":"PRESENCE_STATE"`):
+		return append(events, Event{Kind: PresenceJoin, Text: listIn(message, `"users":[`)})
+	case has(`"event":"PRESENCE_DIFF"`):
+		if joins := listIn(message, `"joins":[`); len(joins) > 0 {
+			events = append(events, Event{Kind: PresenceJoin, Text: joins})
+		}
+		return events
 	case has(`"action":"CONNECT"`):
 		c.ID = text(message, `"connectionId":"`)
 		out.SendString(p.join(c))
 	case has(`"event":"ACKNOWLEDGE"`):
+		if p.Diff && !has(`"diff":`) {
+			return append(events, Event{Kind: Joined}, Event{Kind: Rejected, Text: []byte("the server does not offer presence as differences")})
+		}
 		return append(events, Event{Kind: Joined})
 	case has(`"action":"ERROR"`), has(`"event":"UNAUTHORIZED"`), has(`"event":"NOT_FOUND"`),
 		has(`"event":"INTERNAL_ERROR"`):
 		return append(events, rejection(message))
 	}
 	return events
+}
+
+// listIn returns the elements of the list that begins with a key. There is no list in
+// them.
+func listIn(message []byte, key string) []byte {
+	_, list, _ := bytes.Cut(message, []byte(key))
+	list, _, _ = bytes.Cut(list, []byte("]"))
+	return list
 }
 
 // rejection returns the event for an error message, with a short text if the message has
@@ -103,8 +120,12 @@ func (p Pond) join(c *Client) string {
 			payload = track + "," + rest
 		}
 	}
-	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"%s","requestId":"j","payload":%s}`,
-		p.channel(c), payload)
+	want := ""
+	if p.Diff {
+		want = `,"want":["diff"]`
+	}
+	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"%s","requestId":"j","payload":%s%s}`,
+		p.channel(c), payload, want)
 }
 
 func (p Pond) channel(c *Client) string {

@@ -78,7 +78,14 @@ func TestPondUnderstandsAnswers(t *testing.T) {
 			Kind: load.Rejected, Text: []byte("INVALID_MESSAGE INVALID_MESSAGE on ENDPOINT: no"), Stamp: []byte("0"),
 		},
 		`{"action":"PRESENCE","payload":{"presence":[{"n":"` + list + `"}],"changed":{"n":2}}}`: {Kind: load.PresenceList, Text: []byte(`{"n":"` + list + `"}`)},
-		`{"action":"BROADCAST","event":"other","payload":{}}`:                                   {},
+		`{"action":"SYSTEM","event":"PRESENCE_STATE","payload":{"users":[{"id":"1","presence":{"n":"` + list + `"}}],"total":1,"more":false}}`: {
+			Kind: load.PresenceJoin, Text: []byte(`{"id":"1","presence":{"n":"` + list + `"}}`),
+		},
+		`{"action":"SYSTEM","event":"PRESENCE_DIFF","payload":{"joins":[{"id":"1","presence":{"n":"` + list + `"}}],"leaves":[{"id":"2"}],"total":1}}`: {
+			Kind: load.PresenceJoin, Text: []byte(`{"id":"1","presence":{"n":"` + list + `"}}`),
+		},
+		`{"action":"SYSTEM","event":"PRESENCE_DIFF","payload":{"updates":[{"id":"1","presence":{"n":"` + list + `"}}],"total":1}}`: {},
+		`{"action":"BROADCAST","event":"other","payload":{}}`:                                                                      {},
 	} {
 		var out load.Outgoing
 		events := load.Pond{}.Receive(&load.Client{}, []byte(message), nil, &out)

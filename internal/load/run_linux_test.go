@@ -40,13 +40,18 @@ func TestScenarios(t *testing.T) {
 		{load.Config{Scenario: load.Echo, Clients: 20, Messages: 500}, 500, 500},
 		{load.Config{Scenario: load.Echo, Clients: 2, Messages: 500, InFlight: 100, Threads: 2}, 500, 500},
 		{load.Config{Scenario: load.Presence, Clients: 20}, 0, 0},
+		{load.Config{Scenario: load.Presence, Clients: 20, Rooms: 4}, 0, 0},
+		{load.Config{Scenario: load.Presence, Clients: 20, Rooms: 2, Dialect: diffDialect}, 0, 0},
 		{load.Config{Scenario: load.Churn, Clients: 20, Messages: 100}, 0, 0},
 		{load.Config{Scenario: load.Slow, Clients: 20, Stalled: 5, Messages: 100, Size: 1000}, 100, 1500},
 	} {
 		for _, tr := range transports {
 			t.Run(string(tt.Scenario)+"/"+string(tr), func(t *testing.T) {
 				cfg := tt.Config
-				cfg.Dialect, cfg.Addr, cfg.Transport, cfg.PIDs = pondDialect, addr, tr, []int{os.Getpid()}
+				if cfg.Dialect == nil {
+					cfg.Dialect = pondDialect
+				}
+				cfg.Addr, cfg.Transport, cfg.PIDs = addr, tr, []int{os.Getpid()}
 				res := run(t, cfg)
 				if err := res.Err(); err != nil {
 					t.Error(err)

@@ -12,6 +12,7 @@ import (
 // A room is one channel.
 type room struct {
 	publishers []*publisher
+	full       census // of all clients of the room
 
 	mu   sync.Mutex
 	live int // members that read
@@ -414,26 +415,31 @@ var listSeed = maphash.MakeSeed()
 
 // present updates the members that c knows.
 func (l *loop) present(c *client, ev Event) {
-	was := c.census == l.fullCensus
+	was := c.census == c.room.full
 	switch ev.Kind {
 	case PresenceList:
-		hash := maphash.Bytes(listSeed, ev.Text)
-		known := &l.lists[hash%uint64(len(l.lists))]
-		if known.hash != hash || known.size != len(ev.Text) {
-			*known = listed{hash, len(ev.Text), takeCensus(ev.Text)}
-		}
-		c.census = known.census
+		c.census = l.censusOf(ev.Text)
 	case PresenceJoin:
-		c.census = c.census.plus(takeCensus(ev.Text))
+		c.census = c.census.plus(l.censusOf(ev.Text))
 	case PresenceLeave:
-		c.census = c.census.minus(takeCensus(ev.Text))
+		c.census = c.census.minus(l.censusOf(ev.Text))
 	}
-	switch is := c.census == l.fullCensus; {
+	switch is := c.census == c.room.full; {
 	case is && !was:
 		l.counters.Complete++
 	case was && !is:
 		l.counters.Complete--
 	}
+}
+
+// censusOf is takeCensus for a text that many clients receive.
+func (l *loop) censusOf(text []byte) census {
+	hash := maphash.Bytes(listSeed, text)
+	known := &l.lists[hash%uint64(len(l.lists))]
+	if known.hash != hash || known.size != len(text) {
+		*known = listed{hash, len(text), takeCensus(text)}
+	}
+	return known.census
 }
 
 // A pacer publishes at fixed times, without waiting for deliveries.

@@ -57,6 +57,16 @@ func AppendPresenceTail(dst []byte, changed []byte) []byte {
 	return append(dst, `}}`...)
 }
 
+// AppendPresenceEntry appends an element of [PresenceState] or [PresenceDiff]. In the
+// list of those who left, elements have no presence.
+func AppendPresenceEntry(dst []byte, id string, presence []byte) []byte {
+	dst = AppendString(append(dst, `{"id":`...), id)
+	if presence != nil {
+		dst = append(append(dst, `,"presence":`...), presence...)
+	}
+	return append(dst, '}')
+}
+
 // AppendError appends the payload of an error, in all the forms that official
 // clients look for (rule S-16). The status is an HTTP status code.
 func AppendError(dst []byte, code, message string, status int) []byte {

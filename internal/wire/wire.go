@@ -43,6 +43,8 @@ const (
 	Gap             = "GAP"              // messages are lost
 	Reconnect       = "RECONNECT"        // when to reconnect
 	PositionEvent   = "POSITION"         // the client's position moved without a message
+	PresenceState   = "PRESENCE_STATE"   // a page of all presences
+	PresenceDiff    = "PRESENCE_DIFF"    // which presences changed
 )
 
 // Events of [Presence] messages.

@@ -1,0 +1,283 @@
+package pond
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+	"github.com/pondsocket/pond/internal/ws"
+)
+
+// WithPresenceDiffs lets clients of a lobby ask for presence as differences: the
+// presence of all tracked members once, in pages, and after that only the changes.
+// Clients that ask for it need not be tracked to see the others. Clients that do not
+// ask get the whole list with each change, if they are tracked. The default is that
+// all clients do.
+func WithPresenceDiffs() LobbyOption { return func(c *lobbyConfig) { c.diffs = true } }
+
+// A differ sends the presence of a channel to its followers, the members that asked
+// for differences. It is guarded by the channel's mu.
+//
+// A flush sends the changes since the last one. It follows a change at once if the
+// last flush was long enough ago, and otherwise as soon as it is. The changes in
+// between are merged: what counts is the presence before the first and after the last
+// one. Members that join between two flushes get their state from the second one, so
+// it is encoded once for all of them.
+//
+// A follower waits for a flush, then it is behind, and then it is seated. A seated
+// follower is in the group: it gets each difference when it is sent. A follower that
+// is behind reads the state, and the differences after it, at the pace of its socket.
+type differ struct {
+	group     transport.Group // the seated followers; ready once there was a follower
+	followers int
+	waiting   []*member // followers that wait for a flush; some may have left
+	behind    map[*member]struct{}
+
+	before  map[string]json.RawMessage // presence as of the last flush of users that changed; nil if not tracked
+	changed []string                   // the keys of before, in the order of the changes
+
+	last    *sentDiff   // the latest difference
+	pages   []statePage // of the latest state, while tracked members were only added to it
+	flushed time.Time
+	timer   *time.Timer // runs while a flush is due
+}
+
+// A sentDiff is a difference that was sent. Followers that are behind find the later
+// ones from there.
+type sentDiff struct {
+	frame *transport.Frame
+	next  *sentDiff
+	bytes int // of all differences up to this one
+}
+
+// A follower is a member's share of its channel's differ.
+type follower struct {
+	seat  transport.Seat
+	stage followerStage
+
+	// While the follower is behind.
+	state []*transport.Frame // the pages that were not queued
+	diff  *sentDiff          // the latest difference that was queued, or is part of the state
+	limit int                // how many bytes of differences it may lack
+}
+
+type followerStage uint8
+
+const (
+	followerWaiting followerStage = iota
+	followerBehind
+	followerSeated
+	followerDropped // it was too slow; its connection is closing
+)
+
+const (
+	// A busy channel flushes once per diffInterval plus diffCost per follower. The
+	// latter is several times what it costs to write to one, so the presence of a
+	// large channel leaves time for other things.
+	diffInterval = 50 * time.Millisecond
+	diffCost     = 100 * time.Microsecond
+
+	// A page of a state or a difference has at most so many users and bytes.
+	diffPageUsers = 500
+	diffPageBytes = 64<<10 - 512 // with the rest of the message
+)
+
+// follow makes m a follower. It gets the state with the next flush.
+func (tx *tx) follow(m *member) {
+	d := &tx.ch.diffs
+	if d.last == nil {
+		d.group.Init(tx.ch.lobby.endpoint.hub)
+		d.behind = map[*member]struct{}{}
+		d.last = new(sentDiff)
+	}
+	m.follower = &follower{seat: transport.Seat{Conn: m.conn.tr}}
+	d.followers++
+	d.waiting = append(d.waiting, m)
+	tx.flushSoon()
+}
+
+// unfollow ends what follow began.
+func (tx *tx) unfollow(m *member) {
+	d, f := &tx.ch.diffs, m.follower
+	m.follower = nil
+	switch f.stage {
+	case followerBehind:
+		delete(d.behind, m)
+	case followerSeated:
+		d.group.Remove(&f.seat)
+	}
+	d.followers--
+	if d.followers > 0 {
+		return
+	}
+	d.stop()
+	d.waiting, d.before, d.changed, d.pages = nil, nil, nil, nil
+	d.last = new(sentDiff)
+}
+
+// stop makes sure that no flush is due.
+func (d *differ) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+		d.timer = nil
+	}
+}
+
+// presenceChanges notes that the presence of m is about to change from before, which is
+// nil if m is not tracked.
+func (tx *tx) presenceChanges(m *member, before json.RawMessage) {
+	d := &tx.ch.diffs
+	if d.followers == 0 {
+		return
+	}
+	if before != nil {
+		d.pages = nil
+	}
+	id := m.conn.id
+	if _, known := d.before[id]; known {
+		return
+	}
+	if d.before == nil {
+		d.before = map[string]json.RawMessage{}
+	}
+	d.before[id] = before
+	d.changed = append(d.changed, id)
+}
+
+// flushSoon flushes now or, in a busy channel, later.
+func (tx *tx) flushSoon() {
+	ch := tx.ch
+	d := &ch.diffs
+	if d.followers == 0 || d.timer != nil {
+		return
+	}
+	wait := diffInterval + time.Duration(d.followers)*diffCost - time.Since(d.flushed)
+	if wait <= 0 {
+		tx.flush()
+		return
+	}
+	d.timer = ch.flushAfter(wait)
+}
+
+// flushAfter starts the timer of the channel's differ. The caller holds the channel's
+// lock.
+func (ch *Channel) flushAfter(wait time.Duration) (timer *time.Timer) {
+	timer = time.AfterFunc(wait, func() {
+		_ = ch.commit(func(tx *tx) error { // a closed channel has no followers
+			if ch.diffs.timer == timer {
+				ch.diffs.timer = nil
+				tx.flush()
+			}
+			return nil
+		})
+	})
+	return timer
+}
+
+// flush sends the changes to the followers, and the state to those that wait for it.
+func (tx *tx) flush() {
+	d := &tx.ch.diffs
+	d.flushed = time.Now()
+	for _, f := range tx.takeDiffs() {
+		d.group.Broadcast(&tx.work, f, false)
+		d.last.next = &sentDiff{frame: f, bytes: d.last.bytes + f.Charge()}
+		d.last = d.last.next
+	}
+	for m := range d.behind {
+		if f := m.follower; d.last.bytes-f.diff.bytes > f.limit {
+			f.stage, f.state, f.diff = followerDropped, nil, nil
+			delete(d.behind, m)
+			m.conn.tr.QueueClose(&tx.work, ws.CloseTryAgainLater, "too slow", transport.ErrSlow)
+		}
+	}
+	tx.sendState()
+}
+
+// takeDiffs encodes the changes since the last flush.
+func (tx *tx) takeDiffs() []*transport.Frame {
+	d := &tx.ch.diffs
+	e := diffEncoder{ch: tx.ch, total: len(tx.ch.roster.order)}
+	type change struct {
+		id            string
+		before, after json.RawMessage
+	}
+	changes := make([]change, 0, len(d.changed))
+	for _, id := range d.changed {
+		c := change{id: id, before: d.before[id]}
+		if m := tx.ch.members[id]; m != nil && m.tracked != nil {
+			c.after = m.presence
+		}
+		switch {
+		case c.before == nil && c.after == nil, c.before != nil && bytes.Equal(c.before, c.after):
+			continue
+		case c.before == nil:
+			e.total-- // before the first difference
+		case c.after == nil:
+			e.total++
+		}
+		changes = append(changes, c)
+	}
+	d.before, d.changed = nil, nil
+	for _, c := range changes {
+		switch {
+		case c.before == nil:
+			e.add(&e.joins, c.id, c.after)
+			e.total++
+		case c.after == nil:
+			e.add(&e.leaves, c.id, nil)
+			e.total--
+		default:
+			e.add(&e.updates, c.id, c.after)
+		}
+	}
+	e.end()
+	return e.frames
+}
+
+// A diffEncoder encodes changes in as many differences as it takes.
+type diffEncoder struct {
+	ch                     *Channel
+	joins, updates, leaves []byte // the elements of the lists
+	users, total           int
+	frames                 []*transport.Frame
+}
+
+func (e *diffEncoder) add(list *[]byte, id string, presence []byte) {
+	size := len(e.joins) + len(e.updates) + len(e.leaves) + entrySize(id, presence)
+	if e.users == diffPageUsers || size > e.ch.pageRoom() {
+		e.end() // before this change, which is not counted yet
+	}
+	if len(*list) > 0 {
+		*list = append(*list, ',')
+	}
+	*list = wire.AppendPresenceEntry(*list, id, presence)
+	e.users++
+}
+
+// entrySize is at least what [wire.AppendPresenceEntry] and a comma add.
+func entrySize(id string, presence []byte) int {
+	return len(`{"id":"","presence":},`) + len(id) + len(presence)
+}
+
+// end completes a difference, unless it is empty.
+func (e *diffEncoder) end() {
+	if e.users == 0 {
+		return
+	}
+	body := []byte{'{'}
+	for _, list := range []struct {
+		name     string
+		elements *[]byte
+	}{{`"joins":[`, &e.joins}, {`"updates":[`, &e.updates}, {`"leaves":[`, &e.leaves}} {
+		if len(*list.elements) > 0 {
+			body = append(append(append(body, list.name...), *list.elements...), "],"...)
+		}
+		*list.elements = (*list.elements)[:0]
+	}
+	body = strconv.AppendInt(append(body, `"total":`...), int64(e.total), 10)
+	e.frames = append(e.frames, e.ch.notice(wire.System, wire.PresenceDiff, append(body, '}')))
+	e.users = 0
+}
