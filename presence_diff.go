@@ -30,6 +30,7 @@ func WithPresenceDiffs() LobbyOption { return func(c *lobbyConfig) { c.diffs = t
 // A follower waits for a flush, then it is behind, and then it is seated. A seated
 // follower is in the group: it gets each difference when it is sent. A follower that
 // is behind reads the state, and the differences after it, at the pace of its socket.
+// After a flush that is too large for an outbox, all followers are behind.
 type differ struct {
 	group     transport.Group // the seated followers; ready once there was a follower
 	followers int
@@ -79,6 +80,11 @@ const (
 	// large channel leaves time for other things.
 	diffInterval = 50 * time.Millisecond
 	diffCost     = 100 * time.Microsecond
+
+	// A follower that is behind may lack differences of maxBehind times the outbox
+	// size, besides the state. A connection holds as much, at most, for a client that
+	// reads; followers share the differences, so they cost less memory.
+	maxBehind = 4
 
 	// A page of a state or a difference has at most so many users and bytes.
 	diffPageUsers = 500
@@ -181,10 +187,18 @@ func (ch *Channel) flushAfter(wait time.Duration) (timer *time.Timer) {
 func (tx *tx) flush() {
 	d := &tx.ch.diffs
 	d.flushed = time.Now()
-	for _, f := range tx.takeDiffs() {
-		d.group.Broadcast(&tx.work, f, false)
+	room := tx.ch.lobby.endpoint.cfg.outbox / 2
+	seated := d.last // the latest difference that seated followers got
+	for i, f := range tx.takeDiffs() {
 		d.last.next = &sentDiff{frame: f, bytes: d.last.bytes + f.Charge()}
+		if room -= f.Charge(); i == 0 || room >= 0 {
+			d.group.Broadcast(&tx.work, f, false)
+			seated = d.last.next
+		}
 		d.last = d.last.next
+	}
+	if seated != d.last {
+		tx.unseat(seated)
 	}
 	for m := range d.behind {
 		if f := m.follower; d.last.bytes-f.diff.bytes > f.limit {

@@ -43,7 +43,25 @@ func (tx *tx) sendState() {
 			continue
 		}
 		f.stage = followerBehind
-		f.state, f.diff, f.limit = frames[1:], d.last, size+tx.ch.lobby.endpoint.cfg.outbox
+		f.state, f.diff, f.limit = frames[1:], d.last, size+maxBehind*tx.ch.lobby.endpoint.cfg.outbox
+		d.behind[m] = struct{}{}
+		tx.queue(m, transport.NewMark(m.continueState), false)
+	}
+}
+
+// unseat makes the seated followers read the differences behind after at the pace of
+// their sockets, because they are too many for an outbox.
+func (tx *tx) unseat(after *sentDiff) {
+	d := &tx.ch.diffs
+	missing := d.last.bytes - after.bytes
+	for _, m := range tx.ch.members {
+		f := m.follower
+		if f == nil || f.stage != followerSeated {
+			continue
+		}
+		d.group.Remove(&f.seat)
+		f.stage = followerBehind
+		f.diff, f.limit = after, missing+maxBehind*tx.ch.lobby.endpoint.cfg.outbox
 		d.behind[m] = struct{}{}
 		tx.queue(m, transport.NewMark(m.continueState), false)
 	}

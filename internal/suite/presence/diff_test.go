@@ -330,6 +330,58 @@ func TestX20BytesOfAStorm(t *testing.T) {
 	})
 }
 
+// In a channel of many, one update costs each member less than 300 bytes.
+func TestX20BytesOfAnUpdate(t *testing.T) {
+	const clients = 50
+	p, e := newPond()
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		sessions := make([]*pondtest.Session, clients)
+		for i := range sessions {
+			sessions[i] = follow(d, pondtest.WebSocket, room)
+			must(t, channel(t, e, room).Track(sessions[i].ID(), map[string]string{"name": "somebody", "status": "online"}))
+		}
+		time.Sleep(time.Second)
+		for _, s := range sessions {
+			s.Drain()
+		}
+		must(t, channel(t, e, room).Update(sessions[7].ID(), map[string]string{"name": "somebody", "status": "away"}))
+		time.Sleep(time.Second)
+		for _, s := range sessions {
+			if got := s.Drain(); len(got) != 1 || len(got[0].Raw) >= 300 {
+				t.Fatalf("received %v", got)
+			}
+		}
+	})
+}
+
+// Slow pages are no reason to disconnect a client that reads, however busy the
+// channel is.
+func TestX19SlowLinkIsNotSlowReading(t *testing.T) {
+	onBoth(t, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
+		large := func(n int) map[string]any { return map[string]any{"n": n, "x": strings.Repeat("x", 15<<10)} }
+		first := follow(d, tr, room)
+		ch := channel(t, e, room)
+		must(t, ch.Track(first.ID(), large(0)))
+		for n := range 20 {
+			s := follow(d, tr, room)
+			must(t, ch.Track(s.ID(), large(n)))
+		}
+		time.Sleep(time.Second)
+		s := d.Connect(tr, "/socket")
+		s.Stall()
+		s.SendJoin(room, nil, pondtest.Want("diff"))
+		for n := range 10 {
+			must(t, ch.Update(first.ID(), large(100+n)))
+			time.Sleep(60 * time.Millisecond)
+		}
+		s.Resume()
+		time.Sleep(time.Second)
+		var l list
+		l.read(t, s)
+		l.equal(t, ch)
+	}, pond.WithOutboxSize(64<<10))
+}
+
 // A follower that does not read is disconnected as others are, and costs the others
 // nothing.
 func TestX19SlowFollower(t *testing.T) {
