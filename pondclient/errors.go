@@ -121,7 +121,7 @@ type ConnectionError struct {
 	Reason string
 
 	// RetryAfter is when the server wants to see the client again. It is zero if
-	// the server did not say.
+	// the server did not say. The function of [WithPolicy] may change it.
 	RetryAfter time.Duration
 
 	// Err is why there is no status and no code: an error of the network,
@@ -131,6 +131,10 @@ type ConnectionError struct {
 	attempted bool // it failed before the server said CONNECTION
 	reached   bool // the server or a proxy was connected
 }
+
+// Attempted reports whether the connection could not be made. Otherwise it was in
+// use.
+func (e *ConnectionError) Attempted() bool { return e.attempted }
 
 func (e *ConnectionError) Error() string {
 	switch {

@@ -379,3 +379,43 @@ func TestArraysOverAnEventStream(t *testing.T) {
 		}
 	})
 }
+
+// A server that shuts down tells its clients when to connect again, spread over a
+// second for every 500 of them (rule X-21).
+func TestRequirement1ClientsObeyTheirServer(t *testing.T) {
+	const clients = 600
+	for _, transport := range bothTransports {
+		t.Run(string(transport), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, chat(pond.WithHistory(pond.History{})))
+				var mu sync.Mutex
+				var advised []time.Duration
+				for range clients {
+					c, _ := s.client(transport, pondclient.WithObserver(pondclient.Observer{
+						Disconnected: func(reason *pondclient.ConnectionError, action pondclient.Action, retryIn time.Duration) {
+							mu.Lock()
+							defer mu.Unlock()
+							if reason.RetryAfter > 0 {
+								advised = append(advised, retryIn)
+								if retryIn < reason.RetryAfter || retryIn > reason.RetryAfter*3/2+100*time.Millisecond {
+									t.Errorf("%v after the advice to wait %v", retryIn, reason.RetryAfter)
+								}
+							}
+						},
+					}))
+					if _, err := c.Join(t.Context(), room); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s.restart()
+				time.Sleep(time.Minute)
+				mu.Lock()
+				defer mu.Unlock()
+				if len(advised) < clients*9/10 {
+					t.Errorf("%d of %d clients got advice", len(advised), clients)
+				}
+				spread(t, advised, 0, 2*time.Second)
+			})
+		})
+	}
+}

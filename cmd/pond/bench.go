@@ -31,7 +31,8 @@ var benchCommand = command{
 		"  echo      clients send requests, with -in-flight requests in flight in total\n" +
 		"  presence  all clients join at once, until the list of every client is complete\n" +
 		"  churn     connect, join and leave, repeatedly\n" +
-		"  slow      fanout, but -stalled members stop reading\n\n" +
+		"  slow      fanout, but -stalled members stop reading\n" +
+		"  deploy    the server is drained and replaced: measures how clients reconnect\n\n" +
 		"Example, for a chat whose messages are {\"text\": ...} and whose joins need a name:\n\n" +
 		"  pond bench -channel /chat/room%d -join '{\"name\":\"bench\"}' -event message -payload '{\"text\":\"{{.Text}}\"}' http://127.0.0.1:8000/socket\n\n" +
 		"The exit code is 1 if a delivery is lost, duplicated, out of order or misdelivered, or if a client or message is\n" +
@@ -41,6 +42,16 @@ var benchCommand = command{
 		b.declare(flags)
 		return func(ctx context.Context, stdout, stderr io.Writer) error {
 			b.url = flags.Arg(0)
+			if b.config.Scenario == deployScenario {
+				d, err := b.deployment(flags)
+				switch {
+				case err != nil:
+					return err
+				case b.serve != "":
+					return d.serve(ctx, b.serve, pipedStdin(), stdout, stderr)
+				}
+				return d.run(ctx, stdout, stderr)
+			}
 			if b.serve != "" {
 				if b.url != "" {
 					return usagef("bench", "-serve cannot be used with a URL")

@@ -91,12 +91,12 @@ type benchServer struct {
 	stdout *bufio.Reader
 }
 
-func startBenchServer(ctx context.Context, stderr io.Writer) (*benchServer, error) {
+func startBenchServer(ctx context.Context, stderr io.Writer, args ...string) (*benchServer, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	s := &benchServer{cmd: exec.CommandContext(ctx, program, "bench", "-serve", "127.0.0.1:0")} //nolint:gosec // this program itself
+	s := &benchServer{cmd: exec.CommandContext(ctx, program, append([]string{"bench", "-serve", "127.0.0.1:0"}, args...)...)} //nolint:gosec // this program itself
 	s.cmd.Stderr = stderr
 	s.cmd.Cancel = func() error { return s.stdin.Close() }
 	s.cmd.WaitDelay = 10 * time.Second // after this time, it is killed

@@ -1,0 +1,26 @@
+package deploy
+
+import (
+	"context"
+	"time"
+)
+
+// Tick calls send with all numbers of intervals, each at its time, until ctx is done.
+// It does not leave a number out if it is late.
+func Tick(ctx context.Context, every time.Duration, send func(n int64)) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := time.Now().UnixNano() / int64(every)
+	for {
+		now := time.Now().UnixNano()
+		for ; last < now/int64(every); last++ {
+			send(last + 1)
+		}
+		timer.Reset(every - time.Duration(now%int64(every)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
