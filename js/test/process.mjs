@@ -46,7 +46,7 @@ export class Process {
   }
 
   async stop(signal = "SIGTERM") {
-    if (this.#process.exitCode !== null) return;
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
     const exit = once(this.#process, "exit");
     this.#process.kill(signal);
     await exit;

@@ -150,3 +150,29 @@ test("stream: several messages go in one POST, and the server takes them in orde
     await server.stop();
   }
 });
+
+test("X-21: the server says when to come back before it shuts down, and the client obeys", { timeout: 60_000 }, async () => {
+  const server = await goServer().start();
+  let advice;
+  class Listening extends WebSocket {
+    constructor(url) {
+      super(url);
+      this.addEventListener("message", ({ data }) => {
+        const { event, payload } = JSON.parse(data);
+        if (event === "RECONNECT") advice = { due: Date.now() + payload.after, payload };
+      });
+    }
+  }
+  const pond = new Pond(`http://${server.host}/socket`, { WebSocket: Listening, transports: ["websocket"] });
+  try {
+    await pond.channel("/log/1").join();
+    const waiting = new Promise((resolve) => pond.subscribe(({ status, retryAt }) => status === "waiting" && resolve(retryAt)));
+    await server.stop();
+    const retryAt = await waiting;
+    assert.equal(advice.payload.reason, "shutdown");
+    assert.ok(retryAt >= advice.due - 1, `${advice.due - retryAt} ms too early`);
+  } finally {
+    pond.close();
+    await server.stop();
+  }
+});
