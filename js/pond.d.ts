@@ -12,8 +12,8 @@ type Response<T> = T extends readonly [unknown, infer Answer] ? Answer : any;
 export type Transport = "websocket" | "stream";
 
 /**
- * What the client does after a connection or a join failed with a status: try again after a delay, do so with a
- * new token, or give up until the application asks again.
+ * The reaction to a status with which a connection or a join failed: try again after a delay, do so with a new token,
+ * or give up until the application asks again.
  */
 export type Reaction = "retry" | "refresh" | "stop";
 
@@ -72,7 +72,7 @@ export class PondError extends Error {
   readonly code: ErrorCode;
   /** The HTTP status or WebSocket close code; 0 if there is none. */
   readonly status: number;
-  /** The milliseconds after which the server wants to see the client again, if it said so. The client obeys. */
+  /** The delay in milliseconds that the server advised, if it did. The client obeys. */
   readonly retryAfter: number | undefined;
 }
 
@@ -106,7 +106,7 @@ export interface PondOptions {
   welcomeAfter?: number;
   /** Milliseconds for the answer to a request. The default is 30,000. */
   requestTimeout?: number;
-  /** Milliseconds of silence before the client asks the server for a sign of life; 0 turns it off. The default is 40,000. */
+  /** Milliseconds of idle time before the client sends a probe, which the server answers; 0 turns it off. The default is 40,000. */
   heartbeat?: number;
   /** The limits of the random delay before the first attempt and before later ones, in ms. The default is [1000, 30000]. */
   backoff?: readonly [first: number, limit: number];
@@ -125,7 +125,7 @@ export interface PondOptions {
 
 export interface PondSnapshot {
   /**
-   * "idle" before the first attempt, "waiting" before the next one, "stopped" if the server's answer leaves no hope,
+   * "idle" before the first attempt, "waiting" before the next one, "stopped" if the table of reactions says so,
    * and "closed" after close.
    */
   readonly status: "idle" | "connecting" | "connected" | "waiting" | "stopped" | "closed";

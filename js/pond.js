@@ -237,7 +237,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   #cancel() {
     return clearTimeout(this.#timer), this.#attempt = {};
   }
-  /** Forgets the attempts, and also their answers. */
+  /** Forgets the attempts: their answers do not count any more. */
   #reset() {
     this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
   }
@@ -245,7 +245,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     let { options, e: tokens } = this.#connection;
     this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
-  /** Leaves, and joins again from the last position, because the membership is not what it should be. */
+  /** Leaves, and joins again from the last position, because the membership cannot be trusted. */
   #rejoin(error) {
     this.#sendLeave(), this.#reset(), this.#retry(error);
   }
@@ -271,7 +271,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   #stop(status, error) {
     this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.d.reject(error, !1);
   }
-  /** There is a new token: tries again what may have failed for want of it. */
+  /** There is a new token: joins again if an old one may be why the channel is not joined. */
   w() {
     let { status, error } = this.a;
     (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
@@ -710,7 +710,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   // attempts in a row that did not lead to a healthy connection
   #connectedAt = null;
   #advice = null;
-  // when the server wants to see the client again
+  // when the server wants the client to reconnect
   #route;
   #upgrade;
   // tries the preferred transport, or gives up on it
@@ -872,7 +872,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   #advise(delay = 0) {
     delay > 0 && (this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) });
   }
-  /** Milliseconds until the server wants to see the client again. */
+  /** Milliseconds until the server wants the client to reconnect. */
   #advised() {
     return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
   }

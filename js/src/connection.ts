@@ -10,7 +10,7 @@ import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
 import { evaluate, PROBE, probeFor, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
 
-/** A server cannot send its clients away for longer than an hour, in ms. */
+/** The longest delay that the client accepts as advice, in ms and before jitter. */
 const MAX_ADVICE = 3_600_000;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
@@ -32,7 +32,7 @@ export class Connection {
   #timer: Timer; // the deadline of the attempt, or the next attempt
   #attempt = 0; // attempts in a row that did not lead to a healthy connection
   #connectedAt: Mark | null = null;
-  #advice: { at: Mark; delay: number } | null = null; // when the server wants to see the client again
+  #advice: { at: Mark; delay: number } | null = null; // when the server wants the client to reconnect
 
   #route: Route;
   #upgrade: Timer; // tries the preferred transport, or gives up on it
@@ -274,7 +274,7 @@ export class Connection {
     if (delay > 0) this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) };
   }
 
-  /** Milliseconds until the server wants to see the client again. */
+  /** Milliseconds until the server wants the client to reconnect. */
   #advised(): number {
     return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
   }

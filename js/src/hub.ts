@@ -4,11 +4,11 @@ import { openStream } from "./stream.js";
 import { openWebSocket } from "./websocket.js";
 import { encode, newId, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type LinkEvents, type Message } from "./wire.js";
 
-/** The hub keeps so many numbered messages of a channel, and so many characters of them, for tabs that join later. */
+/** Limits of the numbered messages of a channel that the hub keeps for tabs that join later. */
 const KEPT = 500;
 const KEPT_CHARACTERS = 1 << 18;
 
-/** Answers that the hub expects. The oldest are forgotten, and their answers go to all tabs. */
+/** The number of requests whose tabs the hub remembers. Answers to older ones go to all tabs. */
 const MAX_REQUESTS = 1000;
 
 const DIAL_TIMEOUT = 4_000;

@@ -105,7 +105,7 @@ export class Room {
     return (this.#attempt = {});
   }
 
-  /** Forgets the attempts, and also their answers. */
+  /** Forgets the attempts: their answers do not count any more. */
   #reset(): void {
     this.#cancel();
     this.#attempts.clear();
@@ -122,7 +122,7 @@ export class Room {
     this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
 
-  /** Leaves, and joins again from the last position, because the membership is not what it should be. */
+  /** Leaves, and joins again from the last position, because the membership cannot be trusted. */
   #rejoin(error: PondError): void {
     this.#sendLeave();
     this.#reset();
@@ -175,7 +175,7 @@ export class Room {
     this.outbox.reject(error, false);
   }
 
-  /** There is a new token: tries again what may have failed for want of it. */
+  /** There is a new token: joins again if an old one may be why the channel is not joined. */
   renew(): void {
     const { status, error } = this.snapshot;
     if ((status === "joining" && !this.#attempts.size) || (status === "declined" && error?.status === 401)) void this.join();
