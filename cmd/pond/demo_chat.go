@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,11 +46,9 @@ type (
 	Typing struct {
 		Typing bool `json:"typing"`
 	}
-	// History contains the messages from before a member joined. More means that
-	// older messages are missing.
-	History struct {
+	// Latest contains the latest messages of a room, oldest first.
+	Latest struct {
 		Messages []Message `json:"messages"`
-		More     bool      `json:"more"`
 	}
 	// RoomList contains the rooms that have members.
 	RoomList struct {
@@ -62,7 +61,7 @@ const (
 	said    pond.Event[Message]  = "message"
 	renamed pond.Event[Profile]  = "rename"
 	typing  pond.Event[Typing]   = "typing"
-	before  pond.Event[History]  = "history"
+	latest  pond.Event[Latest]   = "latest"
 	listed  pond.Event[RoomList] = "rooms"
 )
 
@@ -73,12 +72,18 @@ const (
 	maxRooms = 100 // in the list
 )
 
+// roomHistory is what rooms keep. Members that reconnect receive what they missed.
+var roomHistory = pond.History{Messages: 500, Newcomers: shownMessages}
+
+// shownMessages is the number of messages that a page asks for when it opens a room. It
+// is also in demo/app.js.
+const shownMessages = 50
+
 const roomList = "/rooms" // the channel that broadcasts the list of rooms
 
 // A chat holds the rooms of an endpoint and the list of rooms.
 type chat struct {
 	endpoint *pond.Endpoint
-	memory   memory
 
 	listing sync.Mutex // held while the list is made and sent, so that the last list sent is the newest
 }
@@ -88,10 +93,11 @@ func openChat(e *pond.Endpoint) {
 	c := &chat{endpoint: e}
 	e.Lobby(roomList, c.joinList)
 
-	rooms := e.Lobby("/chat/:room", c.join)
+	rooms := e.Lobby("/chat/:room", c.join, pond.WithHistory(roomHistory))
 	pond.On(rooms, said, c.say)
 	pond.On(rooms, renamed, c.rename)
 	pond.On(rooms, typing, c.typing)
+	rooms.OnMessage(string(latest), c.latest)
 	rooms.OnLeave(c.leave)
 }
 
@@ -127,12 +133,6 @@ func (c *chat) join(ctx *pond.JoinContext) error {
 	if err := ctx.Track(Person{ID: ctx.User().ID, Name: name}); err != nil {
 		return err
 	}
-	// Read the memory after Accept, so that the new member misses no message. If it
-	// receives a message twice, it recognizes the ID.
-	messages := c.memory.of(ctx.Channel().Name())
-	if err := ctx.Reply(before.With(History{messages, len(messages) == rememberedMessages})); err != nil {
-		return err
-	}
 	return c.announce()
 }
 
@@ -150,10 +150,38 @@ func (c *chat) say(ctx *pond.EventContext, m Message) error {
 
 	// A client that lost its connection before its message came back sends the
 	// message again, with the same ID. The other members have it already.
-	if old, ok := c.memory.add(ctx.Channel().Name(), m); ok {
+	if old, ok := c.find(ctx, m.ID); ok {
 		return ctx.Reply(said.With(old))
 	}
 	return ctx.Broadcast(said.With(m))
+}
+
+// find returns the message with an ID, if it is one of the latest.
+func (c *chat) find(ctx *pond.EventContext, id string) (Message, bool) {
+	messages := c.messages(ctx)
+	i := slices.IndexFunc(messages, func(m Message) bool { return m.ID == id })
+	if i < 0 {
+		return Message{}, false
+	}
+	return messages[i], true
+}
+
+// latest answers a page that lost its place in the history of a room, for example
+// because the server restarted.
+func (c *chat) latest(ctx *pond.EventContext) error {
+	return ctx.Reply(latest.With(Latest{c.messages(ctx)}))
+}
+
+// messages returns the latest messages of a room, oldest first.
+func (c *chat) messages(ctx *pond.EventContext) []Message {
+	messages := []Message{} // encoded as an empty list, not as null
+	for entry, err := range c.endpoint.History(ctx, ctx.Channel().Name(), pond.Last(shownMessages)) {
+		var m Message
+		if err == nil && json.Unmarshal(entry.Payload, &m) == nil {
+			messages = append(messages, m)
+		}
+	}
+	return messages
 }
 
 func (c *chat) rename(ctx *pond.EventContext, profile Profile) error {

@@ -24,13 +24,12 @@ func chatTest(t *testing.T, test func(t *testing.T, connect func() *pondtest.Ses
 }
 
 // enter joins a room and consumes the messages that a new member receives.
-func enter(t *testing.T, s *pondtest.Session, room, name string) History {
+func enter(t *testing.T, s *pondtest.Session, room, name string, opts ...pondtest.JoinOption) {
 	t.Helper()
-	if m := s.Join("/chat/"+room, Profile{name}); m.Event != "ACKNOWLEDGE" {
+	if m := s.Join("/chat/"+room, Profile{name}, opts...); m.Event != "ACKNOWLEDGE" {
 		t.Fatalf("%s cannot join %s: %v", name, room, m)
 	}
-	s.Expect("JOIN")
-	return expect(t, s, before)
+	s.ReceiveEvent("JOIN")
 }
 
 func expect[T any](t *testing.T, s *pondtest.Session, event pond.Event[T]) (payload T) {
@@ -106,20 +105,28 @@ func TestChatRemembers(t *testing.T) {
 	chatTest(t, func(t *testing.T, connect func() *pondtest.Session) {
 		ann := connect()
 		enter(t, ann, "lounge", "Ann")
-		for i := range rememberedMessages + 1 {
+		for i := range shownMessages + 1 {
 			ann.Request("/chat/lounge", "message", Message{ID: strconv.Itoa(i), Text: "hi"})
 		}
 
 		bob := connect()
-		h := enter(t, bob, "lounge", "Bob")
-		if len(h.Messages) != rememberedMessages || h.Messages[0].ID != "1" || !h.More {
-			t.Errorf("%d messages from %q on, more: %t", len(h.Messages), h.Messages[0].ID, h.More)
+		enter(t, bob, "lounge", "Bob", pondtest.Last(shownMessages))
+		for i := range shownMessages {
+			if m := expect(t, bob, said); m.ID != strconv.Itoa(i+1) {
+				t.Fatalf("message %d is %+v", i, m)
+			}
 		}
+		bob.Expect("RECOVERED")
 		ann.Expect("JOIN")
 
 		// A message that was sent before is answered, and not broadcast again.
 		if m := ann.Request("/chat/lounge", "message", Message{ID: "7", Text: "hi"}); m.Action != "SYSTEM" {
 			t.Errorf("broadcast again: %v", m)
+		}
+		var all Latest
+		ann.Request("/chat/lounge", "latest", nil).Bind(t, &all)
+		if n := len(all.Messages); n != shownMessages || all.Messages[n-1].ID != strconv.Itoa(shownMessages) {
+			t.Errorf("the latest %d messages: %v", n, all.Messages)
 		}
 		bob.Quiet()
 	})
@@ -148,16 +155,4 @@ func TestChatListsRooms(t *testing.T) {
 		want(Room{"b", 1})
 		reader.Quiet()
 	})
-}
-
-func TestMemoryForgetsRooms(t *testing.T) {
-	var m memory
-	for i := range rememberedRooms {
-		m.add(strconv.Itoa(i), Message{ID: "1"})
-	}
-	m.add("0", Message{ID: "2"})
-	m.add("new", Message{ID: "1"})
-	if len(m.of("0")) != 2 || len(m.of("1")) != 0 || len(m.of("2")) != 1 || len(m.rooms) != rememberedRooms {
-		t.Errorf("0: %v, 1: %v, 2: %v, %d rooms", m.of("0"), m.of("1"), m.of("2"), len(m.rooms))
-	}
 }

@@ -7,6 +7,7 @@ import { People } from "./people.js";
 import { Status } from "./status.js";
 
 const HOME = "lounge";
+const SHOWN = 50; // messages from before the page was opened
 const TYPING_ENDS = 3_000; // milliseconds after the last key
 const PATIENCE = 600_000; // milliseconds that a message waits for the connection and its answer
 
@@ -79,7 +80,7 @@ function enter(name) {
 }
 
 function join() {
-  const channel = pond.channel(`/chat/${roomName}`, { params: () => ({ name: me.name }) });
+  const channel = pond.channel(`/chat/${roomName}`, { params: () => ({ name: me.name }), last: SHOWN });
   room = channel;
   channel.subscribe(({ status, error }) => {
     if (channel !== room) return;
@@ -91,9 +92,11 @@ function join() {
     people.announce(presence);
     people.show(presence, pond.userId);
   });
-  channel.on("history", (history) => {
-    log.addHistory(history);
-    drawBlank();
+  // The place in the history is lost, for example after a restart of the server: load the latest messages.
+  channel.onGap(async () => {
+    if (!log.empty) log.notice("Some messages may be missing here");
+    const { messages } = await channel.request("latest", {}, { idempotent: true });
+    for (const message of messages) log.add(message);
   });
   channel.on("message", (message) => {
     log.add(message);

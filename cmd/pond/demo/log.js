@@ -51,18 +51,6 @@ export class Log {
     this.#toEnd();
   }
 
-  /**
-   * Adds the messages that were sent while this window was disconnected. Screen readers do not read them aloud. If
-   * more is true, older messages are missing; then there is a gap if no message of the history is known.
-   */
-  addHistory({ messages, more }) {
-    const gap = more && this.#ids.size > 0 && !messages.some(({ id }) => this.#ids.has(id));
-    this.#received.ariaBusy = "true";
-    if (gap) this.notice("Some messages are missing here");
-    for (const message of messages) this.add(message);
-    requestAnimationFrame(() => (this.#received.ariaBusy = "false"));
-  }
-
   /** Adds a message from the server, unless it is already shown. */
   add(message) {
     this.#pending.querySelector(`[data-id="${CSS.escape(message.id)}"]`)?.remove();
