@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -336,6 +337,45 @@ func TestRecovery(t *testing.T) {
 		other, _ := s.client(over)
 		_, more := member(t, other, pondclient.WithPosition(last.Position))
 		more.is("34r 35r recovered")
+	})
+}
+
+// A client that is not tracked knows the list, also after it lost its connection.
+func TestPresenceDifferences(t *testing.T) {
+	onSite(t, chat(pond.WithPresenceDiffs(), pond.WithHistory(pond.History{})), func(t *testing.T, s *site, over pondclient.Transport) {
+		watcher, link := s.client(over)
+		w, _ := member(t, watcher, pondclient.WithPresence())
+		same := func(when string, want int) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			ch, ok := s.endpoint.Channel(room)
+			if !ok {
+				t.Fatal("there is no channel")
+			}
+			users := map[string]string{}
+			for id, presence := range ch.Presence() {
+				users[id] = string(presence)
+			}
+			known := map[string]string{}
+			for _, m := range w.Members() {
+				known[m.ID] = string(m.Presence)
+			}
+			if len(users) != want || !maps.Equal(known, users) {
+				t.Fatalf("%s: the client knows %v, the server %v, want %d", when, known, users, want)
+			}
+		}
+		same("first", 0)
+		var ann *pondclient.Channel
+		for _, name := range []string{"ann", "bob", "cid"} {
+			c, _ := s.client(over)
+			ann, _ = member(t, c, pondclient.WithPresence(), pondclient.WithParams(map[string]any{"name": name, "track": true}))
+		}
+		same("after three joins", 3)
+		link.cut()
+		if err := ann.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		same("after a lost connection", 2)
 	})
 }
 
