@@ -377,7 +377,7 @@ function shared(script = import.meta.url) {
     #unlock = () => {
     };
     constructor(url) {
-      let lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`, worker = new SharedWorker(script, { name: "pond.js", type: "module" });
+      let lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`, worker = new SharedWorker(script, { name: "pond.js 1", type: "module" });
       worker.onerror = () => this.#end(1006, "the shared worker failed"), this.#port = worker.port, this.#port.onmessage = ({ data: [kind, value, reason] }) => {
         kind === "open" ? (this.readyState = 1, this.onopen?.()) : kind === "text" ? this.onmessage?.({ data: value }) : this.#end(value, reason);
       };

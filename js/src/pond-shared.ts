@@ -53,7 +53,8 @@ export function shared(script: string | URL | { toString(): string } = import.me
 
     constructor(url: string) {
       const lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
-      const worker = new SharedWorker(script as string, { name: "pond.js", type: "module" });
+      // The number is that of the messages between tab and worker: tabs of another release have another worker.
+      const worker = new SharedWorker(script as string, { name: "pond.js 1", type: "module" });
       worker.onerror = () => this.#end(1006, "the shared worker failed");
       this.#port = worker.port;
       this.#port.onmessage = ({ data: [kind, value, reason] }) => {
