@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -88,6 +89,9 @@ func (r report) describe() string {
 		return clients + " connect, join and leave, repeatedly."
 	case load.Slow:
 		return fmt.Sprintf("%s%s; %s stop reading.", publishes, pace, number(int64(r.Stalled)))
+	case load.Recover:
+		return fmt.Sprintf("%s%s.\n%s connections per second are reset at random; their clients reconnect within %s and recover.",
+			publishes, pace, number(int64(math.Round(r.Resets))), formatDuration(r.Away))
 	}
 	return publishes + pace + "."
 }
@@ -105,7 +109,11 @@ func (r report) rows() (rows [][2]string) {
 	if l := r.Latency; l != nil {
 		row("latency", "%s", percentiles(l))
 		if lag := r.SendLag; lag != nil {
-			row("", "from when a message was scheduled to each delivery")
+			from := "from when a message was scheduled to each delivery"
+			if r.Scenario == load.Recover {
+				from += " to a client that was connected"
+			}
+			row("", "%s", from)
 			row("sent late", "%s: the part caused by the load generator", percentiles(lag))
 		} else {
 			row("", "from when a message was sent to each delivery")
@@ -121,6 +129,13 @@ func (r report) rows() (rows [][2]string) {
 	case load.Slow:
 		row("gap", "at most %s without a delivery, for clients that read", formatDuration(r.LongestGap))
 		row("stalled", "%s clients, of which the server closed %s", number(int64(r.Stalled)), number(r.Faults.StalledClosed))
+	}
+	if rec := r.Recovery; rec != nil {
+		row("reconnects", "%s, with %s deliveries that the clients missed", number(rec.Reconnects), number(rec.Replayed))
+		if rec.CaughtUp != nil {
+			row("caught up", "%s", percentiles(rec.CaughtUp))
+			row("", "from when a client was scheduled to reconnect until it received all that it missed")
+		}
 	}
 	row("verified", "%s", r.faults())
 	if r.Server != nil {
@@ -157,24 +172,26 @@ func (r report) serverMemory() string {
 // faults lists all kinds of faults, in capitals if there were any.
 func (r report) faults() string {
 	f := r.Faults
+	deliveries := f.Expected > 0
 	var faults []string
 	for _, fault := range []struct {
-		n        int64
-		name     string
-		delivery bool // a fault of deliveries
+		n    int64
+		name string
+		show bool // even if there were none
 	}{
-		{f.Lost, "lost", true},
-		{f.Duplicated, "duplicated", true},
-		{f.Reordered, "out of order", true},
-		{f.Misdelivered, "misdelivered", true},
-		{f.Rejected, "rejected", false},
-		{f.Closed, "closed", false},
-		{f.Failed, "failed to connect", false},
+		{f.Lost, "lost", deliveries},
+		{f.Duplicated, "duplicated", deliveries},
+		{f.Reordered, "out of order", deliveries},
+		{f.Misdelivered, "misdelivered", deliveries},
+		{f.Unrecovered, "unrecovered", r.Recovery != nil},
+		{f.Rejected, "rejected", !deliveries},
+		{f.Closed, "closed", !deliveries},
+		{f.Failed, "failed to connect", !deliveries},
 	} {
 		switch {
 		case fault.n > 0:
 			faults = append(faults, number(fault.n)+" "+strings.ToUpper(fault.name))
-		case fault.delivery == (f.Expected > 0):
+		case fault.show:
 			faults = append(faults, "none "+fault.name)
 		}
 	}
@@ -201,7 +218,8 @@ func (r report) notes() (notes []string) {
 	if r.Server != nil && r.Scenario == load.Idle && r.Clients < 5000 {
 		note("with so few clients, the memory per client includes much fixed cost of the server; try -clients 10000")
 	}
-	if r.Rate > 0 && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
+	late := r.Scenario == load.Recover // because deliveries to clients that are away are late
+	if r.Rate > 0 && !late && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
 		note("%s deliveries/s were scheduled, but only %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
 	}
 	if r.SendLag != nil && r.Latency != nil && r.SendLag.P99*2 > r.Latency.P99 && r.SendLag.P99 > time.Millisecond {

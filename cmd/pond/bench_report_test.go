@@ -109,6 +109,25 @@ One of 1,000 members publishes messages of 128 bytes, with 16 in flight; 10 stop
 				"  gap         at most 40.0 ms without a delivery, for clients that read\n"+
 					"  stalled     10 clients, of which the server closed 3\n  verified", 1),
 		},
+		"recover": {
+			talked(load.Recover), func(r *report) {
+				r.Rate, r.Resets, r.Away = 50_000, 500, 500*ms
+				r.SendLag = &load.Latency{Count: 5000, P50: 50 * µs, P90: 60 * µs, P99: 70 * µs, Max: 8 * ms}
+				r.Recovery = &load.Recovery{
+					Reconnects: 2000, Replayed: 24_000,
+					CaughtUp: &load.Latency{Count: 2000, P50: 400 * µs, P90: 3 * ms, P99: 5 * ms, Max: 7 * ms},
+				}
+			},
+			`recover over WebSocket at http://10.0.0.1/socket
+One of 1,000 members publishes messages of 128 bytes at a fixed rate of 50,000 deliveries per second.
+500 connections per second are reset at random; their clients reconnect within 500 ms and recover.
+` + talkRows + `              from when a message was scheduled to each delivery to a client that was connected
+  sent late   p50 50.0 µs, p90 60.0 µs, p99 70.0 µs, max 8.00 ms: the part caused by the load generator
+  reconnects  2,000, with 24,000 deliveries that the clients missed
+  caught up   p50 400 µs, p90 3.00 ms, p99 5.00 ms, max 7.00 ms
+              from when a client was scheduled to reconnect until it received all that it missed
+` + strings.Replace(wellRows, "none misdelivered", "none misdelivered, none unrecovered", 1),
+		},
 		"presence": {
 			measured(load.Presence), func(r *report) { r.PresenceTime, r.PresenceComplete, r.BytesIn = 700*ms, 1000, 90<<20 },
 			`presence over WebSocket at http://10.0.0.1/socket

@@ -36,6 +36,9 @@ func benchEndpoint(p *pond.Pond) {
 	}, pond.WithPresenceDiffs())
 	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 	lobby.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
+
+	logs := endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, pond.WithHistory(pond.History{}))
+	logs.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 }
 
 // serveBench serves until ctx is done or, if commands is not nil, until commands ends.

@@ -25,6 +25,9 @@ type client struct {
 	latest   int64            // time of the last delivery
 	state    clientState
 	stalled  bool
+
+	recovering bool  // was reset, and did not receive all that it missed
+	returns    int64 // time to reconnect after the last reset
 }
 
 type clientState uint8
@@ -215,6 +218,10 @@ func (c *client) receive(l *loop, message []byte) {
 			l.joined(c)
 		case PresenceList, PresenceJoin, PresenceLeave:
 			l.present(c, ev)
+		case Recovered:
+			l.recovered(c)
+		case Unrecovered:
+			l.unrecovered(c, ev.Text)
 		case Rejected:
 			l.counters.Rejected++
 			l.counters.setReason("rejected: " + excerpt(ev.Text))
@@ -258,6 +265,10 @@ func (c *client) closed(l *loop, err error) {
 		l.connecting--
 		l.counters.Failed++
 		l.counters.setReason(fmt.Sprintf("client %d: %v", c.Number, err))
+		if c.recovering {
+			l.settle(c)
+			l.release(c)
+		}
 	case c.stalled:
 		l.counters.StalledClosed++
 	default:
@@ -279,6 +290,9 @@ func (l *loop) left(c *client) {
 		l.counters.Complete--
 	}
 	c.census = census{}
+	if c.recovering {
+		l.settle(c)
+	}
 	if !c.stalled {
 		l.release(c)
 	}

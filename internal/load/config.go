@@ -21,13 +21,16 @@ const (
 	Presence Scenario = "presence" // all join with presence, until every list is complete
 	Churn    Scenario = "churn"    // connect, join and leave, repeatedly
 	Slow     Scenario = "slow"     // fanout, but some members stop reading
+	Recover  Scenario = "recover"  // rate, but connections are reset at random, and clients recover
 )
 
 // Scenarios lists all scenarios.
-var Scenarios = []Scenario{Idle, Fanout, Rate, Rooms, Echo, Presence, Churn, Slow}
+var Scenarios = []Scenario{Idle, Fanout, Rate, Rooms, Echo, Presence, Churn, Slow, Recover}
 
 // chat reports whether clients publish to channels.
-func (s Scenario) chat() bool { return s == Fanout || s == Rate || s == Rooms || s == Slow }
+func (s Scenario) chat() bool {
+	return s == Fanout || s == Rate || s == Rooms || s == Slow || s == Recover
+}
 
 // allPublish reports whether all clients publish, rather than one per room.
 func (s Scenario) allPublish() bool { return s == Rooms || s == Echo }
@@ -47,7 +50,13 @@ type Config struct {
 
 	Size     int     // size of a published message in bytes, as text; default 128
 	InFlight int     // maximum number of incomplete messages per publisher; default 16, in Rooms 1
-	Rate     float64 // deliveries per second; default in Rate 10,000, in other scenarios as many as InFlight allows
+	Rate     float64 // deliveries per second; default in Rate 10,000, in Recover 50 per client, in other scenarios as many as InFlight allows
+
+	// Resets is the number of connections that are reset per second in Recover; default
+	// half of Clients. Publishers are not reset, because what they sent could be lost. A
+	// client reconnects after a random time of at most Away; default 500 ms.
+	Resets float64
+	Away   time.Duration
 
 	// Warmup is the time before the measurement; its deliveries are checked as well.
 	// Duration is the time of the measurement; default 5 s. If Messages is set, the
@@ -94,6 +103,11 @@ func (c Config) withDefaults() Config {
 	if c.Scenario == Rate && c.Rate == 0 {
 		c.Rate = 10_000
 	}
+	if c.Scenario == Recover {
+		c.Rate = cmp.Or(c.Rate, 50*float64(c.Clients))
+		c.Resets = cmp.Or(c.Resets, float64(c.Clients)/2)
+		c.Away = cmp.Or(c.Away, 500*time.Millisecond)
+	}
 	if c.Messages == 0 {
 		c.Duration = cmp.Or(c.Duration, 5*time.Second)
 	}
@@ -126,12 +140,18 @@ func (c Config) check() error {
 		return fmt.Errorf("%s has no echo", traits.Name)
 	case c.Scenario == Presence && !traits.Presence:
 		return fmt.Errorf("%s has no presence", traits.Name)
+	case c.Scenario == Recover && !traits.Recovery:
+		return fmt.Errorf("%s has no recovery", traits.Name)
 	case c.Clients < 1 || c.Clients > maxClients || c.Rooms < 1 || c.Clients%c.Rooms != 0:
 		return fmt.Errorf("%d clients cannot be spread over %d rooms", c.Clients, c.Rooms)
 	case c.Threads < 1 || c.InFlight < 1 || c.Rate < 0 || c.Messages < 0:
 		return errors.New("threads and in-flight must be positive, and rate and messages must not be negative")
 	case c.Stalled < 0 || c.Stalled > c.Clients-c.Rooms:
 		return fmt.Errorf("at most %d clients can stall: one member of each room publishes and must read", c.Clients-c.Rooms)
+	case c.Scenario == Recover && c.Clients == c.Rooms:
+		return errors.New("too few clients: publishers are not reset")
+	case c.Resets < 0 || c.Away < 0 || c.Scenario == Recover && c.Away >= c.LostAfter:
+		return errors.New("resets and away must not be negative, and away must be shorter than the time after which deliveries count as lost")
 	case c.Scenario.chat() && traits.SenderExcluded && c.Clients == c.Rooms:
 		return errors.New("too few clients: publishers do not receive their own messages")
 	}

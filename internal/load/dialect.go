@@ -56,6 +56,7 @@ type Traits struct {
 
 	Echo     bool // the dialect supports AppendEcho
 	Presence bool // the dialect supports Client.Track
+	Recovery bool // the dialect supports Client.Recover
 
 	// SenderExcluded means that a publisher does not receive its own messages.
 	SenderExcluded bool
@@ -66,17 +67,22 @@ type Traits struct {
 	MayReorder bool
 }
 
-// A Client is the state of one connection for its Dialect. Number, Room, Track and
-// Transport are set before Open is called and do not change. The other fields belong
-// to the dialect; they are reset when a client connects again.
+// A Client is the state of one connection for its Dialect. Number, Room, Track, Recover
+// and Transport are set before Open is called and do not change. The other fields belong
+// to the dialect; ID and Step are reset when a client connects again.
 type Client struct {
 	Number    int  // from 0, among all clients
 	Room      int  // from 0: the channel that it joins
 	Track     bool // publish PresenceMark(c.Number) as the presence of this member
+	Recover   bool // remember the position in the channel; when joining again, ask for the messages after it
 	Transport Transport
 
 	ID   string // such as the ID that the server gave to this client
 	Step int    // such as the step of joining
+
+	// The position in the channel; the dialect sets it if Recover is set.
+	Epoch  string // empty before the client joined for the first time
+	Offset uint64
 }
 
 // A Request describes an HTTP/1.1 request. The engine adds the headers Host,
@@ -112,6 +118,13 @@ const (
 	// contains its RequestStamp: then the deliveries of that message are not
 	// expected any more.
 	Rejected
+
+	// Recovered: a client that joined again received all messages that it missed.
+	Recovered
+
+	// Unrecovered: the server cannot send all messages that the client missed. Text is
+	// the reason. It counts as a fault.
+	Unrecovered
 )
 
 // An Event is a relevant part of an incoming message.

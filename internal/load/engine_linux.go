@@ -87,6 +87,7 @@ func (e *engine) populate() {
 		l := e.loops[e.thread(n)]
 		c := &client{room: r}
 		c.Number, c.Room, c.Track, c.Transport = n, n%cfg.Rooms, cfg.Scenario == Presence, cfg.Transport
+		c.Recover = cfg.Scenario == Recover
 		if cfg.Scenario.allPublish() || cfg.Scenario.chat() && n < cfg.Rooms {
 			c.pub = &publisher{client: c, loop: l, room: r, window: e.window()}
 			if cfg.Scenario != Echo {

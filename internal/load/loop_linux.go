@@ -39,7 +39,9 @@ type loop struct {
 	counters counters
 	latency  histogram
 	sendLag  histogram
+	caughtUp histogram
 	pacer    pacer
+	resetter resetter
 	turn     int // index of the client that sends the next echo request
 	lists    [64]listed
 
@@ -58,6 +60,8 @@ type counters struct {
 	Present                                                   int64 // clients with a connection
 	StalledClosed                                             int64
 	Complete                                                  int64 // complete lists of members
+	Recovering                                                int64 // clients that were reset and are not caught up
+	Reconnects, Replayed, Unrecovered                         int64
 	Reason                                                    string
 }
 
@@ -76,6 +80,10 @@ func (c *counters) add(o counters) {
 	c.Failed += o.Failed
 	c.StalledClosed += o.StalledClosed
 	c.Complete += o.Complete
+	c.Recovering += o.Recovering
+	c.Reconnects += o.Reconnects
+	c.Replayed += o.Replayed
+	c.Unrecovered += o.Unrecovered
 	if c.Reason == "" {
 		c.Reason = o.Reason
 	}
@@ -143,8 +151,9 @@ func (l *loop) run() {
 		if l.over {
 			return
 		}
+		reset := l.disturb()
 		l.advance()
-		wait := l.pace()
+		wait := soonest(l.pace(), reset)
 		l.flush()
 		n := l.wait(wait)
 		for _, ev := range l.ready[:n] {

@@ -16,7 +16,9 @@ func servePond(t *testing.T) string {
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
 	l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
-		var join struct{ Track map[string]string }
+		var join struct {
+			Track map[string]string `json:"track"`
+		}
 		if err := ctx.Bind(&join); err != nil {
 			return err
 		}

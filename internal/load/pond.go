@@ -32,7 +32,7 @@ func (p Pond) Traits() Traits {
 	if name == "" {
 		name = "pond"
 	}
-	return Traits{Name: name, Transports: []Transport{WebSocket, SSE}, Echo: true, Presence: true}
+	return Traits{Name: name, Transports: []Transport{WebSocket, SSE}, Echo: true, Presence: true, Recovery: true}
 }
 
 // Open implements [Dialect].
@@ -44,7 +44,15 @@ func (Pond) Opened(*Client, *Outgoing) {}
 // Receive implements [Dialect].
 func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) []Event {
 	if found := AppendDeliveries(events, message); len(found) > len(events) {
+		if offset, ok := offsetOf(message); ok && c.Recover {
+			c.Offset = offset
+		}
 		return found
+	}
+	if c.Recover {
+		if found := recovery(c, message, events); len(found) > len(events) {
+			return found
+		}
 	}
 	has := func(s string) bool { return bytes.Contains(message, []byte(s)) }
 	switch {
@@ -120,12 +128,19 @@ func (p Pond) join(c *Client) string {
 			payload = track + "," + rest
 		}
 	}
-	want := ""
+	var want []string
 	if p.Diff {
-		want = `,"want":["diff"]`
+		want = append(want, `"diff"`)
+	}
+	if c.Recover {
+		want = append(want, `"recover"`)
+	}
+	extensions := ""
+	if want != nil {
+		extensions = `,"want":[` + strings.Join(want, ",") + "]" + from(c)
 	}
 	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"%s","requestId":"j","payload":%s%s}`,
-		p.channel(c), payload, want)
+		p.channel(c), payload, extensions)
 }
 
 func (p Pond) channel(c *Client) string {

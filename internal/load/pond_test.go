@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,42 @@ func TestPondSpeaksTheProtocol(t *testing.T) {
 	}
 	if got := named.Post(c).Header; !strings.Contains(got, "X-Connection-ID: secret\r\n") || !strings.HasSuffix(got, "X-A: b\r\n") {
 		t.Errorf("posts with %q", got)
+	}
+}
+
+// A client that recovers remembers its position, and joins again from it.
+func TestPondRecovers(t *testing.T) {
+	c := &load.Client{Recover: true}
+	d := load.Pond{Channel: "/log/%d"}
+	stamp := "~~p0000000050000000aab1"
+	for _, step := range []struct {
+		message string
+		kinds   []load.Kind
+		want    string // in the message that the client sends
+		epoch   string
+		offset  uint64
+	}{
+		{`{"action":"CONNECT","payload":{"connectionId":"1"}}`, nil, `"payload":{},"want":["recover"]}`, "", 0},
+		{`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{}}`, []load.Kind{load.Rejected}, "", "", 0},
+		{`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{"recover":{"epoch":"k","offset":3}}}`, []load.Kind{load.Joined}, "", "k", 3},
+		{`{"action":"BROADCAST","payload":{"b":"` + stamp + `"},"offset":5}`, []load.Kind{load.Delivery}, "", "k", 5},
+		{`{"action":"BROADCAST","payload":{"b":"` + stamp + `","offset":9}}`, []load.Kind{load.Delivery}, "", "k", 5},
+		{`{"action":"SYSTEM","event":"POSITION","payload":{"epoch":"k","offset":7}}`, nil, "", "k", 7},
+		{`{"action":"CONNECT","payload":{"connectionId":"1"}}`, nil, `"want":["recover"],"from":{"epoch":"k","offset":7}}`, "k", 7},
+		{`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{"recover":{"epoch":"k","offset":7,"to":9,"recovered":true}}}`, []load.Kind{load.Joined}, "", "k", 7},
+		{`{"action":"SYSTEM","event":"RECOVERED","payload":{"epoch":"k","offset":9}}`, []load.Kind{load.Recovered}, "", "k", 9},
+		{`{"action":"SYSTEM","event":"GAP","payload":{"epoch":"m","offset":2,"reason":"expired"}}`, []load.Kind{load.Unrecovered}, "", "m", 2},
+		{`{"action":"SYSTEM","event":"ACKNOWLEDGE","payload":{"recover":{"epoch":"n","offset":1,"recovered":false,"reason":"epoch"}}}`, []load.Kind{load.Joined, load.Unrecovered}, "", "n", 1},
+	} {
+		var out load.Outgoing
+		var kinds []load.Kind
+		for _, ev := range d.Receive(c, []byte(step.message), nil, &out) {
+			kinds = append(kinds, ev.Kind)
+		}
+		sent := strings.Join(out.Messages(), "")
+		if !slices.Equal(kinds, step.kinds) || !strings.HasSuffix(sent, step.want) || c.Epoch != step.epoch || c.Offset != step.offset {
+			t.Errorf("%s: events %v, sends %q, position %s.%d", step.message, kinds, sent, c.Epoch, c.Offset)
+		}
 	}
 }
 

@@ -26,7 +26,9 @@ func serveRejections(t *testing.T) string {
 		return ctx.Decline(http.StatusForbidden, "members only")
 	})
 	p.Endpoint("/forgets", accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error { // does not track one of the members
-		var join struct{ Track map[string]string }
+		var join struct {
+			Track map[string]string `json:"track"`
+		}
 		if err := ctx.Bind(&join); err != nil {
 			return err
 		}

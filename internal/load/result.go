@@ -22,6 +22,9 @@ type Result struct {
 	InFlight  int       `json:"inFlight"`
 	Rate      float64   `json:"rate,omitempty"`
 
+	Resets float64       `json:"resets,omitempty"` // per second; in Recover
+	Away   time.Duration `json:"away,omitempty"`
+
 	// Joins is the number of joins; in Churn, those during the measurement. JoinTime is
 	// the time from the first connect until all clients joined.
 	Joins          int64         `json:"joins"`
@@ -50,6 +53,9 @@ type Result struct {
 	PresenceTime     time.Duration `json:"presenceTime,omitempty"`
 	PresenceComplete int64         `json:"presenceComplete,omitempty"`
 
+	// Recovery is nil except in Recover.
+	Recovery *Recovery `json:"recovery,omitempty"`
+
 	Faults Faults `json:"faults"`
 
 	// Forgiven are the names of Faults that the server does not promise to avoid.
@@ -59,6 +65,13 @@ type Result struct {
 	Load   Load    `json:"load"`
 }
 
+// Recovery describes how clients recovered whose connections were reset.
+type Recovery struct {
+	Reconnects int64    `json:"reconnects"`         // clients that received all that they missed
+	Replayed   int64    `json:"replayed"`           // deliveries to clients before they were caught up
+	CaughtUp   *Latency `json:"caughtUp,omitempty"` // the time from when a client was scheduled to reconnect until it was caught up
+}
+
 // Faults counts the faults from the first message to the last, including warm-up.
 type Faults struct {
 	Expected     int64 `json:"expected"`     // deliveries to connected members, without those of rejected messages
@@ -66,6 +79,7 @@ type Faults struct {
 	Duplicated   int64 `json:"duplicated"`   // deliveries that arrived again
 	Reordered    int64 `json:"reordered"`    // deliveries that arrived after a later one of the same sender
 	Misdelivered int64 `json:"misdelivered"` // deliveries to a client that must not receive them
+	Unrecovered  int64 `json:"unrecovered"`  // clients to which the server could not send all that they missed
 	Rejected     int64 `json:"rejected"`     // joins and messages that the server rejected
 	Closed       int64 `json:"closed"`       // clients that the server closed, without stalled ones
 	Failed       int64 `json:"failed"`       // clients that could not connect
@@ -109,6 +123,7 @@ func (r Result) Err() error {
 		{r.Faults.Duplicated, "duplicated"},
 		{r.Faults.Reordered, "reordered"},
 		{r.Faults.Misdelivered, "misdelivered"},
+		{r.Faults.Unrecovered, "unrecovered"},
 		{r.Faults.Rejected, "rejected"},
 		{r.Faults.Closed, "closed"},
 		{r.Faults.Failed, "failed"},

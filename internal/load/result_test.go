@@ -9,7 +9,7 @@ func TestResultErr(t *testing.T) {
 	}{
 		"nothing":     {Result{Faults: Faults{Expected: 9, StalledClosed: 1}}, ""},
 		"lost":        {Result{Faults: Faults{Lost: 2}}, "2 lost"},
-		"all":         {Result{Faults: Faults{9, 1, 2, 3, 4, 5, 6, 7, 0, "why"}}, "1 lost, 2 duplicated, 3 reordered, 4 misdelivered, 5 rejected, 6 closed, 7 failed: why"},
+		"all":         {Result{Faults: Faults{9, 1, 2, 3, 4, 5, 6, 7, 8, 0, "why"}}, "1 lost, 2 duplicated, 3 reordered, 4 misdelivered, 5 unrecovered, 6 rejected, 7 closed, 8 failed: why"},
 		"forgiven":    {Result{Faults: Faults{Lost: 1, Reordered: 1}, Forgiven: []string{"lost", "reordered"}}, ""},
 		"partly":      {Result{Faults: Faults{Lost: 1, Duplicated: 1}, Forgiven: []string{"lost"}}, "1 duplicated"},
 		"all there":   {Result{Scenario: Presence, Clients: 3, PresenceComplete: 3}, ""},

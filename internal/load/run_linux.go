@@ -26,6 +26,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 		Scenario: config.Scenario, Target: e.traits.Name, Transport: config.Transport,
 		Clients: config.Clients, Rooms: config.Rooms, Stalled: config.Stalled,
 		Size: config.Size, InFlight: config.InFlight, Rate: config.Rate,
+		Resets: config.Resets, Away: config.Away,
 	}}
 	if len(config.PIDs) > 0 {
 		r.result.Server = &Server{PIDs: config.PIDs}
@@ -260,7 +261,9 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	r.publishing.Store(false)
 	r.each(func(*loop) {}) // after this, no loop publishes
-	_, err := r.await(ctx, "drain", 0, func(c counters) bool { return c.Deliveries >= r.expected.Load() })
+	_, err := r.await(ctx, "drain", 0, func(c counters) bool {
+		return c.Deliveries >= r.expected.Load() && c.Recovering == 0
+	})
 	if err == nil && counted {
 		err = r.measured()
 	}
@@ -306,13 +309,18 @@ func (r *run) measured() error {
 // distributions collects the latencies and ends their recording. It is called after the
 // drain, so that the slowest deliveries are included.
 func (r *run) distributions() {
-	var latency, sendLag histogram
+	var latency, sendLag, caughtUp histogram
 	r.each(func(l *loop) {
 		latency.add(&l.latency)
 		sendLag.add(&l.sendLag)
+		caughtUp.add(&l.caughtUp)
 	})
 	r.from.Store(math.MaxInt64)
 	r.result.Latency, r.result.SendLag = latency.latency(), sendLag.latency()
+	if r.config.Scenario == Recover {
+		c, mark := r.totals(), r.mark.counters
+		r.result.Recovery = &Recovery{c.Reconnects - mark.Reconnects, c.Replayed - mark.Replayed, caughtUp.latency()}
+	}
 }
 
 // faults collects the faults.
@@ -325,7 +333,10 @@ func (r *run) faults() {
 	}
 	f := Faults{
 		Expected: r.expected.Load(), Duplicated: c.Duplicated, Reordered: c.Reordered, Misdelivered: c.Misdelivered,
-		Rejected: c.Rejected, Closed: c.Closed, Failed: c.Failed, StalledClosed: c.StalledClosed, Reason: c.Reason,
+		Unrecovered: c.Unrecovered + c.Recovering, Rejected: c.Rejected, Closed: c.Closed, Failed: c.Failed, StalledClosed: c.StalledClosed, Reason: c.Reason,
+	}
+	if c.Recovering > 0 {
+		f.Reason = cmp.Or(f.Reason, fmt.Sprintf("clients that reconnected, but did not catch up: %d", c.Recovering))
 	}
 	r.each(func(l *loop) { f.Lost += l.audit() })
 	r.result.Faults = f
@@ -340,7 +351,7 @@ func (r *run) faults() {
 // leave disconnects all clients.
 func (r *run) leave(ctx context.Context) error {
 	r.each(func(l *loop) {
-		l.waiting = nil
+		l.waiting, l.resetter.absent = nil, nil
 		for _, c := range l.clients {
 			c.leave(l)
 		}

@@ -108,6 +108,16 @@ func TestInvalidConfig(t *testing.T) {
 		"stalled publisher": {
 			load.Config{Scenario: load.Slow, Dialect: pondDialect, Clients: 5, Stalled: 5}, "at most 4 clients can stall",
 		},
+		"nothing to reset": {
+			load.Config{Scenario: load.Recover, Dialect: pondDialect, Clients: 5, Rooms: 5}, "publishers are not reset",
+		},
+		"away too long": {
+			load.Config{Scenario: load.Recover, Dialect: pondDialect, Away: time.Minute}, "away must be shorter",
+		},
+		"no history": {
+			load.Config{Scenario: load.Recover, Dialect: pondDialect, Addr: addr, LostAfter: lostAfter},
+			"only 0 of 100 clients joined: rejected: the channel has no history",
+		},
 		"too many files": {load.Config{Scenario: load.Idle, Dialect: pondDialect, Addr: addr, Clients: 1 << 24}, "ulimit"},
 		"address":        {load.Config{Scenario: load.Idle, Dialect: pondDialect, Addr: "nonsense"}, "nonsense"},
 		"no server":      {load.Config{Scenario: load.Fanout, Dialect: pondDialect, Addr: "127.0.0.1:1"}, "only 0 of 100 clients joined"},

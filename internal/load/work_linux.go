@@ -104,7 +104,9 @@ func (l *loop) delivered(c *client, body []byte) {
 		return
 	}
 	l.counters.Deliveries++
-	if from := l.from.Load(); s.time >= from {
+	if c.recovering {
+		l.counters.Replayed++ // its latency is that of the client
+	} else if from := l.from.Load(); s.time >= from {
 		l.latency.record(l.now - s.time)
 		l.longestGap = max(l.longestGap, l.now-max(c.latest, from))
 	}
@@ -255,7 +257,7 @@ func (l *loop) forget(p *publisher, seq uint32) {
 		}
 	}
 	for _, c := range clients {
-		if c.room != p.room || c.state != joined || c.stalled || p.client == c && l.traits.SenderExcluded && l.config.Scenario != Echo {
+		if c.room != p.room || c.state != joined && !c.recovering || c.stalled || p.client == c && l.traits.SenderExcluded && l.config.Scenario != Echo {
 			continue
 		}
 		switch next := c.seen[pos]; {
@@ -371,7 +373,7 @@ func (c *client) ahead(pos uint32) (n uint32) {
 func (l *loop) audit() (lost int64) {
 	for _, c := range l.clients {
 		lost += int64(len(c.missing))
-		if c.state != joined || c.stalled || c.seen == nil {
+		if c.state != joined && !c.recovering || c.stalled || c.seen == nil {
 			continue
 		}
 		publishers := c.room.publishers
@@ -396,6 +398,9 @@ func (l *loop) joined(c *client) {
 	l.connecting--
 	l.counters.Joined++
 	l.counters.Joins++
+	if c.recovering {
+		return // deliveries to it were expected all the time
+	}
 	c.room.mu.Lock()
 	c.room.live++
 	c.room.mu.Unlock()
