@@ -37,6 +37,9 @@ func tiny(s scenario) scenario {
 	s.load.Clients, s.load.Messages = 10, 20
 	s.load.Rooms = min(s.load.Rooms, 2)
 	s.load.Stalled = min(s.load.Stalled, 1)
+	if s.load.Scenario == load.Recover {
+		s.load.Resets, s.load.Away = 100, 20*time.Millisecond
+	}
 	s.load.LostAfter = 20 * time.Second
 	return s
 }
@@ -62,6 +65,8 @@ func testOnce(t *testing.T, b *bench, s scenario, row string) {
 		}
 	case r.Scenario == load.Presence && r.PresenceComplete != 10:
 		t.Errorf("%d lists are complete", r.PresenceComplete)
+	case r.Scenario == load.Recover && r.Recovery.Reconnects == 0:
+		t.Error("no client was reset")
 	case r.Joins < 10:
 		t.Errorf("%d joins", r.Joins)
 	}

@@ -32,7 +32,11 @@ type record struct {
 func dialectOf(server string, s scenario) load.Dialect {
 	switch server {
 	case "pond", plain, "pondsocket-asgi":
-		return load.Pond{Name: server, Path: "/socket", Channel: "/chat/%d"}
+		channel := "/chat/%d"
+		if s.load.Scenario == load.Recover {
+			channel = "/log/%d"
+		}
+		return load.Pond{Name: server, Path: "/socket", Channel: channel}
 	case "centrifuge":
 		return dialect.NewCentrifuge()
 	case "socket.io":
@@ -143,6 +147,12 @@ func valuesOf(r load.Result, all time.Duration) map[string]float64 {
 	}
 	if r.SendLag != nil {
 		v["lag"] = millis(r.SendLag.P99)
+	}
+	if rec := r.Recovery; rec != nil {
+		v["reconnects"] = float64(rec.Reconnects)
+		if rec.CaughtUp != nil {
+			v["caughtUp50"], v["caughtUp99"] = millis(rec.CaughtUp.P50), millis(rec.CaughtUp.P99)
+		}
 	}
 	if s := r.Server; s != nil {
 		v["rss"] = float64(s.RSSMax) / 1e6

@@ -37,6 +37,9 @@ var (
 	joins       = report.Column{Key: "joins", Title: "joins/s"}
 	cpuJoin     = report.Column{Key: "cpuJoin", Title: "server CPU, µs per join"}
 	perClient   = report.Column{Key: "perClient", Title: "bytes per connection"}
+	caughtUp50  = report.Column{Key: "caughtUp50", Title: "caught up, p50, ms"}
+	caughtUp99  = report.Column{Key: "caughtUp99", Title: "caught up, p99, ms"}
+	reconnects  = report.Column{Key: "reconnects", Title: "reconnects", Plain: true}
 	gap         = report.Column{Key: "gap", Title: "longest gap, ms"}
 	complete    = report.Column{Key: "complete", Title: "time until all lists are complete, ms"}
 	cpuAll      = report.Column{Key: "cpuAll", Title: "server CPU, ms"}
@@ -54,6 +57,7 @@ const (
 	noPresence = "no presence"
 	noStream   = "no event streams"
 	noDeflate  = "no compression"
+	noRecovery = "no recovery of missed messages"
 )
 
 func paced(rate float64) load.Config {
@@ -169,6 +173,19 @@ func scenarios() []scenario {
 			},
 			columns: []report.Column{perSecond, gap, p99, rss}, longer: 2, best: []report.Column{gap},
 			out: map[string]string{"epoll-join": noJoining},
+		},
+		{
+			name: "recover", title: "1,000 recover after resets",
+			text: "One of 1,000 members publishes 50 messages of 128 bytes per second. Each second, 500 connections are reset at random. " +
+				"Their clients reconnect within half a second, and ask for the messages that they missed. All must arrive, once and in order. " +
+				"A client is caught up when it received all of them; the time begins when it was scheduled to reconnect.",
+			caveat:  "centrifuge sends the missed messages within the answer to the subscription, pond one by one.",
+			load:    load.Config{Scenario: load.Recover, Clients: 1000, Size: 128},
+			columns: []report.Column{caughtUp50, caughtUp99, reconnects, cpu, rss, engine}, longer: 2, best: []report.Column{caughtUp99},
+			out: map[string]string{
+				"melody": noRecovery, "coder": noRecovery, "pondsocket-asgi": noRecovery, "epoll": noRecovery, "epoll-join": noRecovery,
+				"socket.io": "its connection state recovery is off by default, and the load generator cannot use it",
+			},
 		},
 		{
 			name: "sse", title: "Fan-out to 1,000 over event streams",

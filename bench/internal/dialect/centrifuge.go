@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/url"
 	"strconv"
 	"sync"
@@ -20,7 +21,7 @@ func NewCentrifuge() Centrifuge { return Centrifuge{new(sync.Map)} }
 func (Centrifuge) Traits() load.Traits {
 	return load.Traits{
 		Name: "centrifuge", Transports: []load.Transport{load.WebSocket, load.SSE},
-		Echo: true, Presence: true,
+		Echo: true, Presence: true, Recovery: true,
 	}
 }
 
@@ -74,6 +75,9 @@ func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, ou
 		if c.Track { // join pushes announce the members that join later
 			out.Send(d.wrap(nil, c, []byte(cfPresence+room(c)+`"}}`)))
 		}
+		if c.Recover {
+			return subscribed(c, line, events)
+		}
 		return append(events, load.Event{Kind: load.Joined})
 	case bytes.HasPrefix(line, []byte(`{"id":3,`)):
 		return d.roster(c).list(events, line)
@@ -86,11 +90,60 @@ func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []loa
 	_, rest, _ = bytes.Cut(rest, []byte(`"`))
 	switch {
 	case bytes.HasPrefix(rest, []byte(`,"pub":`)):
+		if offset, ok := offsetOf(rest); ok && c.Recover {
+			c.Offset = offset
+		}
 		return load.AppendDeliveries(events, rest)
 	case bytes.HasPrefix(rest, []byte(`,"join":`)):
 		return d.roster(c).join(events, rest)
 	case bytes.HasPrefix(rest, []byte(`,"leave":`)):
 		return d.roster(c).leave(events, rest)
+	}
+	return events
+}
+
+// offsetOf returns the offset of a publication, which is behind its data.
+func offsetOf(push []byte) (offset uint64, ok bool) {
+	const key = `,"offset":`
+	at := bytes.LastIndex(push, []byte(key))
+	if at < 0 {
+		return 0, false
+	}
+	rest := push[at+len(key):]
+	digits := len(rest) - len(bytes.TrimLeft(rest, "0123456789"))
+	offset, err := strconv.ParseUint(string(rest[:digits]), 10, 64)
+	return offset, err == nil
+}
+
+// subscribed interprets the answer to a subscription of a client that recovers. It contains
+// the publications that the client missed.
+func subscribed(c *load.Client, line []byte, events []load.Event) []load.Event {
+	var answer struct {
+		Subscribe struct {
+			Recoverable, Recovered bool
+			WasRecovering          bool `json:"was_recovering"`
+			Epoch                  string
+			Offset                 uint64
+			Publications           []json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(line, &answer); err != nil || !answer.Subscribe.Recoverable {
+		return append(events, load.Event{Kind: load.Rejected, Text: line})
+	}
+	s := answer.Subscribe
+	c.Epoch, c.Offset = s.Epoch, s.Offset
+	events = append(events, load.Event{Kind: load.Joined})
+	for _, publication := range s.Publications {
+		events = load.AppendDeliveries(events, publication)
+		if offset, ok := offsetOf(publication); ok {
+			c.Offset = offset
+		}
+	}
+	switch {
+	case s.Recovered:
+		events = append(events, load.Event{Kind: load.Recovered})
+	case s.WasRecovering:
+		events = append(events, load.Event{Kind: load.Unrecovered, Text: line})
 	}
 	return events
 }
@@ -102,6 +155,12 @@ func (d Centrifuge) connected(c *load.Client, line []byte, out *load.Outgoing) {
 	subscribe := cfSubscribe + room(c) + `"`
 	if c.Track { // shown to the members
 		subscribe += `,"data":` + card(c.Number)
+	}
+	if c.Recover {
+		subscribe += `,"recoverable":true`
+		if c.Epoch != "" {
+			subscribe += `,"recover":true,"epoch":"` + c.Epoch + `","offset":` + strconv.FormatUint(c.Offset, 10)
+		}
 	}
 	out.Send(d.wrap(nil, c, []byte(subscribe+`}}`)))
 }
@@ -125,8 +184,8 @@ func (d Centrifuge) AppendPublish(dst []byte, c *load.Client, body []byte) []byt
 }
 
 func appendPublication(dst []byte, c *load.Client, body []byte) []byte {
-	dst = append(dst, cfPublish+"/chat/"...)
-	dst = strconv.AppendInt(dst, int64(c.Room), 10)
+	dst = append(dst, cfPublish...)
+	dst = append(dst, room(c)...)
 	dst = append(dst, `","data":`...)
 	return append(appendPayload(dst, body), `}}`...)
 }

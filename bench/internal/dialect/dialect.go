@@ -9,8 +9,14 @@ import (
 	"github.com/pondsocket/pond/internal/load"
 )
 
-// room returns the name of a client's channel, for all servers.
-func room(c *load.Client) string { return "/chat/" + strconv.Itoa(c.Room) }
+// room returns the name of a client's channel, for all servers. Channels for clients that
+// recover have a history.
+func room(c *load.Client) string {
+	if c.Recover {
+		return "/log/" + strconv.Itoa(c.Room)
+	}
+	return "/chat/" + strconv.Itoa(c.Room)
+}
 
 // appendPayload appends the object that clients publish.
 func appendPayload(dst, body []byte) []byte {

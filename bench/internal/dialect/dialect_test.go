@@ -69,6 +69,36 @@ func TestCentrifuge(t *testing.T) {
 	})
 }
 
+func TestCentrifugeRecovers(t *testing.T) {
+	c := &load.Client{Room: 7, Recover: true, Transport: load.WebSocket}
+	connected := `{"id":1,"connect":{"client":"a"}}`
+	pub := func(offset string) string { return `{"data":{"text":"` + body + `"},"offset":` + offset + `}` }
+	play(t, NewCentrifuge(), c, []step{
+		{connected, nil, []string{`{"id":2,"subscribe":{"channel":"/log/7","recoverable":true}}`}},
+		{`{"id":2,"subscribe":{}}`, []load.Kind{load.Rejected}, nil},
+		{`{"id":2,"subscribe":{"recoverable":true,"epoch":"k","positioned":true}}`, []load.Kind{load.Joined}, nil},
+		{`{"push":{"channel":"/log/7","pub":` + pub(`1,"epoch":"k"`) + `}}`, []load.Kind{load.Delivery}, nil},
+		{connected, nil, []string{`{"id":2,"subscribe":{"channel":"/log/7","recoverable":true,"recover":true,"epoch":"k","offset":1}}`}},
+		{`{"push":{"channel":"/log/7","pub":` + pub("4") + `}}`, []load.Kind{load.Delivery}, nil},
+		{connected, nil, []string{`{"id":2,"subscribe":{"channel":"/log/7","recoverable":true,"recover":true,"epoch":"k","offset":4}}`}},
+		{
+			`{"id":2,"subscribe":{"recoverable":true,"epoch":"k","publications":[` + pub("5") + `,` + pub("6") + `],` +
+				`"recovered":true,"offset":4,"was_recovering":true}}`,
+			[]load.Kind{load.Joined, load.Delivery, load.Delivery, load.Recovered},
+			nil,
+		},
+		{connected, nil, []string{`{"id":2,"subscribe":{"channel":"/log/7","recoverable":true,"recover":true,"epoch":"k","offset":6}}`}},
+		{
+			`{"id":2,"subscribe":{"recoverable":true,"epoch":"m","offset":9,"was_recovering":true}}`,
+			[]load.Kind{load.Joined, load.Unrecovered},
+			nil,
+		},
+	})
+	if c.Epoch != "m" || c.Offset != 9 {
+		t.Errorf("position %s.%d", c.Epoch, c.Offset)
+	}
+}
+
 func TestCentrifugePresence(t *testing.T) {
 	c := &load.Client{Room: 7, Number: 3, Track: true, Transport: load.WebSocket}
 	info := func(number int) string { return `{"info":{"client":"a","chan_info":` + card(number) + `}}` }

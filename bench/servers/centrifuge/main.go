@@ -1,6 +1,6 @@
 // Command centrifuge follows the tutorial in centrifuge's README: the memory engine, all
 // clients may subscribe and publish. It also has an RPC for echoes, and handlers for event
-// streams. All settings are defaults.
+// streams. Channels whose names begin with /log/ have a history. All settings are defaults.
 package main
 
 import (
@@ -8,6 +8,8 @@ import (
 	"flag"
 	"log"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/centrifugal/centrifuge"
 
@@ -30,13 +32,19 @@ func onConnect(client *centrifuge.Client) {
 			EmitPresence:  track,
 			EmitJoinLeave: track,
 			PushJoinLeave: track,
+
+			EnableRecovery: e.Recoverable,
 		}}, nil)
 	})
 	client.OnPresence(func(_ centrifuge.PresenceEvent, cb centrifuge.PresenceCallback) {
 		cb(centrifuge.PresenceReply{}, nil)
 	})
-	client.OnPublish(func(_ centrifuge.PublishEvent, cb centrifuge.PublishCallback) {
-		cb(centrifuge.PublishReply{}, nil)
+	client.OnPublish(func(e centrifuge.PublishEvent, cb centrifuge.PublishCallback) {
+		var options centrifuge.PublishOptions
+		if strings.HasPrefix(e.Channel, "/log/") { // with the size and age of a history in pond
+			options.HistorySize, options.HistoryTTL = 1000, time.Hour
+		}
+		cb(centrifuge.PublishReply{Options: options}, nil)
 	})
 	client.OnRPC(func(e centrifuge.RPCEvent, cb centrifuge.RPCCallback) {
 		cb(centrifuge.RPCReply{Data: e.Data}, nil)

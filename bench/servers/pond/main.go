@@ -1,4 +1,5 @@
-// Command pond is the quick start of pond, with a reply for echoes and presence on request.
+// Command pond is the quick start of pond, with a reply for echoes, presence on request, and rooms
+// with a history.
 package main
 
 import (
@@ -42,7 +43,9 @@ func main() {
 		options = append(options, pond.WithCompression(128))
 	}
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
-	lobby := p.Endpoint("/socket", auth, options...).Lobby("/chat/:room_id", onJoin)
+	endpoint := p.Endpoint("/socket", auth, options...)
+	endpoint.Lobby("/log/:room_id", onJoin, pond.WithHistory(pond.History{})).OnMessage("message", onMessage)
+	lobby := endpoint.Lobby("/chat/:room_id", onJoin)
 	lobby.OnMessage("message", onMessage)
 	lobby.OnMessage("echo", onEcho)
 	if err := serve.HTTP(p); err != nil {
