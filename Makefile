@@ -103,7 +103,7 @@ print-api:
 	@go doc -all .
 	@go doc -all ./pondtest
 	@go doc -all ./brokertest
-	@go doc -all ./memorybroker
+	@go doc -all ./brokertest/memorybroker
 	@go doc -all ./pondclient
 	@go doc -all ./js
 

@@ -1,6 +1,14 @@
 package pond
 
-import "slices"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/pondsocket/pond/internal/strictjson"
+)
 
 // A Handler handles one event in the life of a client: C is one of
 // [*ConnectionContext], [*JoinContext], [*EventContext], [*OutgoingContext] and
@@ -53,4 +61,20 @@ func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) er
 		}
 		return h(ctx, payload)
 	})
+}
+
+// bind decodes a payload for a handler. Members of the channel may get the same
+// payload, so it must mean the same to them.
+func bind(payload []byte, v any) error {
+	err := strictjson.Unmarshal(payload, v)
+	if err == nil {
+		return nil
+	}
+	if ambiguous, ok := errors.AsType[*strictjson.AmbiguousError](err); ok {
+		return &Error{Code: http.StatusBadRequest, Message: "the payload is ambiguous: " + ambiguous.Problem, Err: err}
+	}
+	if _, ok := errors.AsType[*json.InvalidUnmarshalError](err); ok {
+		return fmt.Errorf("pond: cannot bind the payload: %w", err) // the handler's mistake, not the client's
+	}
+	return badPayload(err)
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
-	"github.com/pondsocket/pond/memorybroker"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
 // A mutant is a broker with one mistake. Functions that are nil are right.

@@ -6,7 +6,7 @@ import (
 	"log"
 
 	"github.com/pondsocket/pond"
-	"github.com/pondsocket/pond/memorybroker"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
 // A printer prints what it receives.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
-	"github.com/pondsocket/pond/memorybroker"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
 var keep = pond.Retention{Messages: 100, Bytes: 1 << 20, Age: time.Hour}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
-	"github.com/pondsocket/pond/memorybroker"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
 // cluster returns what brokertest has to know about a bus.
