@@ -1,6 +1,6 @@
 """What clients see differently, and nothing else.
 
-docs/migration.md has a row for each of them, which says why.
+docs/migration.md has a row for each of them, with the reason.
 """
 
 import re
@@ -29,7 +29,7 @@ ROOM = r"/team/1 \(no request\)"
 
 DIFFERENCES = [
     Difference(
-        "A refused WebSocket",
+        "A rejected WebSocket",
         r"^(a guessed token .* refused with) 401 unknown token$",
         r"\1 403",
         transports=["websocket"],
@@ -46,7 +46,7 @@ DIFFERENCES = [
         lambda m: m[3] or m[1] + (" endpoint not found" if "path" in m[2] else " PondSocket: not found"),
     ),
     Difference(
-        "Requests without a connection id",
+        "Requests without a connection ID",
         r"^(no connection id .* (POST|DELETE)) 400 X-Connection-ID is missing$",
         r"\1 404 PondSocket: not found",
     ),
@@ -66,7 +66,7 @@ DIFFERENCES = [
         r"\1 s%33cret",
     ),
     Difference(
-        "A broken cookie",
+        "An invalid cookie",
         r"^(a cookie behind a broken one .*) s3cret$",
         r"\1 no cookie",
     ),
@@ -76,7 +76,7 @@ DIFFERENCES = [
         r"| \1 GATEWAY ",
     ),
     Difference(
-        "The connection id",
+        "The connection ID",
         r'"connectionId": "another"',
         r'"connectionId": "the same"',
     ),
@@ -86,7 +86,7 @@ DIFFERENCES = [
         r"\1 (no request)",
     ),
     Difference(
-        "The id of a broadcast's request",
+        "The request ID of a broadcast",
         r"\| (BROADCAST \S+ \S+) \((own request|request of \w+)\)",
         r"| \1 (no request)",
     ),
@@ -96,12 +96,12 @@ DIFFERENCES = [
         "",
     ),
     Difference(
-        "A refused join",
+        "A rejected join",
         r'^(Bob joins the board .* UNAUTHORIZED .*) {"code": "UNAUTHORIZED_JOIN_REQUEST", "error": {.*?}, "message": "moderators only", "status": 403, "statusCode": 403}$',
         r'\1 {"code": 403, "message": "moderators only"}',
     ),
     Difference(
-        "A join of what is not there",
+        "A join without a matching lobby",
         r'^(Bob joins what is not there .* SYSTEM) UNAUTHORIZED (.*) {"code": "CHANNEL_NOT_FOUND", .*}$',
         r'\1 NOT_FOUND \2 {"channel": "/club/1"}',
     ),
@@ -116,7 +116,7 @@ DIFFERENCES = [
         "",
     ),
     Difference(
-        "An event of one who is no member",
+        "An event from a client that is not a member",
         r'^(an event in a channel of others|Gus talks on) .* ERROR CHANNEL_NOT_FOUND \S+ \(own request\) .*"not a member.*}$',
         "",
     ),
@@ -126,17 +126,17 @@ DIFFERENCES = [
         r'\1 SYSTEM NOT_FOUND \2 (own request) {"channel": "\2"}',
     ),
     Difference(
-        "A frame that is no message",
+        "An invalid message",
         r'^(a frame that is not JSON \| Bob \| ERROR INVALID_MESSAGE GATEWAY \(no request\)) {"code": "INVALID_MESSAGE", .* "status": 400, "statusCode": 400}$',
         r'\1 {"error": "wireMessage: Invalid JSON: Expecting value"}',
     ),
     Difference(
-        "An action that does not exist",
+        "An unknown action",
         r"^(an action that does not exist \| Bob \| ERROR INVALID_MESSAGE) /team/1 \(no request\) {.*DANCE.*}$",
         r"""\1 GATEWAY (no request) {"error": "action: Input should be 'JOIN_CHANNEL', 'LEAVE_CHANNEL' or 'BROADCAST'"}""",
     ),
     Difference(
-        "A payload that is null",
+        "A null payload",
         r"^(a payload that is null \| Bob \|) SYSTEM counted .*$",
         r'\1 ERROR INVALID_MESSAGE GATEWAY (no request) {"error": "payload: Expected object"}',
     ),
@@ -177,7 +177,7 @@ DIFFERENCES = [
         "",
     ),
     Difference(
-        "Acting with the id of another",
+        "Sending with the ID of another user",
         r"^(a message with the user id of another) \| a stranger \| POST 404 connection not found$",
         "\n".join(
             [
@@ -189,13 +189,13 @@ DIFFERENCES = [
         ).replace("GUS", '{"id": "Gus", "name": "Gus", "status": "online"}'),
     ),
     Difference(
-        "The id of a WebSocket",
+        "The ID of a WebSocket",
         r"^(a message with the id of a WebSocket \| a stranger \|) POST 404 connection not found$",
         r"\1 POST 400 connection does not accept inbound messages",
         transports=["websocket"],
     ),
     Difference(
-        "Disconnecting with the id of another",
+        "Disconnecting with the ID of another user",
         r"^(the goodbye of another) \| (a stranger \| DELETE 404 connection not found|Ann \| is connected)$",
         lambda m: f"{m[1]} | " + ("a stranger | DELETE 204" if "DELETE" in m[2] else "Ann | is not connected any more"),
     ),
