@@ -40,13 +40,15 @@ type History struct {
 	Bytes int
 
 	// Newcomers is how many of the latest messages a client may ask for that was
-	// not there when they were sent. The default is 0: only clients that were
-	// members before see older messages.
+	// not there when they were sent. The default is 0. It says what well-behaved
+	// clients are shown, and hides nothing: a client that may join can claim to have
+	// been at any position, and gets what was sent since. See Replay.
 	Newcomers int
 
 	// Replay is how many messages a client that reconnects may have missed. A
-	// client that missed more has to load its state anew. The default is all that
-	// the channel keeps.
+	// client that missed more has to load its state anew. So no client receives
+	// more than the latest Replay or Newcomers messages, whatever it claims. The
+	// default is all that the channel keeps.
 	Replay int
 }
 

@@ -1,6 +1,7 @@
 package pond
 
 import (
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -42,11 +43,14 @@ func (e *Endpoint) urlJoin(r *http.Request) (*wire.Message, error) {
 	if !e.cfg.joinByURL || !strings.Contains(r.URL.RawQuery, "join") {
 		return nil, nil //nolint:nilnil // most URLs join no channel
 	}
-	query := r.URL.Query()
-	if !query.Has("join") {
+	invalid := func(text string) (*wire.Message, error) { return nil, refuse(http.StatusBadRequest, text) }
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	switch {
+	case err != nil: // the parameter that is malformed may be join
+		return invalid("the query is malformed")
+	case !query.Has("join"):
 		return nil, nil //nolint:nilnil // the same
 	}
-	invalid := func(text string) (*wire.Message, error) { return nil, refuse(http.StatusBadRequest, text) }
 	if len(query["join"]) > 1 || query.Get("join") == "" {
 		return invalid("the parameter join must be one channel name")
 	}
@@ -106,18 +110,37 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 		return
 	}
 	if refusal != nil {
+		if c.interrupted(refusal) {
+			refusal = comeAgain
+		}
 		c.tr.Discard(ErrClosed)
 		w.Header().Del("X-Connection-ID")
 		e.rejectURL(w, r, refusal)
 		return
 	}
 	taken, err := c.tr.Open(w, r, retryField(time.Second+random(4*time.Second)))
-	if err != nil {
+	switch {
+	case err == nil:
+		c.serveStream(r, taken)
+	case !errors.Is(err, transport.ErrClosed):
 		e.hijackFailed(w, r, err)
 		c.tr.Discard(err)
-		return
+	case !taken: // the stream was aborted after the decision
+		w.Header().Del("X-Connection-ID")
+		e.rejectURL(w, r, comeAgain)
 	}
-	c.serveStream(r, taken)
+}
+
+// comeAgain is the rejection of a client that may be accepted when it comes again. An
+// event stream that joins by URL is told when, and nothing else.
+var comeAgain = &Error{Code: http.StatusServiceUnavailable}
+
+// interrupted reports whether a join was rejected because the connection or the channel
+// ended meanwhile. That says nothing about the next attempt.
+func (c *conn) interrupted(rejection *Error) bool {
+	closed := public(ErrClosed)
+	return rejection.Code == closed.Code && rejection.Message == closed.Message ||
+		rejection.status() == http.StatusInternalServerError && c.Err() != nil
 }
 
 // rejectURL rejects an event stream that would join a channel.

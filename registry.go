@@ -33,7 +33,8 @@ const (
 )
 
 // lingeringCost is what a channel without members costs in memory besides its
-// messages. It counts as history, so the number of such channels is limited, too.
+// messages and its group. It counts as history, so the number of such channels is
+// limited, too.
 const lingeringCost = 1 << 10
 
 // find returns the channel with this name, or nil.
@@ -81,7 +82,9 @@ func (r *registry) acquire(l *Lobby, name string, params pattern.Params) *Channe
 func (r *registry) release(ch *Channel) {
 	if r.releaseOnly(ch) {
 		ch.end()
+		return
 	}
+	r.makeRoom(0) // a channel that lingers takes memory, too
 }
 
 // releaseOnly reports whether the channel has to end.
@@ -130,15 +133,17 @@ func (r *registry) lingerLocked(ch *Channel) bool {
 	}
 	ch.state = channelLingering
 	heap.Push(&r.lingering, ch)
-	r.budget.used.Add(lingeringCost)
+	r.budget.used.Add(ch.lingeringCost())
 	r.armLocked()
 	return true
 }
 
+func (ch *Channel) lingeringCost() int64 { return int64(lingeringCost + ch.group.Cost()) }
+
 // reviveLocked ends the lingering of a channel.
 func (r *registry) reviveLocked(ch *Channel) {
 	heap.Remove(&r.lingering, ch.index)
-	r.budget.used.Add(-lingeringCost)
+	r.budget.used.Add(-ch.lingeringCost())
 }
 
 // armLocked makes sure that the timer runs. It may run for a channel that does not
@@ -156,8 +161,7 @@ func (r *registry) armLocked() {
 func (r *registry) expire() {
 	var expired []*Channel
 	r.mu.Lock()
-	for len(r.lingering) > 0 && r.lingering[0].expiry <= now() {
-		ch := r.lingering[0]
+	for ch := r.nextLocked(); ch != nil && ch.expiry <= now(); ch = r.nextLocked() {
 		r.removeLocked(ch)
 		expired = append(expired, ch)
 	}
@@ -189,16 +193,31 @@ func (r *registry) makeRoom(size int) (limited bool) {
 	return limited
 }
 
+// nextLocked returns the lingering channel that expires next, or nil if there is none.
+// Code that has a *Channel may have sent messages since the channel began to linger,
+// so it moves channels that expire later than expected.
+func (r *registry) nextLocked() *Channel {
+	for len(r.lingering) > 0 {
+		ch := r.lingering[0]
+		expiry := ch.used.Load() + int64(ch.log.limits.Age)
+		if expiry <= ch.expiry {
+			return ch
+		}
+		ch.expiry = expiry
+		heap.Fix(&r.lingering, 0)
+	}
+	return nil
+}
+
 // removeNext removes the lingering channel that expires next, and returns nil if
 // there is none.
 func (r *registry) removeNext() *Channel {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.lingering) == 0 {
-		return nil
+	ch := r.nextLocked()
+	if ch != nil {
+		r.removeLocked(ch)
 	}
-	ch := r.lingering[0]
-	r.removeLocked(ch)
 	return ch
 }
 

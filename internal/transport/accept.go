@@ -59,14 +59,18 @@ func (h *Hub) NewStream(opts StreamOptions, recv Receiver) *Conn {
 // and whose body begins with preface. Over HTTP/1 it takes over the connection from
 // net/http. If that is not possible, as over HTTP/2, taken is false, and the HTTP
 // handler must call [Conn.SendHeader] before [Conn.Start], and [Conn.Serve] after it.
+// Open returns [ErrClosed] if the stream was aborted before: unless taken is set, the
+// request can still get another response.
 func (c *Conn) Open(w http.ResponseWriter, r *http.Request, preface []byte) (taken bool, err error) {
+	if c.is(closed) {
+		return false, ErrClosed
+	}
 	missing := "http.Flusher"
 	if r.ProtoMajor == 1 {
 		header := w.Header().Clone()
 		conn, buffered, err := hijack(w)
 		if err == nil {
-			c.attach(conn, buffered, r, header, preface)
-			return true, nil
+			return true, c.attach(conn, buffered, r, header, preface)
 		}
 		if !errors.Is(err, http.ErrNotSupported) {
 			return false, err
@@ -79,6 +83,9 @@ func (c *Conn) Open(w http.ResponseWriter, r *http.Request, preface []byte) (tak
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.state == closed {
+		return false, ErrClosed // Abort did not see the body
+	}
 	c.body = body
 	if len(preface) > 0 {
 		c.prependLocked(item{frame: rawFrame(preface)})
@@ -86,11 +93,16 @@ func (c *Conn) Open(w http.ResponseWriter, r *http.Request, preface []byte) (tak
 	return false, nil
 }
 
-// attach gives the stream its network connection.
-func (c *Conn) attach(conn net.Conn, buffered []byte, r *http.Request, header http.Header, preface []byte) {
+// attach gives the stream its network connection, or closes the connection if the
+// stream was aborted.
+func (c *Conn) attach(conn net.Conn, buffered []byte, r *http.Request, header http.Header, preface []byte) error {
 	head := appendStreamHeader(r, header)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.state == closed {
+		conn.Close()
+		return ErrClosed
+	}
 	c.net, c.raw, c.buffered = conn, rawConn(conn), buffered
 	switch {
 	case !r.ProtoAtLeast(1, 1):
@@ -102,6 +114,7 @@ func (c *Conn) attach(conn net.Conn, buffered []byte, r *http.Request, header ht
 		c.enc += sseNamedChunked - sseNamed
 	}
 	c.prependLocked(item{frame: rawFrame(head)})
+	return nil
 }
 
 // Discard ends a stream that was not opened.

@@ -43,6 +43,12 @@ func (g *Group) Init(h *Hub) {
 	}
 }
 
+// partitionSize is the size of a partition in bytes.
+const partitionSize = 40
+
+// Cost returns about what g costs in memory without connections, in bytes.
+func (g *Group) Cost() int { return len(g.partitions) * partitionSize }
+
 // Add commits that the seat's connection receives later broadcasts.
 func (g *Group) Add(seat *Seat) {
 	part := g.partition(seat)
