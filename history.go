@@ -270,12 +270,35 @@ type logEntry struct {
 type logExtra struct {
 	except  []string  // the users that it was not for
 	handler *outgoing // what the handler for outgoing events sees
+	size    int       // in memory
 }
 
-// entryCost is what an entry costs in memory besides its text.
-const entryCost = 72
+func newLogExtra(except []string, handler *outgoing) *logExtra {
+	x := &logExtra{except, handler, extraCost}
+	for _, id := range except { // which may come from a client
+		x.size += len(id) + idCost
+	}
+	if handler != nil {
+		x.size += len(handler.request) + outgoingCost
+	}
+	return x
+}
 
-func (e *logEntry) size() int { return len(e.text) + entryCost }
+// What an entry costs in memory besides its text.
+const (
+	entryCost    = 72
+	extraCost    = 48  // of a logExtra, rounded up
+	idCost       = 16  // of an ID, besides its bytes
+	outgoingCost = 256 // of an outgoing, which shares the payload with the text
+)
+
+func (e *logEntry) size() int {
+	size := len(e.text) + entryCost
+	if x := e.extra; x != nil {
+		size += x.size
+	}
+	return size
+}
 
 // hiddenFrom reports whether the message was not for one of these users.
 func (e *logEntry) hiddenFrom(ids ...string) bool {
@@ -313,7 +336,7 @@ func (l *messageLog) publish(d *draft, except []string) *transport.Frame {
 	f := d.number(l.epoch, l.top)
 	e := logEntry{offset: l.top, at: now(), event: d.event, text: f.Text()}
 	if len(except) > 0 || d.meta != nil {
-		e.extra = &logExtra{except, d.meta}
+		e.extra = newLogExtra(except, d.meta)
 	}
 	l.append(e)
 	return f
