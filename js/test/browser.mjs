@@ -83,9 +83,9 @@ export class FreezablePage {
 
   async close() {
     const exit = once(this.#process, "exit");
-    this.#process.kill();
+    void this.#send("Browser.close");
     await exit;
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 30 }); // its helpers may end later
   }
 }
 

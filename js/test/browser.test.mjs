@@ -35,7 +35,7 @@ const script = (options = "{}") => `
 
 const entry = (page, text, count = 1) =>
   page
-    .waitForFunction(([text, count]) => globalThis.log.filter((each) => each === text).length >= count, [text, count])
+    .waitForFunction(([text, count]) => globalThis.log.filter((each) => each === text).length >= count, [text, count], { timeout: 45_000 })
     .catch(async (error) => { throw new Error(`no ${text}: ${await page.evaluate(() => log.join())}`, { cause: error }); });
 
 function scenario(name, body, options) {
