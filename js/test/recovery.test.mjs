@@ -176,3 +176,52 @@ test("X-21: the server says when to come back before it shuts down, and the clie
     await server.stop();
   }
 });
+
+test("X-19: lists that follow differences agree with each other, whoever joins, changes, loses the connection or leaves", { timeout: 60_000 }, async () => {
+  const server = await goServer().start();
+  const next = random(11);
+  const clients = Array.from({ length: 12 }, (_, i) => {
+    const links = breakable();
+    const pond = new Pond(`http://${server.host}/socket`, { ...links, transports: [i % 2 ? "stream" : "websocket"], backoff: [1, 30] });
+    const room = pond.channel("/log/1", { params: { name: `n${i}`, track: i < 8 } }); // the others only watch
+    return { links, pond, room, name: `n${i}` };
+  });
+  const list = ({ room }) => room.presence.map(({ presence: { name, status } }) => `${name} ${status}`).sort().join();
+  /** Resolves when a client has that list. */
+  const shows = (client, want) => new Promise((resolve) => {
+    const check = () => list(client) === want && resolve();
+    client.room.onPresence(check);
+    check();
+  });
+  try {
+    await Promise.all(clients.map(({ room }) => room.join()));
+    const status = new Map(clients.slice(0, 8).map(({ name }) => [name, "online"]));
+    for (let step = 0; step < 60; step++) {
+      const client = clients[next(8)];
+      const what = next(3);
+      if (what === 0) {
+        const back = new Promise((resolve) => { const off = client.room.onJoin(() => resolve(off())); });
+        client.links.cut();
+        await back;
+        status.set(client.name, "online");
+      } else {
+        await client.room.send("status", { status: `s${step}` });
+        status.set(client.name, `s${step}`);
+      }
+    }
+    clients[0].room.leave();
+    clients[0].pond.close();
+    status.delete("n0");
+    const want = [...status].map(([name, value]) => `${name} ${value}`).sort().join();
+    const rest = clients.slice(1);
+    await Promise.all(rest.map((client) => shows(client, want)));
+    for (const { room } of rest) {
+      const ids = room.presence.map(({ id }) => id);
+      assert.ok(ids.every((id) => typeof id === "string"), "differences, and not full lists");
+      for (const { pond, name } of rest.slice(0, 7)) assert.equal(room.presence.find(({ presence }) => presence.name === name).id, pond.userId);
+    }
+  } finally {
+    for (const { pond } of clients) pond.close();
+    await server.stop();
+  }
+});
