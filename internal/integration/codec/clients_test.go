@@ -17,12 +17,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// echo is a server of theirs that sends back what it gets.
+// echo is a coder/websocket server that sends each message back.
 func echo(mode websocket.CompressionMode) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: mode, CompressionThreshold: 1})
 		if err != nil {
-			return // the client has been told
+			return // Accept already responded
 		}
 		defer conn.CloseNow()
 		conn.SetReadLimit(-1)
@@ -32,7 +32,7 @@ func echo(mode websocket.CompressionMode) http.HandlerFunc {
 				err = conn.Write(r.Context(), typ, data)
 			}
 			if err != nil {
-				return // the client sees it
+				return // the client receives the error
 			}
 		}
 	}
@@ -52,7 +52,7 @@ func TestClients(t *testing.T) {
 					rt.Fatal(err)
 				}
 				defer conn.Close()
-				if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+				if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 					rt.Fatal(err)
 				}
 				c := &client{rt: rt, conn: conn}
@@ -63,7 +63,7 @@ func TestClients(t *testing.T) {
 	}
 }
 
-// A client is one of ours.
+// A client is a client that uses the codec of pond.
 type client struct {
 	rt      *rapid.T
 	conn    net.Conn
@@ -73,7 +73,7 @@ type client struct {
 	got     record
 }
 
-// shake does the handshake.
+// shake performs the handshake.
 func (c *client) shake(ctx context.Context) {
 	const key = "AAAAAAAAAAAAAAAAAAAAAA=="
 	request := "GET / HTTP/1.1\r\nHost: example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
@@ -93,7 +93,7 @@ func (c *client) shake(ctx context.Context) {
 	}
 	resp.Body.Close()
 	if resp.Header.Get("Sec-WebSocket-Accept") != ws.AcceptKey(key) {
-		c.rt.Fatalf("the answer to the handshake is %v", resp)
+		c.rt.Fatalf("handshake response: %v", resp)
 	}
 	c.deflate = strings.Contains(resp.Header.Get("Sec-WebSocket-Extensions"), "permessage-deflate")
 	c.decoder.Init(&ws.Config{}, ws.Client, c.deflate)
@@ -113,21 +113,21 @@ func (c *client) talk() {
 		c.write(c.frames(op, m))
 		c.read(&want)
 	}
-	bye := goodbyes.Draw(c.rt, "goodbye")
-	want.closed(bye.code, bye.reason)
-	c.write(ws.AppendMasked(nil, ws.Close, true, false, key, ws.AppendCloseBody(nil, bye.code, bye.reason)))
+	end := endings.Draw(c.rt, "ending")
+	want.closed(end.code, end.reason)
+	c.write(ws.AppendMasked(nil, ws.Close, true, false, key, ws.AppendCloseBody(nil, end.code, end.reason)))
 	c.read(&want)
 }
 
 var key = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
-// frames returns a message in its parts, with a ping after the first.
+// frames returns the frames of a message, with a ping after the first part.
 func (c *client) frames(op ws.Opcode, m message) (frames []byte) {
 	deflate := c.deflate && rapid.Bool().Draw(c.rt, "compressed")
 	if deflate {
 		m.data = ws.AppendDeflate(nil, m.data)
 	}
-	for i, part := range m.cut() {
+	for i, part := range m.split() {
 		if i == 1 && m.ping {
 			frames = ws.AppendMasked(frames, ws.Ping, true, false, key, []byte(m.typ().String()))
 		}
@@ -137,12 +137,12 @@ func (c *client) frames(op ws.Opcode, m message) (frames []byte) {
 	return frames
 }
 
-// write writes on a goroutine of its own: they answer before they have read all.
+// write writes in a new goroutine, because the server answers before it has read everything.
 func (c *client) write(data []byte) {
-	go func() { _, _ = c.conn.Write(data) }() // if that fails, reading does as well
+	go func() { _, _ = c.conn.Write(data) }() // if this fails, reading fails as well
 }
 
-// read reads until as much has come as is wanted.
+// read reads until the wanted number of events arrived.
 func (c *client) read(want *record) {
 	buf := make([]byte, 4096)
 	for len(c.got.events) < len(want.events) {
@@ -151,7 +151,7 @@ func (c *client) read(want *record) {
 			c.rt.Fatalf("after %d of %d events: %v", len(c.got.events), len(want.events), err)
 		}
 		if err := c.decoder.Feed(bytes.Clone(buf[:n]), &c.got); err != nil {
-			c.rt.Fatalf("we do not understand their answer: %v", err)
+			c.rt.Fatalf("invalid answer: %v", err)
 		}
 	}
 	for i, event := range want.events {

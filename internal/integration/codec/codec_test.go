@@ -1,15 +1,15 @@
 // Package codec_test compares the WebSocket codec and transport of pond with an
-// implementation that has nothing in common with them, coder/websocket.
+// independent implementation, coder/websocket.
 //
-// TestPeers lets a client of theirs talk to a server of ours, and TestClients a
-// client of ours to a server of theirs: messages of all sizes, whole and in
-// fragments, compressed and not, with pings in between, until one of them says
-// goodbye. What one side has sent is what the other side gets.
+// TestPeers connects a coder/websocket client to a pond server, and TestClients a
+// pond client to a coder/websocket server. They exchange messages of all sizes, whole
+// and in fragments, compressed and uncompressed, with pings in between, until one side
+// closes the connection. Each side must receive exactly the messages of the other.
 //
-// TestStreams feeds both, in both roles, with streams of frames of which many are
-// malformed. A judge that knows RFC 6455 and nothing of either says what has to
-// come out, and with which close code such a stream is refused. We must agree with
-// it in everything, and they in everything but what [lenient] lists.
+// TestStreams sends streams of frames to both implementations, in both roles. Many
+// frames are malformed. A judge, written from RFC 6455 alone, computes the expected
+// events and the close code for an invalid stream. pond must always agree with the
+// judge, and coder/websocket except for the rules in [lenient].
 package codec_test
 
 import (
@@ -22,14 +22,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Few seconds; -rapid.checks on the command line comes later and wins.
+	// A few seconds. The command line is parsed later, so -rapid.checks overrides this.
 	if err := flag.Set("rapid.checks", fmt.Sprint(checks)); err != nil {
 		panic(err)
 	}
 	os.Exit(m.Run())
 }
 
-// A record is what came out of a decoder.
+// A record has the events that a decoder reported.
 type record struct{ events []string }
 
 func (r *record) add(kind string, data []byte) {

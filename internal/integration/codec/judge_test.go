@@ -11,43 +11,43 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Rules are what both sides of a connection have agreed on, and limits.
+// Rules are the negotiated options of a connection, and the limits.
 type rules struct {
-	role      ws.Role // of who reads
+	role      ws.Role // of the reader
 	deflate   bool
-	limit     int // bytes of a message; 0: none
-	fragments int // of a message; 0: no limit
+	limit     int // bytes per message; 0: no limit
+	fragments int // per message; 0: no limit
 }
 
-// A verdict is what comes out of a stream, and whether it is refused.
+// A verdict has the events of a stream, and the close code if the stream is invalid.
 type verdict struct {
 	events  []string
 	refused bool
-	code    int // of the refusal; 0 if the connection is just cut
+	code    int // close code; 0 if the connection just ends
 
-	// What only a judge says.
+	// Only a judge sets these.
 	why     string // the rule that was broken
-	doubt   bool   // it depends on how soon one looks: a frame or a compressed message has not come to its end
-	certain int    // events of which there is no doubt
+	doubt   bool   // a frame or a compressed message is incomplete, so a decoder may report it earlier or later
+	certain int    // number of events that every decoder must report
 }
 
 func (v verdict) String() string {
 	text := fmt.Sprintf("%q", v.events)
 	if v.refused {
-		text += fmt.Sprintf(" and refuses with %d %s", v.code, v.why)
+		text += fmt.Sprintf(" and closes with %d %s", v.code, v.why)
 	}
 	return text
 }
 
-// A judge reads a stream as RFC 6455 and 7692 are written, a frame at a time.
+// A judge reads a stream frame by frame, as RFC 6455 and RFC 7692 describe it.
 type judge struct {
 	rules
 	record
 	message    []byte // so far
-	op         byte   // of the message; 0: none has begun
+	op         byte   // of the message; 0: no message has started
 	compressed bool
 	frames     int
-	began      int // events before the message
+	began      int // number of events before the message
 }
 
 func (r rules) judge(stream []byte) verdict {
@@ -69,14 +69,14 @@ func (r rules) judge(stream []byte) verdict {
 	}
 }
 
-// Why there is no more to read although nothing is wrong.
+// Reasons why a valid stream has no more events.
 const (
 	incomplete = "incomplete"
-	theEnd     = "goodbye"
+	theEnd     = "close frame"
 )
 
-// frame reads one frame and returns what follows it. It says why there is no more
-// to read; if rest is nil as well, the frame is not there as a whole.
+// frame reads one frame and returns the bytes after it. If there are no more events,
+// why is the reason; if rest is nil as well, the frame is incomplete.
 func (j *judge) frame(b []byte) (rest []byte, code int, why string) {
 	if len(b) == 0 {
 		return b, 0, incomplete
@@ -101,7 +101,7 @@ func (j *judge) frame(b []byte) (rest []byte, code int, why string) {
 	case control && length > 125:
 		why = "long control frame"
 	case op == 0 && j.op == 0:
-		why = "continuation of nothing"
+		why = "continuation without a message"
 	case !control && op != 0 && j.op != 0:
 		why = "message inside a message"
 	}
@@ -156,7 +156,7 @@ func (j *judge) frame(b []byte) (rest []byte, code int, why string) {
 	return rest, code, why
 }
 
-// after returns what follows a frame, or nil if it is not there as a whole.
+// after returns the bytes after a frame, or nil if the frame is incomplete.
 func after(b []byte, size int, length uint64, whole bool) []byte {
 	if !whole {
 		return nil
@@ -176,7 +176,7 @@ func (j *judge) control(op byte, payload []byte) (code int, why string) {
 		j.closed(ws.CloseNoStatus, "")
 		return 0, theEnd
 	case len(payload) == 1:
-		return ws.CloseProtocolError, "half a close code"
+		return ws.CloseProtocolError, "close frame with a 1-byte payload"
 	}
 	said, reason := int(binary.BigEndian.Uint16(payload)), payload[2:]
 	switch {
@@ -189,7 +189,7 @@ func (j *judge) control(op byte, payload []byte) (code int, why string) {
 	return 0, theEnd
 }
 
-// data takes the payload of a data frame, or the part of it that is there.
+// data handles the payload of a data frame, or the part that arrived.
 func (j *judge) data(op byte, fin, rsv1 bool, length uint64, payload []byte, whole bool) (code int, why string) {
 	if op != 0 {
 		j.op, j.compressed, j.message, j.frames, j.began = op, rsv1, nil, 0, len(j.events)
@@ -230,7 +230,7 @@ func (j *judge) data(op byte, fin, rsv1 bool, length uint64, payload []byte, who
 	return 0, ""
 }
 
-// startsText reports whether text can begin with b, or is b if that is all.
+// startsText reports whether a text can start with b or, if all is set, whether b is a text.
 func startsText(b []byte, all bool) bool {
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)
@@ -242,9 +242,9 @@ func startsText(b []byte, all bool) bool {
 	return true
 }
 
-// inflate adds what a sender leaves out, RFC 7692 section 7.2.2, and an empty last
-// block. More may come behind a last block in b. If b is corrupt, inflate returns
-// what comes before that.
+// inflate adds the bytes that a sender omits (RFC 7692 section 7.2.2) and an empty last
+// block. b may continue after a last block. If b is corrupt, inflate returns the data
+// before the corruption.
 func inflate(b []byte) (data []byte, ok bool) {
 	const ending = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 	rest := bytes.NewReader(append(bytes.Clone(b), ending...))

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A message is one that is sent whole or in parts, and with a ping in between.
+// A message is sent whole or in parts, and optionally with a ping in between.
 type message struct {
 	binary bool
 	data   []byte
@@ -23,8 +23,8 @@ func (m message) typ() websocket.MessageType {
 	return websocket.MessageText
 }
 
-// cut returns the data in parts of about the same size, of which some may be empty.
-func (m message) cut() [][]byte {
+// split returns the data in parts of about the same size. Some parts may be empty.
+func (m message) split() [][]byte {
 	var parts [][]byte
 	rest := m.data
 	for i := range m.parts - 1 {
@@ -35,10 +35,10 @@ func (m message) cut() [][]byte {
 	return append(parts, rest)
 }
 
-// sizes are those of messages, next to where headers change and buffers end.
+// sizes are sizes of messages, close to changes of the header format and to sizes of buffers.
 var sizes = rapid.SampledFrom([]int{1, 10, 0, 125, 126, 127, 1000, 4096, 32767, 65535, 65536, 100_000})
 
-// messages generates a message: text that can be compressed well, or binary noise.
+// messages generates messages: text that compresses well, or binary noise.
 var messages = rapid.Custom(func(t *rapid.T) message {
 	m := message{
 		binary: rapid.Bool().Draw(t, "binary"),
@@ -63,14 +63,14 @@ func text(s string, size int) string {
 	return strings.Repeat(s, size/len(s)) + strings.Repeat(".", size%len(s))
 }
 
-// A goodbye is how a connection ends.
-type goodbye struct {
+// An ending is the code and the reason of a close frame.
+type ending struct {
 	code   int
 	reason string
 }
 
-var goodbyes = rapid.Custom(func(t *rapid.T) goodbye {
-	return goodbye{
+var endings = rapid.Custom(func(t *rapid.T) ending {
+	return ending{
 		code:   rapid.SampledFrom([]int{1000, 1001, 1003, 1008, 1011, 1013, 3000, 4001, 4999}).Draw(t, "code"),
 		reason: text(rapid.SampledFrom([]string{"bye", "ä", "."}).Draw(t, "reason"), rapid.SampledFrom([]int{0, 3, 123}).Draw(t, "bytes")),
 	}

@@ -16,13 +16,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// patience is how long a message may take.
-const patience = 30 * time.Second
+// timeout limits the time for one message.
+const timeout = 30 * time.Second
 
-// serve serves h in memory and returns how to connect.
+// serve serves h in memory and returns a function that connects to it.
 func serve(t *testing.T, h http.HandlerFunc) (dial func(ctx context.Context) (net.Conn, error)) {
 	l := pipenet.Listen(0)
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: timeout}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -35,7 +35,7 @@ func serve(t *testing.T, h http.HandlerFunc) (dial func(ctx context.Context) (ne
 	return func(ctx context.Context) (net.Conn, error) { return l.Dial(ctx) }
 }
 
-// A receiver takes down what our server gets.
+// A receiver records the messages that the pond server receives.
 type receiver struct {
 	conn   *transport.Conn
 	got    chan []byte
@@ -48,11 +48,11 @@ func (r *receiver) Invalid(_ *transport.Conn, err *ws.CloseError) { r.closed <- 
 func (r *receiver) Closed(_ *transport.Conn, end transport.End)   { r.closed <- end.Cause }
 func (r *receiver) Released(*transport.Conn)                      {}
 
-// ourServer serves with our transport, and hands over who connects.
+// ourServer serves with the transport of pond, and sends each new connection to accepted.
 func ourServer(t *testing.T, compress bool) (dial func(ctx context.Context) (net.Conn, error), accepted chan *receiver) {
 	hub := transport.NewHub(transport.Config{
 		MaxMessage: 1 << 20, MaxFragments: 100, OutboxBytes: 1 << 20, Backlog: 1 << 20,
-		WriteTimeout: patience, CloseTimeout: patience, PingInterval: time.Hour, Compress: compress, CompressFrom: 100,
+		WriteTimeout: timeout, CloseTimeout: timeout, PingInterval: time.Hour, Compress: compress, CompressFrom: 100,
 	})
 	accepted = make(chan *receiver, 1)
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +81,7 @@ func TestPeers(t *testing.T) {
 				DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 			}}
 			rapid.Check(t, func(rt *rapid.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
 				defer cancel()
 				conn, _, err := websocket.Dial(ctx, "ws://example.com/", &websocket.DialOptions{
 					HTTPClient: client, CompressionMode: modes.Draw(rt, "their compression"), CompressionThreshold: 1,
@@ -98,40 +98,40 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-// Peers are a client of theirs and a server of ours.
+// Peers are a coder/websocket client (theirs) and a pond server (ours).
 type peers struct {
 	rt     *rapid.T
 	ctx    context.Context
 	theirs *websocket.Conn
 	ours   *receiver
-	got    chan []byte // by theirs; closed when there is nothing more
-	ended  error       // why
+	got    chan []byte // messages that theirs received; closed at the end
+	ended  error       // why theirs stopped reading
 }
 
 func (p *peers) talk() {
 	up, down := rapid.SliceOf(messages).Draw(p.rt, "up"), rapid.SliceOf(messages).Draw(p.rt, "down")
-	bye := goodbyes.Draw(p.rt, "goodbye")
+	end := endings.Draw(p.rt, "ending")
 	go p.listen()
 	for i := range max(len(up), len(down)) {
 		if i < len(up) {
 			p.send(up[i])
-			p.want("we have got", p.ours.got, up[i].data)
+			p.want("pond received", p.ours.got, up[i].data)
 		}
 		if i < len(down) && !down[i].binary {
 			frame := transport.NewFrame("", append(make([]byte, transport.Headroom), down[i].data...))
 			p.ours.conn.Send(frame)
-			p.want("they have got", p.got, down[i].data)
+			p.want("coder/websocket received", p.got, down[i].data)
 		}
 	}
-	if rapid.Bool().Draw(p.rt, "we say goodbye") {
-		p.ours.conn.Close(bye.code, bye.reason, transport.ErrClosed)
-	} else if err := p.theirs.Close(websocket.StatusCode(bye.code), bye.reason); err != nil {
-		p.rt.Fatalf("their goodbye: %v", err)
+	if rapid.Bool().Draw(p.rt, "pond closes") {
+		p.ours.conn.Close(end.code, end.reason, transport.ErrClosed)
+	} else if err := p.theirs.Close(websocket.StatusCode(end.code), end.reason); err != nil {
+		p.rt.Fatalf("coder/websocket: close: %v", err)
 	}
-	p.end(bye)
+	p.end(end)
 }
 
-// listen reads what comes to their end.
+// listen reads the messages for the client.
 func (p *peers) listen() {
 	defer close(p.got)
 	for {
@@ -147,10 +147,10 @@ func (p *peers) listen() {
 	}
 }
 
-// send sends a message from their end, with a ping after the first part.
+// send sends a message from the client, with a ping after the first part.
 func (p *peers) send(m message) {
 	w, err := p.theirs.Writer(p.ctx, m.typ())
-	for i, part := range m.cut() {
+	for i, part := range m.split() {
 		if err == nil {
 			_, err = w.Write(part)
 		}
@@ -162,7 +162,7 @@ func (p *peers) send(m message) {
 		err = w.Close()
 	}
 	if err != nil {
-		p.rt.Fatalf("they cannot send: %v", err)
+		p.rt.Fatalf("coder/websocket: send: %v", err)
 	}
 }
 
@@ -170,32 +170,32 @@ func (p *peers) want(who string, got chan []byte, want []byte) {
 	select {
 	case data, ok := <-got:
 		if !ok {
-			p.rt.Fatalf("they have got nothing: %v", p.ended)
+			p.rt.Fatalf("coder/websocket received nothing: %v", p.ended)
 		}
 		if !bytes.Equal(data, want) {
 			p.rt.Fatalf("%s %d bytes %.50q, want %d bytes %.50q", who, len(data), data, len(want), want)
 		}
 	case err := <-p.ours.closed:
-		p.rt.Fatalf("we have closed: %v", err)
+		p.rt.Fatalf("pond closed the connection: %v", err)
 	case <-p.ctx.Done():
 		p.rt.Fatalf("%s nothing, want %d bytes", who, len(want))
 	}
 }
 
-// end checks how both ends have understood a goodbye. Who says it learns nothing
-// but that it was answered.
-func (p *peers) end(bye goodbye) {
+// end checks that the other side received the close frame. The side that sent it only
+// knows that it was answered.
+func (p *peers) end(end ending) {
 	if err := <-p.ours.closed; !errors.Is(err, transport.ErrClosed) {
 		broken, ok := errors.AsType[*ws.CloseError](err)
-		if !ok || broken.Code != bye.code || broken.Reason != bye.reason {
-			p.rt.Fatalf("we have closed with %v, want %v", err, bye)
+		if !ok || broken.Code != end.code || broken.Reason != end.reason {
+			p.rt.Fatalf("pond received %v, want %v", err, end)
 		}
 		return
 	}
 	for range p.got { // until it is closed
 	}
 	closed, ok := errors.AsType[websocket.CloseError](p.ended)
-	if !ok || int(closed.Code) != bye.code || closed.Reason != bye.reason {
-		p.rt.Fatalf("they have closed with %v, want %v", p.ended, bye)
+	if !ok || int(closed.Code) != end.code || closed.Reason != end.reason {
+		p.rt.Fatalf("coder/websocket received %v, want %v", p.ended, end)
 	}
 }

@@ -14,16 +14,16 @@ import (
 	"pgregory.net/rapid"
 )
 
-// lenient has the rules that coder/websocket does not know, or that it notices in
-// another way, and so does not have to agree about.
+// lenient has the rules that coder/websocket does not check, or checks differently. It
+// does not have to agree about these.
 var lenient = map[string]string{
 	"text":                         "it leaves UTF-8 to the application",
 	"close reason":                 "it leaves UTF-8 to the application",
-	"long form of a control frame": "it looks at the length, and not at how many bytes it takes",
-	"masked by a server":           "its clients look for no mask",
-	"fragments":                    "it has no limit for them",
-	"size before it is inflated":   "it limits what comes out",
-	"compressed data":              "it takes truncated data for the end of a message",
+	"long form of a control frame": "it checks the length, but not the number of bytes that encode it",
+	"masked by a server":           "its clients do not check the mask",
+	"fragments":                    "it does not limit them",
+	"size before it is inflated":   "it limits the inflated size",
+	"compressed data":              "it treats truncated data as the end of a message",
 }
 
 func TestStreams(t *testing.T) {
@@ -39,28 +39,28 @@ func testStreams(t *testing.T, r rules) {
 		stream := streams(r).Draw(rt, "stream")
 		want := r.judge(stream)
 		if want.why != "" {
-			rt.Logf("refused with %d: %s", want.code, want.why)
+			rt.Logf("closed with %d: %s", want.code, want.why)
 		}
 
 		got := ours(r, stream, rapid.IntRange(0, 20).Draw(rt, "pieces of"))
 		if !slices.Equal(got.events, want.events) || got.refused != want.refused || got.code != want.code {
-			rt.Fatalf("we make %v of it, want %v", got, want)
+			rt.Fatalf("pond reports %v, want %v", got, want)
 		}
 
 		got = theirs(t, r, stream)
 		switch {
 		case lenient[want.why] != "", want.doubt:
 			if n := want.certain; len(got.events) < n || !slices.Equal(got.events[:n], want.events[:n]) {
-				rt.Fatalf("they make %v of it, want %v at first", got, want)
+				rt.Fatalf("coder/websocket reports %v, want %v first", got, want)
 			}
 		case !slices.Equal(got.events, want.events) || got.refused != want.refused || got.code != 0 && got.code != want.code:
-			rt.Fatalf("they make %v of it, want %v", got, want)
+			rt.Fatalf("coder/websocket reports %v, want %v", got, want)
 		}
 	})
 }
 
-// ours returns what our decoder makes of a stream in pieces of n bytes; 0 is all
-// at once.
+// ours returns the events that the decoder of pond reports for a stream in pieces of
+// n bytes. If n is 0, the stream is one piece.
 func ours(r rules, stream []byte, n int) verdict {
 	var d ws.Decoder
 	var rec record
@@ -80,12 +80,12 @@ func ours(r rules, stream []byte, n int) verdict {
 	return verdict{events: rec.events}
 }
 
-// streams generates frames of which most are well formed and in order, and cuts
-// some of them off at the end.
+// streams generates frames. Most of them are well formed and in order. Some streams are
+// truncated.
 func streams(r rules) *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {
 		var stream []byte
-		inside := false // of a message in fragments
+		inside := false // a fragmented message
 		for _, odd := range rapid.SliceOfN(oddities, 0, 12).Draw(t, "oddities") {
 			f := frame{masked: r.role == ws.Server, odd: odd}
 			f.fin = rapid.SampledFrom([]bool{true, true, false}).Draw(t, "fin")
@@ -113,7 +113,7 @@ func streams(r rules) *rapid.Generator[[]byte] {
 	})
 }
 
-// A frame is one that may be sent by anybody.
+// A frame is one frame from either side.
 type frame struct {
 	op                ws.Opcode
 	fin, rsv1, masked bool
@@ -121,12 +121,12 @@ type frame struct {
 	odd               oddity
 }
 
-// An oddity is what is strange about a frame.
+// An oddity is an unusual property of a frame.
 type oddity string
 
 const (
 	plain      oddity = ""
-	longForm   oddity = "long form" // of its length, which is no error
+	longForm   oddity = "long form" // of its length; not an error in a data frame
 	flipMask   oddity = "mask"
 	flipRSV1   oddity = "rsv1"
 	setRSV2    oddity = "rsv2"
@@ -199,7 +199,7 @@ func (f frame) append(dst []byte) []byte {
 	return dst
 }
 
-// payloads generates what fits into a frame.
+// payloads generates payloads of frames.
 func payloads(f frame) *rapid.Generator[[]byte] {
 	return rapid.Custom(func(t *rapid.T) []byte {
 		size := rapid.SampledFrom([]int{0, 1, 5, 20, 124, 125, 126, 127, 299, 300, 301, 400}).Draw(t, "size")
@@ -223,8 +223,8 @@ func payloads(f frame) *rapid.Generator[[]byte] {
 // deflate compresses text as RFC 7692 section 7.2.1 says.
 func deflate(text string, level int) []byte {
 	var b bytes.Buffer
-	w, _ := flate.NewWriter(&b, level) // a level that exists
-	_, _ = w.Write([]byte(text))       // a Buffer takes everything
+	w, _ := flate.NewWriter(&b, level) // the level is valid
+	_, _ = w.Write([]byte(text))       // writing to a Buffer does not fail
 	_ = w.Flush()
 	return bytes.TrimSuffix(b.Bytes(), []byte("\x00\x00\xff\xff"))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A tape is a connection whose other end has said everything already.
+// A tape is a connection whose other end has already sent everything.
 type tape struct {
 	net.Conn // nil: deadlines are not set for a context without one
 
@@ -36,10 +36,10 @@ func (t *tape) Read(p []byte) (int, error) {
 func (t *tape) Write(p []byte) (int, error) { return t.out.Write(p) }
 func (t *tape) Close() error                { return nil }
 
-// offer is what both sides say about compression.
+// offer is the extension header of both sides.
 const offer = "permessage-deflate; client_no_context_takeover; server_no_context_takeover"
 
-// open lets coder/websocket play a tape in a role.
+// open returns a coder/websocket connection that reads a tape.
 func open(t *testing.T, r rules, tape *tape, rec *record) *websocket.Conn {
 	mode := websocket.CompressionDisabled
 	if r.deflate {
@@ -70,7 +70,7 @@ func open(t *testing.T, r rules, tape *tape, rec *record) *websocket.Conn {
 	return conn
 }
 
-// hijacked is the ResponseWriter of a connection that is a tape.
+// hijacked is a ResponseWriter whose connection is a tape.
 type hijacked struct {
 	http.ResponseWriter
 	tape *tape
@@ -80,7 +80,7 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.tape, bufio.NewReadWriter(bufio.NewReader(h.tape), bufio.NewWriter(h.tape)), nil
 }
 
-// upgraded answers every request by a connection that is a tape.
+// upgraded responds to every request with a tape as the connection.
 type upgraded struct {
 	tape    *tape
 	deflate bool
@@ -97,7 +97,7 @@ func (u upgraded) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: h, Body: u.tape, Request: req}, nil
 }
 
-// theirs returns what coder/websocket makes of a stream.
+// theirs returns the events that coder/websocket reports for a stream.
 func theirs(t *testing.T, r rules, stream []byte) verdict {
 	var rec record
 	tape := &tape{in: *bytes.NewReader(stream)}
@@ -114,9 +114,9 @@ func theirs(t *testing.T, r rules, stream []byte) verdict {
 			continue
 		}
 		v := verdict{events: rec.events}
-		closed, goodbye := errors.AsType[websocket.CloseError](err)
+		closed, ok := errors.AsType[websocket.CloseError](err)
 		switch {
-		case goodbye:
+		case ok:
 			rec.closed(int(closed.Code), closed.Reason)
 			v.events = rec.events
 		case !errors.Is(err, errEnd):
@@ -127,7 +127,7 @@ func theirs(t *testing.T, r rules, stream []byte) verdict {
 	}
 }
 
-// sentCode returns the code of the close frame in what a side has sent, or 0.
+// sentCode returns the code of the close frame in the output of a side, or 0.
 func sentCode(t *testing.T, r rules, sent []byte) (code int) {
 	if i := bytes.Index(sent, []byte("\r\n\r\n")); i >= 0 {
 		sent = sent[i+4:]
@@ -136,7 +136,7 @@ func sentCode(t *testing.T, r rules, sent []byte) (code int) {
 	d.Init(&ws.Config{}, 1-r.role, r.deflate)
 	var c closing
 	if err := d.Feed(sent, &c); err != nil {
-		t.Fatalf("coder/websocket has sent what we do not understand: %v", err)
+		t.Fatalf("coder/websocket sent an invalid stream: %v", err)
 	}
 	return c.code
 }

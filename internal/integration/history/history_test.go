@@ -16,7 +16,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestHistories plays random histories. rapid shrinks one that fails.
+// TestHistories plays random histories. rapid shrinks a history that fails.
 func TestHistories(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		steps := rapid.SliceOfN(stepGen, 15, 80).Draw(r, "steps")
@@ -26,11 +26,11 @@ func TestHistories(t *testing.T) {
 	})
 }
 
-// A step is the next thing that happens. Clients are taken modulo their number.
+// A step is one action. The number of its client is used modulo the number of clients.
 type step struct {
 	what   string
 	client int
-	n      int   // messages, seconds, or where to begin
+	n      int   // number of messages, number of seconds, or start position
 	except []int // clients
 	large  bool  // the messages are
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A log is what the model knows of the channel's history.
+// A log is the state of the channel's history in the model.
 type log struct {
-	epoch string // as the server called it first, or empty
+	epoch string // as the server first sent it, or empty
 	all   []message
 	top   uint64
 	lost  uint64 // the latest offset that is not kept
@@ -34,7 +34,7 @@ func (l *log) add(m message) {
 
 func (l *log) touch() { l.used = time.Now() }
 
-// expire drops what is too old.
+// expire drops messages that are too old.
 func (l *log) expire() {
 	for _, m := range l.all {
 		if time.Since(m.at) > age {
@@ -43,7 +43,7 @@ func (l *log) expire() {
 	}
 }
 
-// resume returns where a client at a position begins, or why it does not.
+// resume returns the start of the replay for a client at a position, or the reason for none.
 func (l *log) resume(at pondtest.Position) (start uint64, reason string) {
 	switch {
 	case at.Epoch != l.epoch || at.Offset > l.top:
@@ -58,7 +58,7 @@ func (l *log) last(n int) uint64 {
 	return l.top - min(uint64(n), l.top-l.lost)
 }
 
-// hidden reports whether all messages behind an offset, up to another, were not for
+// hidden reports whether none of the messages after an offset, up to another, were for
 // a member.
 func (l *log) hidden(m *membership, after, to uint64) bool {
 	for n := after + 1; n <= to; n++ {
@@ -70,20 +70,20 @@ func (l *log) hidden(m *membership, after, to uint64) bool {
 	return true
 }
 
-// A membership is what a client has to receive between its acknowledgement and the
-// end.
+// A membership has the messages that a client must receive between its acknowledgement
+// and the end.
 type membership struct {
 	log        *log
 	request    string
 	id, former string
 	asked      bool
-	start, top uint64 // where the replay begins, and the log was, when it joined
-	reason     string // why nothing is replayed
+	start, top uint64 // the start of the replay and the end of the log when it joined
+	reason     string // reason if nothing is replayed
 	epoch      string // of the log, if it was known
 	last       string // the event that ends it, or empty
 	told       []note
 	tracked    bool
-	presence   []uint64 // where the log was when the tracked members were told of a change
+	presence   []uint64 // end of the log at each change of presence
 	again      []again
 
 	acknowledged bool
@@ -93,7 +93,7 @@ type membership struct {
 	over         bool
 }
 
-// A note is a message for one member, and where the log was when it was sent.
+// A note is a message for one member, with the end of the log when it was sent.
 type note struct {
 	n   int
 	top uint64
@@ -214,7 +214,7 @@ func (m *membership) numbered(l *log, got pondtest.Message) error {
 	return nil
 }
 
-// note checks that a message for the member alone is in its place.
+// note checks the position of a message for this member alone.
 func (m *membership) note(l *log, got pondtest.Message) error {
 	p, err := payload[struct{ Told int }](got)
 	if err != nil || len(m.told) == 0 || m.told[0].n != p.Told {
@@ -235,8 +235,8 @@ func (m *membership) joinedAgain(l *log, got pondtest.Message) error {
 	return m.place(l, got, top)
 }
 
-// place checks that what came when the log was at top is behind the messages up to
-// there, and before the others.
+// place checks that a message that was sent when the log ended at top arrived after the
+// messages up to top, and before later ones.
 func (m *membership) place(l *log, got pondtest.Message, top uint64) error {
 	if top <= m.gap {
 		return nil // the messages around it were lost

@@ -24,7 +24,7 @@ const (
 // play plays steps against a server and checks what its clients received.
 func play(t *testing.T, steps []step) (err error) {
 	ended := make(chan struct{})
-	go func() { // whose end a failed bubble would be
+	go func() { // a failed bubble ends its goroutine
 		defer close(ended)
 		err = fmt.Errorf("pondtest failed the test")
 		defer func() {
@@ -51,7 +51,7 @@ func play(t *testing.T, steps []step) (err error) {
 	return err
 }
 
-// A player does the steps, and notes what the model says about them.
+// A player performs the steps, and applies them to the model.
 type player struct {
 	t        *testing.T
 	driver   *pondtest.Driver
@@ -69,7 +69,7 @@ func newPlayer() *player {
 		pond.WithOutboxSize(outbox), pond.WithWriteTimeout(time.Hour), pond.WithPingInterval(24*time.Hour))
 	l := p.endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() },
 		pond.WithHistory(pond.History{Messages: kept, Age: age, Bytes: 64 << 20, Newcomers: newcomers}))
-	// The handler hides messages from nobody, but its frames take another way.
+	// The handler does not hide messages, but it changes the path of the frames.
 	l.OnOutgoing("handled", func(*pond.OutgoingContext) error { return nil })
 	for i := range p.clients {
 		p.clients[i] = &client{number: i, transport: []pondtest.Transport{pondtest.WebSocket, pondtest.SSE}[i%2]}
@@ -138,7 +138,7 @@ func (p *player) do(s step) {
 			c.member.told = append(c.member.told, note{p.told, p.log.top})
 		}
 	case "track":
-		if ch.Track(c.session.ID(), struct{}{}) == nil { // unless it is tracked
+		if ch.Track(c.session.ID(), struct{}{}) == nil { // false if it is tracked already
 			c.member.tracked = true
 			p.presence()
 		}
@@ -165,7 +165,7 @@ func (p *player) do(s step) {
 	}
 }
 
-// publish sends a message to all but some.
+// publish sends a message to all clients except some.
 func (p *player) publish(s step) {
 	p.expire()
 	n := p.log.top + 1
@@ -196,7 +196,7 @@ func (p *player) publish(s step) {
 	synctest.Wait()
 }
 
-// expire drops what is too old: messages, and the log of a channel without members.
+// expire drops old messages, and the log of a channel without members.
 func (p *player) expire() {
 	for _, c := range p.clients {
 		if c.member != nil {
@@ -210,7 +210,7 @@ func (p *player) expire() {
 	p.log.expire()
 }
 
-// join connects a client, if it is not connected, and asks to join.
+// join connects a client if necessary, and requests to join.
 func (p *player) join(c *client, s step) {
 	if c.member != nil {
 		return
@@ -246,7 +246,7 @@ func (p *player) join(c *client, s step) {
 	default:
 		m.former = ""
 	}
-	if s.n%3 > 0 { // the answer finds a stalled client
+	if s.n%3 > 0 { // the client is stalled before the answer arrives
 		c.session.Stall()
 		c.stalled = true
 	}
@@ -257,7 +257,7 @@ func (p *player) join(c *client, s step) {
 	synctest.Wait()
 }
 
-// presence notes that all tracked members are told of a change.
+// presence records that all tracked members are notified of a change.
 func (p *player) presence() {
 	for _, c := range p.clients {
 		if m := c.member; m != nil && m.tracked {
@@ -266,7 +266,7 @@ func (p *player) presence() {
 	}
 }
 
-// untracked notes that a client's membership ends.
+// untracked records that a client's membership ends.
 func (p *player) untracked(c *client) {
 	if c.member.tracked {
 		c.member.tracked = false
@@ -274,7 +274,7 @@ func (p *player) untracked(c *client) {
 	}
 }
 
-// gone notes that a client's connection ended.
+// gone records that a client's connection ended.
 func (p *player) gone(c *client) {
 	p.take(c)
 	c.former = c.session.ID()
@@ -286,8 +286,8 @@ func (p *player) gone(c *client) {
 	c.members = nil
 }
 
-// notice finds the clients that the server disconnected, which it may do if they do
-// not read.
+// notice finds the clients that the server disconnected. It may disconnect clients that
+// do not read.
 func (p *player) notice() {
 	ch, ok := p.endpoint.Channel(room)
 	for _, c := range p.clients {

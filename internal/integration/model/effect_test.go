@@ -9,7 +9,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A speaker is what the contexts of joins and events have in common.
+// A speaker has the common methods of the contexts of joins and events.
 type speaker interface {
 	User() pond.User
 	Get(key string) any
@@ -19,7 +19,7 @@ type speaker interface {
 	Others() pond.Audience
 }
 
-// effect carries out an effect of a handler.
+// effect applies an effect of a handler.
 func (s *stage) effect(ctx speaker, ch *pond.Channel, a action, e effect) error {
 	v := a.value(e)
 	switch e.what {
@@ -54,7 +54,7 @@ func (s *stage) effect(ctx speaker, ch *pond.Channel, a action, e effect) error 
 	return s.channelEffect(ch, target, a, e)
 }
 
-// channelEffect carries out an effect that outsiders can have as well.
+// channelEffect applies an effect that is available to outsiders as well.
 func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effect) error {
 	v := a.value(e)
 	switch e.what {
@@ -91,19 +91,19 @@ func (s *stage) channelEffect(ch *pond.Channel, target string, a action, e effec
 	return errors.New("unknown effect " + e.what)
 }
 
-// storm begins to broadcast. Who has begun it waits for its end with [stage.calm].
+// storm starts a storm. The caller must wait for its end with [stage.calm].
 func (s *stage) storm(ch *pond.Channel, v value) {
 	begun := make(chan struct{})
 	s.storms.Go(func() {
 		close(begun)
 		for i := range storms {
-			_ = ch.Broadcast("said", v.of(i).raw()) // may be closed meanwhile
+			_ = ch.Broadcast("said", v.of(i).raw()) // the channel may be closed
 		}
 	})
 	<-begun
 }
 
-// calm waits for the end of a storm, of which there is one in a round at most.
+// calm waits for the end of a storm. There is at most one per round.
 func (s *stage) calm(a action) {
 	if slices.ContainsFunc(a.do, func(e effect) bool { return e.what == storm }) {
 		s.storms.Wait()
@@ -122,7 +122,7 @@ func evictedBy(a action) string { return "evicted by " + strconv.Itoa(a.n) }
 
 func closedBy(a action) string { return "closed by " + strconv.Itoa(a.n) }
 
-// status returns what a client would learn of an error, or 0 for none.
+// status returns the status of an error that a client would receive, or 0 for no error.
 func status(err error) int {
 	if err == nil {
 		return 0

@@ -8,15 +8,15 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A cause is why a connection ends.
+// A cause is the reason why a connection ends.
 type cause int
 
 const (
-	cutOff    cause = iota // by the client, without a goodbye
-	wentAway               // by the client, with one
-	dismissed              // by the server, with a goodbye
-	silent                 // it did not answer heartbeats
-	slow                   // it did not read
+	wasReset   cause = iota // the client reset the connection
+	wentAway                // the client closed it
+	serverDone              // the server closed it
+	silent                  // the client did not answer heartbeats
+	slow                    // the client did not read
 )
 
 func (why cause) reason() pond.LeaveReason {
@@ -26,8 +26,8 @@ func (why cause) reason() pond.LeaveReason {
 	return pond.LeaveDisconnected
 }
 
-// How much a client has not read decides about its end, but for a margin: what
-// is on its way in the server counts only partly.
+// The number of unread bytes decides whether a connection ends. There is a margin,
+// because only a part of the bytes in transit inside the server counts.
 const (
 	mayBlock     = pipenet.DefaultBuffer - 8<<10
 	mustBlock    = pipenet.DefaultBuffer + 4<<10
@@ -35,7 +35,7 @@ const (
 	mustOverflow = pipenet.DefaultBuffer + outboxBytes + 2*largeBytes + outboxBytes
 )
 
-// causes returns why the connection of a client may end now.
+// causes returns the causes for which the connection of a client can end now.
 func (x *search) causes(w *world, c int) []cause {
 	cl, s := &w.clients[c], &x.scripts[w.round]
 	if !cl.up {
@@ -44,14 +44,14 @@ func (x *search) causes(w *world, c int) []cause {
 	var all []cause
 	socket := x.history.clients[c].transport == pondtest.WebSocket
 	done := cl.next == len(s.clients[c])
-	if s.endings[c] == cut && (socket || done) { // a cut destroys what is on its way
-		all = append(all, cutOff)
+	if s.endings[c] == reset && (socket || done) { // a reset discards data in transit
+		all = append(all, wasReset)
 	}
 	if s.endings[c] == goAway && done {
 		all = append(all, wentAway)
 	}
-	if cl.goodbye != 0 {
-		all = append(all, dismissed)
+	if cl.code != 0 {
+		all = append(all, serverDone)
 	}
 	if s.stalled[c] && s.waits && socket {
 		all = append(all, silent)
@@ -62,7 +62,7 @@ func (x *search) causes(w *world, c int) []cause {
 	return all
 }
 
-// mustEnd reports whether the connection of a client cannot live on.
+// mustEnd reports whether the connection of a client must end.
 func (x *search) mustEnd(w *world, c int) bool {
 	s := &x.scripts[w.round]
 	sent := w.clients[c].unread
@@ -74,7 +74,7 @@ func (x *search) mustEnd(w *world, c int) bool {
 	})
 }
 
-// mayLose reports whether a client may never see what it is sent now.
+// mayLose reports whether a client may never receive the frames that are sent to it now.
 func (x *search) mayLose(w *world, c int) bool {
 	s := &x.scripts[w.round]
 	return s.stalled[c] || s.endings[c] != ""
@@ -82,7 +82,7 @@ func (x *search) mayLose(w *world, c int) bool {
 
 func (x *search) stalled(w *world, c int) bool { return x.scripts[w.round].stalled[c] }
 
-// end begins with the end of a connection.
+// end starts to end a connection.
 func (x *search) end(w *world, c int, why cause) bool {
 	if code := x.seen.clients[c].code; !x.stalled(w, c) && !slices.Contains(x.codes(w, c, why), code) {
 		return x.note(w, "c%d was closed with %d, want one of %v", c, code, x.codes(w, c, why))
@@ -90,36 +90,36 @@ func (x *search) end(w *world, c int, why cause) bool {
 	cl := &w.clients[c]
 	cl.leaving = false
 	cl.task = task{phase: leavingAll, reason: why.reason()}
-	return x.deafen(w, c)
+	return x.endStream(w, c)
 }
 
-// deafen ends what a client is sent.
-func (x *search) deafen(w *world, c int) bool {
+// endStream ends the frames of a client.
+func (x *search) endStream(w *world, c int) bool {
 	cl := &w.clients[c]
-	if cl.deaf {
+	if cl.ended {
 		return true
 	}
-	cl.deaf = true
+	cl.ended = true
 	for q, frames := range x.seen.clients[c].frames {
 		if n := cl.seen[q]; n < len(frames) {
-			return x.note(w, "c%d has got %v on %s after the end", c, frames[n], channelNames[q])
+			return x.note(w, "c%d received %v on %s after the end", c, frames[n], channelNames[q])
 		}
 	}
 	return true
 }
 
-// codes returns the codes with which a client may see its connection end.
+// codes returns the close codes that a client can receive.
 func (x *search) codes(w *world, c int, why cause) []int {
 	socket := x.history.clients[c].transport == pondtest.WebSocket
 	switch {
-	case why == cutOff:
+	case why == wasReset:
 		return []int{1006}
 	case why == wentAway && socket:
 		return []int{1000}
-	case why == dismissed && x.scripts[w.round].endings[c] == cut:
-		return []int{w.clients[c].goodbye, 0, 1006}
-	case why == dismissed && socket:
-		return []int{w.clients[c].goodbye}
+	case why == serverDone && x.scripts[w.round].endings[c] == reset:
+		return []int{w.clients[c].code, 0, 1006}
+	case why == serverDone && socket:
+		return []int{w.clients[c].code}
 	default:
 		return []int{0}
 	}

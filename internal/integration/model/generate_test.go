@@ -9,8 +9,8 @@ import (
 
 const maxClients = 5
 
-// A draft is an action before it is known who takes part: who and the targets
-// are taken modulo of who does.
+// A draft is an action before the number of clients is known: who and the targets
+// are used modulo that number.
 type draft struct {
 	what verb
 	who  int
@@ -18,8 +18,8 @@ type draft struct {
 	do   []effect
 }
 
-// weighted generates choices by their weight. rapid prefers what comes first in a
-// list, so each part of the list has them by their weight.
+// weighted generates choices by weight. rapid prefers the first elements of a list, so
+// each part of the list has all choices by weight.
 func weighted[V any](choices ...any) *rapid.Generator[V] {
 	total := 0
 	for i := 1; i < len(choices); i += 2 {
@@ -42,7 +42,7 @@ func weighted[V any](choices ...any) *rapid.Generator[V] {
 
 var (
 	whats = weighted[verb](join, 12, send, 16, act, 6, leave, 4, connect, 2, stall, 3, resume, 2, trickle, 3, flood, 2,
-		cut, 1, goAway, 1, wait, 1, disconnect, 1, unknown, 1, garbage, 1, ping, 1)
+		reset, 1, goAway, 1, wait, 1, disconnect, 1, unknown, 1, garbage, 1, ping, 1)
 	places = weighted[int](0, 5, 1, 3, 2, 2, nowhere, 1)
 	wires  = rapid.SampledFrom([]wiring{
 		{pondtest.WebSocket, false}, {pondtest.SSE, false}, {pondtest.WebSocket, false}, {pondtest.SSE, false}, {pondtest.WebSocket, true},
@@ -55,7 +55,7 @@ var (
 	atDoors = effectsOf(accept, 6, storm, 6, nap, 3, decline, 2, toAll, 1, reply, 1, track, 1, assign, 1, evict, 1, closeRoom, 1, fail, 1, panics, 1)
 )
 
-// effectsOf generates effects with targets, and half of the time without.
+// effectsOf generates effects with up to three targets.
 func effectsOf(weights ...any) *rapid.Generator[effect] {
 	names := weighted[string](weights...)
 	targets := rapid.SliceOfN(rapid.IntRange(0, maxClients-1), 0, 3)
@@ -86,10 +86,10 @@ var drafts = rapid.Custom(func(t *rapid.T) draft {
 	return d
 })
 
-// histories generates histories in which up to crowd drafts happen at once.
+// histories generates histories with up to crowd drafts per round.
 func histories(crowd int) *rapid.Generator[history] {
 	groups := rapid.SliceOfN(drafts, 1, max(crowd, 6))
-	chapters := rapid.SliceOfN(rapid.SliceOfN(groups, 1, 4), 0, 12) // only to have more than five groups on average
+	chapters := rapid.SliceOfN(rapid.SliceOfN(groups, 1, 4), 0, 12) // nested only for more than five groups on average
 	return rapid.Custom(func(t *rapid.T) history {
 		b := builder{wires: rapid.SliceOfN(wires, maxClients, maxClients).Draw(t, "wires")}
 		for range rapid.IntRange(1, 3).Draw(t, "clients at first") {
@@ -111,13 +111,13 @@ func histories(crowd int) *rapid.Generator[history] {
 	})
 }
 
-// A builder makes a history of drafts.
+// A builder builds a history from drafts.
 type builder struct {
 	history
-	wires []wiring // of clients that may connect
-	n     int      // actions so far
-	alone bool     // the last one is to stay alone in its round
-	storm bool     // this round has a storm; two are more than a healthy client can take
+	wires []wiring // wirings of all possible clients
+	n     int      // number of actions so far
+	alone bool     // the last action must stay alone in its round
+	storm bool     // this round has a storm; a healthy client cannot keep up with two
 
 	stalled, ended [maxClients]bool
 }
@@ -155,7 +155,7 @@ func (b *builder) connect() {
 	b.append(action{what: connect, by: len(b.clients) - 1})
 }
 
-// add adds a draft, unless it makes no sense.
+// add adds a draft if it is possible in this state.
 func (b *builder) add(d draft) {
 	c := d.who % len(b.clients)
 	a := action{what: d.what, by: c, room: d.room, do: b.effects(d)}
@@ -176,13 +176,13 @@ func (b *builder) add(d draft) {
 			return
 		}
 		b.stalled[c] = d.what == stall || stalls && d.what != resume
-		b.ended[c] = d.what == cut || d.what == goAway
+		b.ended[c] = d.what == reset || d.what == goAway
 	}
 	b.append(a)
 }
 
-// effects gives the effects of a draft targets that exist, and ends them where a
-// handler returns.
+// effects returns the effects of a draft with existing targets, up to the effect with
+// which a handler returns.
 func (b *builder) effects(d draft) []effect {
 	var do []effect
 	for i, e := range d.do {

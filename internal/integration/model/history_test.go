@@ -8,69 +8,69 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A history is what clients and the server's own code do. What is in one round
-// happens at once, and the next round begins when nothing moves any more.
+// A history has the actions of clients and of the server's own code. The actions of one
+// round run concurrently. The next round starts when the server is idle.
 type history struct {
 	clients []wiring   // in the order in which they connect
 	rounds  [][]action // the last one has the shutdown
 }
 
-// A wiring is how a client is connected.
+// A wiring describes the connection of a client.
 type wiring struct {
 	transport pondtest.Transport
 	deflate   bool
 }
 
-// An action is one thing that somebody does.
+// An action is one action of a client or an outsider.
 type action struct {
-	n    int // its place in the history, which names its request and its payload
+	n    int // its number in the history, which is part of its request ID and its payload
 	by   int // the client, or one of the outsiders
 	what verb
 	room int
 	do   []effect
 }
 
-// Outsiders are goroutines of the server that are no handlers. Actions of one
-// client or outsider happen one after the other.
+// Outsiders are goroutines of the server that do not run handlers. The actions of one
+// client or outsider run one after the other.
 const (
 	outsider  = 100
 	outsiders = 2
 )
 
-// A verb says what is done.
+// A verb is the kind of an action.
 type verb string
 
-// What clients send.
+// Messages of clients.
 const (
-	join    verb = "join" // the handler has the effects, of which one may be accept
-	send    verb = "send" // an event whose handler has the effects
+	join    verb = "join" // its handler has the effects; one of them can be accept
+	send    verb = "send" // an event; its handler has the effects
 	unknown verb = "send-unknown"
 	leave   verb = "leave"
 	garbage verb = "send-garbage"
-	ping    verb = "send-ping" // the heartbeat of an old client, which is no message
+	ping    verb = "send-ping" // the heartbeat of an old client, which the server ignores
 )
 
-// How clients end.
+// Clients close their connections.
 const (
-	cut    verb = "cut"
+	reset  verb = "reset"
 	goAway verb = "close"
 )
 
-// What outsiders do.
+// Actions of outsiders.
 const (
-	act        verb = "act"        // the effects
-	disconnect verb = "disconnect" // the client that is the target of the only effect
+	act        verb = "act"        // it has the effects
+	disconnect verb = "disconnect" // the target of its only effect
 	shutdown   verb = "shutdown"
 )
 
-// What happens alone, in a round of its own.
+// Actions that run alone in their round.
 const (
 	connect verb = "connect"
 	stall   verb = "stall"
 	resume  verb = "resume"
 	trickle verb = "trickle" // fills the pipe of a stalled client, but not its outbox
-	flood   verb = "flood"   // fills both
-	wait    verb = "wait"    // for days of heartbeats
+	flood   verb = "flood"   // fills the pipe and the outbox
+	wait    verb = "wait"    // several days, with heartbeats
 )
 
 func (v verb) alone() bool {
@@ -82,7 +82,7 @@ func (v verb) alone() bool {
 	}
 }
 
-// floods returns how many large messages v is.
+// floods returns the number of large messages that v sends.
 func (v verb) floods() int {
 	switch v {
 	case trickle:
@@ -94,30 +94,30 @@ func (v verb) floods() int {
 	}
 }
 
-// An effect is what a handler or an outsider does with a channel. Without a
-// target it concerns the client itself.
+// An effect is one call of a handler or an outsider. Without a target, it applies to
+// the client itself.
 type effect struct {
 	what   string
 	to     []int
-	detail int // its place among the effects of one action
+	detail int // its index among the effects of its action
 }
 
 const (
-	nap       = "nap" // lets others come in between
+	nap       = "nap" // lets other goroutines run
 	toAll     = "all"
-	storm     = "storm" // many broadcasts to all, at the same time as what follows
+	storm     = "storm" // many broadcasts to all members, concurrently with the following effects
 	toOthers  = "others"
 	toThese   = "to"
 	toExcept  = "except"
-	toMasked  = "masked" // all, through the handler for outgoing events
+	toMasked  = "masked" // all members, through the outgoing handler
 	reply     = "reply"
-	whisper   = "whisper" // a reply through the handler for outgoing events
+	whisper   = "whisper" // a reply through the outgoing handler
 	track     = "track"
 	update    = "update"
 	upsert    = "upsert"
 	untrack   = "untrack"
 	assign    = "assign"
-	read      = "read" // what was assigned, and reply with it
+	read      = "read" // reply with the assigned value
 	evict     = "evict"
 	closeRoom = "close"
 	accept    = "accept"
@@ -133,14 +133,14 @@ func (a action) request() string { return "r" + strconv.Itoa(a.n) }
 // payload returns the payload of the message that the action sends.
 func (a action) payload() string { return `{"n":` + strconv.Itoa(a.n) + `}` }
 
-// A value is what an effect broadcasts, tracks or assigns; no other one has it.
+// A value is the unique value that an effect broadcasts, tracks or assigns.
 type value int
 
-// Values tell where they come from.
+// A value identifies the effect that it belongs to.
 const (
-	maxEffects = 10        // of an action
-	storms     = 50        // broadcasts of a storm
-	stormy     = 1_000_000 // from here on they are in a storm
+	maxEffects = 10        // per action
+	storms     = 50        // broadcasts per storm
+	stormy     = 1_000_000 // the first value of a storm
 )
 
 func (a action) value(e effect) value { return value(a.n*maxEffects + e.detail + 1) }
@@ -161,11 +161,11 @@ func (v value) json() string { return `{"v":` + strconv.Itoa(int(v)) + `}` }
 var roomNames = []string{"/room/a", "/room/b", "/room/c", "/nowhere/d"}
 
 const (
-	rooms   = 3 // that can be joined
+	rooms   = 3 // clients can join these
 	nowhere = rooms
 )
 
-// GoString is how rapid shows a history.
+// GoString is called when rapid prints a history.
 func (h history) GoString() string { return "\n" + h.String() }
 
 func (h history) String() string {

@@ -45,7 +45,7 @@ func (w *world) key() string {
 	k.add(w.open[:]...)
 	for i := range w.rooms {
 		r := &w.rooms[i]
-		k.add(r.holds)
+		k.add(r.refs)
 		k.flags(r.closed)
 		k.members(r.members)
 		k.members(r.roster)
@@ -69,8 +69,8 @@ func (w *world) key() string {
 }
 
 func (c *client) key(k *key) {
-	k.flags(c.known, c.up, c.deaf, c.lost, c.leaving)
-	k.add(c.goodbye, c.unread, c.next, c.complaints, c.ran)
+	k.flags(c.known, c.up, c.ended, c.lost, c.leaving)
+	k.add(c.code, c.unread, c.next, c.complaints, c.ran)
 	k.add(c.seen[:]...)
 	for _, d := range c.gone {
 		k.departed(d)

@@ -26,18 +26,18 @@ func check(t *testing.T, crowd int) {
 		h := generator.Draw(rt, "history")
 		if report := j.judge(h); report != "" {
 			rt.Log(report)
-			rt.Fatal("no order of events explains what was seen") // always the same, by which rapid knows it again
+			rt.Fatal("no order of events explains the observations") // the same text for all failures, so that rapid recognizes it
 		}
 	})
 }
 
-// A jury judges histories. What happens at once may go well or not, so that after
-// the first failure, each history gets as many attempts as that takes to come
-// back, and what has failed once has failed.
+// A jury judges histories. Concurrent actions do not fail every time, so after the first
+// failure, the jury measures how many attempts it takes to repeat it, and gives each
+// history that many. A history that failed once counts as failed.
 type jury struct {
 	t        *testing.T
 	attempts int
-	reports  map[string]string // of failures, by history
+	reports  map[string]string // reports of failures, by history
 }
 
 func (j *jury) judge(h history) (report string) {
@@ -61,7 +61,7 @@ func (j *jury) judge(h history) (report string) {
 	return report
 }
 
-// try plays a history and returns what is wrong with it.
+// try plays a history and returns a report if it fails.
 func (j *jury) try(h history) (report string) {
 	s, err := play(j.t, h)
 	if err != nil {

@@ -2,10 +2,10 @@ package model_test
 
 import "github.com/pondsocket/pond"
 
-// gain is how many frames and leave handlers a move has to explain so that no other
-// order needs to be tried, or negative if nothing can make sure of that. Such moves
-// change nothing but what clients have seen, or what is the business of the client
-// alone: if that is what was seen next, then it may as well happen first.
+// gain returns the number of frames and leave handlers that a move must explain so that
+// no other order needs to be tried, or a negative number if this is never certain. Such
+// moves only send frames, or affect only the client itself: if the frames are the next
+// ones that were observed, the move can be the first one.
 func (x *search) gain(w *world, m move) int {
 	const never = -1
 	if m.kind == expel {
@@ -14,12 +14,12 @@ func (x *search) gain(w *world, m move) int {
 	if m.kind == blow {
 		f := w.storm.next()
 		if x.got[f.id(w.rooms[w.storm.room].name)] == 0 {
-			return 0 // nobody has got it, so nothing depends on when it was sent
+			return 0 // no client received it, so its position does not matter
 		}
 		return 1
 	}
 	if m.kind == outside {
-		if a, out := x.outsiderAction(w, m.who), &w.outsiders[m.who]; out.room != none && out.at < len(a.do) && a.do[out.at].tells() {
+		if a, out := x.outsiderAction(w, m.who), &w.outsiders[m.who]; out.room != none && out.at < len(a.do) && a.do[out.at].onlySends() {
 			return 1
 		}
 		return never
@@ -37,7 +37,7 @@ func (x *search) gain(w *world, m move) int {
 		return 0
 	case m.kind == leaveOne && cl.task.reason == pond.LeaveShutdown && x.calm(w) && x.exhausted(w, m.who, w.rooms[m.arg].name):
 		return 0
-	case m.kind == end && cl.deaf && len(w.memberships(m.who)) == 0 && cl.next == len(x.scripts[w.round].clients[m.who]):
+	case m.kind == end && cl.ended && len(w.memberships(m.who)) == 0 && cl.next == len(x.scripts[w.round].clients[m.who]):
 		return 0
 	case m.kind != proceed:
 		return never
@@ -45,7 +45,7 @@ func (x *search) gain(w *world, m move) int {
 	switch t := &cl.task; {
 	case t.phase == handling && (t.at == len(t.action.do) || t.action.do[t.at].what == nap):
 		return 0
-	case t.phase == handling && t.action.do[t.at].tells():
+	case t.phase == handling && t.action.do[t.at].onlySends():
 		return 1
 	case t.phase == answering && t.accepted && t.failed == 0:
 		return 0
@@ -62,8 +62,8 @@ func (x *search) gain(w *world, m move) int {
 	}
 }
 
-// tells reports whether an effect changes nothing but what clients have seen.
-func (e effect) tells() bool {
+// onlySends reports whether an effect only sends frames.
+func (e effect) onlySends() bool {
 	switch e.what {
 	case toAll, toOthers, toThese, toExcept, toMasked, reply, whisper, read:
 		return true
@@ -72,7 +72,7 @@ func (e effect) tells() bool {
 	}
 }
 
-// calm reports whether nothing happens any more but that clients leave.
+// calm reports whether the only remaining moves are those of leaving clients.
 func (x *search) calm(w *world) bool {
 	if w.storm.action != nil || w.eviction.stage != noEviction {
 		return false
@@ -93,7 +93,7 @@ func (x *search) calm(w *world) bool {
 	return true
 }
 
-// exhausted reports whether a client has got nothing more of a queue in this round.
+// exhausted reports whether a client received no more frames of a queue in this round.
 func (x *search) exhausted(w *world, c, q int) bool {
 	seen := &x.seen.clients[c]
 	n := seen.arrived[w.round][q]

@@ -1,6 +1,6 @@
 package model_test
 
-// outsiderAction returns what an outsider does, or nil.
+// outsiderAction returns the current action of an outsider, or nil.
 func (x *search) outsiderAction(w *world, o int) *action {
 	script := x.scripts[w.round].outsiders[o]
 	if next := w.outsiders[o].next; next < len(script) {
@@ -9,7 +9,7 @@ func (x *search) outsiderAction(w *world, o int) *action {
 	return nil
 }
 
-// outsiderMove goes on with the actions of an outsider.
+// outsiderMove continues the actions of an outsider.
 func (x *search) outsiderMove(w *world, o int) bool {
 	out := &w.outsiders[o]
 	a := x.outsiderAction(w, o)
@@ -57,7 +57,7 @@ func (x *search) outsiderMove(w *world, o int) bool {
 	return true
 }
 
-// blow sends the next broadcast of a storm. If the room is closed, so be it.
+// blow sends the next broadcast of a storm. It does not matter whether the room is closed.
 func (x *search) blow(w *world) bool {
 	s := &w.storm
 	_, ok := x.broadcast(w, s.room, s.next(), everybody)
@@ -68,24 +68,24 @@ func (x *search) blow(w *world) bool {
 	return ok
 }
 
-// next is the next broadcast of a storm.
+// next returns the next broadcast of a storm.
 func (s *stormState) next() frame {
 	return frame{what: "BROADCAST said", body: s.value.of(s.sent).json()}
 }
 
-// result checks what an effect of an outsider has given.
+// result checks the status of an effect of an outsider.
 func (x *search) result(w *world, a *action, i, status int) bool {
 	results := x.seen.results[a.n]
 	if i < len(results) && results[i] == status {
 		return true
 	}
-	return x.note(w, "effect %d of r%d has given %v, want %d", i, a.n, results, status)
+	return x.note(w, "effect %d of r%d returned %v, want %d", i, a.n, results, status)
 }
 
-// results checks how many effects of an outsider there were.
+// results checks the number of effects of an outsider.
 func (x *search) results(w *world, a *action, n int) bool {
 	results := x.seen.results[a.n]
-	return len(results) == n || x.note(w, "r%d has given %v, want %d results", a.n, results, n)
+	return len(results) == n || x.note(w, "r%d returned %v, want %d results", a.n, results, n)
 }
 
 func (x *search) disconnect(w *world, a *action) bool {
@@ -93,13 +93,13 @@ func (x *search) disconnect(w *world, a *action) bool {
 	if !cl.up {
 		return x.result(w, a, 0, gone)
 	}
-	if !cl.deaf {
-		cl.goodbye = kicked
+	if !cl.ended {
+		cl.code = kicked
 	}
-	return x.deafen(w, a.do[0].to[0]) && x.result(w, a, 0, 0)
+	return x.endStream(w, a.do[0].to[0]) && x.result(w, a, 0, 0)
 }
 
-// flood sends a stalled client more than it can take.
+// flood sends large messages to a stalled client.
 func (x *search) flood(w *world, a *action) bool {
 	i := w.membership(a.by, a.room)
 	if i == none {

@@ -15,16 +15,15 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// play lets a history happen in a bubble of its own. If something goes wrong in
-// there, such as a message that no client would understand or a goroutine that is
-// left, it returns an error, which lets rapid go on to shrink; the test t has
-// failed in any case.
+// play plays a history in its own bubble. If the bubble fails, for example because of an
+// invalid message or a goroutine that remains, play returns an error, so that rapid can
+// continue to shrink. The test t has failed in this case.
 func play(t *testing.T, h history) (s *seen, err error) {
 	p := &player{history: h, stage: newStage(h)}
 	ended := make(chan struct{})
-	go func() { // whose end a failed bubble would be
+	go func() { // a failed bubble ends its goroutine
 		defer close(ended)
-		err = fmt.Errorf("pondtest has failed the test")
+		err = fmt.Errorf("pondtest failed the test")
 		defer func() {
 			if v := recover(); v != nil {
 				err = fmt.Errorf("%v", v)
@@ -37,13 +36,13 @@ func play(t *testing.T, h history) (s *seen, err error) {
 	return &p.seen, err
 }
 
-// A player does what a history says.
+// A player plays a history.
 type player struct {
 	history  history
 	stage    *stage
 	driver   *pondtest.Driver
 	sessions []*pondtest.Session
-	leaves   int // leave handlers that had run when Shutdown returned
+	leaves   int // number of leave handlers that ran before Shutdown returned
 
 	mu   sync.Mutex // guards seen.results
 	seen seen
@@ -72,7 +71,7 @@ func (p *player) play(t *testing.T, d *pondtest.Driver) {
 	p.inspect()
 }
 
-// alone does what happens in a round of its own.
+// alone performs an action that runs alone in its round.
 func (p *player) alone(a action) {
 	switch a.what {
 	case connect:
@@ -97,8 +96,7 @@ func (p *player) alone(a action) {
 	}
 }
 
-// large is what stalled clients are sent; see [verb.floods]. It can hardly be
-// compressed.
+// large is the payload for stalled clients; see [verb.floods]. It hardly compresses.
 var large = json.RawMessage(`{"text":"` + base64.StdEncoding.EncodeToString(noise(largeBytes/4*3)) + `"}`)
 
 const largeBytes = 24 << 10
@@ -115,12 +113,12 @@ func (p *player) flood(a action) {
 		return
 	}
 	for range a.what.floods() {
-		_ = ch.To(p.stage.id(a.by)).Broadcast("flood", large) // until the last member has left
-		synctest.Wait()                                       // what can be written is written
+		_ = ch.To(p.stage.id(a.by)).Broadcast("flood", large) // fails after the last member left
+		synctest.Wait()                                       // the server writes as much as it can
 	}
 }
 
-// together lets clients and outsiders act at once.
+// together runs the actions of clients and outsiders concurrently.
 func (p *player) together(t *testing.T, round []action) {
 	scripts := map[int][]action{}
 	var actors []int
@@ -148,7 +146,7 @@ func (p *player) perform(t *testing.T, script []action) {
 			p.result(a, status(err))
 		case act:
 			p.act(a)
-		case cut:
+		case reset:
 			p.sessions[a.by].Reset()
 		case goAway:
 			p.sessions[a.by].Close()
@@ -158,10 +156,10 @@ func (p *player) perform(t *testing.T, script []action) {
 	}
 }
 
-// kicked is the close code of those who were disconnected.
+// kicked is the close code for disconnected clients.
 const kicked = 4001
 
-// message returns what a client sends.
+// message returns the message that a client sends.
 func (a action) message() []byte {
 	const form = `{"action":%q,"event":%q,"channelName":%q,"requestId":%q,"payload":%s}`
 	message := func(action, event string) []byte {
@@ -175,7 +173,7 @@ func (a action) message() []byte {
 	case send:
 		return message("BROADCAST", "do")
 	case unknown:
-		return message("BROADCAST", "unheard-of")
+		return message("BROADCAST", "unknown")
 	case ping:
 		return []byte(`{"action":"ping"}`)
 	default:
@@ -209,12 +207,12 @@ func (p *player) shutdown(t *testing.T) {
 		p.stage.fault("Shutdown: " + err.Error())
 	}
 	if n := p.stage.running.Load(); n != 0 {
-		p.stage.fault("Shutdown has returned before all handlers had")
+		p.stage.fault("Shutdown returned before all handlers")
 	}
 	p.leaves = p.stage.leaves()
 }
 
-// look takes down what can be observed when nothing moves.
+// look records the observations at the end of a round.
 func (p *player) look() {
 	for c, s := range p.sessions {
 		w := &p.seen.clients[c]
@@ -225,28 +223,28 @@ func (p *player) look() {
 	p.seen.states = append(p.seen.states, p.stage.state())
 }
 
-// inspect finds what no client may ever see.
+// inspect checks the messages for violations that are independent of the history.
 func (p *player) inspect() {
 	for c, s := range p.sessions {
 		if f, found := overtaken(s.Unread(), func(n int) int { return p.stage.actions[n].by }); found {
-			p.stage.fault(fmt.Sprintf("c%d has got %v behind what came later", c, f))
+			p.stage.fault(fmt.Sprintf("c%d received %v after a later message", c, f))
 		}
 		for _, m := range s.Unread() {
 			if strings.Contains(string(m.Raw), secret) {
-				p.stage.fault("the secret got out: " + m.String())
+				p.stage.fault("a client received the secret: " + m.String())
 			}
 			for other, o := range p.sessions {
 				if other != c && strings.Contains(string(m.Raw), o.ConnectionID()) {
-					p.stage.fault("a connection ID got out: " + m.String())
+					p.stage.fault("a client received the connection ID of another: " + m.String())
 				}
 			}
 		}
 	}
 	if n := p.stage.leaves(); n != p.leaves {
-		p.stage.fault("a leave handler has run after Shutdown had returned")
+		p.stage.fault("a leave handler ran after Shutdown returned")
 	}
 	p.seen.faults = p.stage.faults
 }
 
-// doze lets others come in between.
+// doze lets other goroutines run.
 func doze() { time.Sleep(napTime) }

@@ -8,12 +8,12 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A scene is where and for whom an effect happens.
+// A scene is the room and the client of an effect.
 type scene struct {
 	action  *action
 	room    int
 	client  int    // or none
-	request string // to which it is an answer, or ""
+	request string // the request that it answers, or ""
 }
 
 const (
@@ -22,8 +22,8 @@ const (
 	conflict  = 409
 )
 
-// effect lets an effect happen. The status is 0, or that of the error that it
-// gives. It reports false if clients have not seen it so.
+// effect applies an effect. The status is 0, or the status of its error. It reports
+// false if the effect does not match the observations of the clients.
 func (x *search) effect(w *world, s scene, e effect) (status int, ok bool) {
 	v := s.action.value(e)
 	r := &w.rooms[s.room]
@@ -77,10 +77,10 @@ func (x *search) effect(w *world, s scene, e effect) (status int, ok bool) {
 		return 0, x.untrack(w, s.room, target)
 	case at >= 0:
 		r.roster[at].value = v
-		return 0, x.tell(w, s.room, "UPDATE", v)
+		return 0, x.notify(w, s.room, "UPDATE", v)
 	default:
 		r.roster = append(r.roster, member{target, v})
-		return 0, x.tell(w, s.room, "JOIN", v)
+		return 0, x.notify(w, s.room, "JOIN", v)
 	}
 }
 
@@ -104,7 +104,7 @@ func (x *search) broadcast(w *world, i int, f frame, to func(c int) bool) (statu
 	return 0, x.audience(w, i, &f, reached)
 }
 
-// deliver sends f to one client, through the handler for outgoing events.
+// deliver sends f to one client, through the outgoing handler.
 func (x *search) deliver(w *world, c, i int, f *frame) bool {
 	mine := *f
 	if strings.HasSuffix(f.what, " masked") {
@@ -118,11 +118,11 @@ func (x *search) deliver(w *world, c, i int, f *frame) bool {
 	if !x.send(w, c, w.rooms[i].name, &mine) {
 		return false
 	}
-	f.request = mine.request // is the same for all, also if it answers none
+	f.request = mine.request // it is the same for all clients, even if f does not answer a request
 	return true
 }
 
-// reply sends f to the client whose handler it is.
+// reply sends f to the client of the handler.
 func (x *search) reply(w *world, s scene, f frame) (status int, ok bool) {
 	if find(w.rooms[s.room].members, s.client) < 0 {
 		return notMember, true
@@ -131,8 +131,8 @@ func (x *search) reply(w *world, s scene, f frame) (status int, ok bool) {
 	return 0, x.deliver(w, s.client, s.room, &f)
 }
 
-// tell tells all who are tracked what changed.
-func (x *search) tell(w *world, i int, event string, changed value) bool {
+// notify sends a change of presence to all tracked members.
+func (x *search) notify(w *world, i int, event string, changed value) bool {
 	w.listed(i)
 	r := &w.rooms[i]
 	f := frame{what: "PRESENCE " + event, body: changed.json(), list: r.list()}
@@ -151,7 +151,7 @@ func (x *search) tell(w *world, i int, event string, changed value) bool {
 	return x.audience(w, i, &f, reached)
 }
 
-// listed follows a change of the list: whoever has got it before has got it.
+// listed settles the debts for the current list after a change.
 func (w *world) listed(i int) {
 	list := w.rooms[i].list()
 	n := 0
@@ -164,8 +164,7 @@ func (w *world) listed(i int) {
 	w.debts = w.debts[:n]
 }
 
-// untrack takes a client off the list and tells the others, unless the server
-// goes down.
+// untrack removes a client from the list and notifies the other tracked members.
 func (x *search) untrack(w *world, i, c int) bool {
 	r := &w.rooms[i]
 	at := find(r.roster, c)
@@ -174,10 +173,10 @@ func (x *search) untrack(w *world, i, c int) bool {
 	}
 	v := r.roster[at].value
 	r.roster = append(r.roster[:at], r.roster[at+1:]...)
-	return x.tell(w, i, "LEAVE", v)
+	return x.notify(w, i, "LEAVE", v)
 }
 
-// remove ends a membership, unless the client has got more of it.
+// remove ends a membership. It reports false if the client received more frames of it.
 func (x *search) remove(w *world, i, c int, reason pond.LeaveReason, detail string) (departed, bool) {
 	r := &w.rooms[i]
 	at := find(r.members, c)
@@ -185,12 +184,12 @@ func (x *search) remove(w *world, i, c int, reason pond.LeaveReason, detail stri
 	r.members = append(r.members[:at], r.members[at+1:]...)
 	frames := x.seen.clients[c].frames[r.name]
 	if n := w.clients[c].seen[r.name]; n < len(frames) && frames[n].forMembers() {
-		return d, x.note(w, "c%d has got %v on %s after it had left", c, frames[n], channelNames[r.name])
+		return d, x.note(w, "c%d received %v on %s after it left", c, frames[n], channelNames[r.name])
 	}
 	return d, true
 }
 
-// evict begins to evict a client, which goes on with [search.expel].
+// evict starts to evict a client. [search.expel] continues it.
 func (x *search) evict(w *world, i, c int, reason string) bool {
 	w.eviction = eviction{room: i, client: c, reason: reason, stage: told}
 	kickedOut := frame{what: "SYSTEM kicked_out", body: `{"message":"` + reason + `","code":403,"reason":"` + reason + `"}`}

@@ -6,34 +6,35 @@ import (
 	"strings"
 )
 
-// A search looks for an order of moves that explains what was seen: the same
-// moves of the same actors in some order give every client exactly its frames,
-// run exactly those leave handlers, and lead to those states.
+// A search looks for an order of moves that explains the observations: in this order,
+// the moves send every client exactly its frames, run exactly the observed leave
+// handlers, and lead to the observed states.
 type search struct {
 	history history
 	seen    *seen
 	scripts []script
-	got     map[string]uint // who has got a frame, by its id: a set of clients
+	got     map[string]uint // the clients that received a frame, as a bit set by frame ID
 	visited map[string]bool
-	best    int      // how much could be explained at most
-	notes   []string // why no more
+	best    int      // the most that could be explained
+	notes   []string // reasons why no more could be explained
 }
 
-// A script is what actors do in one round.
+// A script has the actions of one round.
 type script struct {
-	clients   [][]action // messages
-	garbage   []int      // of clients: how often
-	endings   []verb     // of clients: cut, goAway or nothing
+	clients   [][]action // messages, by client
+	garbage   []int      // number of invalid messages, by client
+	endings   []verb     // reset, goAway or empty, by client
 	outsiders [outsiders][]action
-	stalled   []bool // clients
-	connects  int    // clients
+	stalled   []bool // by client
+	connects  int    // number of new clients
 	waits     bool
 }
 
-// maxStates is how many states a search looks at before it gives up.
+// maxStates is the number of states after which a search gives up.
 const maxStates = 300_000
 
-// explain returns an error that says how far what was seen can be explained.
+// explain returns nil if the observations can be explained, or an error with the first ones
+// that cannot.
 func explain(h history, s *seen) error {
 	x := &search{history: h, seen: s, scripts: scripts(h), got: s.got(), visited: map[string]bool{}}
 	w := &world{open: [rooms]int{none, none, none}}
@@ -68,11 +69,11 @@ func scripts(h history) []script {
 				s.outsiders[0] = append(s.outsiders[0], a)
 			case a.by >= outsider:
 				s.outsiders[a.by-outsider] = append(s.outsiders[a.by-outsider], a)
-			case a.what == cut, a.what == goAway:
+			case a.what == reset, a.what == goAway:
 				s.endings[a.by] = a.what
 			case a.what == garbage:
 				s.garbage[a.by]++
-			case a.what == ping: // is nothing
+			case a.what == ping: // it has no effect
 			default:
 				s.clients[a.by] = append(s.clients[a.by], a)
 			}
@@ -83,7 +84,7 @@ func scripts(h history) []script {
 	return all
 }
 
-// enter begins with a round.
+// enter starts a round.
 func (x *search) enter(w *world) bool {
 	if w.round == len(x.scripts) {
 		return x.finished(w)
@@ -107,7 +108,7 @@ func (x *search) enter(w *world) bool {
 	return x.explore(w)
 }
 
-// explore tries all that may happen next.
+// explore tries all possible next moves.
 func (x *search) explore(w *world) bool {
 	key := w.key()
 	if x.visited[key] || len(x.visited) >= maxStates {
@@ -140,7 +141,7 @@ func (x *search) explore(w *world) bool {
 	return false
 }
 
-// audience checks that nobody has got f but those who had to: a set of clients.
+// audience checks that only the clients in the bit set to received f.
 func (x *search) audience(w *world, i int, f *frame, to uint) bool {
 	q := w.rooms[i].name
 	got := x.got[f.id(q)]
@@ -149,14 +150,14 @@ func (x *search) audience(w *world, i int, f *frame, to uint) bool {
 	}
 	for c := range w.clients {
 		if (got&^to)>>c&1 == 1 {
-			return x.note(w, "c%d has got %v on %s as well", c, f, channelNames[q])
+			return x.note(w, "c%d also received %v on %s", c, f, channelNames[q])
 		}
 	}
-	return true // some have ended before they got it
+	return true // the connections of the other clients ended before
 }
 
-// note remembers why a world is not what was seen, if it is one of those that
-// explain the most. It always reports false.
+// note records why a world does not match the observations, if the world is one of
+// those that explain the most. It always returns false.
 func (x *search) note(w *world, format string, args ...any) bool {
 	if w.explained < x.best {
 		return false
@@ -171,11 +172,11 @@ func (x *search) note(w *world, format string, args ...any) bool {
 	return false
 }
 
-// send checks that a client has got f next, and completes f by what only clients
-// can know.
+// send checks that f is the next frame that a client received, and completes f with the
+// parts that only clients know.
 func (x *search) send(w *world, c, q int, f *frame) bool {
 	cl := &w.clients[c]
-	if cl.deaf {
+	if cl.ended {
 		return true
 	}
 	if x.stalled(w, c) {
@@ -188,12 +189,12 @@ func (x *search) send(w *world, c, q int, f *frame) bool {
 		return true
 	}
 	if n == len(frames) || frames[n].round > w.round && !x.stalled(w, c) {
-		return x.note(w, "c%d has not got %v on %s", c, f, channelNames[q])
+		return x.note(w, "c%d did not receive %v on %s", c, f, channelNames[q])
 	}
 	got := frames[n]
 	if got.what != f.what || got.body != f.body || (got.list == "") != (f.list == "") ||
 		f.request != "" && got.request != f.request || f.request == "" && len(got.request) != len("00000000-0000-0000-0000-000000000000") {
-		return x.note(w, "c%d has got %v and not %v on %s", c, got, f, channelNames[q])
+		return x.note(w, "c%d received %v, want %v on %s", c, got, f, channelNames[q])
 	}
 	cl.seen[q]++
 	w.explained++
@@ -201,21 +202,21 @@ func (x *search) send(w *world, c, q int, f *frame) bool {
 	return true
 }
 
-// left checks that a client's leave handler has run next.
+// left checks that a client's leave handler ran next.
 func (x *search) left(w *world, c int, d departure) bool {
 	next, ok := x.nextLeft(w, c)
 	if !ok {
-		return x.note(w, "the leave handler of c%d has not run: %v", c, d)
+		return x.note(w, "the leave handler of c%d did not run: %v", c, d)
 	}
 	if next != d {
-		return x.note(w, "the leave handler of c%d has run with %v and not %v", c, next, d)
+		return x.note(w, "the leave handler of c%d ran with %v, want %v", c, next, d)
 	}
 	w.clients[c].ran++
 	w.explained++
 	return true
 }
 
-// nextLeft returns what the leave handler of a client has run with next.
+// nextLeft returns the next departure that the leave handler of a client observed.
 func (x *search) nextLeft(w *world, c int) (departure, bool) {
 	seen := &x.seen.clients[c]
 	if ran := w.clients[c].ran; ran < seen.ran[w.round] {
@@ -224,7 +225,7 @@ func (x *search) nextLeft(w *world, c int) (departure, bool) {
 	return departure{}, false
 }
 
-// settled reports whether a world can be the one in which a round ended.
+// settled reports whether a round can end in a world.
 func (x *search) settled(w *world) bool {
 	if w.storm.action != nil || w.eviction.stage != noEviction {
 		return false
@@ -247,11 +248,11 @@ func (x *search) settled(w *world) bool {
 	}
 	for _, d := range w.debts {
 		if d.round <= w.round {
-			return x.note(w, "the list %s on %s was never true", d.list, roomNames[w.rooms[d.room].name])
+			return x.note(w, "%s on %s was never the list", d.list, roomNames[w.rooms[d.room].name])
 		}
 	}
 	if state := w.state(); state != x.seen.states[w.round] {
-		return x.note(w, "the server is in state %s and not %s", x.seen.states[w.round], state)
+		return x.note(w, "the server is in state %s, want %s", x.seen.states[w.round], state)
 	}
 	return true
 }
@@ -260,29 +261,29 @@ func (x *search) settledClient(w *world, c int) bool {
 	cl, seen := &w.clients[c], &x.seen.clients[c]
 	for q, n := range seen.arrived[w.round] {
 		if cl.seen[q] < n {
-			return x.note(w, "c%d has got %v on %s as well", c, seen.frames[q][cl.seen[q]], channelNames[q])
+			return x.note(w, "c%d also received %v on %s", c, seen.frames[q][cl.seen[q]], channelNames[q])
 		}
 	}
 	if n := seen.ran[w.round]; cl.ran < n {
-		return x.note(w, "the leave handler of c%d has run with %v as well", c, seen.left[cl.ran])
+		return x.note(w, "the leave handler of c%d also ran with %v", c, seen.left[cl.ran])
 	}
 	if cl.lost && cl.up && !x.stalled(w, c) {
-		return x.note(w, "c%d has lost something", c)
+		return x.note(w, "c%d lost a frame", c)
 	}
 	return true
 }
 
-// finished reports whether nothing was seen that is not explained.
+// finished reports whether everything is explained.
 func (x *search) finished(w *world) bool {
 	for c := range w.clients {
 		for q, frames := range x.seen.clients[c].frames {
 			if w.clients[c].seen[q] < len(frames) {
-				return x.note(w, "c%d has got %v on %s in the end", c, frames[w.clients[c].seen[q]], channelNames[q])
+				return x.note(w, "c%d received %v on %s at the end", c, frames[w.clients[c].seen[q]], channelNames[q])
 			}
 		}
 	}
 	for _, d := range w.debts {
-		return x.note(w, "the list %s on %s was never true", d.list, roomNames[w.rooms[d.room].name])
+		return x.note(w, "%s on %s was never the list", d.list, roomNames[w.rooms[d.room].name])
 	}
 	return true
 }

@@ -10,37 +10,37 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A seen is what could be observed of a history.
+// A seen has the observations of a history.
 type seen struct {
 	clients []witness
-	states  []string      // of the server, after each round
-	results map[int][]int // statuses of what outsiders did, by action; none if there was no channel
-	faults  []string      // what is wrong in any history
+	states  []string      // of the server after each round
+	results map[int][]int // statuses of the effects of outsiders, by action; empty if the channel did not exist
+	faults  []string      // errors in any history
 }
 
-// A witness is what could be observed of one client.
+// A witness has the observations of one client.
 type witness struct {
 	frames  [queues][]frame
-	arrived [][queues]int // of frames, until the end of each round
-	left    []departure   // of its leave handlers
-	ran     []int         // of left, until the end of each round
-	code    int           // with which its connection ended
+	arrived [][queues]int // number of frames at the end of each round
+	left    []departure   // the departures that its leave handlers observed
+	ran     []int         // number of these at the end of each round
+	code    int           // close code of its connection
 }
 
-// Frames are queued by the channel that they belong to: between channels, the
-// order that clients see is that of a common cause, and nothing else.
+// There is one queue of frames per channel. Between channels, only frames of the same
+// cause have an order that clients can rely on.
 const (
 	endpoint = nowhere + 1
 	queues   = endpoint + 1
 )
 
-// A frame is what a model can know of a message.
+// A frame has the parts of a message that the model can compute.
 type frame struct {
 	what    string // action and event
 	request string
-	body    string // payload, or the code and the status of errors, or what changed of presence
-	list    string // of presence
-	round   int    // in which it arrived
+	body    string // payload, or code and status of an error, or the changed presence
+	list    string // list of presence
+	round   int    // round in which it arrived
 }
 
 func (f frame) String() string {
@@ -51,7 +51,7 @@ func (f frame) String() string {
 	return text + " " + f.request
 }
 
-// forMembers reports whether nobody but a member can get f.
+// forMembers reports whether only members can receive f.
 func (f frame) forMembers() bool {
 	switch f.what {
 	case "BROADCAST said", "BROADCAST masked", "BROADCAST left", "BROADCAST flood",
@@ -63,8 +63,8 @@ func (f frame) forMembers() bool {
 	}
 }
 
-// id identifies a frame that several clients get, as far as possible: by the value
-// that only it has, or else by its request.
+// id identifies a frame that several clients receive, if possible: by its unique value,
+// or else by its request.
 func (f frame) id(q int) string {
 	if i := strings.LastIndex(f.body, `{"v":`); i >= 0 {
 		body, _, _ := strings.Cut(f.body[i:], "}")
@@ -73,7 +73,7 @@ func (f frame) id(q int) string {
 	return channelNames[q] + f.what + f.request
 }
 
-// got returns who has got which frame: a set of clients.
+// got returns the clients that received each frame, as bit sets.
 func (s *seen) got() map[string]uint {
 	got := map[string]uint{}
 	for c, w := range s.clients {
@@ -86,7 +86,7 @@ func (s *seen) got() map[string]uint {
 	return got
 }
 
-// author returns the action that f comes from, if that can be told.
+// author returns the action that caused f, if f identifies it.
 func (f frame) author() (n int, ok bool) {
 	if text, found := strings.CutPrefix(f.request, "r"); found {
 		n, err := strconv.Atoi(text)
@@ -102,8 +102,8 @@ func (f frame) author() (n int, ok bool) {
 	}
 }
 
-// overtaken returns a frame that comes behind one that the same client or outsider
-// has caused later, in whatever channel.
+// overtaken returns a frame that arrived after a frame that the same client or outsider
+// caused later, in any channel.
 func overtaken(messages []pondtest.Message, by func(n int) int) (late frame, found bool) {
 	latest := map[int]int{}
 	for _, m := range messages {
@@ -148,7 +148,7 @@ var channelNames = append(slices.Clip(roomNames), "ENDPOINT")
 
 func queueOf(channel string) int { return slices.Index(channelNames, channel) }
 
-// arrive takes down what a session has received until the end of a round.
+// arrive records the messages that a session received until the end of a round.
 func (w *witness) arrive(messages []pondtest.Message, ids []string) {
 	round := len(w.arrived)
 	var counts [queues]int
@@ -169,7 +169,7 @@ func (w *witness) arrive(messages []pondtest.Message, ids []string) {
 func (s *seen) String() string {
 	var b strings.Builder
 	for c, w := range s.clients {
-		fmt.Fprintf(&b, "c%d, which ended with %d:\n", c, w.code)
+		fmt.Fprintf(&b, "c%d, closed with %d:\n", c, w.code)
 		for q, frames := range w.frames {
 			for _, f := range frames {
 				fmt.Fprintf(&b, "%5d. %s %v\n", f.round, channelNames[q], f)

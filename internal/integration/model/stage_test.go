@@ -22,7 +22,7 @@ const (
 	inboxSize      = 2
 )
 
-// Times, each much longer than all of those before it in a history.
+// Durations. Each of them is much longer than the sum of the shorter ones in a history.
 const (
 	napTime      = time.Millisecond
 	roundTime    = time.Second
@@ -31,32 +31,31 @@ const (
 	waitTime     = 3 * pingInterval
 )
 
-// secret is what no client may ever see: the text of errors, and what is assigned.
+// secret must never reach a client. It is the text of errors and an assigned value.
 const secret = "hunter2"
 
 var errSecret = errors.New(secret)
 
-// A stage is the server under test. Its handlers have the effects that the
-// history says.
+// A stage is the server under test. Its handlers have the effects of the history.
 type stage struct {
 	pond     *pond.Pond
 	endpoint *pond.Endpoint
-	actions  []action // by their number
+	actions  []action // by number
 	running  atomic.Int32
 	storms   sync.WaitGroup
 
 	mu     sync.Mutex // guards the following fields
-	ids    []string   // of users, by client
+	ids    []string   // user IDs by client
 	left   [][]departure
 	faults []string
 }
 
-// A departure is what a leave handler was told.
+// A departure is what a leave handler observed.
 type departure struct {
 	room   int
 	reason pond.LeaveReason
 	detail string
-	value  value // that was assigned
+	value  value // the assigned value
 }
 
 func newStage(h history) *stage {
@@ -78,7 +77,7 @@ func newStage(h history) *stage {
 	return s
 }
 
-// counted counts handlers that run.
+// counted counts the running handlers.
 func counted[C any](s *stage, h pond.Handler[C]) pond.Handler[C] {
 	return func(ctx C) error {
 		s.running.Add(1)
@@ -99,7 +98,7 @@ func (s *stage) id(c int) string {
 	return s.ids[c]
 }
 
-// The keys of what is assigned: the number of the client, and values.
+// Keys of assigns: the number of the client, and values.
 const (
 	clientKey = "client"
 	valueKey  = "value"
@@ -126,10 +125,10 @@ func (s *stage) join(ctx *pond.JoinContext) error {
 		var err error
 		switch {
 		case e.what == accept:
-			if err = ctx.Accept(); accepted && err == pond.ErrDecided { //nolint:errorlint // it is returned as it is
+			if err = ctx.Accept(); accepted && err == pond.ErrDecided { //nolint:errorlint // it is returned unwrapped
 				err = nil
 			} else if accepted {
-				s.fault("Accept was possible twice")
+				s.fault("Accept succeeded twice")
 			}
 			accepted = err == nil
 		case e.what == decline:
@@ -146,13 +145,13 @@ func (s *stage) join(ctx *pond.JoinContext) error {
 			return err
 		}
 		if !accepted && needsMember(e) {
-			s.fault(e.what + " was possible before Accept")
+			s.fault(e.what + " succeeded before Accept")
 		}
 	}
 	return nil
 }
 
-// needsMember reports whether an effect at the door needs Accept.
+// needsMember reports whether an effect of a join handler requires Accept.
 func needsMember(e effect) bool {
 	switch e.what {
 	case toAll, toOthers, reply, read, whisper, toMasked:
@@ -175,7 +174,7 @@ func (s *stage) event(ctx *pond.EventContext) error {
 	return nil
 }
 
-// eventEffect has the effects on the sender itself that only events can have.
+// eventEffect applies an effect, including those on the sender that only events have.
 func (s *stage) eventEffect(ctx *pond.EventContext, a action, e effect) error {
 	if e.to == nil {
 		switch e.what {
@@ -194,12 +193,12 @@ func (s *stage) eventEffect(ctx *pond.EventContext, a action, e effect) error {
 func (s *stage) action(payload json.RawMessage) action {
 	var sent struct{ N int }
 	if err := json.Unmarshal(payload, &sent); err != nil {
-		s.fault("a handler saw the payload " + string(payload))
+		s.fault("a handler received the payload " + string(payload))
 	}
 	return s.actions[sent.N]
 }
 
-// leave takes down who left and why, and tells the others.
+// leave records the departure and notifies the other members.
 func (s *stage) leave(ctx *pond.LeaveContext) error {
 	c := ctx.Get(clientKey).(int)
 	d := departure{reason: ctx.Reason(), detail: ctx.Detail(), room: queueOf(ctx.Channel().Name())}
@@ -214,7 +213,7 @@ func (d departure) json(c int) string {
 	return `{"who":` + strconv.Itoa(c) + `,"why":"` + string(d.reason) + `"}`
 }
 
-// mask is the handler for outgoing events.
+// mask is the outgoing handler.
 func mask(ctx *pond.OutgoingContext) error {
 	c := ctx.Get(clientKey).(int)
 	switch maskOf(c) {
@@ -228,10 +227,10 @@ func mask(ctx *pond.OutgoingContext) error {
 	return nil
 }
 
-// What happens to outgoing events depends on the client.
+// The outgoing handler does one of these, depending on the client.
 const (
 	untouched = iota
-	changed   // and late
+	changed   // and delayed
 	blocked
 )
 
@@ -243,7 +242,7 @@ func masked(payload string, c int) string {
 
 func (v value) raw() json.RawMessage { return json.RawMessage(v.json()) }
 
-// leaves returns how many leave handlers have run.
+// leaves returns the number of leave handlers that ran.
 func (s *stage) leaves() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +253,7 @@ func (s *stage) leaves() int {
 	return n
 }
 
-// state returns what the server says about its channels.
+// state describes the channels of the server.
 func (s *stage) state() string {
 	var lines []string
 	for ch := range s.endpoint.Channels() {

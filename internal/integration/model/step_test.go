@@ -6,10 +6,10 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A move is the next thing that happens in a world. Handlers are cut into moves
-// where others may come in between.
+// A move is one step in a world. Handlers are split into moves at the points where
+// other actors can run in between.
 type move struct {
-	who  int // client, or outsider
+	who  int // client or outsider
 	kind moveKind
 	arg  int
 }
@@ -17,20 +17,20 @@ type move struct {
 type moveKind int
 
 const (
-	proceed  moveKind = iota // the task
-	tooLate                  // the task, but Accept finds that the connection has ended
-	leaveOne                 // of all rooms: arg
-	depart                   // begin with a leave handler that waits: arg
-	receive                  // begin with the next message
-	complain                 // about garbage, which never gets as far as a handler
-	goDown                   // begin with what a shutdown asks for
-	end                      // begin with the end of the connection for a cause: arg
-	outside                  // go on as an outsider
-	blow                     // go on with the storm
-	expel                    // go on with the eviction
+	proceed  moveKind = iota // continue the task
+	tooLate                  // continue the task, but Accept fails because the connection ended
+	leaveOne                 // leave the room arg, one of all
+	depart                   // start the pending leave handler arg
+	receive                  // start with the next message
+	complain                 // answer an invalid message, which no handler receives
+	goDown                   // start to leave all rooms because of a shutdown
+	end                      // end the connection for the cause arg
+	outside                  // continue an outsider
+	blow                     // continue the storm
+	expel                    // continue the eviction
 )
 
-// moves returns what may happen next. What is most likely comes first.
+// moves returns the possible next moves, the most likely ones first.
 func (x *search) moves(w *world) []move {
 	var all []move
 	if w.eviction.stage != noEviction {
@@ -102,7 +102,7 @@ func (t *task) accepting() bool {
 	return t.phase == handling && !t.accepted && t.at < len(t.action.do) && t.action.do[t.at].what == accept
 }
 
-// do makes a move, and reports whether that is what was seen.
+// do makes a move, and reports whether it matches the observations.
 func (x *search) do(w *world, m move) bool {
 	switch m.kind {
 	case outside:
@@ -122,7 +122,7 @@ func (x *search) do(w *world, m move) bool {
 		return true
 	case leaveOne:
 		if next, ok := x.nextLeft(w, m.who); ok && next.room != w.rooms[m.arg].name {
-			return x.note(w, "c%d has left %s first", m.who, roomNames[next.room])
+			return x.note(w, "c%d left %s first", m.who, roomNames[next.room])
 		}
 		var ok bool
 		if t.gone, ok = x.remove(w, m.arg, m.who, t.reason, ""); !ok {
@@ -155,7 +155,7 @@ func (x *search) do(w *world, m move) bool {
 	}
 }
 
-// receive begins with a message.
+// receive starts to handle a message.
 func (x *search) receive(w *world, c int, a *action) bool {
 	cl := &w.clients[c]
 	i := none
@@ -173,7 +173,7 @@ func (x *search) receive(w *world, c int, a *action) bool {
 	case a.what == join && len(w.memberships(c)) >= maxMemberships:
 		return answer("SYSTEM UNAUTHORIZED", "CHANNEL_ERROR 429")
 	case a.what == join:
-		cl.task = task{phase: handling, action: a, room: w.hold(a.room)}
+		cl.task = task{phase: handling, action: a, room: w.acquire(a.room)}
 		return true
 	case a.what == leave && i != none:
 		if !answer("SYSTEM EXIT_ACKNOWLEDGE", "{}") {
@@ -195,7 +195,7 @@ func (x *search) receive(w *world, c int, a *action) bool {
 	}
 }
 
-// proceed goes on with the task of a client.
+// proceed continues the task of a client.
 func (x *search) proceed(w *world, c int) bool {
 	cl := &w.clients[c]
 	t := &cl.task
@@ -222,19 +222,19 @@ func (x *search) proceed(w *world, c int) bool {
 		w.rooms[t.room].closed = true
 		t.phase = t.after()
 		return true
-	default: // everything is left
+	default: // it left all rooms
 		if t.reason == pond.LeaveShutdown {
-			cl.goodbye = 1001
-			cl.next = len(x.scripts[w.round].clients[c]) // the rest is not handled
+			cl.code = 1001
+			cl.next = len(x.scripts[w.round].clients[c]) // the remaining messages are not handled
 		} else {
 			cl.up = false
 		}
 		cl.task = task{}
-		return x.deafen(w, c)
+		return x.endStream(w, c)
 	}
 }
 
-// after is what follows when a room is released.
+// after returns the phase that follows when a room is released.
 func (t *task) after() phase {
 	if t.reason != "" {
 		return leavingAll
@@ -242,7 +242,7 @@ func (t *task) after() phase {
 	return idle
 }
 
-// handle lets the next effect of a handler happen.
+// handle applies the next effect of a handler.
 func (x *search) handle(w *world, c int) bool {
 	t := &w.clients[c].task
 	if t.at == len(t.action.do) {
@@ -311,7 +311,7 @@ func (x *search) accept(w *world, c int) bool {
 	return x.send(w, c, r.name, &frame{what: "SYSTEM ACKNOWLEDGE", request: t.action.request(), body: "{}"})
 }
 
-// answer tells a client what its handler has returned.
+// answer sends the result of a handler to its client.
 func (x *search) answer(w *world, c int) bool {
 	t := &w.clients[c].task
 	a := t.action

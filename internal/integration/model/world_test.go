@@ -8,31 +8,31 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A world is one state that the server may be in, as far as anybody can tell.
+// A world is one state that the server can be in, according to the observations.
 type world struct {
 	rooms     []room
-	open      [rooms]int // which of rooms joins find under a name, or none
+	open      [rooms]int // index in rooms of the open room with a name, or none
 	clients   []client
 	outsiders [outsiders]outsiderState
 	storm     stormState
 	eviction  eviction
 	debts     []debt
 	round     int
-	explained int // frames and leave handlers
+	explained int // number of explained frames and leave handlers
 }
 
 const none = -1
 
-// A room is a channel from its first join to its end.
+// A room is one lifetime of a channel, from its first join to its end.
 type room struct {
 	name    int
-	holds   int // joins that are not decided, and memberships until their leave handler has run
+	refs    int // pending joins, and memberships until their leave handlers return
 	closed  bool
 	members []member
-	roster  []member // those that are tracked, in that order, with their presence
+	roster  []member // tracked members in the order of tracking, with their presence
 }
 
-// A member is a client and what was assigned to it.
+// A member is a client and its assigned value.
 type member struct {
 	client int
 	value  value
@@ -42,7 +42,7 @@ func find(members []member, c int) int {
 	return slices.IndexFunc(members, func(m member) bool { return m.client == c })
 }
 
-// list is the presence of a room as clients see it.
+// list returns the presence of a room as clients receive it.
 func (r *room) list() string {
 	var values []string
 	for _, m := range r.roster {
@@ -51,67 +51,67 @@ func (r *room) list() string {
 	return "[" + strings.Join(values, ",") + "]"
 }
 
-// A client is a connection and what its handlers are doing.
+// A client is a connection and the state of its handlers.
 type client struct {
-	known   bool // has connected
-	up      bool // is, and the server has not forgotten it
-	deaf    bool // nothing is sent any more
-	lost    bool // something was not seen, for which the connection must have ended
-	leaving bool // has to leave everything, because of a shutdown
-	goodbye int  // with which the server ends the connection, or 0
-	unread  int  // bytes, since it stalled
+	known   bool // it has connected
+	up      bool // it is connected, and registered at the server
+	ended   bool // it receives nothing more
+	lost    bool // a frame was not received, so the connection must end
+	leaving bool // it must leave all rooms, because of a shutdown
+	code    int  // close code that the server sends, or 0
+	unread  int  // bytes sent since it stalled
 
-	next       int // of its messages in this round
-	complaints int // of this round that were made
+	next       int // index of its next message in this round
+	complaints int // number of answered invalid messages in this round
 	task       task
-	gone       []departed // memberships that somebody else has ended, and whose leave handler has not run
+	gone       []departed // memberships that another actor ended, and whose leave handlers have not run
 
-	seen [queues]int // frames that are explained
-	ran  int         // leave handlers that are explained
+	seen [queues]int // number of explained frames
+	ran  int         // number of explained leave handlers
 }
 
 type departed struct {
-	room int // in world.rooms
+	room int // index in world.rooms
 	departure
 }
 
-// A task is what the handlers of one client are doing, up to the next moment at
-// which others can notice.
+// A task is the state of the handlers of one client, up to the next step that other
+// actors can observe.
 type task struct {
 	phase    phase
 	action   *action
 	room     int
-	at       int  // of the effects
-	half     bool // of the effect is done
+	at       int  // index of the next effect
+	half     bool // the first half of the effect is done
 	accepted bool
-	value    value // read, or to be assigned by accept
+	value    value // the value that was read, or that accept will assign
 	failed   int   // status, or 0
 	gone     departed
-	reason   pond.LeaveReason // of leaving everything
+	reason   pond.LeaveReason // for leaving all rooms
 }
 
 type phase int
 
 const (
 	idle      phase = iota
-	handling        // effects
-	answering       // what the handler has returned
-	departing       // the leave handler is to run
-	releasing       // a hold is to end
-	closing         // nobody holds the room any more
+	handling        // the effects run
+	answering       // the result of the handler is sent
+	departing       // the leave handler runs next
+	releasing       // a reference to the room is released next
+	closing         // the room has no references any more
 	leavingAll
 )
 
-// An outsiderState is how far an outsider is in this round.
+// An outsiderState is the progress of an outsider in this round.
 type outsiderState struct {
 	next int
-	room int // found for the current action, or none
+	room int // room of the current action, or none
 	at   int
 	half bool
 }
 
-// A storm is what broadcasts at the same time as the action that has begun it, and
-// which waits for its end.
+// A storm sends broadcasts concurrently with the action that started it. The action
+// waits for the end of the storm.
 type stormState struct {
 	action *action // or nil
 	room   int
@@ -119,9 +119,9 @@ type stormState struct {
 	sent   int
 }
 
-// An eviction is one that is under way. It sends two messages to the client, and
-// two to the others: between these, the answer to a message that has failed may
-// come, which the channel knows nothing of, but nothing else.
+// An eviction is an eviction in progress. It sends two messages to the client, and two
+// to the other members. Between them, only one other message is possible: the answer to
+// a message that failed, which does not go through the channel.
 type eviction struct {
 	room, client int
 	reason       string
@@ -132,13 +132,13 @@ type evictionStage int
 
 const (
 	noEviction evictionStage = iota
-	told                     // the client has got the first
-	expelled                 // the others have got the first
+	told                     // the first message to the client was sent
+	expelled                 // the first message to the other members was sent
 )
 
-// A debt is a list of presence that a client has got with a change. It was not
-// the list then, so it must have become it before the client got it: lists are
-// made when they are written.
+// A debt is a list of presence that a client received with a change, although it was
+// not the list at that time. The room must have had this list before the client received
+// it, because lists are encoded when they are written.
 type debt struct {
 	room  int
 	list  string
@@ -160,12 +160,12 @@ func (w *world) clone() *world {
 	return &c
 }
 
-// membership returns the room in which a client is a member under a name.
+// membership returns the room with a name that the client is a member of.
 func (w *world) membership(c, name int) int {
 	return slices.IndexFunc(w.rooms, func(r room) bool { return r.name == name && find(r.members, c) >= 0 })
 }
 
-// memberships returns all rooms in which a client is a member.
+// memberships returns all rooms that a client is a member of.
 func (w *world) memberships(c int) []int {
 	var all []int
 	for i := range w.rooms {
@@ -176,24 +176,24 @@ func (w *world) memberships(c int) []int {
 	return all
 }
 
-// hold returns the room that a join finds, and which lives until it is released.
-func (w *world) hold(name int) int {
+// acquire returns the room that a join uses, with a reference that must be released.
+func (w *world) acquire(name int) int {
 	if w.open[name] == none {
 		w.open[name] = len(w.rooms)
 		w.rooms = append(w.rooms, room{name: name})
 	}
-	w.rooms[w.open[name]].holds++
+	w.rooms[w.open[name]].refs++
 	return w.open[name]
 }
 
-// release ends a hold, and reports whether it was the last.
+// release drops a reference to a room, and reports whether it was the last one.
 func (w *world) release(i int) (last bool) {
 	r := &w.rooms[i]
-	r.holds--
-	if r.holds == 0 {
+	r.refs--
+	if r.refs == 0 {
 		w.forget(i)
 	}
-	return r.holds == 0
+	return r.refs == 0
 }
 
 func (w *world) forget(i int) {
@@ -202,7 +202,7 @@ func (w *world) forget(i int) {
 	}
 }
 
-// unlist takes a client off the list of a room without a word.
+// unlist removes a client from the list of a room without notifying the members.
 func (w *world) unlist(i, c int) {
 	r := &w.rooms[i]
 	if at := find(r.roster, c); at >= 0 {
@@ -211,7 +211,7 @@ func (w *world) unlist(i, c int) {
 	}
 }
 
-// state is what [stage.state] must return.
+// state returns the value that [stage.state] must return.
 func (w *world) state() string {
 	var lines []string
 	for _, r := range w.rooms {

@@ -14,10 +14,10 @@ type client struct {
 	transport pondtest.Transport
 	session   *pondtest.Session // nil if it is not connected
 	stalled   bool
-	member    bool // as far as the steps say
+	member    bool // according to the steps
 	at        pondtest.Position
 	list      *list // nil unless the client is a member with differences
-	lists     *list // not nil if the client is a member without
+	lists     *list // not nil if the client is a member without differences
 	replaying bool
 }
 
@@ -33,7 +33,7 @@ func (c *client) leave() {
 	c.member = false
 }
 
-// A list is what a client knows of the presence.
+// A list is the presence that a client knows.
 type list struct {
 	users    map[string]string // by ID
 	complete bool

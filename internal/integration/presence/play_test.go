@@ -19,10 +19,10 @@ const (
 	outbox = 64 << 10 // so pages have 16 KiB
 )
 
-// play plays steps against a server and checks what its clients know.
+// play plays steps against a server and checks the lists of its clients.
 func play(t *testing.T, steps []step) (err error) {
 	ended := make(chan struct{})
-	go func() { // whose end a failed bubble would be
+	go func() { // a failed bubble ends its goroutine
 		defer close(ended)
 		err = fmt.Errorf("pondtest failed the test")
 		defer func() {
@@ -84,8 +84,8 @@ func (p *player) fail(format string, args ...any) {
 	}
 }
 
-// presence returns a presence. Large ones take a page each, and together more than the
-// network takes for a client that does not read.
+// presence returns a presence. A large presence fills a page. Together, large ones exceed
+// the network buffer of a client that does not read.
 func presence(s step) json.RawMessage {
 	size := 0
 	if s.large {
@@ -171,7 +171,7 @@ func (p *player) do(s step) {
 	}
 }
 
-// join connects a client, if it is not connected, and asks to join.
+// join connects a client if necessary, and requests to join.
 func (p *player) join(c *client, s step) {
 	if c.session == nil {
 		c.session = p.driver.Connect(c.transport, "/socket")
@@ -191,7 +191,7 @@ func (p *player) join(c *client, s step) {
 	case s.what == "recover" && c.at.Epoch != "":
 		opts = append(opts, pondtest.From(c.at, ""))
 	}
-	if s.n%3 == 0 { // the state finds a stalled client
+	if s.n%3 == 0 { // the client is stalled before the state arrives
 		c.session.Stall()
 		c.stalled = true
 	}

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestHistories plays random histories. rapid shrinks one that fails.
+// TestHistories plays random histories. rapid shrinks a history that fails.
 func TestHistories(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		steps := rapid.SliceOfN(stepGen, 15, 100).Draw(r, "steps")
@@ -27,7 +27,7 @@ func TestHistories(t *testing.T) {
 	})
 }
 
-// A step is the next thing that happens to a client.
+// A step is one action of a client.
 type step struct {
 	what   string
 	client int

@@ -14,8 +14,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// patience is how long a client waits for what has to come.
-const patience = 30 * time.Second
+// timeout limits the time that a client waits for an answer.
+const timeout = 30 * time.Second
 
 // A client is a raw connection, so that it can misbehave.
 type client struct {
@@ -26,12 +26,12 @@ type client struct {
 }
 
 func dial(addr string) (*client, error) {
-	conn, err := (&net.Dialer{Timeout: patience}).Dial("tcp", addr)
+	conn, err := (&net.Dialer{Timeout: timeout}).Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	tcp := conn.(*net.TCPConn)
-	return &client{addr: addr, conn: tcp, in: bufio.NewReader(tcp)}, tcp.SetReadDeadline(time.Now().Add(patience))
+	return &client{addr: addr, conn: tcp, in: bufio.NewReader(tcp)}, tcp.SetReadDeadline(time.Now().Add(timeout))
 }
 
 // connect opens a WebSocket or an event stream.
@@ -58,9 +58,9 @@ func connect(addr string, sse bool) (*client, error) {
 	return c, nil
 }
 
-// await reads until something has come, and returns all of it.
+// await reads until the input contains what, and returns everything that it read.
 func (c *client) await(what string) (string, error) {
-	if err := c.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
 	var seen strings.Builder
@@ -99,7 +99,7 @@ func (c *client) sendFrame(frame []byte) error {
 	return err
 }
 
-// request sends what belongs to an event stream, on a connection of its own.
+// request sends a request of an event stream on a separate connection.
 func (c *client) request(method, id, body string) (status int, err error) {
 	req, err := http.NewRequest(method, "http://"+c.addr+"/socket", strings.NewReader(body)) //nolint:noctx // has a timeout
 	if err != nil {
@@ -107,7 +107,7 @@ func (c *client) request(method, id, body string) (status int, err error) {
 	}
 	req.Close = true
 	req.Header.Set("X-Connection-ID", id)
-	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	resp, err := (&http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		return 0, err
 	}
@@ -127,7 +127,7 @@ func (c *client) join(channel string) error {
 // reset ends the connection with a TCP reset.
 func (c *client) reset() error { return errors.Join(c.conn.SetLinger(0), c.conn.Close()) }
 
-// close releases the socket, whatever has become of the connection.
+// close releases the socket in any state of the connection.
 func (c *client) close() error {
 	if err := c.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err

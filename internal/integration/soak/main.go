@@ -1,6 +1,6 @@
-// Command soak loads a server for a long time with clients that come and go in
-// all ways, good and bad, and prints what the server uses meanwhile. It fails if
-// that grows.
+// Command soak loads a server for a long time with clients that connect and disconnect
+// in many ways, correct and incorrect, and prints the resources that the server uses. It
+// fails if they grow.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() {
 	if os.Getenv(serverEnv) != "" {
 		exit(serve())
 	}
-	duration := flag.Duration("duration", 10*time.Minute, "how long")
+	duration := flag.Duration("duration", 10*time.Minute, "duration of the test")
 	flag.Parse()
 	exit(soak(*duration))
 }
@@ -68,7 +68,7 @@ func soak(duration time.Duration) error {
 		at := time.Since(began)
 		fmt.Printf("%6.0f %8d %9d %9d %11d %12d\n", at.Seconds(), h.visits, c.RSS>>10, c.Heap>>10, c.Goroutines, c.Descriptors)
 		if at < duration/5 {
-			continue // pools and the heap find their size
+			continue // pools and the heap still grow to their usual size
 		}
 		for name, value := range map[string]float64{
 			"rss": float64(c.RSS), "heap": float64(c.Heap), "goroutines": float64(c.Goroutines), "fds": float64(c.Descriptors),
@@ -79,15 +79,15 @@ func soak(duration time.Duration) error {
 	return judge(series)
 }
 
-// idle is how many goroutines a server may keep for the next messages. They are
-// hired one by one when many messages come at once, which takes its time to happen.
+// idle is the number of goroutines that a server may keep for later messages. They are
+// started one by one when many messages arrive at once, which does not happen often.
 var idle = 8 * runtime.GOMAXPROCS(0)
 
-// tolerances is by how much each series may grow in a run. What leaks with every
-// visit grows by more in ten minutes.
+// tolerances has the allowed growth of each series in one run. A leak in every visit
+// grows by more in ten minutes.
 var tolerances = map[string]float64{"rss": 4 << 20, "heap": 1 << 20, "goroutines": float64(1 + idle), "fds": 1}
 
-// fewest is how many samples say something.
+// fewest is the smallest number of samples for a result.
 const fewest = 8
 
 func judge(series map[string][]point) error {
@@ -95,18 +95,18 @@ func judge(series map[string][]point) error {
 	for _, name := range slices.Sorted(maps.Keys(series)) {
 		points := series[name]
 		if len(points) < fewest {
-			return fmt.Errorf("%d samples say nothing: run for longer", len(points))
+			return fmt.Errorf("%d samples are not enough: use a longer -duration", len(points))
 		}
 		grown := growth(points)
-		fmt.Printf("%s: grown by %.0f, allowed %.0f\n", name, grown, tolerances[name])
+		fmt.Printf("%s: grew by %.0f, allowed %.0f\n", name, grown, tolerances[name])
 		if grown > tolerances[name] {
-			failures = append(failures, fmt.Errorf("%s grows: by %.0f in %.0f s", name, grown, points[len(points)-1].seconds))
+			failures = append(failures, fmt.Errorf("%s grew by %.0f in %.0f s", name, grown, points[len(points)-1].seconds))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-// A server is this program as a server, in a process of its own.
+// A server is this program, running as a server in a second process.
 type server struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
@@ -119,7 +119,7 @@ func start() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self) //nolint:gosec,noctx // ourselves, and it ends with its input
+	cmd := exec.Command(self) //nolint:gosec,noctx // it is this program, and it exits at the end of its input
 	cmd.Env = append(os.Environ(), serverEnv+"=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -144,7 +144,7 @@ func (s *server) stop() {
 	_ = s.cmd.Wait()
 }
 
-// cost asks what the server uses.
+// cost requests the cost of the server.
 func (s *server) cost() (c cost, err error) {
 	if _, err := fmt.Fprintln(s.in, "cost"); err != nil {
 		return cost{}, err
@@ -156,10 +156,10 @@ func (s *server) cost() (c cost, err error) {
 	return c, json.Unmarshal(line, &c)
 }
 
-// settle waits until only the residents are left, and their goroutines, and
-// returns what they cost.
+// settle waits until only the residents and their goroutines remain, and returns the
+// cost of the server.
 func (s *server) settle() (cost, error) {
-	limit := time.Now().Add(patience)
+	limit := time.Now().Add(timeout)
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for ; ; <-again.C {
@@ -170,7 +170,7 @@ func (s *server) settle() (cost, error) {
 		case c.Clients == residents && c.Goroutines < residents+20+idle:
 			return c, nil
 		case time.Now().After(limit):
-			return cost{}, fmt.Errorf("%d clients are left of %d that should be, %d goroutines", c.Clients, residents, c.Goroutines)
+			return cost{}, fmt.Errorf("%d clients, want %d; %d goroutines", c.Clients, residents, c.Goroutines)
 		}
 	}
 }

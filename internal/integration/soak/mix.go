@@ -10,31 +10,31 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// residents is how many clients stay from the beginning to the end, half of them
-// over each transport.
+// residents is the number of clients that stay for the whole test, half of them over
+// each transport.
 const residents = 100
 
-// A visit is a client that comes in each round, and what becomes of it. After it,
-// nothing of the client may be left.
+// A visit is the behavior of a client that connects in each round. After it, the server
+// must keep nothing of the client.
 type visit func(c *client, room string) error
 
-// visits has all ways to come and go, by name.
+// visits has all kinds of visits, by name.
 var visits = map[string]visit{
-	"goes as it should": func(c *client, room string) error {
+	"leaves and disconnects": func(c *client, room string) error {
 		return steps(
 			func() error { return c.join(room) },
 			func() error { return c.send("BROADCAST", room, "ask", `{"text":"hello?"}`) },
 			func() error { _, err := c.await("answer"); return err },
 			func() error { return c.send("LEAVE_CHANNEL", room, "LEAVE_CHANNEL", "{}") },
-			func() error { return c.goodbye() },
+			func() error { return c.disconnect() },
 		)
 	},
-	"is cut off": func(c *client, room string) error { return steps(func() error { return c.join(room) }, c.reset) },
-	"is cut off while joining": func(c *client, room string) error {
+	"resets": func(c *client, room string) error { return steps(func() error { return c.join(room) }, c.reset) },
+	"resets while joining": func(c *client, room string) error {
 		return errors.Join(c.send("JOIN_CHANNEL", room, "JOIN_CHANNEL", "{}"), c.reset())
 	},
 	"never joins": func(c *client, _ string) error { return c.reset() },
-	"stops to send": func(c *client, room string) error {
+	"stops sending": func(c *client, room string) error {
 		return steps(func() error { return c.join(room) }, c.conn.CloseWrite, c.drain)
 	},
 	"is declined": func(c *client, _ string) error {
@@ -67,7 +67,7 @@ var visits = map[string]visit{
 		}
 		n := 300
 		if c.stream != "" {
-			n = 10 // each is a connection
+			n = 10 // each message needs a connection
 		}
 		for range n {
 			if err := c.send("BROADCAST", room, "say", `{"text":"spam"}`); err != nil {
@@ -88,7 +88,7 @@ func steps(all ...func() error) error {
 	return nil
 }
 
-// ends joins a room, has the server end that, and asks for something afterwards.
+// ends joins a room, makes the server end the membership, and sends a request afterwards.
 func (c *client) ends(room, event string) error {
 	return steps(
 		func() error { return c.join(room) },
@@ -99,13 +99,13 @@ func (c *client) ends(room, event string) error {
 	)
 }
 
-func (c *client) goodbye() error {
+func (c *client) disconnect() error {
 	if c.stream == "" {
 		if err := c.sendFrame(ws.AppendMasked(nil, ws.Close, true, false, [4]byte{}, []byte{0x03, 0xe8})); err != nil {
 			return err
 		}
 	} else if status, err := c.request(http.MethodDelete, c.stream, ""); err != nil || status != http.StatusNoContent {
-		return errors.Join(fmt.Errorf("DELETE was answered with %d", status), err)
+		return errors.Join(fmt.Errorf("DELETE: status %d", status), err)
 	}
 	return errors.Join(c.drain(), c.conn.Close())
 }
@@ -114,10 +114,10 @@ func (c *client) breakRule(string) error {
 	if c.stream == "" {
 		return errors.Join(c.sendFrame([]byte{0xff, 0xff, 0, 0}), c.drain())
 	}
-	if status, err := c.request(http.MethodPost, "nobody", "{}"); err != nil || status != http.StatusNotFound {
-		return errors.Join(fmt.Errorf("a POST for nobody was answered with %d", status), err)
+	if status, err := c.request(http.MethodPost, "unknown", "{}"); err != nil || status != http.StatusNotFound {
+		return errors.Join(fmt.Errorf("POST with an unknown connection ID: status %d", status), err)
 	}
-	if err := c.sendText("no JSON at all"); err != nil {
+	if err := c.sendText("invalid JSON"); err != nil {
 		return err
 	}
 	_, err := c.await("INVALID_MESSAGE")
@@ -127,18 +127,18 @@ func (c *client) breakRule(string) error {
 func (c *client) sendTooMuch(room string) error {
 	long := `{"action":"BROADCAST","channelName":"` + room + `","text":"` + strings.Repeat("x", 100<<10) + `"}`
 	if c.stream == "" {
-		_ = c.sendText(long) // the server may have gone before it has all
-		_ = c.drain()        // and may have reset the connection for the same reason
+		_ = c.sendText(long) // the server may close the connection before it has read everything
+		_ = c.drain()        // and may reset the connection for the same reason
 		return nil
 	}
 	status, err := c.request(http.MethodPost, c.stream, long)
-	if err == nil && status != http.StatusRequestEntityTooLarge { // there may be no time to read the answer
-		return fmt.Errorf("a long POST was answered with %d", status)
+	if err == nil && status != http.StatusRequestEntityTooLarge { // the connection can end before the response is read
+		return fmt.Errorf("a long POST: status %d", status)
 	}
 	return c.reset()
 }
 
-// doNotRead lets another member send more than the server keeps for this one.
+// doNotRead lets another member send more than the server queues for this one.
 func (c *client) doNotRead(room string) error {
 	if err := errors.Join(c.conn.SetReadBuffer(64<<10), c.join(room)); err != nil {
 		return err
@@ -155,23 +155,23 @@ func (c *client) doNotRead(room string) error {
 		if err = other.send("BROADCAST", room, "shout", text); err != nil {
 			break
 		}
-		if _, err = other.await(`x"}`); err != nil { // it has come back
+		if _, err = other.await(`x"}`); err != nil { // the broadcast arrived
 			break
 		}
 	}
 	return errors.Join(err, c.drainSlowly(), other.reset())
 }
 
-// drainSlowly succeeds if the server has ended the connection.
+// drainSlowly succeeds if the server ended the connection.
 func (c *client) drainSlowly() error {
 	err := c.drain()
 	if err != nil && !errors.Is(err, errTimeout) {
-		return nil // cut off
+		return nil // the server closed the connection
 	}
 	return err
 }
 
-// A house has the residents, and takes visitors.
+// A house has the residents and lets visitors connect.
 type house struct {
 	addr      string
 	residents []*client
@@ -193,15 +193,15 @@ func open(addr string) (*house, error) {
 		if err := c.conn.SetReadDeadline(noDeadline); err != nil {
 			return nil, err
 		}
-		h.readers.Go(func() { _ = c.drain() }) // until close
+		h.readers.Go(func() { _ = c.drain() }) // until the connection is closed
 	}
 	return h, nil
 }
 
 func roomOf(i int) string { return fmt.Sprintf("/room/%d", i/10) }
 
-// round has every resident talk and every kind of visitor come and go, over both
-// transports at once.
+// round lets every resident send, and runs every kind of visit, over both transports
+// concurrently.
 func (h *house) round() error {
 	var all sync.WaitGroup
 	var mu sync.Mutex

@@ -18,7 +18,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A cost is what the server uses after a collection.
+// A cost has the resources that the server uses after a garbage collection.
 type cost struct {
 	Clients     int64
 	RSS         int
@@ -27,8 +27,8 @@ type cost struct {
 	Descriptors int
 }
 
-// serve is the process under test. It answers each line of its input with a cost,
-// and ends with its input.
+// serve is the process under test. It answers each line of its input with a cost, and
+// exits at the end of its input.
 func serve() error {
 	var clients atomic.Int64
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)), pond.WithObserver(&pond.Observer{
@@ -43,12 +43,12 @@ func serve() error {
 	}, pond.WithMaxMessageSize(64<<10))
 	addRoom(e)
 
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // as long as the process
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // for the lifetime of the process
 	if err != nil {
 		return err
 	}
 	srv := &http.Server{
-		Handler: p, ReadHeaderTimeout: patience,
+		Handler: p, ReadHeaderTimeout: timeout,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	go func() { _ = srv.Serve(l) }() // ends with the process
@@ -89,7 +89,7 @@ func addRoom(e *pond.Endpoint) {
 	})
 	l.OnMessage("close", func(ctx *pond.EventContext) error { ctx.Channel().Close("asked for it"); return nil })
 	l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
-		if strings.HasSuffix(ctx.User().ID, "0") { // one of sixteen
+		if strings.HasSuffix(ctx.User().ID, "0") { // one in sixteen
 			ctx.Block()
 		}
 		return nil

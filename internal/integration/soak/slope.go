@@ -2,11 +2,11 @@ package main
 
 import "slices"
 
-// A point is what one quantity was at one time.
+// A point is the value of a quantity at a time.
 type point struct{ seconds, value float64 }
 
-// slope returns how much the values grow a second: the median of the slopes
-// between all pairs of points (Theil and Sen), which some outliers do not move.
+// slope returns the growth of the values per second: the median of the slopes
+// between all pairs of points (Theil–Sen estimator), which is robust against outliers.
 func slope(points []point) float64 {
 	var slopes []float64
 	for i, a := range points {
@@ -22,8 +22,8 @@ func slope(points []point) float64 {
 	return median(slopes)
 }
 
-// growth returns how much the values have grown from the first point to the last,
-// if they have grown evenly.
+// growth returns the growth of the values from the first point to the last, assuming
+// that they grow evenly.
 func growth(points []point) float64 {
 	if len(points) == 0 {
 		return 0

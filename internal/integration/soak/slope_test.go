@@ -25,7 +25,7 @@ func TestGrowth(t *testing.T) {
 		"shrinking":             {series(51, func(i int) float64 { return 100 - float64(i) }), -50},
 		"up and down":           {series(51, func(i int) float64 { return float64(i % 5) }), 0},
 		"a few peaks, no trend": {series(50, func(i int) float64 { return float64(i/45) * 1000 }), 0},
-		"peaks hide no leak":    {series(51, func(i int) float64 { return float64(i) - float64(i%10/9)*1000 }), 50},
+		"a leak behind peaks":   {series(51, func(i int) float64 { return float64(i) - float64(i%10/9)*1000 }), 50},
 	} {
 		if got := growth(tc.points); math.Abs(got-tc.want) > 0.5 {
 			t.Errorf("%s: growth %v, want %v", name, got, tc.want)
@@ -40,12 +40,12 @@ func TestVerdict(t *testing.T) {
 		t.Errorf("level: %v", err)
 	}
 	if err := judge(map[string][]point{"rss": leak}); err == nil {
-		t.Error("7 MiB more in five minutes is no leak?")
+		t.Error("7 MiB in five minutes is not reported as a leak")
 	}
 	if err := judge(map[string][]point{"fds": series(30, func(i int) float64 { return float64(i / 10) })}); err == nil {
-		t.Error("two descriptors more are no leak?")
+		t.Error("two descriptors are not reported as a leak")
 	}
 	if err := judge(map[string][]point{"rss": level[:2]}); err == nil {
-		t.Error("two samples say nothing, and it did not say so")
+		t.Error("two samples are reported as enough")
 	}
 }
