@@ -1,6 +1,7 @@
 package pond
 
 import (
+	"errors"
 	"iter"
 	"net/http"
 	"slices"
@@ -67,6 +68,15 @@ func (ch *Channel) Lobby() *Lobby { return ch.lobby }
 // Param returns a parameter of the name: "42" for "room_id" in "/chat/:room_id".
 // It is empty if the pattern has no parameter of that name.
 func (ch *Channel) Param(name string) string { return ch.params.Get(name) }
+
+// paramBehind returns the parameter of an event or, if the event has none of that name,
+// of the channel.
+func (ch *Channel) paramBehind(event pattern.Params, name string) string {
+	if value, ok := event.Lookup(name); ok {
+		return value
+	}
+	return ch.Param(name)
+}
 
 // Len returns the number of members.
 func (ch *Channel) Len() int {
@@ -219,7 +229,7 @@ func tooLarge(what string) error {
 }
 
 // An Audience is a part of a channel's members. Its members are determined when
-// something is sent to it.
+// something is sent to it. Sending to the zero Audience is an error.
 type Audience struct {
 	channel *Channel
 	ids     []string
@@ -247,14 +257,20 @@ func (m *member) others(request *string) Audience {
 // Broadcast returns [ErrClosed], [ErrOverloaded], [ErrNotAccepted], or an error
 // that describes why the payload is not a JSON object.
 func (a Audience) Broadcast(event string, payload any) error {
-	if a.err != nil {
+	switch {
+	case a.err != nil:
 		return a.err
+	case a.channel == nil:
+		return errNoAudience
 	}
 	if a.request != nil {
 		return a.channel.send(event, *a.request, payload, a)
 	}
 	return a.channel.send(event, newRequestID(), payload, a)
 }
+
+// errNoAudience is the error for the zero Audience.
+var errNoAudience = errors.New("pond: the zero Audience belongs to no channel")
 
 // Broadcast sends an event to all members; see [Audience.Broadcast].
 func (ch *Channel) Broadcast(event string, payload any) error {

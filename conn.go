@@ -46,7 +46,8 @@ type conn struct {
 	ended    bool               // the context of handlers is cancelled
 	deleted  bool               // the client ended its event stream with DELETE
 	cause    error              // why the connection ended
-	done     chan struct{}      // closed when ended is set; nil until it is needed
+	std      context.Context    // cancelled when ended is set; nil until it is needed
+	stop     context.CancelFunc // cancels std
 	linger   *time.Timer        // runs cancel
 }
 
@@ -387,33 +388,52 @@ func (c *conn) enter(m *member) bool {
 
 var emptyObject = []byte("{}")
 
-// A conn is the context of its handlers; a channel to wait on is made when
-// somebody asks for it.
+// A conn is the context of its handlers. When one of them wants to wait for its end, or
+// to derive a context from it, the conn gets a context of package context, to which
+// package context attaches derived ones without a goroutine for each.
 
 func (c *conn) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-func (c *conn) Done() <-chan struct{} {
+func (c *conn) Done() <-chan struct{} { return c.standard().Done() }
+
+func (c *conn) standard() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
+	if c.std == nil {
+		c.std, c.stop = context.WithCancel(context.Background()) //nolint:forbidigo // the connection has no other
 		if c.ended {
-			close(c.done)
+			c.stop()
 		}
 	}
-	return c.done
+	return c.std
 }
 
 func (c *conn) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	switch {
+	case c.std != nil:
+		return c.std.Err()
+	case c.ended:
 		return context.Canceled
 	}
 	return nil
 }
 
-func (c *conn) Value(any) any { return nil }
+// Value returns nil, except to package context, which looks for the context that it
+// can attach others to.
+func (c *conn) Value(key any) any {
+	c.mu.Lock()
+	std := c.std
+	c.mu.Unlock()
+	if std == nil {
+		return nil
+	}
+	return std.Value(key)
+}
+
+// AfterFunc is [context.AfterFunc].
+func (c *conn) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.standard(), f) }
 
 // maxLinger is how long handlers may go on with the messages that a client sent
 // before it disconnected, until their context is cancelled.
@@ -435,12 +455,14 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	}
 	c.mu.Lock()
 	c.cause = cause
-	if end.ByClient || c.deleted {
+	byClient := end.ByClient || c.deleted
+	if byClient {
 		c.linger = time.AfterFunc(maxLinger, c.cancel)
-	} else {
-		c.cancelLocked()
 	}
 	c.mu.Unlock()
+	if !byClient {
+		c.cancel()
+	}
 	c.inbox.push(&task{kind: taskEnd})
 }
 
@@ -448,19 +470,13 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 // channel any more.
 func (c *conn) cancel() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.cancelLocked()
-}
-
-func (c *conn) cancelLocked() {
 	if c.linger != nil {
 		c.linger.Stop()
 	}
-	if c.ended {
-		return
-	}
 	c.ended = true
-	if c.done != nil {
-		close(c.done)
+	stop := c.stop
+	c.mu.Unlock()
+	if stop != nil {
+		stop()
 	}
 }

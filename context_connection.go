@@ -81,7 +81,7 @@ func (c *ConnectionContext) Assign(key string, value any) {
 // Get returns private state that was set with Assign, or nil.
 func (c *ConnectionContext) Get(key string) any { return User{conn: c.conn}.Get(key) }
 
-// Accept lets the client in when the handler returns, unless it returns an error.
+// Accept accepts the client when the handler returns, unless it returns an error.
 // A client is declined with [http.StatusUnauthorized] unless Accept was called.
 // Calling it twice returns [ErrDecided].
 func (c *ConnectionContext) Accept() error {
@@ -98,14 +98,17 @@ func (c *ConnectionContext) Accept() error {
 //	return ctx.Decline(http.StatusForbidden, "not on the list")
 func (c *ConnectionContext) Decline(code int, message string) error { return refuse(code, message) }
 
-// Reply sends an event to the client as soon as it is connected. It accepts the
-// client. Official clients do not show such events to their users.
+// Reply sends an event to the client as soon as it is connected. It returns
+// [ErrNotAccepted] before Accept. Official clients do not show such events to their
+// users.
 func (c *ConnectionContext) Reply(event string, payload any) error {
+	if !c.accepted {
+		return ErrNotAccepted
+	}
 	body, err := wire.Object(payload)
 	if err != nil {
 		return err
 	}
-	c.accepted = true
 	c.replies = append(c.replies, reply{event, body})
 	return nil
 }

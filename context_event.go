@@ -16,6 +16,11 @@ type EventContext struct {
 	params pattern.Params
 }
 
+// AfterFunc calls f in a goroutine of its own when the context is done, and returns a
+// function that prevents it; see [context.AfterFunc], which uses it. With it,
+// [context.WithTimeout] and the like start no goroutine.
+func (c *EventContext) AfterFunc(f func()) (stop func() bool) { return c.member.conn.AfterFunc(f) }
+
 // Channel returns the channel that the event was sent to.
 func (c *EventContext) Channel() *Channel { return c.member.channel }
 
@@ -29,8 +34,9 @@ func (c *EventContext) Event() string { return c.msg.Event }
 // carry it, by which clients tell answers (rule S-15).
 func (c *EventContext) RequestID() string { return c.msg.RequestID }
 
-// Param returns a parameter of the event's name, decoded, or "" if there is none.
-func (c *EventContext) Param(name string) string { return c.params.Get(name) }
+// Param returns a parameter of the event's name, decoded, or else the parameter of
+// the channel's name, or "" if neither pattern has one of that name.
+func (c *EventContext) Param(name string) string { return c.member.channel.paramBehind(c.params, name) }
 
 // Query returns the query parameters in the event's name.
 func (c *EventContext) Query() url.Values {

@@ -22,6 +22,11 @@ type JoinContext struct {
 	replay  int // the largest number of messages to be sent again
 }
 
+// AfterFunc calls f in a goroutine of its own when the context is done, and returns a
+// function that prevents it; see [context.AfterFunc], which uses it. With it,
+// [context.WithTimeout] and the like start no goroutine.
+func (c *JoinContext) AfterFunc(f func()) (stop func() bool) { return c.conn.AfterFunc(f) }
+
 // Channel returns the channel that the client asks to join. It has no members
 // yet if the client is the first.
 func (c *JoinContext) Channel() *Channel { return c.channel }
@@ -33,6 +38,9 @@ func (c *JoinContext) User() User {
 	}
 	return User{ID: c.conn.id, conn: c.conn}
 }
+
+// Param returns a parameter of the channel's name; see [Channel.Param].
+func (c *JoinContext) Param(name string) string { return c.channel.Param(name) }
 
 // Query returns the query parameters in the channel's name: a name may end with
 // a query, which makes it another channel.

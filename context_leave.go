@@ -25,6 +25,9 @@ const (
 // Channel returns the channel that the member has left.
 func (c *LeaveContext) Channel() *Channel { return c.member.channel }
 
+// Param returns a parameter of the channel's name; see [Channel.Param].
+func (c *LeaveContext) Param(name string) string { return c.member.channel.Param(name) }
+
 // User returns the member as it was when it left.
 func (c *LeaveContext) User() User { return c.member.user() }
 

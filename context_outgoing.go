@@ -63,6 +63,11 @@ func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	}
 }
 
+// AfterFunc calls f in a goroutine of its own when the context is done, and returns a
+// function that prevents it; see [context.AfterFunc], which uses it. With it,
+// [context.WithTimeout] and the like start no goroutine.
+func (c *OutgoingContext) AfterFunc(f func()) (stop func() bool) { return c.member.conn.AfterFunc(f) }
+
 // Channel returns the channel that the event was sent in.
 func (c *OutgoingContext) Channel() *Channel { return c.member.channel }
 
@@ -75,8 +80,11 @@ func (c *OutgoingContext) Action() string { return string(c.out.action) }
 // Event returns the name of the event.
 func (c *OutgoingContext) Event() string { return c.out.event }
 
-// Param returns a parameter of the event's name, decoded, or "" if there is none.
-func (c *OutgoingContext) Param(name string) string { return c.out.params.Get(name) }
+// Param returns a parameter of the event's name, decoded, or else the parameter of
+// the channel's name, or "" if neither pattern has one of that name.
+func (c *OutgoingContext) Param(name string) string {
+	return c.member.channel.paramBehind(c.out.params, name)
+}
 
 // Payload returns the payload as the recipient would get it. It is shared by all
 // recipients and must not be changed: see Transform.

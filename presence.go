@@ -33,18 +33,25 @@ func (ch *Channel) Presence() iter.Seq2[string, json.RawMessage] {
 	}
 }
 
-// PresenceAs returns what [Channel.Presence] does, decoded. It returns an error if the
-// presence of a user does not fit, or is ambiguous; see [EventContext.Bind].
-func PresenceAs[T any](ch *Channel) (map[string]T, error) {
-	decoded := map[string]T{}
+// Tracked is the presence of one member, decoded.
+type Tracked[T any] struct {
+	UserID   string
+	Presence T
+}
+
+// PresenceAs returns what [Channel.Presence] does, decoded and in the same order. If the
+// presence of a user does not fit, or is ambiguous, it returns an error and the
+// presences before it; see [EventContext.Bind].
+func PresenceAs[T any](ch *Channel) ([]Tracked[T], error) {
+	var tracked []Tracked[T]
 	for id, raw := range ch.Presence() {
 		var v T
 		if err := strictjson.Unmarshal(raw, &v); err != nil {
-			return nil, fmt.Errorf("pond: presence of user %s: %w", id, err)
+			return tracked, fmt.Errorf("pond: presence of user %s: %w", id, err)
 		}
-		decoded[id] = v
+		tracked = append(tracked, Tracked[T]{id, v})
 	}
-	return decoded, nil
+	return tracked, nil
 }
 
 // Track gives a member a presence, a JSON object, and notifies all tracked

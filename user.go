@@ -10,11 +10,12 @@ import (
 )
 
 // A User is a client as a channel sees it. It is a small value that may be kept
-// and copied; its methods return what is true when they are called. After the
-// user has left, they return what was true then.
+// and copied. Its methods return what is true when they are called, and after the
+// user left, what was true then.
 type User struct {
-	// ID is public: it is the same in all channels of a connection, and differs
-	// from connection to connection.
+	// ID stands for one connection, not for a person: a person with two tabs has two
+	// IDs, and gets a new one with each new connection. It is the same in all channels
+	// of the connection. It is public. See [ConnectionContext.Identify] for persons.
 	ID string
 
 	conn   *conn

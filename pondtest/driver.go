@@ -52,13 +52,14 @@ import (
 // heartbeats keep virtual time running, so a bubble never deadlocks.
 const timeout = time.Minute
 
-// A Transport is the way in which a session talks to the server.
+// A Transport is the way in which a session talks to the server. Its values are those
+// of pond.Transport.
 type Transport string
 
 // The transports.
 const (
-	WebSocket Transport = "WebSocket"
-	SSE       Transport = "SSE"
+	WebSocket Transport = "websocket"
+	SSE       Transport = "sse"
 )
 
 // Transports lists all transports, for tests that must pass with each.

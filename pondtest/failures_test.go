@@ -22,12 +22,12 @@ var failures = append([]failure{
 	// Connections
 	{"declined", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, "/socket?uid=nobody")
-	}, "SSE 1 (/socket?uid=nobody): declined with 403 Forbidden: who are you?"},
+	}, "sse 1 (/socket?uid=nobody): declined with 403 Forbidden: who are you?"},
 
 	{"accepted", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, ann)
 		d.Declined(socket, ann)
-	}, "WebSocket 2 (/socket?uid=ann): accepted with 101 Switching Protocols, want declined"},
+	}, "websocket 2 (/socket?uid=ann): accepted with 101 Switching Protocols, want declined"},
 
 	{"transport", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect("pigeon", ann)
@@ -39,7 +39,7 @@ var failures = append([]failure{
 
 	{"no response", raw("", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, "/")
-	}, "SSE 1 (/): no response: unexpected EOF"},
+	}, "sse 1 (/): no response: unexpected EOF"},
 
 	{"proof", raw(switching+"\r\n", false), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/")
@@ -80,7 +80,7 @@ var failures = append([]failure{
 	// Receiving
 	{"receive", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann).Receive()
-	}, "SSE 1 (/socket?uid=ann): waited for a message, but nothing arrived within 1m0s"},
+	}, "sse 1 (/socket?uid=ann): waited for a message, but nothing arrived within 1m0s"},
 
 	{"receive after the end", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
@@ -119,20 +119,20 @@ var failures = append([]failure{
 		b.Send("/chat", "text", note{Text: numbered(2)})
 		b.Send("/chat", "text", note{Text: numbered(1)})
 		d.SameOrder("e", a, b)
-	}, `SSE 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":2}}, ` +
-		`but WebSocket 1 (/socket?uid=ann) has {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":1}}`},
+	}, `sse 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":2}}, ` +
+		`but websocket 1 (/socket?uid=ann) has {"action":"SYSTEM","event":"e","channelName":"c","requestId":"r","payload":{"n":1}}`},
 
 	{"order with one missing", nil, func(_ *testing.T, d *pondtest.Driver) {
 		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
 		a.Send("/chat", "text", note{Text: system})
 		d.SameOrder("", a, b)
-	}, `SSE 2 (/socket?uid=ann): message 1 is missing, but WebSocket 1 (/socket?uid=ann) has {"action":"SYSTEM"`},
+	}, `sse 2 (/socket?uid=ann): message 1 is missing, but websocket 1 (/socket?uid=ann) has {"action":"SYSTEM"`},
 
 	{"order with one too many", nil, func(_ *testing.T, d *pondtest.Driver) {
 		a, b := d.Connect(socket, ann), d.Connect(sse, ann)
 		b.Send("/chat", "text", note{Text: system})
 		d.SameOrder("", a, b)
-	}, `SSE 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM"`},
+	}, `sse 2 (/socket?uid=ann): message 1 is {"action":"SYSTEM"`},
 
 	{"order of nothing", nil, func(_ *testing.T, d *pondtest.Driver) {
 		a, b := d.Connect(socket, ann), d.Connect(socket, ann)
@@ -185,7 +185,7 @@ var failures = append([]failure{
 		s := d.Connect(sse, ann)
 		s.Vanish()
 		d.Push(s, nil)
-	}, "SSE 1 (/socket?uid=ann): vanished, so there is no response"},
+	}, "sse 1 (/socket?uid=ann): vanished, so there is no response"},
 
 	{"delay", nil, func(_ *testing.T, d *pondtest.Driver) {
 		s := d.Connect(socket, ann)
@@ -202,7 +202,7 @@ var failures = append([]failure{
 		})
 		admitted = false
 		s.Reconnect()
-	}, "SSE 2 (/socket): declined with 403 Forbidden: who are you?"},
+	}, "sse 2 (/socket): declined with 403 Forbidden: who are you?"},
 
 	{"address", nil, func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(sse, ann, pondtest.RemoteAddr("localhost"))
@@ -247,7 +247,7 @@ var failures = append([]failure{
 	// Found by the reading goroutine
 	{"invalid: frame", rawSocket([]byte{0xff, 0xff}), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Closed()
-	}, "WebSocket 1 (/): the server violated the protocol: websocket closed with code 1002"},
+	}, "websocket 1 (/): the server violated the protocol: websocket closed with code 1002"},
 
 	{"invalid: binary", rawSocket(ws.AppendFrame(nil, ws.Binary, false, []byte(system))), func(_ *testing.T, d *pondtest.Driver) {
 		d.Connect(socket, "/").Closed()

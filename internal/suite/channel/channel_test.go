@@ -86,7 +86,7 @@ func TestChannelFromOutside(t *testing.T) {
 			V int `json:"v"`
 		}
 		typed, err := pond.PresenceAs[value](ch)
-		if err != nil || typed[ann.ID()].V != 2 || len(typed) != 1 {
+		if err != nil || len(typed) != 1 || typed[0].UserID != ann.ID() || typed[0].Presence.V != 2 {
 			t.Errorf("presence %v, %v", typed, err)
 		}
 		for id, want := range map[string]error{"nobody": pond.ErrNotMember, bob.ID(): pond.ErrNotTracked} {
