@@ -1,6 +1,9 @@
 package pond
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/pondsocket/pond/internal/pattern"
@@ -52,6 +55,60 @@ func (l *Lobby) OnLeave(h Handler[*LeaveContext]) {
 	if !l.leave.CompareAndSwap(nil, &registered[*LeaveContext]{handler: h}) {
 		panic("pond: lobby " + l.Pattern() + " has a leave handler already") //nolint:forbidigo // misuse at registration
 	}
+}
+
+// ChannelName returns the name of a channel of this lobby: the lobby's pattern with
+// values in place of its parameters. The arguments are names and values in turns:
+//
+//	name, err := lobby.ChannelName("room", "ann@x.com") // "/chat/ann%40x.com"
+//
+// Names of channels are exact strings: "/chat/ann@x.com" is another channel, although
+// [Channel.Param] of both is "ann@x.com". ChannelName encodes values as
+// encodeURIComponent does in JavaScript, so that servers and clients get the same name.
+// The value of "*" is not encoded.
+//
+// ChannelName returns an error if a value is missing, empty or not valid UTF-8, if the
+// pattern has no parameter of a name, if the value of "*" does not fit, if the name is
+// longer than [WithMaxChannelName] allows, or if another lobby was added earlier whose
+// pattern matches the name.
+func (l *Lobby) ChannelName(params ...string) (string, error) {
+	name, err := l.channelName(params)
+	if err != nil {
+		return "", fmt.Errorf("pond: channel name for lobby %s: %w", l.Pattern(), err)
+	}
+	return name, nil
+}
+
+func (l *Lobby) channelName(params []string) (string, error) {
+	if len(params)%2 != 0 {
+		return "", errors.New("a parameter has no value")
+	}
+	values := make(map[string]string, len(params)/2)
+	for pair := range slices.Chunk(params, 2) {
+		values[pair[0]] = pair[1]
+	}
+	name, err := l.pattern.Build(values)
+	if err != nil {
+		return "", err
+	}
+	path, _ := pattern.SplitAddress(name)
+	found, _ := l.pattern.Match(path)
+	for param, want := range values {
+		got, ok := found.Lookup(param)
+		if !ok {
+			return "", fmt.Errorf("no parameter %q", param)
+		}
+		if got != want && got != "/"+want { // a "*" that is a whole segment begins with a slash
+			return "", fmt.Errorf("invalid value %q of %q", want, param)
+		}
+	}
+	if !l.endpoint.validName(name) {
+		return "", fmt.Errorf("invalid channel name %q", name)
+	}
+	if other, _ := l.endpoint.lobby(name); other != l {
+		return "", fmt.Errorf("%q belongs to lobby %s", name, other.Pattern())
+	}
+	return name, nil
 }
 
 // Literal returns a pattern that matches name and nothing else, whatever it is
