@@ -37,6 +37,7 @@ type Channel struct {
 
 	mu      sync.Mutex // guards the following fields, and those of the members; see commit
 	members map[string]*member
+	people  identityIndex[*member]
 	group   transport.Group // all members
 	roster  roster          // the tracked ones
 	diffs   differ          // for the members that get presence as differences
@@ -234,6 +235,9 @@ type Audience struct {
 	channel *Channel
 	ids     []string
 	member  *member // named like ids; nil if there is none
+
+	identities []string // named like ids
+
 	except  bool    // all but the named ones
 	request *string // the ID of the message that is answered, which may be empty; nil if none is
 	err     error   // why there is no audience
@@ -288,20 +292,28 @@ func (ch *Channel) pickLocked(to Audience) []*transport.Seat {
 		}
 		return []*transport.Seat{&to.member.seat}
 	}
-	if len(to.ids) == 0 {
+	if len(to.ids)+len(to.identities) == 0 {
 		return nil
 	}
-	seats := make([]*transport.Seat, 0, len(to.ids))
-	for _, id := range to.ids {
-		if m := ch.members[id]; m != nil && !m.picked {
+	seats := make([]*transport.Seat, 0, len(to.ids)+len(to.identities))
+	pick := func(m *member) {
+		if !m.picked {
 			m.picked = true
 			seats = append(seats, &m.seat)
 		}
 	}
 	for _, id := range to.ids {
 		if m := ch.members[id]; m != nil {
-			m.picked = false
+			pick(m)
 		}
+	}
+	for _, identity := range to.identities {
+		for _, m := range ch.people[identity] {
+			pick(m)
+		}
+	}
+	for _, seat := range seats {
+		seat.Owner.(*member).picked = false
 	}
 	return seats
 }

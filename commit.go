@@ -137,6 +137,7 @@ func (tx *tx) add(m *member) error {
 		return ErrClosed
 	}
 	tx.ch.members[m.conn.id] = m
+	tx.ch.people.add(m)
 	tx.touch()
 	return nil
 }
@@ -158,6 +159,7 @@ func (tx *tx) seat(m *member) {
 func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool) {
 	m.left = true
 	delete(tx.ch.members, m.conn.id)
+	tx.ch.people.remove(m)
 	tracked = tx.untrack(m)
 	if m.follower != nil {
 		tx.unfollow(m)

@@ -28,8 +28,13 @@ type conn struct {
 	url      string     // the channel of an event stream that has only one, or ""
 	addr     netip.Addr // that its slot is counted under
 	bucket   *bucket
+	identity string     // set by the connection handler
 	inbox    inbox
 	posts    postQueue
+
+	// Guarded by endpoint.mu.
+	place    int          // in endpoint.people
+	unwanted *closeReason // the client is disconnected as soon as it is accepted
 
 	// Owned by the goroutine that runs the inbox.
 	over     bool // the client left all channels for good

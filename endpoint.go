@@ -32,6 +32,7 @@ type Endpoint struct {
 	lobbies []*Lobby
 	conns   map[string]*conn // by user ID
 	streams map[string]*conn // event streams, by connection ID
+	people  identityIndex[*conn]
 	slots   int              // connections, and requests that may become one
 	closing bool
 	leaving int // connections when closing was set
@@ -138,19 +139,28 @@ func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
 	return nil
 }
 
-// admit makes c known, unless the endpoint is closing: both are decided under one
-// lock, so that no client is overlooked by Shutdown.
-func (e *Endpoint) admit(c *conn) bool {
+// admit registers c. It returns a reason to disconnect it at once if the endpoint shuts
+// down, or if [Endpoint.DisconnectIdentity] was called meanwhile. Both are decided under
+// one lock, so that no client is overlooked.
+func (e *Endpoint) admit(c *conn) *closeReason {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closing {
-		return false
+		return &closeReason{ws.CloseGoingAway, "server shutting down"}
 	}
 	e.conns[c.id] = c
 	if c.secret != "" {
 		e.streams[c.secret] = c
 	}
-	return true
+	return c.unwanted
+}
+
+// abandon gives up a connection that does not start.
+func (e *Endpoint) abandon(c *conn) {
+	e.mu.Lock()
+	e.people.remove(c)
+	e.mu.Unlock()
+	e.release(c.addr)
 }
 
 // dismiss removes c from the endpoint. Its slot is given back when its network
@@ -158,6 +168,7 @@ func (e *Endpoint) admit(c *conn) bool {
 func (e *Endpoint) dismiss(c *conn) {
 	e.mu.Lock()
 	delete(e.conns, c.id)
+	e.people.remove(c)
 	if c.secret != "" {
 		delete(e.streams, c.secret)
 	}

@@ -160,9 +160,9 @@ func (e *Endpoint) acceptWebSocket(w http.ResponseWriter, r *http.Request, param
 		e.reject(w, r, err)
 		return
 	}
+	defer c.abandonUnlessGreeted()
 	tr, err := e.hub.AcceptWebSocket(w, handshake, c)
 	if err != nil {
-		e.release(c.addr)
 		e.hijackFailed(w, r, err)
 		return
 	}
@@ -188,6 +188,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 		e.reject(w, r, err)
 		return
 	}
+	defer c.abandonUnlessGreeted()
 	abandonBody(w, r) // a stream that cannot be hijacked would not begin before its body has come
 	c.secret = newSecret()
 	h := w.Header()
@@ -201,7 +202,6 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	}
 	tr, taken, err := e.hub.AcceptStream(w, r, transport.StreamOptions{Named: e.cfg.wantsNamed(r)}, c)
 	if err != nil {
-		e.release(c.addr)
 		e.hijackFailed(w, r, err)
 		return
 	}
@@ -248,12 +248,12 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 		w.Header().Set("Retry-After", e.retryAfter())
 		return nil, nil, err
 	}
+	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
 	defer func() {
 		if accepted == nil {
-			e.release(addr)
+			e.abandon(c)
 		}
 	}()
-	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
 	c.inbox.conn = c
 	ctx = &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
 	if err := e.decide(ctx); err != nil {
@@ -279,6 +279,14 @@ func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	return nil
 }
 
+// abandonUnlessGreeted is deferred: a wrapper of the ResponseWriter can panic, or end the
+// goroutine.
+func (c *conn) abandonUnlessGreeted() {
+	if c.tr == nil {
+		c.endpoint.abandon(c)
+	}
+}
+
 // greet queues the first messages of a connection, which tell the client its ID and
 // the replies of the connection handler, and makes the connection known. The caller
 // must start it.
@@ -295,10 +303,10 @@ func (c *conn) greet(tr *transport.Conn, ctx *ConnectionContext, secret string) 
 	if f := c.endpoint.pond.cfg.observer.Connected; f != nil { // before anything else can be reported of the client
 		c.endpoint.pond.observe("Connected", func() { f(c.endpoint, c.id, c.transport()) })
 	}
-	welcome := c.endpoint.admit(c)
+	unwanted := c.endpoint.admit(c)
 	w.Do()
-	if !welcome { // Shutdown has begun while the handler ran
-		tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
+	if unwanted != nil {
+		tr.Close(unwanted.code, unwanted.reason, ErrClosed)
 	}
 }
 

@@ -99,6 +99,12 @@ func lastEventID(r *http.Request, query url.Values) string {
 func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *conn, ctx *ConnectionContext, join *wire.Message) {
 	c.url = join.Channel
 	c.greet(e.hub.NewStream(transport.StreamOptions{Named: e.cfg.wantsNamed(r), IDs: true}, c), ctx, c.secret)
+	opened := false
+	defer func() { // also if a wrapper of the ResponseWriter panics or ends the goroutine
+		if !opened {
+			c.tr.Discard(ErrClosed)
+		}
+	}()
 	decided := make(chan *Error, 1)
 	c.inbox.push(&task{kind: taskJoin, msg: *join, decided: decided})
 	var refusal *Error
@@ -121,10 +127,10 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 	taken, err := c.tr.Open(w, r, retryField(time.Second+random(4*time.Second)))
 	switch {
 	case err == nil:
+		opened = true
 		c.serveStream(r, taken)
 	case !errors.Is(err, transport.ErrClosed):
 		e.hijackFailed(w, r, err)
-		c.tr.Discard(err)
 	case !taken: // the stream was aborted after the decision
 		w.Header().Del("X-Connection-ID")
 		e.rejectURL(w, r, comeAgain)

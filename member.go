@@ -28,6 +28,7 @@ type member struct {
 	hidden   int             // numbered messages in a row that were hidden from the member,
 	hiddenTo uint64          // up to this one
 	left     bool
+	place    int  // in channel.people
 	picked   bool // while an audience is resolved
 }
 

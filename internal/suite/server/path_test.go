@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +32,8 @@ func TestFault24_EquivalentPaths(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	for _, path := range []string{"/socket", "/größe", "/чат", "/a|b", "/groesse/:id", "/files/*"} {
 		p.Endpoint(path, func(ctx *pond.ConnectionContext) error {
-			return ctx.Reply("at", map[string]string{"path": strings.TrimSpace(path + " " + ctx.Param("id") + ctx.Param("*"))})
+			at := map[string]string{"path": strings.TrimSpace(path + " " + ctx.Param("id") + ctx.Param("*"))}
+			return errors.Join(ctx.Accept(), ctx.Reply("at", at))
 		})
 	}
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
