@@ -28,7 +28,7 @@ type conn struct {
 	url      string     // the channel of an event stream that has only one, or ""
 	addr     netip.Addr // that its slot is counted under
 	bucket   *bucket
-	identity string     // set by the connection handler
+	identity string // set by the connection handler
 	inbox    inbox
 	posts    postQueue
 

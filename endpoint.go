@@ -33,7 +33,7 @@ type Endpoint struct {
 	conns   map[string]*conn // by user ID
 	streams map[string]*conn // event streams, by connection ID
 	people  identityIndex[*conn]
-	slots   int              // connections, and requests that may become one
+	slots   int // connections, and requests that may become one
 	closing bool
 	leaving int // connections when closing was set
 

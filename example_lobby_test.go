@@ -46,10 +46,15 @@ func ExampleEndpoint_Lobby() {
 func ExampleEndpoint_Channel() {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", accept)
-	endpoint.Lobby("/orders/:id", admit)
+	orders := endpoint.Lobby("/orders/:id", admit)
 
 	ship := func(order string) {
-		ch, ok := endpoint.Channel("/orders/" + order)
+		name, err := orders.ChannelName("id", order) // the name that clients use
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		ch, ok := endpoint.Channel(name)
 		if !ok {
 			fmt.Println("nobody is looking at order", order)
 			return
@@ -62,14 +67,14 @@ func ExampleEndpoint_Channel() {
 	v := serve(p, p)
 	defer v.close()
 	ann := v.connect("Ann", "/socket")
-	ann.join("/orders/42")
-	ship("42")
+	ann.join("/orders/A%2F42") // encodeURIComponent("A/42") in JavaScript
+	ship("A/42")
 	ann.receive()
-	ship("43")
+	ship("A/43")
 	// Output:
 	// Ann gets SYSTEM ACKNOWLEDGE {}
 	// Ann gets BROADCAST shipped {}
-	// nobody is looking at order 43
+	// nobody is looking at order A/43
 }
 
 // A leave handler runs once per membership, for whatever reason the membership

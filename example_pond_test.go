@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -186,4 +187,53 @@ func ExampleObserver() {
 	// joined /chat/:room 1
 	// limited channels 1
 	// sent /chat/:room 1
+}
+
+// Identify says which connections belong to one person. The person is reached,
+// evicted or disconnected in all tabs at once.
+func ExampleConnectionContext_Identify() {
+	var banned sync.Map // by person
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		person := ctx.Query().Get("person") // in a real program: of a session or token
+		if err := ctx.Identify(person); err != nil {
+			return err
+		}
+		if _, ok := banned.Load(person); ok { // after Identify, so that nobody escapes
+			return ctx.Decline(http.StatusForbidden, "banned")
+		}
+		return ctx.Accept()
+	})
+	endpoint.Lobby("/chat/:room", admit)
+
+	v := serve(p, p)
+	defer v.close()
+	tab, phone := v.connect("Ann's tab", "/socket?person=ann"), v.connect("Ann's phone", "/socket?person=ann")
+	bob := v.connect("Bob", "/socket?person=bob")
+	for _, client := range []*guest{tab, phone, bob} {
+		client.join("/chat/1")
+	}
+	chat, _ := endpoint.Channel("/chat/1")
+	if err := chat.ToIdentity("ann").Broadcast("reminder", nil); err != nil {
+		fmt.Println(err)
+	}
+	tab.receive()
+	phone.receive()
+
+	banned.Store("ann", true)
+	if err := endpoint.DisconnectIdentity("ann", http.StatusForbidden, "banned"); err != nil {
+		fmt.Println(err)
+	}
+	tab.receive()
+	phone.receive()
+	v.connect("Ann", "/socket?person=ann")
+	// Output:
+	// Ann's tab gets SYSTEM ACKNOWLEDGE {}
+	// Ann's phone gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Ann's tab gets BROADCAST reminder {}
+	// Ann's phone gets BROADCAST reminder {}
+	// Ann's tab is disconnected
+	// Ann's phone is disconnected
+	// Ann is declined: 403 banned
 }

@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/pondsocket/pond/internal/wire"
 )
 
 // Code of the application can panic, and it can end its goroutine with
@@ -67,7 +65,7 @@ func (r *registered[C]) call(ctx C, done func(*failure)) {
 	f = nil
 	if !succeeded(err) {
 		f = &failure{err: err, public: internalError}
-		f.examine(&r.panics)
+		f.examine()
 	}
 }
 
@@ -93,28 +91,17 @@ var (
 
 // examine takes the error apart. If a method of the error panics or ends the
 // goroutine, f has what was found before.
-func (f *failure) examine(panics *panicLog) {
+func (f *failure) examine() {
 	f.broken = errExited
 	if e := findError(f.err); e != nil {
 		f.typed = true
 		f.public = &Error{Code: e.Code, Message: e.Message}
 		if e.Details != nil {
-			details, err := encodeDetails(e.Details)
-			f.public.Details, f.broken = details, err
-			f.limit(err, panics)
+			f.public.Details, f.broken = encodeDetails(e.Details)
 			return
 		}
 	}
-	f.limit(f.err, panics)
 	f.broken = nil
-}
-
-// limit limits how often the failure is logged, if err has the stack of a panic.
-func (f *failure) limit(err error, panics *panicLog) {
-	if _, ok := errors.AsType[*wire.PanicError](err); ok {
-		suppressed, ok := panics.allow()
-		f.suppressed, f.quiet = suppressed, !ok
-	}
 }
 
 // panicked returns the failure of a handler that panicked, or completes f if a method

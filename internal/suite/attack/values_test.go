@@ -136,7 +136,7 @@ func TestFault25_UnambiguousPayloads(t *testing.T) {
 // A presence that a handler tracked without looking at it is not read either.
 func TestFault25_AmbiguousPresence(t *testing.T) {
 	var failure error
-	var decoded map[string]note
+	var decoded []pond.Tracked[note]
 	build := func() *pond.Pond {
 		p, _, l := kit.NewPond()
 		l.OnMessage("read", func(ctx *pond.EventContext) error {
