@@ -197,7 +197,7 @@ func newTheatre() (*kit.TappedPond, *pond.Endpoint) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
 		if ctx.Query().Has("welcome") {
-			return ctx.Reply("welcome", map[string]string{"hello": "world"})
+			return errors.Join(ctx.Accept(), ctx.Reply("welcome", map[string]string{"hello": "world"}))
 		}
 		return ctx.Accept()
 	})
