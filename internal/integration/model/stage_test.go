@@ -114,7 +114,7 @@ func (s *stage) connect(ctx *pond.ConnectionContext) error {
 	s.mu.Unlock()
 	ctx.Assign(clientKey, c)
 	ctx.Assign("password", secret)
-	return ctx.Reply("hello", nil)
+	return errors.Join(ctx.Accept(), ctx.Reply("hello", nil))
 }
 
 func (s *stage) join(ctx *pond.JoinContext) error {
