@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/pondsocket/pond/internal/ws"
 )
 
 // welcomed returns a client whose connection says what a test says, and a channel
@@ -97,4 +99,16 @@ func FuzzStream(f *testing.F) {
 			t.Error("a stream that ends without an error")
 		}
 	})
+}
+
+// A server cannot make the client keep answers to pings without end.
+func TestAnswersToPingsAreLimited(t *testing.T) {
+	_, n, _ := welcomed(t)
+	w := &webSocket{conn: n}
+	for range 10_000 {
+		_ = w.Control(ws.Ping, []byte("0123456789"))
+	}
+	if len(w.control) > 2*maxControl {
+		t.Errorf("%d bytes of pongs", len(w.control))
+	}
 }
