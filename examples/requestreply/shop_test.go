@@ -18,7 +18,7 @@ func visit(t *testing.T, test func(t *testing.T, d *pondtest.Driver, tr pondtest
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			var logged bytes.Buffer
-			p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(&logged, nil))))
+			p := pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))))
 			pondtest.Run(t, handler(p, newShop()), func(t *testing.T, d *pondtest.Driver) {
 				defer p.Shutdown(t.Context())
 				test(t, d, tr, &logged)
@@ -108,13 +108,14 @@ func TestSlowSupplierTimesOut(t *testing.T) {
 	})
 }
 
-// The handler's context is canceled when the client disconnects.
+// The handler's context is canceled at once when the server disconnects the client. If
+// the client disconnects, its earlier messages have a few seconds.
 func TestContextEndsWithTheClient(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
 			p, s := pond.New(), newShop()
 			var why error
-			ended := make(chan struct{})
+			var ended chan struct{}
 			s.supplier = func(ctx context.Context, _ string) (int, error) {
 				defer close(ended)
 				<-ctx.Done()
@@ -123,10 +124,15 @@ func TestContextEndsWithTheClient(t *testing.T) {
 			}
 			pondtest.Run(t, handler(p, s), func(t *testing.T, d *pondtest.Driver) {
 				defer p.Shutdown(t.Context())
+				ended = make(chan struct{}) // in the bubble, so that time passes while the test waits
 				ann := enter(d, tr)
 				ann.Send("/shop", "delivery", Query{"tea"})
 				ann.Quiet()
-				ann.Close()
+				for e := range p.Endpoints() {
+					if err := e.Disconnect(ann.ID(), 0, "closing time"); err != nil {
+						t.Error(err)
+					}
+				}
 				<-ended
 				if !errors.Is(why, context.Canceled) {
 					t.Error(why)
