@@ -86,16 +86,17 @@ func describe(ev pondclient.Event) string {
 	case *pondclient.Recovered:
 		return "recovered"
 	case *pondclient.Presence:
-		text := "presence"
+		var text strings.Builder
+		text.WriteString("presence")
 		for _, change := range []struct {
 			sign    string
 			members []pondclient.Member
 		}{{"+", ev.Joins}, {"~", ev.Updates}, {"-", ev.Leaves}} {
 			for _, m := range change.members {
-				text += " " + change.sign + m.ID + string(m.Presence)
+				text.WriteString(" " + change.sign + m.ID + string(m.Presence))
 			}
 		}
-		return text
+		return text.String()
 	case *pondclient.Failure:
 		return fmt.Sprintf("failure %s: %v", ev.Event, ev.Err)
 	}

@@ -3,6 +3,7 @@ package pondclient_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,11 +29,11 @@ func TestRequirement19EventsBeforeTheAnswerAreHeld(t *testing.T) {
 		s.ack(m, `{}`)
 		s.say("/chat/1", 50, 0)
 		events := collect(t, <-joined)
-		want := ""
+		var want strings.Builder
 		for i := range 50 {
-			want += fmt.Sprint(i, " ")
+			fmt.Fprint(&want, i, " ")
 		}
-		events.is(want + "welcome 50")
+		events.is(want.String() + "welcome 50")
 	})
 	run(t, func(t *testing.T, f *fake) { // what is held is bounded
 		c, s := f.connected()

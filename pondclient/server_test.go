@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -401,17 +402,17 @@ func TestArraysOverAnEventStream(t *testing.T) {
 		s.mu.Unlock()
 		c, _ := s.client(pondclient.EventStream)
 		ch, events := member(t, c)
-		want := ""
+		var want strings.Builder
 		for i := range 300 {
 			if err := ch.Send("say-all", map[string]int{"n": i}); err != nil {
 				t.Fatal(err)
 			}
-			want += fmt.Sprint(" ", i)
+			fmt.Fprint(&want, " ", i)
 		}
 		if err := ch.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		events.is(want[1:])
+		events.is(want.String()[1:])
 		mu.Lock()
 		defer mu.Unlock()
 		if posts > 20 {

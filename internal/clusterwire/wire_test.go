@@ -353,11 +353,11 @@ func TestChunks(t *testing.T) {
 	}
 	var ids []string
 	for chunk := range Chunks(users) {
-		text := ""
+		var text strings.Builder
 		for _, u := range chunk {
-			text += u.ID
+			text.WriteString(u.ID)
 		}
-		ids = append(ids, text)
+		ids = append(ids, text.String())
 	}
 	if want := []string{"ab", "cd", "e"}; !slices.Equal(ids, want) {
 		t.Errorf("chunks %q, want %q", ids, want)
