@@ -122,7 +122,8 @@ func TestEventStreams(t *testing.T) {
 }
 
 func TestSilentLossesAreFound(t *testing.T) {
-	r := play(t, 20, false, pondclient.WebSocket, 4)
+	r := play(t, 300, false, pondclient.WebSocket, 4)
+	t.Logf("%d lost", r.Lost)
 	if r.Lost < 10 || r.Err() == nil {
 		t.Errorf("%+v, error %v", r, r.Err())
 	}
