@@ -44,8 +44,10 @@ func (Pond) Opened(*Client, *Outgoing) {}
 // Receive implements [Dialect].
 func (p Pond) Receive(c *Client, message []byte, events []Event, out *Outgoing) []Event {
 	if found := AppendDeliveries(events, message); len(found) > len(events) {
-		if offset, ok := offsetOf(message); ok && c.Recover {
-			c.Offset = offset
+		if c.Recover {
+			if offset, ok := offsetOf(message); ok {
+				c.Offset = offset
+			}
 		}
 		return found
 	}
