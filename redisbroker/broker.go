@@ -11,6 +11,10 @@
 // prefix:
 //
 //	ACL SETUSER pond on >password resetchannels &pondsocket:* ~pondsocket:* +@connection +@pubsub +@scripting +@stream +@hash +del +pexpire +info +time
+//
+// In a Redis cluster, the user also needs these:
+//
+//	+cluster|info +cluster|slots +cluster|shards
 package redisbroker
 
 import (
@@ -35,27 +39,25 @@ const (
 	maxBackoff   = 5 * time.Second
 )
 
-var errConnecting = errors.New("redisbroker: not connected yet")
-
 // A Broker connects one node. It is a [pond.BrokerLog].
 type Broker struct {
 	cfg    config
 	option rueidis.ClientOption
 	prefix string // of channels: "pondsocket:v1:default:"
 	keys   string // of keys: "pondsocket:log1:default:"
-	probe  string // the topic of this broker's probes
 	ended  chan struct{}
+	look   chan struct{} // has an element if the slots of a cluster may have moved
 
 	ctx    context.Context // ends when Close does not wait any longer
 	cancel context.CancelFunc
 
 	client  atomic.Pointer[rueidis.Client] // nil until the first connection
-	trouble atomic.Pointer[error]          // why Health is not nil
+	trouble atomic.Pointer[error]          // why there are no servers, or not all
 
 	mu      sync.Mutex // guards the following fields
 	subs    map[string]*subscription
-	dirty   map[string]bool // topics that may have to be subscribed to or unsubscribed
-	wake    chan struct{}   // has an element if dirty has
+	servers []*server // the only one, or those of a cluster
+	slots   *slots    // nil if it is not a cluster
 	closing bool
 	active  int           // calls that Close waits for
 	quiet   chan struct{} // closed when active is zero, while Close waits
@@ -94,7 +96,8 @@ func WithMaxBytes(bytes int) Option {
 
 // WithProbeInterval sets how long the subscriptions may be idle before the broker
 // checks that they still receive, by a message to itself. If it does not arrive within
-// the same time, the broker reconnects: after three intervals at most. The default is
+// the same time, the broker reconnects: after three intervals at most. After two
+// intervals, it asks a Redis cluster again which server has which slots. The default is
 // 1.5 s.
 func WithProbeInterval(d time.Duration) Option {
 	if d <= 0 {
@@ -142,6 +145,7 @@ func New(url string, opts ...Option) (*Broker, error) {
 	for _, opt := range opts {
 		opt(&cfg)
 	}
+	option.ClusterOption.ShardsRefreshInterval = cfg.slotsInterval()
 	for _, change := range cfg.client {
 		change(&option)
 	}
@@ -150,11 +154,9 @@ func New(url string, opts ...Option) (*Broker, error) {
 		option: option,
 		prefix: cfg.prefix + ":v1:" + cfg.namespace + ":",
 		keys:   cfg.prefix + ":log1:" + cfg.namespace + ":",
-		probe:  "__probe__:" + randomText(),
 		ended:  make(chan struct{}),
+		look:   make(chan struct{}, 1),
 		subs:   map[string]*subscription{},
-		dirty:  map[string]bool{},
-		wake:   make(chan struct{}, 1),
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the broker's own life
 	b.setTrouble(errConnecting)
@@ -162,74 +164,84 @@ func New(url string, opts ...Option) (*Broker, error) {
 	return b, nil
 }
 
-// run keeps the subscriptions connected until the broker is closed.
+// run connects, and keeps the subscriptions connected until the broker is closed.
 func (b *Broker) run() {
 	defer close(b.ended)
+	var client rueidis.Client
+	b.retry(b.ctx, func() (err error) {
+		if client, err = rueidis.NewClient(b.option); err != nil {
+			err = fmt.Errorf("redisbroker: %w", err)
+			b.setTrouble(err)
+			b.cfg.logger.Warn("redisbroker: no connection", "error", err)
+		}
+		return err
+	})
+	if client == nil {
+		return
+	}
+	b.client.Store(&client)
+	if client.Mode() == rueidis.ClientModeCluster {
+		b.followSlots(client)
+		return
+	}
+	s := b.newServer("")
+	b.mu.Lock()
+	b.servers = []*server{s}
+	b.setTrouble(nil)
+	b.mu.Unlock()
+	s.run(client)
+}
+
+// retry calls a function until it succeeds or the context ends. It waits between two
+// calls, longer and longer.
+func (b *Broker) retry(ctx context.Context, f func() error) {
 	backoff := firstBackoff
-	for b.ctx.Err() == nil {
+	for ctx.Err() == nil {
 		began := time.Now()
-		err := b.connect()
-		if b.ctx.Err() != nil {
+		if f() == nil || ctx.Err() != nil {
 			return
 		}
-		b.setTrouble(err)
-		b.cfg.logger.Warn("redisbroker: connection lost", "error", err)
 		if time.Since(began) > maxBackoff {
 			backoff = firstBackoff // it worked for a while
 		}
-		b.sleep(rand.N(backoff)) //nolint:gosec // not a secret
+		sleep(ctx, rand.N(backoff)) //nolint:gosec // not a secret
 		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
-// connect connects the subscriptions, and returns why they are not connected any more.
-func (b *Broker) connect() error {
-	client := b.client.Load()
-	if client == nil {
-		c, err := rueidis.NewClient(b.option)
-		if err != nil {
-			return err
-		}
-		client = &c
-		b.client.Store(client)
-	}
-	return newLink(b, *client).serve()
-}
-
-// sleep waits, but not longer than the broker lives.
-func (b *Broker) sleep(d time.Duration) {
+// sleep waits, but not longer than the context allows.
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-b.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
 // MaxBytes returns the size of the largest message; see [WithMaxBytes].
 func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }
 
-// Health returns nil if the subscriptions are connected, and the last probe arrived.
+// Health returns nil if the subscriptions are connected, and the last probe arrived. In a
+// Redis cluster, this is about the subscriptions at all of its servers.
 func (b *Broker) Health() error {
 	b.mu.Lock()
-	closing := b.closing
-	b.mu.Unlock()
-	if closing {
+	defer b.mu.Unlock()
+	if b.closing {
 		return pond.ErrClosed
 	}
-	if err := b.trouble.Load(); err != nil {
-		return *err
+	if err := getError(&b.trouble); err != nil {
+		return err
+	}
+	for _, s := range b.servers {
+		if err := getError(&s.trouble); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (b *Broker) setTrouble(err error) {
-	if err == nil {
-		b.trouble.Store(nil)
-		return
-	}
-	b.trouble.Store(&err)
-}
+func (b *Broker) setTrouble(err error) { setError(&b.trouble, err) }
 
 // do runs a call that needs the client. It ends with ctx, and with the broker.
 func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client rueidis.Client) error) error {

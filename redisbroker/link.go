@@ -27,6 +27,7 @@ var (
 // connection. This causes a gap, and memory does not grow.
 type link struct {
 	broker *Broker
+	server *server
 	client rueidis.Client
 	conn   rueidis.DedicatedClient
 	ctx    context.Context // ends with the link
@@ -37,15 +38,15 @@ type link struct {
 	heard  atomic.Int64    // when something arrived, in nanoseconds since 1970
 }
 
-func newLink(b *Broker, client rueidis.Client) *link {
-	return &link{broker: b, client: client, active: map[string]bool{}, probed: make(chan struct{}, 1)}
+func newLink(s *server, client rueidis.Client) *link {
+	return &link{broker: s.broker, server: s, client: client, active: map[string]bool{}, probed: make(chan struct{}, 1)}
 }
 
 // serve subscribes to all topics and keeps them up to date. It returns why the
 // connection cannot be used any longer.
 func (l *link) serve() error {
 	b := l.broker
-	ctx, cancel := context.WithCancel(b.ctx)
+	ctx, cancel := context.WithCancel(l.server.ctx)
 	l.ctx = ctx
 	conn, release := l.client.Dedicate()
 	l.conn = conn
@@ -59,25 +60,26 @@ func (l *link) serve() error {
 		l.probes.Wait()
 	}()
 
-	if err := l.subscribe(b.probe); err != nil {
+	if err := l.subscribe(l.server.probe); err != nil {
 		return err
 	}
 	b.mu.Lock()
 	for topic := range b.subs {
-		b.changedLocked(topic)
+		if l.server.ownsLocked(topic) {
+			l.server.changedLocked(topic)
+		}
 	}
 	b.mu.Unlock()
 	if err := l.sync(); err != nil {
 		return err
 	}
-	b.setTrouble(nil)
+	l.server.setTrouble(nil)
 	return l.watch(closed)
 }
 
 // watch keeps the subscriptions up to date, and probes the connection when it is idle.
 func (l *link) watch(closed <-chan error) error {
-	b := l.broker
-	interval := b.cfg.probeInterval
+	interval := l.broker.cfg.probeInterval
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	probing := make(chan error, 1)
@@ -89,15 +91,15 @@ func (l *link) watch(closed <-chan error) error {
 				err = errLinkClosed
 			}
 			return err
-		case <-b.ctx.Done():
-			return b.ctx.Err()
-		case <-b.wake:
+		case <-l.ctx.Done():
+			return l.ctx.Err()
+		case <-l.server.wake:
 			if err := l.sync(); err != nil {
 				return err
 			}
 		case <-ticker.C:
 			idle := time.Since(time.Unix(0, l.heard.Load())) >= interval
-			if !waiting && (idle || b.trouble.Load() != nil) {
+			if !waiting && (idle || l.server.trouble.Load() != nil) {
 				waiting = true
 				l.probes.Go(func() { probing <- l.probe() })
 			}
@@ -106,7 +108,7 @@ func (l *link) watch(closed <-chan error) error {
 			if errors.Is(err, errProbe) {
 				return err
 			}
-			b.setTrouble(err)
+			l.server.setTrouble(err)
 		}
 	}
 }
@@ -121,7 +123,7 @@ func (l *link) probe() error {
 	b := l.broker
 	ctx, cancel := context.WithTimeout(l.ctx, b.cfg.probeInterval)
 	defer cancel()
-	cmd := l.client.B().Publish().Channel(b.prefix + b.probe).Message("{}").Build()
+	cmd := l.client.B().Publish().Channel(b.prefix + l.server.probe).Message("{}").Build()
 	if err := l.client.Do(ctx, cmd).Error(); err != nil {
 		return fmt.Errorf("redisbroker: probe: %w", err)
 	}
@@ -143,18 +145,23 @@ func (l *link) sync() error {
 	for {
 		var add, remove []string
 		var known []*subscription // added after the confirmation of another one
+		var moved []*subscription // to another server of a cluster
 		b.mu.Lock()
-		for topic := range b.dirty {
+		for topic := range l.server.dirty {
 			s := b.subs[topic]
+			wanted := s != nil && l.server.ownsLocked(topic)
 			switch {
-			case s == nil && l.active[topic]:
+			case !wanted && l.active[topic]:
 				remove = append(remove, topic)
-			case s != nil && !l.active[topic]:
+				if s != nil {
+					moved = append(moved, s)
+				}
+			case wanted && !l.active[topic]:
 				add = append(add, topic)
-			case s != nil:
+			case wanted:
 				known = append(known, s)
 			}
-			delete(b.dirty, topic)
+			delete(l.server.dirty, topic)
 			if len(add) == subscribeBatch || len(remove) == subscribeBatch {
 				break
 			}
@@ -162,6 +169,9 @@ func (l *link) sync() error {
 		b.mu.Unlock()
 		for _, s := range known {
 			s.confirm(l)
+		}
+		for _, s := range moved {
+			s.lose(l)
 		}
 		if len(add) == 0 && len(remove) == 0 {
 			return nil
@@ -196,7 +206,7 @@ func (l *link) subscribe(topics ...string) error {
 		return nil
 	}
 	switch s := l.find(topics[0]); {
-	case topics[0] == l.broker.probe || s != nil && s.known():
+	case topics[0] == l.server.probe || s != nil && s.known():
 		return err
 	case s != nil:
 		s.refuse(err)
@@ -266,7 +276,7 @@ func (l *link) onMessage(m rueidis.PubSubMessage) {
 	if !ok {
 		return
 	}
-	if topic == l.broker.probe {
+	if topic == l.server.probe {
 		select {
 		case l.probed <- struct{}{}:
 		default:

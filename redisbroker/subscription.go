@@ -18,8 +18,9 @@ type subscription struct {
 	confirmed chan struct{} // closed with the first confirmation
 	refused   chan error    // has an element if the server refused it
 
-	mu     sync.Mutex // guards the following fields, and is held during calls of receiver
-	link   *link      // which has confirmed it, last; nil: none
+	mu     sync.Mutex // guards the following fields, and is held during calls of receiver; before broker.mu
+	link   *link      // which has confirmed it, last; nil: none, or one that does not receive it any more
+	ever   bool       // a link has confirmed it
 	closed bool
 }
 
@@ -61,10 +62,8 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (
 
 // changedLocked says that a topic was added or removed.
 func (b *Broker) changedLocked(topic string) {
-	b.dirty[topic] = true
-	select {
-	case b.wake <- struct{}{}:
-	default:
+	if s := b.ownerLocked(topic); s != nil {
+		s.changedLocked(topic)
 	}
 }
 
@@ -89,27 +88,37 @@ func (s *subscription) end() {
 }
 
 // confirm says that a link receives the topic from now on. It is called before the link
-// receives a message for it.
+// receives a message for it. It does nothing if the topic has moved to another server of
+// a cluster meanwhile.
 func (s *subscription) confirm(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.link == l {
+	if s.closed || s.link == l || !l.server.owns(s.topic) {
 		return
 	}
-	again := s.link != nil
 	s.link = l
-	if again {
+	if s.ever {
 		s.receiver.Gap(errReconnected)
 		return
 	}
+	s.ever = true
 	close(s.confirmed)
+}
+
+// lose says that a link does not receive the topic any more.
+func (s *subscription) lose(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.link == l {
+		s.link = nil
+	}
 }
 
 // known reports whether any link has confirmed the subscription.
 func (s *subscription) known() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.link != nil
+	return s.ever
 }
 
 // refuse says that the server does not allow the subscription.

@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,29 +26,50 @@ import (
 	"github.com/pondsocket/pond/redisbroker"
 )
 
-// startCluster starts three servers that share the slots.
-func startCluster(t testing.TB) []*server {
+// startCluster starts three servers that share the slots, and more that have none.
+func startCluster(t testing.TB, more int) []*server {
 	t.Helper()
+	const masters = 3
 	var servers []*server
-	for range 3 {
-		servers = append(servers, startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-port", port(freeAddr(t))))
+	for range masters + more {
+		servers = append(servers, startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
+			"--enable-debug-command", "yes", "--cluster-port", port(freeAddr(t))))
 	}
 	for i, s := range servers {
-		first, last := i*16384/3, (i+1)*16384/3-1
-		s.command("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(first), fmt.Sprint(last))
+		if i < masters {
+			s.command("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*16384/masters), fmt.Sprint((i+1)*16384/masters-1))
+		}
 		if i > 0 {
 			info := strings.Split(port0(servers[0]), "@")
 			servers[i].command("CLUSTER", "MEET", "127.0.0.1", info[0], info[1])
 		}
 	}
+	awaitCluster(t, servers, masters)
+	return servers
+}
+
+// awaitCluster waits until all servers know the masters of all slots and are connected to
+// each other. A server that learned of another one by gossip takes the cluster for complete
+// before it has connected to it, and until then messages that are published at the one do
+// not reach the other.
+func awaitCluster(t testing.TB, servers []*server, masters int) {
+	t.Helper()
 	for _, s := range servers {
 		eventually(t, "the cluster", func() bool {
 			info, _ := new(s.command("CLUSTER", "INFO")).ToString()
 			slots, _ := new(s.command("CLUSTER", "SLOTS")).ToArray()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:3") && len(slots) == 3
+			links, _ := new(s.command("CLUSTER", "LINKS")).ToArray()
+			return strings.Contains(info, "cluster_state:ok") && len(slots) == masters && len(links) == 2*(len(servers)-1) &&
+				strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", len(servers)))
 		})
 	}
-	return servers
+}
+
+// loseBus lets the servers of a cluster pass no published messages on to each other.
+func loseBus(servers []*server) {
+	for _, s := range servers {
+		s.command("DEBUG", "DROP-CLUSTER-PACKET-FILTER", "4")
+	}
 }
 
 // port0 returns the port and the cluster port of a server, as PORT@CPORT.
@@ -60,9 +82,16 @@ func port0(s *server) string {
 	return ""
 }
 
+func clusterURL(servers []*server) string {
+	return "redis://" + servers[0].addr + "?addr=" + servers[1].addr + "&addr=" + servers[2].addr
+}
+
+// The broker keeps the contract although the servers of the cluster lose all messages that
+// they should pass on to each other, which they do not report.
 func TestContractCluster(t *testing.T) {
-	servers := startCluster(t)
-	url := "redis://" + servers[0].addr + "?addr=" + servers[1].addr + "&addr=" + servers[2].addr
+	servers := startCluster(t, 0)
+	loseBus(servers)
+	url := clusterURL(servers)
 	var count atomic.Int64
 	const why = "the servers of a cluster announce their own addresses, not those of proxies; see TestContract"
 	brokertest.Run(t, brokertest.Harness{
@@ -82,13 +111,9 @@ func TestContractCluster(t *testing.T) {
 					return b
 				},
 				Disconnect: map[string]func(pond.Broker){"CLIENT KILL TYPE pubsub": func(b pond.Broker) {
-					eventually(t, "a connection", func() bool {
-						killed := 0
-						for _, s := range servers {
-							killed += s.killSome(names[b], "pubsub")
-						}
-						return killed > 0
-					})
+					for _, s := range servers {
+						s.killClients(names[b], "pubsub")
+					}
 				}},
 				LoseLog: func(string) {
 					for _, s := range servers {
@@ -98,6 +123,128 @@ func TestContractCluster(t *testing.T) {
 			}
 		},
 	})
+}
+
+// Servers in other languages publish at any server of a cluster. The user of the broker has
+// the rules of the package comment.
+func TestClusterForeignPublishers(t *testing.T) {
+	servers := startCluster(t, 0)
+	for _, s := range servers {
+		s.addUser(true)
+	}
+	b := openBroker(t, strings.Replace(clusterURL(servers), "//", "//pond:password@", 1))
+	var receivers []*recorder
+	for i := range 20 {
+		receivers = append(receivers, subscribe(t, b, fmt.Sprint("t", i)))
+	}
+	for i := range receivers {
+		if _, err := appendOne(t, b, fmt.Sprint("t", i), 1); err != nil {
+			t.Error(err)
+		}
+		for n, s := range servers {
+			s.command("PUBLISH", fmt.Sprint("pondsocket:v1:default:t", i), fmt.Sprintf(`{"n":%d}`, n))
+		}
+	}
+	for _, r := range receivers {
+		eventually(t, "the messages of all servers", func() bool { return len(r.texts()) == len(servers)+1 })
+	}
+}
+
+// A topic whose slot is moved to another server is followed there.
+func TestClusterSlotMoves(t *testing.T) {
+	servers := startCluster(t, 0)
+	loseBus(servers)
+	b := openBroker(t, clusterURL(servers))
+	moved, stays := subscribe(t, b, "moved"), subscribe(t, b, "stays")
+	slot, _ := new(servers[0].command("CLUSTER", "KEYSLOT", "{pondsocket:v1:default:moved}")).AsInt64()
+	owner := slices.IndexFunc([]int64{5461, 10922, 16384}, func(end int64) bool { return slot < end })
+	for n := range 3 { // away, to the third one, and back
+		target, _ := new(servers[(owner+n+1)%len(servers)].command("CLUSTER", "MYID")).ToString()
+		for _, s := range servers {
+			s.command("CLUSTER", "SETSLOT", fmt.Sprint(slot), "NODE", target)
+		}
+		eventually(t, "Gap", func() bool { return moved.countGaps() == n+1 })
+		text := fmt.Sprintf(`{"n":%d}`, n)
+		eventually(t, "a message of a broker that has followed, too", func() bool {
+			publish(t, b, "moved", text)
+			return slices.Contains(moved.texts(), text)
+		})
+	}
+	publish(t, b, "stays", `{}`)
+	eventually(t, "the message", func() bool { return len(stays.texts()) == 1 })
+	if n := stays.countGaps(); n != 0 {
+		t.Errorf("%d gaps in a topic that was not moved", n)
+	}
+	if err := b.Health(); err != nil {
+		t.Errorf("Health: %v", err)
+	}
+}
+
+// A replica takes over the slots of a server that dies.
+func TestClusterFailover(t *testing.T) {
+	servers := startCluster(t, 1)
+	loseBus(servers)
+	replica := servers[3]
+	id, _ := new(servers[0].command("CLUSTER", "MYID")).ToString()
+	replica.command("CLUSTER", "REPLICATE", id)
+	eventually(t, "the replica", func() bool {
+		info, _ := new(replica.command("INFO", "replication")).ToString()
+		return strings.Contains(info, "master_link_status:up")
+	})
+	b := openBroker(t, clusterURL(servers))
+	receivers := map[string]*recorder{}
+	for i := range 10 {
+		topic := fmt.Sprint("t", i)
+		receivers[topic] = subscribe(t, b, topic)
+	}
+	servers[0].kill()
+	eventually(t, "Health of a broker that misses a server", func() bool { return b.Health() != nil })
+	replica.command("CLUSTER", "FAILOVER", "TAKEOVER")
+	awaitTakeover(t, servers[1:], replica)
+	eventually(t, "Health", func() bool { return b.Health() == nil })
+	followed := 0
+	for topic, r := range receivers {
+		eventually(t, "a message", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_ = b.Publish(ctx, topic, [][]byte{[]byte(`{}`)})
+			return len(r.texts()) > 0
+		})
+		followed += r.countGaps()
+	}
+	if followed == 0 || followed == len(receivers) {
+		t.Errorf("%d of %d topics have followed the replica", followed, len(receivers))
+	}
+}
+
+// awaitTakeover waits until all servers take the replica for the master.
+func awaitTakeover(t testing.TB, servers []*server, replica *server) {
+	t.Helper()
+	for _, s := range servers {
+		eventually(t, "the takeover", func() bool {
+			slots, _ := new(s.command("CLUSTER", "SLOTS")).ToArray()
+			for _, r := range slots {
+				fields, _ := r.ToArray()
+				master, _ := fields[2].ToArray()
+				if p, _ := master[1].AsInt64(); fmt.Sprint(p) == port(replica.addr) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+// openBroker returns a broker that is connected, and is closed with the test.
+func openBroker(t testing.TB, url string, opts ...redisbroker.Option) *redisbroker.Broker {
+	t.Helper()
+	b, err := redisbroker.New(url, append([]redisbroker.Option{quiet(), redisbroker.WithProbeInterval(probeInterval)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeBroker(t, b) })
+	eventually(t, "the connection", func() bool { return b.Health() == nil })
+	return b
 }
 
 // Sentinels promote the replica when the server dies. The broker follows.
@@ -114,6 +261,10 @@ func TestSentinel(t *testing.T) {
 			return strings.Contains(info, "slaves=1,sentinels=3")
 		})
 	}
+	eventually(t, "the replica", func() bool {
+		info, _ := new(replica.command("INFO", "replication")).ToString()
+		return strings.Contains(info, "master_link_status:up")
+	})
 	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s&master_set=pond", sentinels[0].addr, sentinels[1].addr, sentinels[2].addr)
 	b, err := redisbroker.New(url, quiet())
 	if err != nil {
@@ -149,7 +300,7 @@ func TestSentinel(t *testing.T) {
 func startSentinel(t testing.TB, master *server) *server {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor pond 127.0.0.1 %s 2\nsentinel down-after-milliseconds pond 1000\nsentinel failover-timeout pond 5000\n", port(master.addr))
+	text := fmt.Sprintf("sentinel monitor pond 127.0.0.1 %s 2\nsentinel down-after-milliseconds pond 1000\nsentinel failover-timeout pond 2000\n", port(master.addr))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,113 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/redis/rueidis"
+)
+
+// A server is a Redis server from which the broker receives messages: the only one, the
+// master that Sentinels name, or one of those that share the slots of a Redis cluster.
+type server struct {
+	broker *Broker
+	addr   string // in a cluster
+	probe  string // the topic of the probes
+
+	ctx     context.Context // ends with the broker, or when the server has no slots any more
+	cancel  context.CancelFunc
+	trouble atomic.Pointer[error] // why the subscriptions receive nothing; nil: they do
+	wake    chan struct{}         // has an element if dirty has
+
+	dirty map[string]bool // topics that may have to be subscribed to or unsubscribed; guarded by broker.mu
+}
+
+func (b *Broker) newServer(addr string) *server {
+	s := &server{
+		broker: b, addr: addr, probe: "__probe__:" + randomText(),
+		wake: make(chan struct{}, 1), dirty: map[string]bool{},
+	}
+	s.ctx, s.cancel = context.WithCancel(b.ctx)
+	s.setTrouble(errConnecting)
+	return s
+}
+
+// run keeps the subscriptions connected until the context of the server ends.
+func (s *server) run(client rueidis.Client) {
+	b := s.broker
+	b.retry(s.ctx, func() error {
+		err := newLink(s, client).serve()
+		if s.ctx.Err() == nil {
+			s.fail(err)
+		}
+		return err
+	})
+}
+
+// runAlone is run for a server of a cluster, with a client of its own: that of the broker
+// does not say which server executes a command.
+func (s *server) runAlone() {
+	b := s.broker
+	option := b.option
+	option.InitAddress = []string{s.addr}
+	option.ForceSingleClient = true
+	option.PipelineMultiplex = -1 // one connection
+	b.retry(s.ctx, func() error {
+		client, err := rueidis.NewClient(option)
+		if err == nil {
+			err = newLink(s, client).serve()
+			client.Close()
+		}
+		if s.ctx.Err() == nil {
+			s.fail(err)
+			b.lookAgain()
+		}
+		return err
+	})
+}
+
+// fail says that the server was lost.
+func (s *server) fail(err error) {
+	s.setTrouble(err)
+	s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
+}
+
+func (s *server) setTrouble(err error) { setError(&s.trouble, err) }
+
+// changedLocked says that a topic was added or removed. It needs the broker's lock.
+func (s *server) changedLocked(topic string) {
+	s.dirty[topic] = true
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ownsLocked reports whether the topic's messages go through the server. It needs the
+// broker's lock.
+func (s *server) ownsLocked(topic string) bool { return s.broker.ownerLocked(topic) == s }
+
+// owns is ownsLocked with the lock.
+func (s *server) owns(topic string) bool {
+	s.broker.mu.Lock()
+	defer s.broker.mu.Unlock()
+	return s.ownsLocked(topic)
+}
+
+func setError(p *atomic.Pointer[error], err error) {
+	if err == nil {
+		p.Store(nil)
+		return
+	}
+	p.Store(&err)
+}
+
+func getError(p *atomic.Pointer[error]) error {
+	if err := p.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+var errConnecting = errors.New("redisbroker: not connected yet")
