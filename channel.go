@@ -29,9 +29,12 @@ type Channel struct {
 
 	// Guarded by registry.mu.
 	refs   int // joins and calls of Publish in progress, and members
-	state  channelState
+	stage  channelStage
 	expiry int64 // when it ends, if it lingers
 	index  int   // in registry.lingering
+
+	occupancy *occupancy          // static
+	state     atomic.Pointer[any] // see SetState
 
 	used atomic.Int64 // when a message was kept or a membership began or ended, or 0
 
@@ -47,8 +50,8 @@ type Channel struct {
 	tx      tx // the current commit; here so that a commit allocates nothing
 }
 
-func newChannel(l *Lobby, name string, params pattern.Params) *Channel {
-	ch := &Channel{lobby: l, name: name, params: params, members: map[string]*member{}}
+func newChannel(l *Lobby, name string, params pattern.Params, o *occupancy) *Channel {
+	ch := &Channel{lobby: l, name: name, params: params, occupancy: o, members: map[string]*member{}}
 	ch.group.Init(l.endpoint.hub)
 	ch.roster.init(ch)
 	ch.tx.ch = ch
@@ -77,6 +80,21 @@ func (ch *Channel) paramBehind(event pattern.Params, name string) string {
 		return value
 	}
 	return ch.Param(name)
+}
+
+// SetState stores a value of your program in the channel, usually a pointer to the state
+// of the room; [Lobby.OnFirstJoin] is the place to create it. It replaces the previous
+// value. Clients never see it. Handlers of several clients run at the same time, so guard
+// what they modify with a mutex inside of the value. The channel drops the value when it
+// has no members any more, after [Lobby.OnLastLeave].
+func (ch *Channel) SetState(state any) { ch.state.Store(&state) }
+
+// State returns the value that was set with SetState, or nil.
+func (ch *Channel) State() any {
+	if state := ch.state.Load(); state != nil {
+		return *state
+	}
+	return nil
 }
 
 // Len returns the number of members.

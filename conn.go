@@ -44,16 +44,17 @@ type conn struct {
 
 	slotUsers atomic.Int32 // see releaseSlot
 
-	mu       sync.Mutex         // guards the following fields
-	assigns  map[string]any     // replaced, never changed
-	members  map[string]*member // by channel name
-	departed []departure        // ended memberships whose leave handlers have not run, in order
-	ended    bool               // the context of handlers is cancelled
-	deleted  bool               // the client ended its event stream with DELETE
-	cause    error              // why the connection ended
-	std      context.Context    // cancelled when ended is set; nil until it is needed
-	stop     context.CancelFunc // cancels std
-	linger   *time.Timer        // runs cancel
+	mu        sync.Mutex         // guards the following fields
+	assigns   map[string]any     // replaced, never changed
+	members   map[string]*member // by channel name
+	departed  []departure        // ended memberships whose leave handlers have not run, in order
+	departure chan struct{}      // closed when departed gets another one; nil while no goroutine waits
+	ended     bool               // the context of handlers is cancelled
+	deleted   bool               // the client ended its event stream with DELETE
+	cause     error              // why the connection ended
+	std       context.Context    // cancelled when ended is set; nil until it is needed
+	stop      context.CancelFunc // cancels std
+	linger    *time.Timer        // runs cancel
 }
 
 // Message takes one message of the client.
@@ -161,11 +162,7 @@ func (c *conn) run(t *task) {
 	case taskEnd:
 		c.over = true
 		c.cancel()
-		reason := LeaveDisconnected
-		if errors.Is(c.cause, ErrSlowClient) {
-			reason = LeaveSlow
-		}
-		c.leaveAll(reason)
+		c.leaveAll(c.endReason())
 		c.endpoint.dismiss(c)
 		if f := c.endpoint.pond.cfg.observer.Disconnected; f != nil {
 			c.endpoint.pond.observe("Disconnected", func() { f(c.endpoint, c.id, c.transport(), c.cause) })
@@ -185,7 +182,7 @@ func (c *conn) dispatch(t *task) {
 			c.inbox.prepend(t) // the membership ended just now: its leave handler comes first
 			return
 		}
-		c.join(msg, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
+		c.join(t, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
 		if m == nil || m.leave(ack, LeaveRequested) != nil { // the membership may have ended just now
@@ -218,7 +215,8 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 
 // join runs the handler that decides about a join. Every refusal has the one form
 // that all official clients understand (rule S-17).
-func (c *conn) join(msg *wire.Message, reject rejectJoin) {
+func (c *conn) join(t *task, reject rejectJoin) {
+	msg := &t.msg
 	if j := msg.Join; j != nil && (j.Recover || j.Diff || j.From != nil) {
 		c.extended = true
 	}
@@ -234,6 +232,10 @@ func (c *conn) join(msg *wire.Message, reject rejectJoin) {
 			c.endpoint.registry.release(ch)
 		}
 	}()
+	if !c.awaitPredecessor(ch) {
+		c.inbox.prepend(t)
+		return
+	}
 	began := c.clock()
 	l.join.call(ctx, func(f *failure) {
 		defer c.answerJoin(ctx, f, reject)
@@ -274,7 +276,7 @@ func (c *conn) joinByURL(t *task) {
 		reject(wire.ChannelError, &Error{Code: http.StatusServiceUnavailable, Message: "the server is shutting down"})
 		return
 	}
-	c.join(&t.msg, reject)
+	c.join(t, reject)
 }
 
 // adviseReconnect tells a client that knows this message when to reconnect.

@@ -20,6 +20,8 @@ type JoinContext struct {
 	member  *member // nil until accepted
 	staged  map[string]any
 	replay  int // the largest number of messages to be sent again
+
+	accepting bool // Accept runs the handler for first joins
 }
 
 // AfterFunc calls f in a goroutine of its own when the context is done, and returns a
@@ -76,11 +78,14 @@ func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
 
 // Accept makes the client a member and acknowledges the join, before anything
 // else of the channel reaches the client. A client is declined unless Accept was
-// called. It returns [ErrDecided] if it was, and [ErrClosed] if the connection or
-// the channel has ended.
+// called. It returns [ErrDecided] if it was, [ErrClosed] if the connection or the
+// channel ended, and the error of [Lobby.OnFirstJoin] if that handler fails.
 func (c *JoinContext) Accept() error {
-	if c.member != nil {
+	if c.member != nil || c.accepting {
 		return ErrDecided
+	}
+	if err := c.occupy(); err != nil {
+		return err
 	}
 	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
 	m.seat.Conn, m.seat.Owner = c.conn.tr, m
@@ -93,6 +98,7 @@ func (c *JoinContext) Accept() error {
 	m.diffs = asked && c.msg.Join.Diff && c.channel.lobby.cfg.diffs
 	reason, err := m.join(c.msg.RequestID, recovery, c.replay)
 	if err != nil {
+		c.conn.vacate(departure{member: m, reason: c.conn.endReason()})
 		return err
 	}
 	c.member = m
@@ -100,6 +106,27 @@ func (c *JoinContext) Accept() error {
 		c.conn.endpoint.pond.observe("Joined", func() { f(c.channel, m.user()) })
 	}
 	c.conn.recovered(m, recovery, reason)
+	return nil
+}
+
+// occupy counts the client as a member. If it is the first one, it runs the handler for
+// first joins, whose error means that the client must not become a member.
+func (c *JoinContext) occupy() error {
+	o := c.channel.occupancy
+	h, err := o.enter(c.channel, c.conn)
+	if h == nil || err != nil {
+		return err
+	}
+	c.accepting = true
+	entered := false
+	defer func() { // also if the handler does not return
+		c.accepting = false
+		o.entered(c.channel, entered)
+	}()
+	if err := h.handler(c); !succeeded(err) {
+		return err
+	}
+	entered = true
 	return nil
 }
 

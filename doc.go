@@ -59,7 +59,8 @@
 //
 // Assigns are private to the server: handlers store values with Assign and read them
 // with Get, and clients never see them. Presence is public: all tracked members of a
-// channel receive the presence of each tracked member.
+// channel receive the presence of each tracked member. Assigns and presence belong to one
+// member. For the state of a whole room, see [Channel.SetState] and [Lobby.OnFirstJoin].
 //
 // # Errors
 //

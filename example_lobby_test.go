@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/pondsocket/pond"
 )
@@ -113,6 +114,50 @@ func ExampleLobby_OnLeave() {
 	// Ann gets BROADCAST left {"detail":"","why":"explicit_leave"}
 	// Ann gets BROADCAST left {"detail":"","why":"connection_closed"}
 	// Ann gets BROADCAST left {"detail":"spam","why":"evicted"}
+}
+
+// OnFirstJoin creates the state of a room, and OnLastLeave saves it.
+func ExampleLobby_OnFirstJoin() {
+	type poll struct {
+		mu    sync.Mutex // handlers of several members run at the same time
+		votes map[string]int
+	}
+	p := pond.New()
+	lobby := p.Endpoint("/socket", accept).Lobby("/polls/:id", admit)
+	lobby.OnFirstJoin(func(ctx *pond.JoinContext) error {
+		fmt.Println("open poll", ctx.Param("id")) // such as: load it from a database
+		ctx.Channel().SetState(&poll{votes: map[string]int{}})
+		return nil
+	})
+	lobby.OnMessage("vote/:choice", func(ctx *pond.EventContext) error {
+		poll := ctx.Channel().State().(*poll)
+		poll.mu.Lock()
+		defer poll.mu.Unlock()
+		poll.votes[ctx.Param("choice")]++
+		return ctx.Broadcast("votes", poll.votes) // does not block, and encodes the map at once
+	})
+	lobby.OnLastLeave(func(ctx *pond.LeaveContext) error {
+		fmt.Println("save poll", ctx.Param("id"), ctx.Channel().State().(*poll).votes)
+		return nil
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	ann, bob := v.connect("Ann", "/socket"), v.connect("Bob", "/socket")
+	ann.join("/polls/1")
+	bob.join("/polls/1")
+	ann.send("/polls/1", "vote/tea", nil)
+	bob.next() // Ann's vote
+	bob.send("/polls/1", "vote/tea", nil)
+	bob.receive()
+	ann.leave("/polls/1")
+	bob.leave("/polls/1")
+	// Output:
+	// open poll 1
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets BROADCAST votes {"tea":2}
+	// save poll 1 map[tea:2]
 }
 
 // An OnOutgoing handler runs once for each recipient of an event. It can change or

@@ -54,6 +54,9 @@ func (e Event[T]) With(payload T) (name string, _ any) { return string(e), paylo
 // payload that does not decode into one, or that is ambiguous, is answered with
 // [http.StatusBadRequest], and h does not see it. See [EventContext.Bind].
 func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) error) {
+	if h == nil {
+		l.OnMessage(string(event), nil) // panics
+	}
 	l.OnMessage(string(event), func(ctx *EventContext) error {
 		var payload T
 		if err := ctx.Bind(&payload); err != nil {

@@ -21,6 +21,9 @@ type Lobby struct {
 	messages routes[*EventContext]
 	outgoing routes[*OutgoingContext]
 	leave    atomic.Pointer[registered[*LeaveContext]]
+
+	firstJoin atomic.Pointer[registered[*JoinContext]]
+	lastLeave atomic.Pointer[registered[*LeaveContext]]
 }
 
 // Pattern returns the pattern that the lobby was added with.
@@ -49,11 +52,50 @@ func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 // ended it: a request of the client, [Channel.Evict], [Channel.Close], the end of the
 // connection or a shutdown. It runs among the other handlers of the client: after the
 // handler that runs when the membership ends, and before the client's next message is
-// handled. So a client that joins the channel again leaves it before, also from the
-// point of view of handlers. OnLeave panics if there is a handler already.
-func (l *Lobby) OnLeave(h Handler[*LeaveContext]) {
-	if !l.leave.CompareAndSwap(nil, &registered[*LeaveContext]{handler: h}) {
-		panic("pond: lobby " + l.Pattern() + " has a leave handler already") //nolint:forbidigo // misuse at registration
+// handled. So when a client leaves a channel and joins it again, the leave handler
+// returns before the join handler runs. OnLeave panics if there is a handler already.
+func (l *Lobby) OnLeave(h Handler[*LeaveContext]) { register(l, &l.leave, "OnLeave", h) }
+
+// OnFirstJoin sets the handler that runs when a channel gets its first member, for
+// example to create the state of the room; see [Channel.SetState]. It runs inside
+// [JoinContext.Accept], before the client becomes a member, so a client that is declined
+// never causes it to run. It can use Assign, for example to give the first member a role.
+// Reply, Broadcast and Track return [ErrNotAccepted], and Accept returns [ErrDecided].
+//
+// If the handler returns an error, Accept returns it and the client does not become a
+// member. A panic in it is a panic in the join handler. In both cases OnLastLeave does not
+// run, and OnFirstJoin runs again for the next client that is accepted.
+//
+// For the channels of one name, OnFirstJoin and [Lobby.OnLastLeave] run in turns and never
+// at the same time. A client counts from Accept until its leave handler has returned. A
+// client that is accepted while another client's leave handler runs therefore does not
+// cause OnFirstJoin to run, and finds the state as it is. Accept waits while one of the two
+// handlers runs for another client, so they should return soon; it does not wait longer
+// than the connection lasts. After [Channel.Close], joins of the new channel with the same
+// name wait until OnLastLeave of the closed one returned.
+//
+// A channel with history can outlive its members. OnFirstJoin runs again when a client
+// joins a channel that has none. OnFirstJoin panics if there is a handler already.
+func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin, "OnFirstJoin", h) }
+
+// OnLastLeave sets the handler that runs when the last member of a channel left, after
+// its leave handler and in the same order relative to other handlers of that client; see
+// [Lobby.OnFirstJoin]. It runs once for each OnFirstJoin that succeeded, also if the first
+// client does not become a member after all because its connection or the channel ends.
+// Its context is that of the last client. Afterwards, [Channel.State] is nil.
+// OnLastLeave panics if there is a handler already.
+func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave, "OnLastLeave", h) }
+
+// hasEdges reports whether the lobby has a handler for the first join or the last leave.
+func (l *Lobby) hasEdges() bool { return l.firstJoin.Load() != nil || l.lastLeave.Load() != nil }
+
+// register sets the only handler of a kind.
+func register[C any](l *Lobby, p *atomic.Pointer[registered[C]], method string, h Handler[C]) {
+	if h == nil {
+		panic("pond: lobby " + l.Pattern() + ": " + method + " without a handler") //nolint:forbidigo // misuse at registration
+	}
+	if !p.CompareAndSwap(nil, &registered[C]{handler: h}) {
+		panic("pond: lobby " + l.Pattern() + ": a second call of " + method) //nolint:forbidigo // misuse at registration
 	}
 }
 

@@ -3,8 +3,10 @@ package pond
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/wire"
@@ -184,6 +186,10 @@ func (c *conn) exit(m *member, reason LeaveReason, detail string) {
 	}
 	c.departed = append(c.departed, departure{m, reason, detail})
 	c.departing.Add(1)
+	if c.departure != nil {
+		close(c.departure)
+		c.departure = nil
+	}
 }
 
 // leaveAll ends all memberships for one reason, and runs the leave handlers of all
@@ -229,12 +235,206 @@ func (c *conn) leaveNext() {
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
 		defer c.endpoint.pond.observe("Left", func() { f(ch, d.member.user(), d.reason) })
 	}
+	defer c.vacate(d) // also if the leave handler ends its goroutine
 	if h := ch.lobby.leave.Load(); h != nil {
-		ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: d.member, reason: d.reason, detail: d.detail}
-		h.call(ctx, func(f *failure) {
-			if f.hidden() {
-				c.logFailure(f, ch, "")
-			}
-		})
+		c.callLeave(h, d)
 	}
+}
+
+// callLeave runs a handler for the end of a membership.
+func (c *conn) callLeave(h *registered[*LeaveContext], d departure) {
+	ctx := &LeaveContext{stdContext: context.WithoutCancel(c), member: d.member, reason: d.reason, detail: d.detail}
+	h.call(ctx, func(f *failure) {
+		if f.hidden() {
+			c.logFailure(f, d.member.channel, "")
+		}
+	})
+}
+
+// endReason returns why memberships end, or why a client that was counted as a member did
+// not become one.
+func (c *conn) endReason() LeaveReason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.ended:
+		return LeaveChannelClosed
+	case errors.Is(c.cause, ErrSlowClient):
+		return LeaveSlow
+	}
+	return LeaveDisconnected
+}
+
+// An occupancy counts the members of a channel, for [Lobby.OnFirstJoin] and
+// [Lobby.OnLastLeave]. A client is counted from before it is a member until its leave
+// handler returned. When a channel is closed, the next one with its name shares the
+// occupancy until the leave handlers of the closed one returned.
+type occupancy struct {
+	closed int // closed channels that still have references; guarded by registry.mu
+
+	mu      sync.Mutex // guards the following fields
+	channel *Channel   // the one that has members, or whose handler runs; nil if there is none
+	members int
+	busy    bool          // a handler for the first join or the last leave runs
+	changed chan struct{} // closed when channel or busy changes; nil while no goroutine waits
+}
+
+// enter counts a client as a member of ch. It waits while a handler for the first join or
+// the last leave runs. If the client is the first member and h is not nil, the caller must
+// run h and then call entered. enter returns [ErrClosed] if ch was closed or the connection
+// ended.
+func (o *occupancy) enter(ch *Channel, c *conn) (h *registered[*JoinContext], err error) {
+	for {
+		h, wait, err := o.tryEnter(ch)
+		if wait == nil {
+			return h, err
+		}
+		select {
+		case <-wait:
+		case <-c.Done():
+			return nil, ErrClosed
+		}
+	}
+}
+
+// tryEnter is enter, but returns a channel to wait for instead of waiting.
+func (o *occupancy) tryEnter(ch *Channel) (h *registered[*JoinContext], wait <-chan struct{}, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case ch.lobby.endpoint.registry.isGone(ch):
+		return nil, nil, ErrClosed // the next channel with this name may have members
+	case o.busy, o.channel != nil && o.channel != ch:
+		return nil, o.waitLocked(), nil
+	case o.channel == ch:
+		o.members++
+		return nil, nil, nil
+	}
+	o.channel = ch
+	ch.state.Store(nil) // code that has a *Channel may have set it after the last member left
+	h = ch.lobby.firstJoin.Load()
+	if h == nil {
+		o.members = 1
+		return nil, nil, nil
+	}
+	o.busy = true
+	return h, nil, nil
+}
+
+// entered ends the call of a handler for first joins.
+func (o *occupancy) entered(ch *Channel, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.busy = false
+	if ok {
+		o.members = 1
+		o.wakeLocked()
+	} else {
+		o.vacateLocked(ch)
+	}
+}
+
+// leave counts a client out. If it was the last one and h is not nil, the caller must run h
+// and then call vacate. leave need not wait: while another handler runs, no client is
+// counted.
+func (o *occupancy) leave(ch *Channel) (h *registered[*LeaveContext]) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.members--; o.members > 0 {
+		return nil
+	}
+	h = ch.lobby.lastLeave.Load()
+	if h == nil {
+		o.vacateLocked(ch)
+	} else {
+		o.busy = true
+	}
+	return h
+}
+
+// vacate ends the call of a handler for last leaves.
+func (o *occupancy) vacate(ch *Channel) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.busy = false
+	o.vacateLocked(ch)
+}
+
+// vacateLocked notes that ch has no members.
+func (o *occupancy) vacateLocked(ch *Channel) {
+	ch.state.Store(nil)
+	o.channel = nil
+	o.wakeLocked()
+}
+
+// predecessor returns nil unless an earlier channel with the name of ch has members or
+// runs a handler. Then it returns a channel that is closed when that may have changed.
+func (o *occupancy) predecessor(ch *Channel) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.channel == nil || o.channel == ch {
+		return nil
+	}
+	return o.waitLocked()
+}
+
+func (o *occupancy) waitLocked() <-chan struct{} {
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.changed
+}
+
+func (o *occupancy) wakeLocked() {
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
+
+// vacate counts a member out whose leave handler returned, or a client that did not become
+// a member. It runs the handler for last leaves if it was the last one.
+func (c *conn) vacate(d departure) {
+	ch := d.member.channel
+	if h := ch.occupancy.leave(ch); h != nil {
+		defer ch.occupancy.vacate(ch)
+		c.callLeave(h, d)
+	}
+}
+
+// awaitPredecessor waits until no closed channel with the name of ch has members whose
+// leave handlers did not return. It returns false at once if a membership of c itself
+// ends, because then the leave handler of c must run first: another client may wait for it.
+// Waiting later, inside of the join handler, could therefore deadlock.
+func (c *conn) awaitPredecessor(ch *Channel) bool {
+	for {
+		changed := ch.occupancy.predecessor(ch)
+		if changed == nil {
+			return true
+		}
+		departure := c.nextDeparture()
+		if departure == nil {
+			return false
+		}
+		select {
+		case <-changed:
+		case <-departure:
+		case <-c.Done():
+			return true // Accept will fail
+		}
+	}
+}
+
+// nextDeparture returns a channel that is closed when a membership of c ends, or nil if one
+// has ended.
+func (c *conn) nextDeparture() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.departed) > 0 {
+		return nil
+	}
+	if c.departure == nil {
+		c.departure = make(chan struct{})
+	}
+	return c.departure
 }

@@ -16,18 +16,19 @@ import (
 type registry struct {
 	budget *historyBudget
 
-	mu        sync.Mutex // guards the following fields, and refs, state, expiry and index of the channels
+	mu        sync.Mutex // guards the following fields, and refs, stage, expiry and index of the channels
 	channels  map[string]*Channel
+	closing   map[string]*occupancy // of closed channels that still have references, by name
 	lingering expiryQueue
 	timer     *time.Timer // runs while channels linger
 	closed    bool        // no channel lingers any more
 }
 
-// A channelState is a stage in the life of a channel.
-type channelState uint8
+// A channelStage is a stage in the life of a channel.
+type channelStage uint8
 
 const (
-	channelLive      channelState = iota // something refers to it
+	channelLive      channelStage = iota // something refers to it
 	channelLingering                     // it is kept for its history
 	channelGone                          // it is not in the registry any more
 )
@@ -63,14 +64,18 @@ func (r *registry) acquire(l *Lobby, name string, params pattern.Params) *Channe
 	ch := r.channels[name]
 	switch {
 	case ch == nil:
-		ch = newChannel(l, name, params)
+		o := r.closing[name]
+		if o == nil {
+			o = &occupancy{}
+		}
+		ch = newChannel(l, name, params, o)
 		if r.channels == nil {
 			r.channels = map[string]*Channel{}
 		}
 		r.channels[name] = ch
-	case ch.state == channelLingering:
+	case ch.stage == channelLingering:
 		r.reviveLocked(ch)
-		ch.state = channelLive
+		ch.stage = channelLive
 	}
 	ch.refs++
 	return ch
@@ -95,28 +100,57 @@ func (r *registry) releaseOnly(ch *Channel) bool {
 	if ch.refs > 0 {
 		return false
 	}
-	if ch.state == channelLive && !r.closed && r.lingerLocked(ch) {
+	switch {
+	case ch.stage == channelGone:
+		r.vacatedLocked(ch)
+	case ch.stage == channelLive && !r.closed && r.lingerLocked(ch):
 		return false
 	}
 	r.removeLocked(ch)
 	return true
 }
 
-// remove makes room for a new channel with the same name.
+// remove makes room for a new channel with the same name, which shares the occupancy
+// of ch as long as there are references to ch.
 func (r *registry) remove(ch *Channel) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if ch.refs > 0 && ch.stage != channelGone && ch.lobby.hasEdges() {
+		if r.closing == nil {
+			r.closing = map[string]*occupancy{}
+		}
+		r.closing[ch.name] = ch.occupancy
+		ch.occupancy.closed++
+	}
 	r.removeLocked(ch)
 }
 
+// vacatedLocked notes that a closed channel has no references any more.
+func (r *registry) vacatedLocked(ch *Channel) {
+	o := ch.occupancy
+	if o.closed == 0 {
+		return
+	}
+	if o.closed--; o.closed == 0 {
+		delete(r.closing, ch.name)
+	}
+}
+
+// isGone reports whether the channel was removed.
+func (r *registry) isGone(ch *Channel) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ch.stage == channelGone
+}
+
 func (r *registry) removeLocked(ch *Channel) {
-	switch ch.state {
+	switch ch.stage {
 	case channelGone:
 		return
 	case channelLingering:
 		r.reviveLocked(ch)
 	}
-	ch.state = channelGone
+	ch.stage = channelGone
 	delete(r.channels, ch.name)
 }
 
@@ -131,7 +165,7 @@ func (r *registry) lingerLocked(ch *Channel) bool {
 	if ch.expiry <= now() {
 		return false
 	}
-	ch.state = channelLingering
+	ch.stage = channelLingering
 	heap.Push(&r.lingering, ch)
 	r.budget.used.Add(ch.lingeringCost())
 	r.armLocked()

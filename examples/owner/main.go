@@ -14,52 +14,59 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// Owners has the owner of each room: a user ID, by channel. A channel is a safe key, because
-// a channel that ends and a new one with the same name are different channels.
-type Owners struct {
-	mu sync.Mutex
-	of map[*pond.Channel]string
+// A Room is the state of one channel.
+type Room struct {
+	mu    sync.Mutex
+	owner string // a user ID, or "" if nobody is left
 }
 
-// onJoin accepts the member, and makes it the owner if the room has none. Without the lock,
-// two clients that join at the same time could both find a room without an owner.
-func (o *Owners) onJoin(ctx *pond.JoinContext) error {
+// onFirstJoin runs once before the channel gets its first member.
+func onFirstJoin(ctx *pond.JoinContext) error {
+	ctx.Channel().SetState(&Room{})
+	return nil
+}
+
+// onJoin accepts the member, and makes it the owner if the room has none. Clients that join
+// at the same time find the same room.
+func onJoin(ctx *pond.JoinContext) error {
 	if err := ctx.Accept(); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.of[ctx.Channel()] == "" {
-		_ = o.set(ctx.Channel(), ctx.User().ID) // fails if the member already left
+	room := ctx.Channel().State().(*Room)
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	if room.owner == "" {
+		room.setOwner(ctx.Channel(), ctx.User().ID)
 	}
 	return nil
 }
 
 // onLeave passes the ownership on. It runs once per membership, even if the connection was
 // lost.
-func (o *Owners) onLeave(ctx *pond.LeaveContext) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	ch := ctx.Channel()
-	if o.of[ch] != ctx.User().ID {
+func onLeave(ctx *pond.LeaveContext) error {
+	room := ctx.Channel().State().(*Room)
+	room.mu.Lock()
+	defer room.mu.Unlock()
+	if room.owner != ctx.User().ID {
 		return nil
 	}
-	delete(o.of, ch)
-	for u := range ch.Users() {
-		if o.set(ch, u.ID) == nil { // fails if u already left
+	room.owner = ""
+	for u := range ctx.Channel().Users() {
+		if room.setOwner(ctx.Channel(), u.ID) {
 			break
 		}
 	}
 	return nil
 }
 
-// set must be called with the lock held.
-func (o *Owners) set(ch *pond.Channel, id string) error {
-	if err := ch.Assign(id, "role", "owner"); err != nil {
-		return err
+// setOwner reports whether the member is the owner now: it may have left already. It must be
+// called with the lock held.
+func (r *Room) setOwner(ch *pond.Channel, id string) bool {
+	if ch.Assign(id, "role", "owner") != nil {
+		return false
 	}
-	o.of[ch] = id
-	return nil
+	r.owner = id
+	return true
 }
 
 func rename(ctx *pond.EventContext) error {
@@ -72,9 +79,9 @@ func rename(ctx *pond.EventContext) error {
 func rooms() *pond.Pond {
 	p := pond.New()
 	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
-	owners := &Owners{of: map[*pond.Channel]string{}}
-	lobby := endpoint.Lobby("/rooms/:room", owners.onJoin)
-	lobby.OnLeave(owners.onLeave)
+	lobby := endpoint.Lobby("/rooms/:room", onJoin)
+	lobby.OnFirstJoin(onFirstJoin)
+	lobby.OnLeave(onLeave)
 	lobby.OnMessage("rename", rename)
 	return p
 }
