@@ -40,11 +40,7 @@ func connect(addr string, sse bool) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-	if sse {
-		head = "Accept: text/event-stream\r\n"
-	}
-	if _, err := io.WriteString(c.conn, "GET /socket HTTP/1.1\r\nHost: pond\r\n"+head+"\r\n"); err != nil {
+	if _, err := io.WriteString(c.conn, handshake(sse)); err != nil {
 		return nil, errors.Join(err, c.conn.Close())
 	}
 	hello, err := c.await(`"}}`)

@@ -14,6 +14,10 @@ import (
 // each transport.
 const residents = 100
 
+// neverSends is the visit that waits for a time limit of the server. It runs in one round
+// of ten, because the others are fast.
+const neverSends = "never sends a body"
+
 // A visit is the behavior of a client that connects in each round. After it, the server
 // must keep nothing of the client.
 type visit func(c *client, room string) error
@@ -76,7 +80,10 @@ var visits = map[string]visit{
 		}
 		return c.reset()
 	},
-	"does not read": (*client).doNotRead,
+	"does not read":               (*client).doNotRead,
+	"resets behind the handshake": (*client).resetBehindHandshake,
+	neverSends:                    (*client).neverSendBody,
+	"pings without pause":         (*client).ping,
 }
 
 func steps(all ...func() error) error {
@@ -177,6 +184,7 @@ type house struct {
 	residents []*client
 	readers   sync.WaitGroup
 	visits    int
+	rounds    int
 }
 
 func open(addr string) (*house, error) {
@@ -221,7 +229,11 @@ func (h *house) round() error {
 				c.send("BROADCAST", roomOf(i), "update", fmt.Sprintf(`{"visits":%d}`, h.visits)))
 		})
 	}
+	h.rounds++
 	for name, visit := range visits {
+		if name == neverSends && h.rounds%10 != 1 {
+			continue
+		}
 		for _, sse := range []bool{false, true} {
 			h.visits++
 			room := fmt.Sprintf("/room/visit-%d", h.visits)

@@ -58,7 +58,7 @@ func serve() error {
 		if err != nil {
 			return err
 		}
-		c.Clients = clients.Load()
+		c.Clients = max(clients.Load(), int64(e.Len()))
 		if err := json.NewEncoder(os.Stdout).Encode(c); err != nil {
 			return err
 		}
