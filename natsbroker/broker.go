@@ -15,8 +15,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,40 +24,27 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/remotebroker"
 )
 
-const (
-	dialTimeout  = 5 * time.Second
-	callTimeout  = 30 * time.Second // of calls whose context has no deadline
-	firstBackoff = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
-)
+// callTimeout limits calls whose context has no deadline.
+const callTimeout = 30 * time.Second
 
 // defaultMaxBytes is the limit of a server that is not configured otherwise.
 const defaultMaxBytes = 1 << 20
-
-var errConnecting = errors.New("natsbroker: not connected yet")
 
 // A Broker connects one node. It is a [pond.Broker].
 type Broker struct {
 	cfg     config
 	url     string
 	subject string // of all topics: "pond.default."
-	ended   chan struct{}
-
-	ctx    context.Context // ends when Close does not wait any longer
-	cancel context.CancelFunc
+	core    *remotebroker.Core
 
 	maxBytes atomic.Int64
-	trouble  atomic.Pointer[error] // why Health is not nil
 
-	mu      sync.Mutex // guards the following fields
-	link    *link      // nil: not connected
-	named   []string   // other servers of a cluster, that the last server has named
-	subs    map[string]*subscription
-	closing bool
-	active  int           // calls that Close waits for
-	quiet   chan struct{} // closed when active is zero, while Close waits
+	mu    sync.Mutex // guards the following fields
+	link  *link      // nil: not connected
+	named []string   // other servers of a cluster, that the last server has named
 }
 
 var _ pond.Broker = (*Broker)(nil)
@@ -135,13 +122,10 @@ func New(url string, opts ...Option) (*Broker, error) {
 		cfg:     cfg,
 		url:     url,
 		subject: cfg.prefix + "." + token(cfg.namespace) + ".",
-		ended:   make(chan struct{}),
-		subs:    map[string]*subscription{},
 	}
 	b.maxBytes.Store(defaultMaxBytes)
-	b.ctx, b.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the broker's own life
-	b.setTrouble(errConnecting)
-	go b.run()
+	b.core = remotebroker.New("natsbroker", b.added, b.removed)
+	b.core.Go(b.run)
 	return b, nil
 }
 
@@ -157,58 +141,22 @@ func checkPrefix(prefix string) error {
 
 // run keeps the broker connected until it is closed.
 func (b *Broker) run() {
-	defer close(b.ended)
-	backoff := firstBackoff
-	for b.ctx.Err() == nil {
-		began := time.Now()
+	ctx := b.core.Context()
+	remotebroker.Retry(ctx, func() error {
 		err := b.connect()
-		if b.ctx.Err() != nil {
-			return
+		if ctx.Err() == nil {
+			b.core.SetTrouble(err)
+			b.cfg.logger.Warn("natsbroker: connection lost", "error", err)
 		}
-		b.setTrouble(err)
-		b.cfg.logger.Warn("natsbroker: connection lost", "error", err)
-		if time.Since(began) > maxBackoff {
-			backoff = firstBackoff // it worked for a while
-		}
-		b.sleep(rand.N(backoff)) //nolint:gosec // not a secret
-		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// sleep waits, but not longer than the broker lives.
-func (b *Broker) sleep(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-b.ctx.Done():
-	}
+		return err
+	})
 }
 
 // MaxBytes returns the limit of the server, max_payload, as of the last connection.
 func (b *Broker) MaxBytes() int { return int(b.maxBytes.Load()) }
 
 // Health returns nil if the broker is connected.
-func (b *Broker) Health() error {
-	b.mu.Lock()
-	closing := b.closing
-	b.mu.Unlock()
-	if closing {
-		return pond.ErrClosed
-	}
-	if err := b.trouble.Load(); err != nil {
-		return *err
-	}
-	return nil
-}
-
-func (b *Broker) setTrouble(err error) {
-	if err == nil {
-		b.trouble.Store(nil)
-		return
-	}
-	b.trouble.Store(&err)
-}
+func (b *Broker) Health() error { return b.core.Health() }
 
 // Publish implements [pond.Broker].
 func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) error {
@@ -220,105 +168,67 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 			return fmt.Errorf("natsbroker: %d bytes: %w", len(data), pond.ErrTooLarge)
 		}
 	}
-	l, err := b.begin()
-	if err != nil {
-		return err
-	}
-	defer b.finish()
-	if ctx.Err() != nil {
-		return fmt.Errorf("natsbroker: %w", context.Cause(ctx))
+	return b.core.Do(ctx, func(ctx context.Context) error {
+		l := b.current()
+		if l == nil {
+			return errNotConnected
+		}
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		// The client waits without a context when its buffer is full.
+		done := make(chan error, 1)
+		go func() { done <- l.publish(ctx, b.subject+token(topic), batch) }()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+var errNotConnected = errors.New("not connected")
+
+// current returns the connection, or nil.
+func (b *Broker) current() *link {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.link
+}
+
+// Subscribe implements [pond.Broker].
+func (b *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (io.Closer, error) {
+	return b.core.Subscribe(ctx, topic, b.subject+token(topic), r)
+}
+
+// added subscribes on the connection, if there is one. If that fails, the next connection
+// does it.
+func (b *Broker) added(ctx context.Context, s *remotebroker.Subscription) {
+	l := b.current()
+	if l == nil {
+		return
 	}
 	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)()
-	// The client waits without a context when its buffer is full.
-	done := make(chan error, 1)
-	go func() { done <- l.publish(call, b.subject+token(topic), batch) }()
+	done := make(chan struct{})
+	stop := context.AfterFunc(b.core.Context(), cancel)
+	go func() {
+		defer close(done)
+		defer cancel()
+		defer stop()
+		_ = l.add(call, s)
+	}()
 	select {
-	case err = <-done:
-	case <-call.Done():
-		err = call.Err()
+	case <-done:
+	case <-call.Done(): // the client waits without a context when its buffer is full
 	}
-	return b.failure(ctx, err)
 }
 
-// failure returns the error of a call, in the form of the contract.
-func (b *Broker) failure(ctx context.Context, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("natsbroker: %w", context.Cause(ctx))
-	case b.ctx.Err() != nil:
-		return pond.ErrClosed
-	}
-	return fmt.Errorf("natsbroker: %w", err)
-}
-
-// begin begins a call that Close waits for, and returns the connection.
-func (b *Broker) begin() (*link, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closing {
-		return nil, pond.ErrClosed
-	}
-	if b.link == nil {
-		if err := b.trouble.Load(); err != nil {
-			return nil, *err
-		}
-		return nil, errConnecting
-	}
-	b.active++
-	return b.link, nil
-}
-
-// finish ends a call.
-func (b *Broker) finish() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.active--
-	if b.active == 0 && b.quiet != nil {
-		close(b.quiet)
-		b.quiet = nil
+// removed unsubscribes on the connection, if there is one.
+func (b *Broker) removed(s *remotebroker.Subscription) {
+	if l := b.current(); l != nil {
+		l.remove(s.Key)
 	}
 }
 
 // Close implements [pond.Broker].
-func (b *Broker) Close(ctx context.Context) error {
-	err := b.awaitCalls(ctx)
-	b.cancel()
-	<-b.ended
-	b.mu.Lock()
-	var subs []*subscription
-	for _, s := range b.subs {
-		subs = append(subs, s)
-	}
-	clear(b.subs)
-	b.mu.Unlock()
-	for _, s := range subs {
-		s.end()
-	}
-	return err
-}
-
-// awaitCalls refuses new calls and waits for those in progress.
-func (b *Broker) awaitCalls(ctx context.Context) error {
-	b.mu.Lock()
-	b.closing = true
-	if b.active > 0 && b.quiet == nil {
-		b.quiet = make(chan struct{})
-	}
-	quiet := b.quiet
-	b.mu.Unlock()
-	if quiet == nil {
-		return nil
-	}
-	select {
-	case <-quiet:
-		return nil
-	case <-ctx.Done():
-	}
-	b.cancel()
-	<-quiet
-	return fmt.Errorf("natsbroker: calls were interrupted: %w", context.Cause(ctx))
-}
+func (b *Broker) Close(ctx context.Context) error { return b.core.Close(ctx) }

@@ -17,6 +17,7 @@ import (
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
 	"github.com/pondsocket/pond/internal/faultproxy"
+	"github.com/pondsocket/pond/internal/testserver"
 
 	"github.com/pondsocket/pond/natsbroker"
 )
@@ -26,21 +27,21 @@ const probeInterval = 300 * time.Millisecond
 // nodes are the brokers of a test, each behind a proxy of its own.
 type nodes struct {
 	t      testing.TB
-	server *server
+	server *testserver.Server
 	opts   []natsbroker.Option
 
 	mu      sync.Mutex
 	proxies map[pond.Broker]*faultproxy.Proxy
 }
 
-func newNodes(t testing.TB, s *server, opts ...natsbroker.Option) *nodes {
+func newNodes(t testing.TB, s *testserver.Server, opts ...natsbroker.Option) *nodes {
 	return &nodes{t: t, server: s, opts: opts, proxies: map[pond.Broker]*faultproxy.Proxy{}}
 }
 
 // add returns the broker of a new node, connected.
 func (n *nodes) add() pond.Broker {
 	n.t.Helper()
-	p, err := faultproxy.Start(n.server.addr)
+	p, err := faultproxy.Start(n.server.Addr)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestContract(t *testing.T) {
 				Node: n.add,
 				Disconnect: map[string]func(pond.Broker){
 					"connection reset": func(b pond.Broker) { n.proxy(b).Reset() },
-					"server restarted": func(pond.Broker) { s.restart() },
+					"server restarted": func(pond.Broker) { s.Restart() },
 				},
 				Sever: func(b pond.Broker) (restore func()) {
 					n.proxy(b).Sever()
@@ -118,7 +119,7 @@ func TestContractStopped(t *testing.T) {
 		Open: func(t testing.TB) *brokertest.Cluster {
 			s := startServer(t)
 			n := newNodes(t, s)
-			return &brokertest.Cluster{Node: n.add, Stall: func(pond.Broker) (resume func()) { return s.stop() }}
+			return &brokertest.Cluster{Node: n.add, Stall: func(pond.Broker) (resume func()) { return s.Stop() }}
 		},
 	})
 }
@@ -202,7 +203,7 @@ func TestSilentConnection(t *testing.T) {
 // messages that were lost before the gap.
 func TestOverflow(t *testing.T) {
 	s := startServer(t)
-	slow, fast := connect(t, "nats://"+s.addr, natsbroker.WithQueue(10)), connect(t, "nats://"+s.addr)
+	slow, fast := connect(t, "nats://"+s.Addr, natsbroker.WithQueue(10)), connect(t, "nats://"+s.Addr)
 	defer closeBroker(t, fast)
 	defer closeBroker(t, slow)
 	r := &recorder{block: make(chan struct{})}
@@ -234,7 +235,7 @@ func TestPermissions(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startServer(t, "--config", config)
-	b := connect(t, "nats://pond:secret@"+s.addr)
+	b := connect(t, "nats://pond:secret@"+s.Addr)
 	defer closeBroker(t, b)
 	r := &recorder{}
 	subscribe(t, b, "open", r)
@@ -248,7 +249,7 @@ func TestPermissions(t *testing.T) {
 	if err := b.Publish(ctx, "closed", [][]byte{[]byte(`{}`)}); !errors.Is(err, nats.ErrPermissionViolation) {
 		t.Errorf("Publish: %v", err)
 	}
-	stranger, err := natsbroker.New("nats://pond:wrong@"+s.addr, quiet())
+	stranger, err := natsbroker.New("nats://pond:wrong@"+s.Addr, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,19 +259,24 @@ func TestPermissions(t *testing.T) {
 
 // One of two servers dies. The broker knows the other one although it was not told.
 func TestServerOfClusterDies(t *testing.T) {
-	routes := freeAddr(t)
+	routes := testserver.FreeAddr(t)
 	first := startServer(t, "--cluster_name", "test", "--cluster", "nats://"+routes)
-	second := startServer(t, "--cluster_name", "test", "--cluster", "nats://"+freeAddr(t), "--routes", "nats://"+routes)
-	b, other := connect(t, "nats://"+first.addr), connect(t, "nats://"+second.addr)
+	second := startServer(t, "--cluster_name", "test", "--cluster", "nats://"+testserver.FreeAddr(t), "--routes", "nats://"+routes)
+	b, other := connect(t, "nats://"+first.Addr), connect(t, "nats://"+second.Addr)
 	defer closeBroker(t, other)
 	defer closeBroker(t, b)
 	r := &recorder{}
 	subscribe(t, b, "t", r)
+	eventually(t, "the address of the other server", func() bool {
+		info, _ := greeting(first.Addr)
+		return strings.Contains(info, second.Addr)
+	})
+	// The first server tells its clients before it passes messages of the second one on.
 	eventually(t, "the route", func() bool {
 		publish(t, other, "t", `{"n":1}`)
 		return r.has(`"n":1`)
 	})
-	first.kill()
+	first.Kill()
 	eventually(t, "Gap", func() bool { return r.has("gap") })
 	publish(t, other, "t", `{"n":2}`)
 	eventually(t, "the message", func() bool { return r.has(`"n":2`) })
@@ -278,8 +284,8 @@ func TestServerOfClusterDies(t *testing.T) {
 
 // The server comes later, and nothing has to be started again.
 func TestServerComesLater(t *testing.T) {
-	s := &server{t: t, addr: freeAddr(t), dir: t.TempDir()}
-	b, err := natsbroker.New("nats://"+s.addr, quiet())
+	s := newServer(t)
+	b, err := natsbroker.New("nats://"+s.Addr, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,8 +298,7 @@ func TestServerComesLater(t *testing.T) {
 	if _, err := b.Subscribe(ctx, "t", &recorder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Subscribe without a server: %v", err)
 	}
-	s.start()
-	t.Cleanup(s.kill)
+	s.Start()
 	r := &recorder{}
 	subscribe(t, b, "t", r)
 	publish(t, b, "t", `{"n":1}`)
@@ -329,12 +334,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)
 	before := runtime.NumGoroutine()
 	for range 5 {
-		b := connect(t, "nats://"+s.addr)
+		b := connect(t, "nats://"+s.Addr)
 		subscribe(t, b, "t", &recorder{})
 		publish(t, b, "t", `{}`)
 		closeBroker(t, b)
 	}
-	unreachable, err := natsbroker.New("nats://"+freeAddr(t), quiet())
+	unreachable, err := natsbroker.New("nats://"+testserver.FreeAddr(t), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/remotebroker"
 )
 
 var (
@@ -27,9 +28,9 @@ type link struct {
 	messages chan *nats.Msg // of all subscriptions
 	closed   chan struct{}  // the connection is closed
 
-	mu   sync.Mutex // guards the following fields
-	subs map[string]*nats.Subscription
-	err  error // why the connection has to be closed
+	mu   sync.Mutex                    // guards the following fields
+	subs map[string]*nats.Subscription // by subject
+	err  error                         // why the connection has to be closed
 }
 
 // connect connects, and returns why the broker is not connected any more.
@@ -42,10 +43,10 @@ func (b *Broker) connect() error {
 	}
 	opts := append(slices.Clip(b.cfg.client),
 		nats.NoReconnect(),
-		nats.Timeout(dialTimeout),
+		nats.Timeout(remotebroker.DialTimeout),
 		nats.PingInterval(b.cfg.probeInterval),
 		nats.MaxPingsOutstanding(2),
-		nats.FlusherTimeout(dialTimeout),
+		nats.FlusherTimeout(remotebroker.DialTimeout),
 		nats.ClosedHandler(func(*nats.Conn) { close(l.closed) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			b.cfg.logger.Warn("natsbroker: error of the server", "error", err)
@@ -98,22 +99,18 @@ func (l *link) serve() error {
 
 	b.mu.Lock()
 	b.link = l // from now on, new subscriptions use it, too
-	var subs []*subscription
-	for _, s := range b.subs {
-		subs = append(subs, s)
-	}
 	b.mu.Unlock()
-	ctx, cancel := context.WithTimeout(b.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(b.core.Context(), remotebroker.DialTimeout)
 	defer cancel()
-	if err := l.add(ctx, subs...); err != nil {
+	if err := l.add(ctx, b.core.Subscriptions()...); err != nil {
 		return err
 	}
-	b.setTrouble(nil)
+	b.core.SetTrouble(nil)
 	select {
 	case <-l.closed:
 		return l.reason()
-	case <-b.ctx.Done():
-		return b.ctx.Err()
+	case <-b.core.Context().Done():
+		return b.core.Context().Err()
 	}
 }
 
@@ -131,33 +128,29 @@ func (l *link) reason() error {
 }
 
 // add subscribes to topics, and confirms them when the server has.
-func (l *link) add(ctx context.Context, subs ...*subscription) error {
+func (l *link) add(ctx context.Context, subs ...*remotebroker.Subscription) error {
 	l.mu.Lock()
 	for _, s := range subs {
-		if l.subs[s.topic] != nil {
+		if l.subs[s.Key] != nil || l.broker.core.Find(s.Key) != s { // it was closed meanwhile
 			continue
 		}
-		subject := l.broker.subject + token(s.topic)
-		if l.broker.find(subject) != s {
-			continue // it was closed meanwhile
-		}
-		sub, err := l.conn.ChanSubscribe(subject, l.messages)
+		sub, err := l.conn.ChanSubscribe(s.Key, l.messages)
 		if err != nil {
 			l.mu.Unlock()
 			return err
 		}
-		l.subs[s.topic] = sub
+		l.subs[s.Key] = sub
 	}
 	l.mu.Unlock()
 	if err := l.conn.FlushWithContext(ctx); err != nil {
 		return err
 	}
 	for _, s := range subs {
-		if err := l.violation(l.broker.subject + token(s.topic)); err != nil && !s.known() {
-			s.refuse(err)
+		if err := l.violation(s.Key); err != nil && !s.Known() {
+			s.Refuse(err)
 			continue
 		}
-		s.confirm(l)
+		s.Confirm(l, errReconnected, nil)
 	}
 	return nil
 }
@@ -171,15 +164,15 @@ func (l *link) violation(subject string) error {
 	return nil
 }
 
-// remove ends the subscription of a topic, unless it has another receiver already.
-func (l *link) remove(topic string) {
+// remove ends the subscription of a subject, unless it has another receiver already.
+func (l *link) remove(subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.broker.find(l.broker.subject+token(topic)) != nil {
+	if l.broker.core.Find(subject) != nil {
 		return
 	}
-	if sub := l.subs[topic]; sub != nil {
-		delete(l.subs, topic)
+	if sub := l.subs[subject]; sub != nil {
+		delete(l.subs, subject)
 		_ = sub.Unsubscribe() // fails if the connection is closed, which is as good
 	}
 }
@@ -230,8 +223,8 @@ func (l *link) deliver(m *nats.Msg) {
 	if failed {
 		return
 	}
-	if s := l.broker.find(m.Subject); s != nil {
-		s.receive(l, pond.Entry{Data: m.Data})
+	if s := l.broker.core.Find(m.Subject); s != nil {
+		s.Receive(l, pond.Entry{Data: m.Data})
 	}
 }
 

@@ -19,24 +19,17 @@ package redisbroker
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/remotebroker"
 	"github.com/redis/rueidis"
-)
-
-// Times of connections.
-const (
-	dialTimeout  = 5 * time.Second
-	firstBackoff = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
 )
 
 // A Broker connects one node. It is a [pond.BrokerLog].
@@ -45,22 +38,14 @@ type Broker struct {
 	option rueidis.ClientOption
 	prefix string // of channels: "pondsocket:v1:default:"
 	keys   string // of keys: "pondsocket:log1:default:"
-	ended  chan struct{}
+	core   *remotebroker.Core
 	look   chan struct{} // has an element if the slots of a cluster may have moved
 
-	ctx    context.Context // ends when Close does not wait any longer
-	cancel context.CancelFunc
+	client atomic.Pointer[rueidis.Client] // nil until the first connection
 
-	client  atomic.Pointer[rueidis.Client] // nil until the first connection
-	trouble atomic.Pointer[error]          // why there are no servers, or not all
-
-	mu      sync.Mutex // guards the following fields
-	subs    map[string]*subscription
-	servers []*server // the only one, or those of a cluster
-	slots   *slots    // nil if it is not a cluster
-	closing bool
-	active  int           // calls that Close waits for
-	quiet   chan struct{} // closed when active is zero, while Close waits
+	mu      sync.Mutex // guards the following fields, and the dirty topics of servers
+	servers []*server  // the only one, or those of a cluster
+	slots   *slots     // nil if it is not a cluster
 }
 
 var _ pond.BrokerLog = (*Broker)(nil)
@@ -136,7 +121,7 @@ func New(url string, opts ...Option) (*Broker, error) {
 	option.AlwaysPipelining = true // so that contexts interrupt calls, and do not close connections
 	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	if option.Dialer.Timeout == 0 {
-		option.Dialer.Timeout = dialTimeout
+		option.Dialer.Timeout = remotebroker.DialTimeout
 	}
 	cfg := config{
 		prefix: "pondsocket", namespace: "default",
@@ -154,24 +139,21 @@ func New(url string, opts ...Option) (*Broker, error) {
 		option: option,
 		prefix: cfg.prefix + ":v1:" + cfg.namespace + ":",
 		keys:   cfg.prefix + ":log1:" + cfg.namespace + ":",
-		ended:  make(chan struct{}),
 		look:   make(chan struct{}, 1),
-		subs:   map[string]*subscription{},
 	}
-	b.ctx, b.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the broker's own life
-	b.setTrouble(errConnecting)
-	go b.run()
+	changed := func(s *remotebroker.Subscription) { b.changed(s.Topic) }
+	b.core = remotebroker.New("redisbroker", func(_ context.Context, s *remotebroker.Subscription) { changed(s) }, changed)
+	b.core.Go(b.run)
 	return b, nil
 }
 
 // run connects, and keeps the subscriptions connected until the broker is closed.
 func (b *Broker) run() {
-	defer close(b.ended)
 	var client rueidis.Client
-	b.retry(b.ctx, func() (err error) {
+	remotebroker.Retry(b.core.Context(), func() (err error) {
 		if client, err = rueidis.NewClient(b.option); err != nil {
-			err = fmt.Errorf("redisbroker: %w", err)
-			b.setTrouble(err)
+			err = b.core.Error(err)
+			b.core.SetTrouble(err)
 			b.cfg.logger.Warn("redisbroker: no connection", "error", err)
 		}
 		return err
@@ -187,36 +169,9 @@ func (b *Broker) run() {
 	s := b.newServer("")
 	b.mu.Lock()
 	b.servers = []*server{s}
-	b.setTrouble(nil)
+	b.core.SetTrouble(nil)
 	b.mu.Unlock()
 	s.run(client)
-}
-
-// retry calls a function until it succeeds or the context ends. It waits between two
-// calls, longer and longer.
-func (b *Broker) retry(ctx context.Context, f func() error) {
-	backoff := firstBackoff
-	for ctx.Err() == nil {
-		began := time.Now()
-		if f() == nil || ctx.Err() != nil {
-			return
-		}
-		if time.Since(began) > maxBackoff {
-			backoff = firstBackoff // it worked for a while
-		}
-		sleep(ctx, rand.N(backoff)) //nolint:gosec // not a secret
-		backoff = min(2*backoff, maxBackoff)
-	}
-}
-
-// sleep waits, but not longer than the context allows.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // MaxBytes returns the size of the largest message; see [WithMaxBytes].
@@ -227,63 +182,29 @@ func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }
 func (b *Broker) Health() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closing {
-		return pond.ErrClosed
-	}
-	if err := getError(&b.trouble); err != nil {
+	if err := b.core.Health(); err != nil {
 		return err
 	}
 	for _, s := range b.servers {
-		if err := getError(&s.trouble); err != nil {
+		if err := s.trouble.Get(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Broker) setTrouble(err error) { setError(&b.trouble, err) }
+// Subscribe implements [pond.Broker].
+func (b *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (io.Closer, error) {
+	return b.core.Subscribe(ctx, topic, topic, r)
+}
 
 // do runs a call that needs the client. It ends with ctx, and with the broker.
 func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client rueidis.Client) error) error {
-	b.mu.Lock()
-	if b.closing {
-		b.mu.Unlock()
-		return pond.ErrClosed
-	}
-	b.active++
-	b.mu.Unlock()
-	defer b.finish()
-
 	client := b.client.Load()
 	if client == nil {
 		return b.Health()
 	}
-	call, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(b.ctx, cancel)()
-	err := f(call, *client)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("redisbroker: %w", context.Cause(ctx))
-	case b.ctx.Err() != nil:
-		return pond.ErrClosed
-	case errors.Is(err, pond.ErrTooLarge):
-		return err
-	}
-	return fmt.Errorf("redisbroker: %w", err)
-}
-
-// finish ends a call.
-func (b *Broker) finish() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.active--
-	if b.active == 0 && b.quiet != nil {
-		close(b.quiet)
-		b.quiet = nil
-	}
+	return b.core.Do(ctx, func(ctx context.Context) error { return f(ctx, *client) })
 }
 
 // Publish implements [pond.Broker].
@@ -295,9 +216,6 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 		return err
 	}
 	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		cmds := make(rueidis.Commands, len(batch))
 		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
@@ -328,45 +246,11 @@ func (b *Broker) checkSizes(batch [][]byte) error {
 
 // Close implements [pond.Broker].
 func (b *Broker) Close(ctx context.Context) error {
-	err := b.awaitCalls(ctx)
-	b.cancel()
-	<-b.ended
-	b.mu.Lock()
-	var subs []*subscription
-	for _, s := range b.subs {
-		subs = append(subs, s)
-	}
-	clear(b.subs)
-	b.mu.Unlock()
-	for _, s := range subs {
-		s.end()
-	}
+	err := b.core.Close(ctx)
 	if client := b.client.Swap(nil); client != nil {
 		(*client).Close()
 	}
 	return err
-}
-
-// awaitCalls refuses new calls and waits for those in progress.
-func (b *Broker) awaitCalls(ctx context.Context) error {
-	b.mu.Lock()
-	b.closing = true
-	if b.active > 0 && b.quiet == nil {
-		b.quiet = make(chan struct{})
-	}
-	quiet := b.quiet
-	b.mu.Unlock()
-	if quiet == nil {
-		return nil
-	}
-	select {
-	case <-quiet:
-		return nil
-	case <-ctx.Done():
-	}
-	b.cancel()
-	<-quiet
-	return fmt.Errorf("redisbroker: calls were interrupted: %w", context.Cause(ctx))
 }
 
 // topicOf returns the topic of a channel of Redis.

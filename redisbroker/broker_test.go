@@ -36,7 +36,7 @@ func newNodes(t testing.TB, s *server, opts ...redisbroker.Option) *nodes {
 // add returns the broker of a new node, connected.
 func (n *nodes) add() pond.Broker {
 	n.t.Helper()
-	p := startProxy(n.t, n.server.addr)
+	p := startProxy(n.t, n.server.Addr)
 	n.mu.Lock()
 	name := fmt.Sprintf("node%d", len(n.names))
 	n.mu.Unlock()
@@ -97,7 +97,7 @@ func (n *nodes) cluster() *brokertest.Cluster {
 			"connections reset":       func(b pond.Broker) { n.proxy(b).Reset() },
 			"CLIENT KILL":             func(b pond.Broker) { n.server.killClients(n.name(b), "") },
 			"CLIENT KILL TYPE pubsub": func(b pond.Broker) { n.server.killClients(n.name(b), "pubsub") },
-			"server restarted":        func(pond.Broker) { n.server.restart() },
+			"server restarted":        func(pond.Broker) { n.server.Restart() },
 		},
 		Sever: func(b pond.Broker) (restore func()) {
 			n.proxy(b).Sever()

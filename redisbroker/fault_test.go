@@ -17,6 +17,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
+	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/redis/rueidis"
 
 	"github.com/pondsocket/pond/redisbroker"
@@ -100,7 +101,7 @@ func TestContractStopped(t *testing.T) {
 		Open: func(t testing.TB) *brokertest.Cluster {
 			s := startServer(t)
 			n := newNodes(t, s)
-			return &brokertest.Cluster{Node: n.add, Stall: func(pond.Broker) (resume func()) { return s.stop() }}
+			return &brokertest.Cluster{Node: n.add, Stall: func(pond.Broker) (resume func()) { return s.Stop() }}
 		},
 	})
 }
@@ -115,7 +116,7 @@ func TestContractFailover(t *testing.T) {
 		},
 		Open: func(t testing.TB) *brokertest.Cluster {
 			s := startServer(t)
-			replica := startServer(t, "--replicaof", "127.0.0.1 "+port(s.addr))
+			replica := startServer(t, "--replicaof", "127.0.0.1 "+port(s.Addr))
 			n := newNodes(t, s)
 			return &brokertest.Cluster{
 				Node: n.add,
@@ -126,9 +127,9 @@ func TestContractFailover(t *testing.T) {
 					})
 					s.command("WAIT", "1", "0")
 					replica.command("REPLICAOF", "NO", "ONE")
-					s.kill()
+					s.Kill()
 					for _, p := range n.all() {
-						p.Redirect(replica.addr)
+						p.Redirect(replica.Addr)
 					}
 				},
 			}
@@ -210,7 +211,7 @@ func TestDeafSubscription(t *testing.T) {
 	defer closeBroker(t, b)
 	r := subscribe(t, b, "t")
 	began := time.Now()
-	n.proxy(b).RedirectCommands(current.addr)
+	n.proxy(b).RedirectCommands(current.Addr)
 	eventually(t, "Gap", func() bool { return r.countGaps() == 1 })
 	t.Logf("found after %v, with a probe interval of %v", time.Since(began).Round(time.Millisecond), probeInterval)
 	other := newNodes(t, current).add()
@@ -250,8 +251,8 @@ func TestIdleProbes(t *testing.T) {
 
 // The server comes later, and nothing has to be started again.
 func TestServerComesLater(t *testing.T) {
-	s := &server{t: t, addr: freeAddr(t), dir: t.TempDir()}
-	b, err := redisbroker.New("redis://"+s.addr, quiet())
+	s := newServer(t)
+	b, err := redisbroker.New("redis://"+s.Addr, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,8 +268,7 @@ func TestServerComesLater(t *testing.T) {
 	if _, err := b.Subscribe(ctx, "t", &recorder{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Subscribe without a server: %v", err)
 	}
-	s.start()
-	t.Cleanup(s.kill)
+	s.Start()
 	eventually(t, "Health", func() bool { return b.Health() == nil })
 	r := subscribe(t, b, "t")
 	publish(t, b, "t", `{"n":1}`)
@@ -288,7 +288,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)
 	before := runtime.NumGoroutine()
 	for range 5 {
-		b, err := redisbroker.New("redis://"+s.addr, quiet())
+		b, err := redisbroker.New("redis://"+s.Addr, quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +296,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		publish(t, b, "t", `{}`)
 		closeBroker(t, b)
 	}
-	unreachable, err := redisbroker.New("redis://"+freeAddr(t), quiet())
+	unreachable, err := redisbroker.New("redis://"+testserver.FreeAddr(t), quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +312,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 // stored.
 func TestForeignServersCanFollow(t *testing.T) {
 	s := startServer(t)
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true})
 	if err != nil {
 		t.Fatal(err)
 	}

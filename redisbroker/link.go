@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/remotebroker"
 	"github.com/redis/rueidis"
 )
 
@@ -64,16 +65,16 @@ func (l *link) serve() error {
 		return err
 	}
 	b.mu.Lock()
-	for topic := range b.subs {
-		if l.server.ownsLocked(topic) {
-			l.server.changedLocked(topic)
+	for _, sub := range b.core.Subscriptions() {
+		if l.server.ownsLocked(sub.Topic) {
+			l.server.changedLocked(sub.Topic)
 		}
 	}
 	b.mu.Unlock()
 	if err := l.sync(); err != nil {
 		return err
 	}
-	l.server.setTrouble(nil)
+	l.server.trouble.Set(nil)
 	return l.watch(closed)
 }
 
@@ -99,7 +100,7 @@ func (l *link) watch(closed <-chan error) error {
 			}
 		case <-ticker.C:
 			idle := time.Since(time.Unix(0, l.heard.Load())) >= interval
-			if !waiting && (idle || l.server.trouble.Load() != nil) {
+			if !waiting && (idle || l.server.trouble.Get() != nil) {
 				waiting = true
 				l.probes.Go(func() { probing <- l.probe() })
 			}
@@ -108,7 +109,7 @@ func (l *link) watch(closed <-chan error) error {
 			if errors.Is(err, errProbe) {
 				return err
 			}
-			l.server.setTrouble(err)
+			l.server.trouble.Set(err)
 		}
 	}
 }
@@ -144,11 +145,11 @@ func (l *link) sync() error {
 	b := l.broker
 	for {
 		var add, remove []string
-		var known []*subscription // added after the confirmation of another one
-		var moved []*subscription // to another server of a cluster
+		var known []*remotebroker.Subscription // added after the confirmation of another one
+		var moved []*remotebroker.Subscription // to another server of a cluster
 		b.mu.Lock()
 		for topic := range l.server.dirty {
-			s := b.subs[topic]
+			s := b.core.Find(topic)
 			wanted := s != nil && l.server.ownsLocked(topic)
 			switch {
 			case !wanted && l.active[topic]:
@@ -168,10 +169,10 @@ func (l *link) sync() error {
 		}
 		b.mu.Unlock()
 		for _, s := range known {
-			s.confirm(l)
+			l.confirm(s)
 		}
 		for _, s := range moved {
-			s.lose(l)
+			s.Lose(l)
 		}
 		if len(add) == 0 && len(remove) == 0 {
 			return nil
@@ -205,11 +206,11 @@ func (l *link) subscribe(topics ...string) error {
 		}
 		return nil
 	}
-	switch s := l.find(topics[0]); {
-	case topics[0] == l.server.probe || s != nil && s.known():
+	switch s := l.broker.core.Find(topics[0]); {
+	case topics[0] == l.server.probe || s != nil && s.Known():
 		return err
 	case s != nil:
-		s.refuse(err)
+		s.Refuse(err)
 	}
 	return nil
 }
@@ -245,16 +246,15 @@ func (l *link) channels(topics []string) []string {
 
 // command runs a command that the server answers at once, if it is well.
 func (l *link) command(cmd rueidis.Completed) error {
-	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, remotebroker.DialTimeout)
 	defer cancel()
 	return l.conn.Do(ctx, cmd).Error()
 }
 
-// find returns the subscription of a topic, or nil.
-func (l *link) find(topic string) *subscription {
-	l.broker.mu.Lock()
-	defer l.broker.mu.Unlock()
-	return l.broker.subs[topic]
+// confirm says that the link receives a topic from now on, unless its slot has moved to
+// another server.
+func (l *link) confirm(s *remotebroker.Subscription) {
+	s.Confirm(l, errReconnected, func() bool { return l.server.owns(s.Topic) })
 }
 
 // onSubscription is called by the reader of the connection.
@@ -264,8 +264,8 @@ func (l *link) onSubscription(s rueidis.PubSubSubscription) {
 	if !ok || s.Kind != "subscribe" {
 		return
 	}
-	if s := l.find(topic); s != nil {
-		s.confirm(l)
+	if s := l.broker.core.Find(topic); s != nil {
+		l.confirm(s)
 	}
 }
 
@@ -283,10 +283,10 @@ func (l *link) onMessage(m rueidis.PubSubMessage) {
 		}
 		return
 	}
-	if s := l.find(topic); s != nil {
+	if s := l.broker.core.Find(topic); s != nil {
 		var e pond.Entry
 		e.Data, e.Pos, e.Prev = unescape([]byte(m.Message))
-		s.receive(l, e)
+		s.Receive(l, e)
 	}
 }
 

@@ -49,9 +49,6 @@ func (b *Broker) keysOf(topic string) []string {
 // exec runs a script on a log.
 func (b *Broker) exec(ctx context.Context, script *rueidis.Lua, topic string, args ...string) (values []rueidis.RedisMessage, err error) {
 	err = b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		values, err = script.Exec(ctx, client, b.keysOf(topic), args).ToArray()
 		return err
 	})
@@ -137,9 +134,6 @@ func (b *Broker) Tops(ctx context.Context, topics []string) ([]pond.Position, er
 		calls[i] = rueidis.LuaExec{Keys: b.keysOf(topic)}
 	}
 	err := b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		if len(calls) == 0 {
 			return nil
 		}
@@ -165,9 +159,6 @@ func (b *Broker) Tops(ctx context.Context, topics []string) ([]pond.Position, er
 // Drop implements [pond.BrokerLog].
 func (b *Broker) Drop(ctx context.Context, topic string) error {
 	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		return client.Do(ctx, client.B().Del().Key(b.keysOf(topic)...).Build()).Error()
 	})
 }

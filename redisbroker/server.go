@@ -3,8 +3,8 @@ package redisbroker
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 
+	"github.com/pondsocket/pond/internal/remotebroker"
 	"github.com/redis/rueidis"
 )
 
@@ -17,8 +17,8 @@ type server struct {
 
 	ctx     context.Context // ends with the broker, or when the server has no slots any more
 	cancel  context.CancelFunc
-	trouble atomic.Pointer[error] // why the subscriptions receive nothing; nil: they do
-	wake    chan struct{}         // has an element if dirty has
+	trouble remotebroker.Trouble // why the subscriptions receive nothing; nil: they do
+	wake    chan struct{}        // has an element if dirty has
 
 	dirty map[string]bool // topics that may have to be subscribed to or unsubscribed; guarded by broker.mu
 }
@@ -28,15 +28,14 @@ func (b *Broker) newServer(addr string) *server {
 		broker: b, addr: addr, probe: "__probe__:" + randomText(),
 		wake: make(chan struct{}, 1), dirty: map[string]bool{},
 	}
-	s.ctx, s.cancel = context.WithCancel(b.ctx)
-	s.setTrouble(errConnecting)
+	s.ctx, s.cancel = context.WithCancel(b.core.Context())
+	s.trouble.Set(errConnecting)
 	return s
 }
 
 // run keeps the subscriptions connected until the context of the server ends.
 func (s *server) run(client rueidis.Client) {
-	b := s.broker
-	b.retry(s.ctx, func() error {
+	remotebroker.Retry(s.ctx, func() error {
 		err := newLink(s, client).serve()
 		if s.ctx.Err() == nil {
 			s.fail(err)
@@ -53,7 +52,7 @@ func (s *server) runAlone() {
 	option.InitAddress = []string{s.addr}
 	option.ForceSingleClient = true
 	option.PipelineMultiplex = -1 // one connection
-	b.retry(s.ctx, func() error {
+	remotebroker.Retry(s.ctx, func() error {
 		client, err := rueidis.NewClient(option)
 		if err == nil {
 			err = newLink(s, client).serve()
@@ -69,11 +68,9 @@ func (s *server) runAlone() {
 
 // fail says that the server was lost.
 func (s *server) fail(err error) {
-	s.setTrouble(err)
+	s.trouble.Set(err)
 	s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
 }
-
-func (s *server) setTrouble(err error) { setError(&s.trouble, err) }
 
 // changedLocked says that a topic was added or removed. It needs the broker's lock.
 func (s *server) changedLocked(topic string) {
@@ -93,21 +90,6 @@ func (s *server) owns(topic string) bool {
 	s.broker.mu.Lock()
 	defer s.broker.mu.Unlock()
 	return s.ownsLocked(topic)
-}
-
-func setError(p *atomic.Pointer[error], err error) {
-	if err == nil {
-		p.Store(nil)
-		return
-	}
-	p.Store(&err)
-}
-
-func getError(p *atomic.Pointer[error]) error {
-	if err := p.Load(); err != nil {
-		return *err
-	}
-	return nil
 }
 
 var errConnecting = errors.New("redisbroker: not connected yet")

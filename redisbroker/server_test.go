@@ -5,87 +5,50 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/pondsocket/pond/internal/faultproxy"
+	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/redis/rueidis"
 )
 
 // A server is a redis-server of a test, on a loopback port of its own.
 type server struct {
+	*testserver.Server
 	t    testing.TB
-	addr string
-	dir  string
 	args []string
-
-	sentinel string // the configuration of a Sentinel
-
-	mu  sync.Mutex
-	cmd *exec.Cmd
 }
 
 // startServer starts a server, which ends with the test.
 func startServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, addr: freeAddr(t), dir: t.TempDir(), args: args}
-	s.start()
-	t.Cleanup(s.kill)
+	s := newServer(t, args...)
+	s.Start()
 	return s
 }
 
-// freeAddr returns a loopback address where nobody listens.
-func freeAddr(t testing.TB) string {
+// newServer returns a server that is not started yet.
+func newServer(t testing.TB, args ...string) *server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return prepare(t, append([]string{"--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"}, args...))
 }
 
-// start starts the process and waits until it answers.
-func (s *server) start() {
-	s.t.Helper()
-	path, err := exec.LookPath("redis-server")
+// prepare returns a server with only these arguments, besides those for its port.
+func prepare(t testing.TB, args []string) *server {
+	t.Helper()
+	program, err := exec.LookPath("redis-server")
 	if err != nil {
-		s.t.Fatal("these tests need redis-server: apt-get install redis-server")
+		t.Fatal("these tests need redis-server: apt-get install redis-server")
 	}
-	_, port, _ := net.SplitHostPort(s.addr)
-	var args []string
-	if s.sentinel != "" {
-		args = append(args, s.sentinel, "--sentinel")
-	}
-	args = append(args,
-		"--port", port, "--bind", "127.0.0.1", "--dir", s.dir, "--logfile", filepath.Join(s.dir, "log"))
-	if s.sentinel == "" {
-		args = append(args, "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0")
-	}
-	cmd := exec.Command(path, append(args, s.args...)...)
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.mu.Lock()
-	s.cmd = cmd
-	s.mu.Unlock()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if err := ping(s.addr); err == nil {
-			return
-		} else if time.Now().After(deadline) {
-			log, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			s.t.Fatalf("redis-server does not answer: %v\n%s", err, log)
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	addr, dir := testserver.FreeAddr(t), t.TempDir()
+	log := filepath.Join(dir, "log")
+	args = append(args, "--port", port(addr), "--bind", "127.0.0.1", "--dir", dir, "--logfile", log)
+	return &server{Server: testserver.New(t, addr, program, args, log, ping), t: t, args: args}
 }
 
 // ping asks whether a server works.
@@ -105,42 +68,10 @@ func ping(addr string) error {
 	return err
 }
 
-// kill ends the process at once.
-func (s *server) kill() {
-	s.mu.Lock()
-	cmd := s.cmd
-	s.cmd = nil
-	s.mu.Unlock()
-	if cmd != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-}
-
-// restart kills the server and starts it again, without its data.
-func (s *server) restart() {
-	s.t.Helper()
-	s.kill()
-	s.start()
-}
-
-// stop lets the process do nothing until resume is called.
-func (s *server) stop() (resume func()) {
-	s.mu.Lock()
-	pid := s.cmd.Process.Pid
-	s.mu.Unlock()
-	_ = syscall.Kill(pid, syscall.SIGSTOP)
-	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // it takes a moment
-		s.t.Errorf("the server does not stop: %v", err)
-	}
-	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
-}
-
 // command runs a command with redis-cli's protocol, and fails the test on an error.
 func (s *server) command(args ...string) rueidis.RedisMessage {
 	s.t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.addr}, DisableCache: true, ForceSingleClient: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true, ForceSingleClient: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pondsocket/pond/internal/remotebroker"
 	"github.com/redis/rueidis"
 )
 
@@ -53,6 +54,15 @@ func (b *Broker) ownerLocked(topic string) *server {
 	return nil
 }
 
+// changed says that a topic was added or removed.
+func (b *Broker) changed(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.ownerLocked(topic); s != nil {
+		s.changedLocked(topic)
+	}
+}
+
 // followSlots connects to all servers of a cluster that have slots, until the broker is
 // closed.
 func (b *Broker) followSlots(client rueidis.Client) {
@@ -63,11 +73,11 @@ func (b *Broker) followSlots(client rueidis.Client) {
 	b.mu.Unlock()
 	for {
 		wait := b.cfg.slotsInterval()
-		addrs, err := askSlots(b.ctx, client)
+		addrs, err := askSlots(b.core.Context(), client)
 		if err == nil {
 			err = b.assign(addrs, func(s *server) { running.Go(s.runAlone) })
 		}
-		b.setTrouble(err)
+		b.core.SetTrouble(err)
 		if err != nil {
 			wait = slotsRetryAfter
 		}
@@ -76,7 +86,7 @@ func (b *Broker) followSlots(client rueidis.Client) {
 		case <-timer.C:
 		case <-b.look:
 			timer.Stop()
-		case <-b.ctx.Done():
+		case <-b.core.Context().Done():
 			timer.Stop()
 			return
 		}
@@ -121,16 +131,16 @@ func (b *Broker) assign(addrs *[slotCount]string, start func(*server)) error {
 			used[known[addr]] = true
 		}
 	}
-	for topic := range b.subs {
-		slot := b.slots.of(b, topic)
+	for _, sub := range b.core.Subscriptions() {
+		slot := b.slots.of(b, sub.Topic)
 		from, to := old[slot], b.slots.owners[slot]
 		if from == to {
 			continue
 		}
 		if from != nil {
-			from.changedLocked(topic)
+			from.changedLocked(sub.Topic)
 		}
-		to.changedLocked(topic)
+		to.changedLocked(sub.Topic)
 	}
 	b.servers = slices.DeleteFunc(b.servers, func(s *server) bool {
 		if !used[s] {
@@ -177,7 +187,7 @@ func askSlots(ctx context.Context, client rueidis.Client) (addrs *[slotCount]str
 // askServer asks one server for the address of each slot, and whether it takes the
 // cluster for complete.
 func askServer(ctx context.Context, node rueidis.Client, addr string) (addrs *[slotCount]string, complete bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, remotebroker.DialTimeout)
 	defer cancel()
 	results := node.DoMulti(ctx, node.B().ClusterInfo().Build(), node.B().ClusterSlots().Build())
 	info, err := results[0].ToString()

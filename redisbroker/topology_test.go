@@ -21,6 +21,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
+	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/redis/rueidis"
 
 	"github.com/pondsocket/pond/redisbroker"
@@ -33,7 +34,7 @@ func startCluster(t testing.TB, more int) []*server {
 	var servers []*server
 	for range masters + more {
 		servers = append(servers, startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
-			"--enable-debug-command", "yes", "--cluster-port", port(freeAddr(t))))
+			"--enable-debug-command", "yes", "--cluster-port", port(testserver.FreeAddr(t))))
 	}
 	for i, s := range servers {
 		if i < masters {
@@ -76,14 +77,14 @@ func loseBus(servers []*server) {
 func port0(s *server) string {
 	for i, arg := range s.args {
 		if arg == "--cluster-port" {
-			return port(s.addr) + "@" + s.args[i+1]
+			return port(s.Addr) + "@" + s.args[i+1]
 		}
 	}
 	return ""
 }
 
 func clusterURL(servers []*server) string {
-	return "redis://" + servers[0].addr + "?addr=" + servers[1].addr + "&addr=" + servers[2].addr
+	return "redis://" + servers[0].Addr + "?addr=" + servers[1].Addr + "&addr=" + servers[2].Addr
 }
 
 // The broker keeps the contract although the servers of the cluster lose all messages that
@@ -197,7 +198,7 @@ func TestClusterFailover(t *testing.T) {
 		topic := fmt.Sprint("t", i)
 		receivers[topic] = subscribe(t, b, topic)
 	}
-	servers[0].kill()
+	servers[0].Kill()
 	eventually(t, "Health of a broker that misses a server", func() bool { return b.Health() != nil })
 	replica.command("CLUSTER", "FAILOVER", "TAKEOVER")
 	awaitTakeover(t, servers[1:], replica)
@@ -226,7 +227,7 @@ func awaitTakeover(t testing.TB, servers []*server, replica *server) {
 			for _, r := range slots {
 				fields, _ := r.ToArray()
 				master, _ := fields[2].ToArray()
-				if p, _ := master[1].AsInt64(); fmt.Sprint(p) == port(replica.addr) {
+				if p, _ := master[1].AsInt64(); fmt.Sprint(p) == port(replica.Addr) {
 					return true
 				}
 			}
@@ -250,7 +251,7 @@ func openBroker(t testing.TB, url string, opts ...redisbroker.Option) *redisbrok
 // Sentinels promote the replica when the server dies. The broker follows.
 func TestSentinel(t *testing.T) {
 	master := startServer(t)
-	replica := startServer(t, "--replicaof", "127.0.0.1 "+port(master.addr))
+	replica := startServer(t, "--replicaof", "127.0.0.1 "+port(master.Addr))
 	var sentinels []*server
 	for range 3 {
 		sentinels = append(sentinels, startSentinel(t, master))
@@ -265,7 +266,7 @@ func TestSentinel(t *testing.T) {
 		info, _ := new(replica.command("INFO", "replication")).ToString()
 		return strings.Contains(info, "master_link_status:up")
 	})
-	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s&master_set=pond", sentinels[0].addr, sentinels[1].addr, sentinels[2].addr)
+	url := fmt.Sprintf("redis://%s?addr=%s&addr=%s&master_set=pond", sentinels[0].Addr, sentinels[1].Addr, sentinels[2].Addr)
 	b, err := redisbroker.New(url, quiet())
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +278,7 @@ func TestSentinel(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	master.kill()
+	master.Kill()
 	eventually(t, "Gap", func() bool { return r.countGaps() > 0 })
 	var after pond.Position
 	eventually(t, "Append after the failover", func() (ok bool) {
@@ -300,13 +301,12 @@ func TestSentinel(t *testing.T) {
 func startSentinel(t testing.TB, master *server) *server {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor pond 127.0.0.1 %s 2\nsentinel down-after-milliseconds pond 1000\nsentinel failover-timeout pond 2000\n", port(master.addr))
+	text := fmt.Sprintf("sentinel monitor pond 127.0.0.1 %s 2\nsentinel down-after-milliseconds pond 1000\nsentinel failover-timeout pond 2000\n", port(master.Addr))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, addr: freeAddr(t), dir: t.TempDir(), sentinel: config}
-	s.start()
-	t.Cleanup(s.kill)
+	s := prepare(t, []string{config, "--sentinel"})
+	s.Start()
 	return s
 }
 
@@ -314,7 +314,7 @@ func startSentinel(t testing.TB, master *server) *server {
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	pool := writeCertificate(t, dir)
-	plain := freeAddr(t)
+	plain := testserver.FreeAddr(t)
 	s := startServer(t, "--tls-port", port(plain), "--tls-cert-file", filepath.Join(dir, "cert"), "--tls-key-file", filepath.Join(dir, "key"),
 		"--tls-auth-clients", "no")
 	connect := func(roots *x509.CertPool) *redisbroker.Broker {

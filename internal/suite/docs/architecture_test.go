@@ -53,12 +53,17 @@ var layers = map[string]layer{
 		[]string{"."},
 		"it tests any broker, and must not know one",
 	},
-	"natsbroker": {
+	"internal/remotebroker": {
 		[]string{"."},
+		"it has what brokers share, and knows the backend of none",
+	},
+	"internal/testserver": {nil, "it runs a program, and knows nothing about it"},
+	"natsbroker": {
+		[]string{".", "internal/remotebroker"},
 		"a broker keeps the contract that the library states, and knows nothing else about it",
 	},
 	"redisbroker": {
-		[]string{"."},
+		[]string{".", "internal/remotebroker"},
 		"a broker keeps the contract that the library states, and knows nothing else about it",
 	},
 	"pondclient": {
@@ -93,7 +98,7 @@ type ban struct {
 var bans = []ban{
 	{
 		pkg:    "testing/...",
-		except: []string{"brokertest", "pondtest", "internal/suite/kit"},
+		except: []string{"brokertest", "pondtest", "internal/suite/kit", "internal/testserver"},
 		why:    "code that helps tests does not belong in a server",
 	},
 	{

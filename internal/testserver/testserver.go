@@ -1,0 +1,136 @@
+//go:build unix
+
+// Package testserver runs the servers that tests need, such as redis-server and
+// nats-server, as processes on loopback ports.
+package testserver
+
+import (
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startTimeout is how long a server may take until it answers.
+const startTimeout = 20 * time.Second
+
+// A Server is a process that listens on an address of its own. Methods must be called by
+// the goroutine of the test, except Kill and Restart.
+type Server struct {
+	Addr string
+
+	t       testing.TB
+	program string
+	args    []string
+	ready   func(addr string) error
+	log     string // a file whose contents explain a failure
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd is gone
+}
+
+// New returns a server that is not started yet. It ends with the test. The server answers
+// if ready returns nil.
+func New(t testing.TB, addr, program string, args []string, log string, ready func(addr string) error) *Server {
+	s := &Server{Addr: addr, t: t, program: program, args: args, ready: ready, log: log}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// FreeAddr returns a loopback address where no program listens. Its port is none of those
+// that the system gives to outgoing connections, so that it stays free while a server is
+// restarted.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	const first, count = 15000, 15000
+	for range 1000 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.N(count)))
+		l, err := net.Listen("tcp", addr)
+		if err == nil {
+			l.Close()
+			return addr
+		}
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// Start starts the process and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	exited := s.spawn()
+	for {
+		err := s.ready(s.Addr)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(s.log)
+			s.t.Fatalf("%s does not answer: %v\n%s", s.program, err, log)
+		}
+		select {
+		case <-exited: // another program used the port for a moment
+			exited = s.spawn()
+		default:
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// spawn starts the process. The channel is closed when it is gone.
+func (s *Server) spawn() (exited chan struct{}) {
+	s.t.Helper()
+	cmd := exec.Command(s.program, s.args...)
+	if err := cmd.Start(); err != nil {
+		s.t.Fatalf("this test needs the program: %v", err)
+	}
+	exited = make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cmd, s.exited = cmd, exited
+	return exited
+}
+
+// Kill ends the process at once, if there is one.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	cmd, exited := s.cmd, s.exited
+	s.cmd = nil
+	s.mu.Unlock()
+	if cmd != nil {
+		_ = cmd.Process.Kill()
+		<-exited
+	}
+}
+
+// Restart kills the process and starts it again.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	s.Start()
+}
+
+// Stop lets the process do nothing until resume is called.
+func (s *Server) Stop() (resume func()) {
+	s.t.Helper()
+	s.mu.Lock()
+	pid := s.cmd.Process.Pid
+	s.mu.Unlock()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // it takes a moment
+		s.t.Errorf("%s does not stop: %v", s.program, err)
+	}
+	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+}
