@@ -3,6 +3,7 @@ package history_test
 import (
 	"regexp"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,6 +142,56 @@ func TestX0NothingForThoseWhoAskForNothing(t *testing.T) {
 		s.Send("/chat/1", "say", nil)
 		if m := s.Receive(); m.Offset != 0 {
 			t.Errorf("a lobby without history numbered %v", m)
+		}
+	})
+}
+
+// All members receive numbered messages in the order of their offsets, and equal
+// messages at equal offsets, also if many clients send at the same time. A member that
+// was left out sees a hole, which is no loss: nothing announces it.
+func TestX6OffsetOrderIsDeliveryOrder(t *testing.T) {
+	onBoth(t, pond.History{}, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
+		const members, each = 5, 20
+		var all []*pondtest.Session
+		for range members {
+			s := d.Connect(tr, "/socket")
+			s.Join(room, nil, pondtest.Want("recover"))
+			all = append(all, s)
+		}
+		var sending sync.WaitGroup
+		for i, s := range all {
+			sending.Go(func() {
+				for n := range each {
+					event := "say"
+					if n%4 == 3 {
+						event = "tell-others" // the sender is left out
+					}
+					s.Send(room, event, map[string]int{"n": i*each + n})
+				}
+			})
+		}
+		sending.Wait()
+		synctest.Wait()
+		at := map[uint64]string{} // by offset
+		for i, s := range all {
+			received, last := 0, uint64(0)
+			for _, m := range s.Drain() {
+				if m.Offset <= last {
+					t.Fatalf("member %d received offset %d after %d", i, m.Offset, last)
+				}
+				last = m.Offset
+				received++
+				if text, ok := at[m.Offset]; ok && text != string(m.Payload) {
+					t.Fatalf("offset %d is %s for one member and %s for another", m.Offset, text, m.Payload)
+				}
+				at[m.Offset] = string(m.Payload)
+			}
+			if want := members*each - each/4; received != want {
+				t.Errorf("member %d received %d messages, want %d", i, received, want)
+			}
+		}
+		if len(at) != members*each {
+			t.Errorf("%d offsets, want %d", len(at), members*each)
 		}
 	})
 }

@@ -64,7 +64,10 @@ func TestX14JoinByURL(t *testing.T) {
 		if a := acknowledged(t, wants.Receive()); a.Recover == nil || a.Recover.Offset != 6 {
 			t.Errorf("acknowledged with %+v", a.Recover)
 		}
-		for _, query := range []string{"join=", "join=/log/1&join=/log/2", "join=/log/1&last=-1", "join=/log/1&last=x"} {
+		for _, query := range []string{
+			"join=", "join=/log/1&join=/log/2", "join=/log/1&last=-1", "join=/log/1&last=x",
+			"join=%zz", "join=/log/1;want=recover", "join=/log/1&x=%",
+		} {
 			if resp := d.Declined(tr, "/socket?"+query); resp.StatusCode != http.StatusBadRequest {
 				t.Errorf("%s: status %d", query, resp.StatusCode)
 			}

@@ -333,7 +333,7 @@ func TestFault06_NothingIsTakenDuringShutdown(t *testing.T) {
 
 // A body may be an array of messages (rule X-22): all of them are taken, in their order, or
 // none.
-func TestFault14_ArraysOfMessages(t *testing.T) {
+func TestX22_Fault14_ArraysOfMessages(t *testing.T) {
 	var met kit.Limits
 	p := pond.New(met.Observer())
 	l := p.Endpoint("/socket", kit.Accept, pond.WithMaxMessageSize(100_000)).Lobby("/chat/:room", kit.Admit)
@@ -389,7 +389,7 @@ func TestFault14_ArraysOfMessages(t *testing.T) {
 
 // Messages of an array count one by one against the rate limit, and one that exceeds it
 // is answered by itself.
-func TestFault14_ArraysAndTheRateLimit(t *testing.T) {
+func TestX22_Fault14_ArraysAndTheRateLimit(t *testing.T) {
 	p := pond.New()
 	l := p.Endpoint("/socket", kit.Accept, pond.WithRateLimit(1, 5)).Lobby("/chat/:room", kit.Admit)
 	l.OnMessage("n", func(ctx *pond.EventContext) error { return ctx.Reply("n", nil) })
