@@ -22,7 +22,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// deployScenario is the scenario that load does not play, because its clients are those
+// deployScenario is not a scenario of package load, because its clients are those
 // of pondclient.
 const deployScenario load.Scenario = "deploy"
 
@@ -36,8 +36,8 @@ type deployment struct {
 	asJSON    bool
 }
 
-// deployment returns the scenario deploy from the flags that were given, which are all
-// that it supports.
+// deployment returns the scenario deploy from the given flags. It returns an error
+// if the scenario does not support one of them.
 func (b *bench) deployment(flags *flag.FlagSet) (*deployment, error) {
 	c := b.config
 	supported := map[string]bool{"scenario": true, "clients": true, "rooms": true, "transport": true, "rate": true, "json": true, "serve": true, "warmup": true}
@@ -72,8 +72,8 @@ func (b *bench) deployment(flags *flag.FlagSet) (*deployment, error) {
 	return d, nil
 }
 
-// run plays the scenario twice: with clients that obey the server, and with clients
-// that do not.
+// run runs the scenario twice: with clients that obey RECONNECT, and with clients
+// that ignore it.
 func (d *deployment) run(ctx context.Context, stdout, stderr io.Writer) error {
 	var results []*deploy.Result
 	for _, ignore := range []bool{false, true} {
@@ -155,7 +155,7 @@ func deployEndpoint(p *pond.Pond) *pond.Endpoint {
 // tick sends a number to all rooms.
 func tick(endpoint *pond.Endpoint, n int64) {
 	for ch := range endpoint.Channels() {
-		_ = ch.Broadcast("tick", map[string]int64{"n": n}) // the channel may have ended
+		_ = ch.Broadcast("tick", map[string]int64{"n": n}) // the channel may be closed
 	}
 }
 
@@ -208,8 +208,8 @@ func (d *deployment) print(w io.Writer, results []*deploy.Result) error {
 		fmt.Fprintf(&b, "  %-22s %18s %18s\n", name, cell(results[0]), cell(results[1]))
 	}
 	fmt.Fprintf(&b, "  %-22s %18s %18s\n", "clients", "obey RECONNECT", "ignore it")
-	row("back", func(r *deploy.Result) string { return number(int64(r.Back)) })
-	row("all back after", func(r *deploy.Result) string { return formatDuration(r.AllBack) })
+	row("reconnected", func(r *deploy.Result) string { return number(int64(r.Back)) })
+	row("all reconnected after", func(r *deploy.Result) string { return formatDuration(r.AllBack) })
 	row("peak in 1 s", func(r *deploy.Result) string { return number(int64(r.PeakSecond)) + " connects" })
 	row("peak in 0.1 s", func(r *deploy.Result) string { return number(int64(r.Peak)) + " connects" })
 	row("failed attempts", func(r *deploy.Result) string { return number(r.Failed) })

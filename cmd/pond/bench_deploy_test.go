@@ -15,7 +15,7 @@ func TestBenchDeploy(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d, stderr %q", code, stderr.String())
 	}
-	for _, want := range []string{"40 clients in 4 rooms get a message every 100 ms", "obey RECONNECT          ignore it", "all back after ", "none               none\n"} {
+	for _, want := range []string{"40 clients in 4 rooms get a message every 100 ms", "obey RECONNECT          ignore it", "all reconnected after ", "none               none\n"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, stdout.String())
 		}

@@ -111,7 +111,7 @@ func (r report) rows() (rows [][2]string) {
 		if lag := r.SendLag; lag != nil {
 			from := "from when a message was scheduled to each delivery"
 			if r.Scenario == load.Recover {
-				from += " to a client that was connected"
+				from += " to a connected client"
 			}
 			row("", "%s", from)
 			row("sent late", "%s: the part caused by the load generator", percentiles(lag))
@@ -131,10 +131,10 @@ func (r report) rows() (rows [][2]string) {
 		row("stalled", "%s clients, of which the server closed %s", number(int64(r.Stalled)), number(r.Faults.StalledClosed))
 	}
 	if rec := r.Recovery; rec != nil {
-		row("reconnects", "%s, with %s deliveries that the clients missed", number(rec.Reconnects), number(rec.Replayed))
+		row("reconnects", "%s, with %s missed deliveries", number(rec.Reconnects), number(rec.Replayed))
 		if rec.CaughtUp != nil {
 			row("caught up", "%s", percentiles(rec.CaughtUp))
-			row("", "from when a client was scheduled to reconnect until it received all that it missed")
+			row("", "from when a client was scheduled to reconnect until it received all messages that it missed")
 		}
 	}
 	row("verified", "%s", r.faults())
@@ -146,8 +146,8 @@ func (r report) rows() (rows [][2]string) {
 	return rows
 }
 
-// serverCPU formats the CPU time of the server. It omits quotients of times that are too
-// short for the resolution of the clock.
+// serverCPU formats the CPU time of the server. It omits quotients if the time is
+// too short for the resolution of the clock.
 func (r report) serverCPU() string {
 	cpu := r.Server.CPU
 	text := percent(cpu, r.Elapsed) + " of a core"
@@ -218,7 +218,7 @@ func (r report) notes() (notes []string) {
 	if r.Server != nil && r.Scenario == load.Idle && r.Clients < 5000 {
 		note("with so few clients, the memory per client includes much fixed cost of the server; try -clients 10000")
 	}
-	late := r.Scenario == load.Recover // because deliveries to clients that are away are late
+	late := r.Scenario == load.Recover // because deliveries to disconnected clients are late
 	if r.Rate > 0 && !late && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
 		note("%s deliveries/s were scheduled, but only %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
 	}

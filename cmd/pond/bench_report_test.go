@@ -121,11 +121,11 @@ One of 1,000 members publishes messages of 128 bytes, with 16 in flight; 10 stop
 			`recover over WebSocket at http://10.0.0.1/socket
 One of 1,000 members publishes messages of 128 bytes at a fixed rate of 50,000 deliveries per second.
 500 connections per second are reset at random; their clients reconnect within 500 ms and recover.
-` + talkRows + `              from when a message was scheduled to each delivery to a client that was connected
+` + talkRows + `              from when a message was scheduled to each delivery to a connected client
   sent late   p50 50.0 µs, p90 60.0 µs, p99 70.0 µs, max 8.00 ms: the part caused by the load generator
-  reconnects  2,000, with 24,000 deliveries that the clients missed
+  reconnects  2,000, with 24,000 missed deliveries
   caught up   p50 400 µs, p90 3.00 ms, p99 5.00 ms, max 7.00 ms
-              from when a client was scheduled to reconnect until it received all that it missed
+              from when a client was scheduled to reconnect until it received all messages that it missed
 ` + strings.Replace(wellRows, "none misdelivered", "none misdelivered, none unrecovered", 1),
 		},
 		"presence": {

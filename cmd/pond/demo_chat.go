@@ -72,7 +72,8 @@ const (
 	maxRooms = 100 // in the list
 )
 
-// roomHistory is what rooms keep. Members that reconnect receive what they missed.
+// roomHistory limits the messages that rooms keep. Members that reconnect receive
+// the messages that they missed.
 var roomHistory = pond.History{Messages: 500, Newcomers: shownMessages}
 
 // shownMessages is the number of messages that a page asks for when it opens a room. It
@@ -148,8 +149,8 @@ func (c *chat) say(ctx *pond.EventContext, m Message) error {
 	}
 	m = Message{ID: m.ID, Text: text, From: ctx.User().ID, Name: nameOf(ctx), At: time.Now().UnixMilli()}
 
-	// A client that lost its connection before its message came back sends the
-	// message again, with the same ID. The other members have it already.
+	// A client that lost its connection before it received its own message sends the
+	// message again, with the same ID. The other members already have it.
 	if old, ok := c.find(ctx, m.ID); ok {
 		return ctx.Reply(said.With(old))
 	}
@@ -166,7 +167,7 @@ func (c *chat) find(ctx *pond.EventContext, id string) (Message, bool) {
 	return messages[i], true
 }
 
-// latest answers a page that lost its place in the history of a room, for example
+// latest answers a page that cannot recover the messages of a room, for example
 // because the server restarted.
 func (c *chat) latest(ctx *pond.EventContext) error {
 	return ctx.Reply(latest.With(Latest{c.messages(ctx)}))
@@ -254,7 +255,8 @@ func invisible(r rune) bool {
 func checkRoom(ch *pond.Channel) error {
 	room := ch.Param("room")
 	odd := func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.Nd) && r != '-' && r != '_' }
-	// Reject other spellings of a name, such as "/chat/%61", which would be another channel.
+	// Reject other spellings of a name: "/chat/%61" would be another channel than
+	// "/chat/a".
 	if room == "" || utf8.RuneCountInString(room) > maxName || strings.ContainsFunc(room, odd) || ch.Name() != "/chat/"+room {
 		return pond.Errorf(http.StatusBadRequest, "the name of a room must have 1 to %d letters, digits, hyphens or underscores", maxName)
 	}

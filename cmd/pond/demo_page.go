@@ -22,8 +22,8 @@ var contentTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// page serves the files of the demo. The security policy forbids the browser to load or
-// run anything else.
+// page serves the files of the demo. The security policy does not allow the browser
+// to load or run anything else.
 func page() http.Handler {
 	root, err := fs.Sub(demoFiles, "demo")
 	if err != nil {

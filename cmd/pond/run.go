@@ -16,9 +16,9 @@ type command struct {
 	summary string // for the list of commands
 	help    string // printed before the flags
 
-	// arg is the name of the argument, such as URL, or a choice such as bash|zsh. It is
-	// optional if it is in brackets, and may be repeated if it ends in "...". If arg is
-	// empty, the command has no argument.
+	// arg is the name of the argument, such as URL, or a choice such as bash|zsh.
+	// Brackets make it optional, and with "..." at its end it may be repeated. If arg
+	// is empty, the command has no argument.
 	arg string
 
 	// setup declares the flags and returns the action to run after they are parsed.
@@ -30,8 +30,8 @@ type action func(ctx context.Context, stdout, stderr io.Writer) error
 
 var commands = []command{demoCommand, benchCommand, verifyCommand, doctorCommand, versionCommand}
 
-// allCommands also returns the commands that refer to all commands. They cannot be in
-// commands, because that would be an initialization cycle.
+// allCommands also returns the commands that refer to all commands. In commands,
+// they would cause an initialization cycle.
 func allCommands() []command { return append(slices.Clone(commands), completionCommand(), helpCommand) }
 
 // helpCommand is only for the list; dispatch implements it.

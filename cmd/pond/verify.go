@@ -26,7 +26,7 @@ var verifyCommand = command{
 	summary: "find out whether a deployment loses messages",
 	arg:     "[URL...]",
 	help: "Verify joins a channel with many clients, over all transports and all URLs, publishes numbered messages,\n" +
-		"breaks connections at random, and compares what was published with what each client got. It reports which\n" +
+		"breaks connections at random, and compares the published messages with those that each client got. It reports which\n" +
 		"messages were delivered, recovered after a reconnect, announced as lost, or lost silently.\n\n" +
 		"Give one URL for each server of a cluster, or that of the load balancer. With -wait, you can restart servers,\n" +
 		"proxies and brokers in the meantime. The handler of the event must send its payload to all members. Without a\n" +
@@ -70,7 +70,7 @@ func (v *verification) declare(flags *flag.FlagSet) {
 	flags.DurationVar(&c.Duration, "duration", 30*time.Second, "`time` to publish messages")
 	flags.DurationVar(&c.Cut, "cut", time.Second, "average `time` between two broken connections; 0 breaks none")
 	flags.DurationVar(&c.Settle, "settle", 30*time.Second, "maximum `time` for all clients to get the last messages")
-	flags.BoolVar(&v.wait, "wait", false, "after -duration, go on until Enter is pressed, so that you can restart things")
+	flags.BoolVar(&v.wait, "wait", false, "after -duration, continue until Enter is pressed, so that you can restart servers and proxies")
 	flags.Func("transport", "transport of the clients, `ws, sse or both` (default both)", func(s string) error {
 		switch s {
 		case "ws":
@@ -169,8 +169,8 @@ func (v *verification) verify(ctx context.Context, stdout, stderr io.Writer) err
 	return res.Err()
 }
 
-// enter returns a channel that is closed when somebody presses Enter, or standard input
-// ends.
+// enter returns a channel that is closed when the user presses Enter, or standard
+// input ends.
 func (v *verification) enter() <-chan struct{} {
 	pressed := make(chan struct{})
 	go func() { // it ends with the program
@@ -216,7 +216,7 @@ func (m *verifyMeter) line(p verify.Progress) string {
 	text := fmt.Sprintf("%-8s  %s  %s published, %s deliveries, %d of %d connected, %s, %s lost silently", p.Phase, state,
 		number(p.Published), number(p.Delivered), p.Connected, m.total, count(int(p.Cuts), "cut"), number(p.Lost))
 	if p.Phase == verify.Waiting {
-		text += "  [restart things; Enter ends]"
+		text += "  [restart servers now; Enter ends]"
 	}
 	return text
 }
@@ -266,7 +266,7 @@ func verifiedText(res *verify.Result) string {
 		row("latency", "p50 %s, p99 %s, max %s, from sending to each live delivery", formatDuration(l.P50), formatDuration(l.P99), formatDuration(l.Max))
 	}
 	if l := res.Recovery; l != nil {
-		row("recovery", "p50 %s, p99 %s, max %s, from a loss to knowing what was missed", formatDuration(l.P50), formatDuration(l.P99), formatDuration(l.Max))
+		row("recovery", "p50 %s, p99 %s, max %s, from a lost connection to the missed messages or a gap", formatDuration(l.P50), formatDuration(l.P99), formatDuration(l.Max))
 	}
 	b.WriteString("\n" + pathTable(res.Paths))
 	var remarks []string
@@ -288,9 +288,9 @@ func publishedText(res *verify.Result) string {
 		n    int64
 		text string
 	}{
-		{res.Unknown, "with unknown outcome, as the publisher was told"},
-		{res.Rejected, "rejected or not sent, as the publisher was told"},
-		{res.Unconfirmed, "THAT NOBODY GOT"},
+		{res.Unknown, "with an unknown outcome"},
+		{res.Rejected, "rejected or not sent"},
+		{res.Unconfirmed, "RECEIVED BY NO CLIENT"},
 	} {
 		if p.n > 0 {
 			parts = append(parts, number(p.n)+" "+p.text)
@@ -309,7 +309,7 @@ func verdict(n int64, name string) string {
 
 func trimZeros(f float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f", f), ".0") }
 
-// pathTable formats a row for each way to the server.
+// pathTable formats a row for each address and transport.
 func pathTable(paths []verify.Path) string {
 	over := map[pondclient.Transport]string{pondclient.WebSocket: "WebSocket", pondclient.EventStream: "SSE"}
 	table := [][]string{{"address", "transport", "clients", "reconnects", "live", "recovered", "announced", "silent", "duplicated", "disordered"}}
@@ -339,7 +339,7 @@ func pathTable(paths []verify.Path) string {
 	return b.String()
 }
 
-// verifiedNotes explain what the numbers mean.
+// verifiedNotes explain the numbers.
 func verifiedNotes(res *verify.Result) (notes []string) {
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if !res.History {

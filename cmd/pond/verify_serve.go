@@ -21,8 +21,8 @@ func verifyEndpoint(p *pond.Pond) {
 	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 }
 
-// startVerifyServer starts a server and returns its URL. The function that it returns
-// waits until the server has stopped, which it does when ctx is done.
+// startVerifyServer starts a server and returns its URL. The server stops when ctx
+// is done; the returned function waits for this.
 func startVerifyServer(ctx context.Context, addr string, stderr io.Writer) (url string, wait func() error, err error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {

@@ -145,7 +145,7 @@ func TestVerifyWaits(t *testing.T) {
 	m.clear()
 	for _, want := range []string{
 		"connect   3 of 6 clients", "publish   [##########..........]    0.5 s  25 published, 1,500 deliveries, 5 of 6 connected, 1 cut, 0 lost silently",
-		"wait       60.0 s", "2 lost silently  [restart things; Enter ends]",
+		"wait       60.0 s", "2 lost silently  [restart servers now; Enter ends]",
 	} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is missing in %q", want, text.String())
@@ -170,13 +170,13 @@ func TestVerifiedText(t *testing.T) {
 	})
 	const want = `/chat/1 at 2 addresses: 20 clients and 1 publisher, 2.5 messages/s for 30.0 s
 
-  published   1,500 messages: 1,490 confirmed, 7 with unknown outcome, as the publisher was told, 2 rejected or not sent, as the publisher was told, 1 THAT NOBODY GOT
+  published   1,500 messages: 1,490 confirmed, 7 with an unknown outcome, 2 rejected or not sent, 1 RECEIVED BY NO CLIENT
   deliveries  30,000 live, 12 recovered, 3 announced as lost
   verified    2 LOST SILENTLY, 1 DUPLICATED, 4 OUT OF ORDER
   connections 1 cut by verify, 2 reconnects
   gaps        1 overflow, 2 epoch
   latency     p50 1.00 ms, p99 2.00 ms, max 3.00 ms, from sending to each live delivery
-  recovery    p50 1.00 s, p99 2.00 s, max 3.00 s, from a loss to knowing what was missed
+  recovery    p50 1.00 s, p99 2.00 s, max 3.00 s, from a lost connection to the missed messages or a gap
 
   address            transport  clients  reconnects  live  recovered  announced  silent  duplicated  disordered
   http://one/socket  WebSocket       11           0     0          0          0       0           0           0

@@ -1,6 +1,5 @@
-// Package deploy measures what clients notice when their server is replaced: how many
-// connect again at a time, how long it takes until all are back, and how many messages
-// they miss.
+// Package deploy measures what clients notice when their server is replaced: how
+// many reconnect at a time, how long this takes, and how many messages they miss.
 package deploy
 
 import (
@@ -17,13 +16,13 @@ import (
 )
 
 // A Server is one server. It sends an event "tick" to all channels every [Config.Every],
-// with a payload {"n":N}, in which N is the number of intervals since 1970. Servers that
+// with a payload {"n":N}, where N is the number of intervals since 1970. Servers that
 // run at the same time send the same numbers.
 type Server interface {
 	// Dial connects to the server.
 	Dial(ctx context.Context) (net.Conn, error)
 
-	// Drain shuts the server down gracefully and waits for its end.
+	// Drain shuts down the server gracefully, and waits until it is done.
 	Drain() error
 }
 
@@ -33,13 +32,13 @@ type Config struct {
 	Rooms     int // channels that the clients are spread over: /chat/0, /chat/1 and so on
 	Transport pondclient.Transport
 
-	// Ignore makes clients ignore the server's advice when to connect again. They use
-	// their own random delays.
+	// Ignore makes clients ignore the server's RECONNECT. They use their own random
+	// delays.
 	Ignore bool
 
 	Every  time.Duration // between two ticks
 	Warmup time.Duration // before the server is replaced
-	Limit  time.Duration // for all clients to come back
+	Limit  time.Duration // for all clients to reconnect
 
 	// Start starts a server.
 	Start func(ctx context.Context) (Server, error)
@@ -48,25 +47,26 @@ type Config struct {
 	Progress func(phase string, clients int)
 }
 
-// A Result is what a run measured. Durations are in nanoseconds as JSON.
+// A Result contains the measurements of a run. In JSON, durations are in
+// nanoseconds.
 type Result struct {
-	Ignored    bool          `json:"ignored"`    // the advice of the server
-	Clients    int           `json:"clients"`    // that were connected
-	Back       int           `json:"back"`       // that were members again in time
+	Ignored    bool          `json:"ignored"`    // whether clients ignored RECONNECT
+	Clients    int           `json:"clients"`    // that connected to the first server
+	Back       int           `json:"back"`       // that were members again within [Config.Limit]
 	Failed     int64         `json:"failed"`     // attempts to connect
 	PeakSecond int           `json:"peakSecond"` // the most connections in one second
 	Peak       int           `json:"peak"`       // the most connections in a tenth of a second
 	AllBack    time.Duration `json:"allBack"`    // from the start of the shutdown
 	Drained    time.Duration `json:"drained"`    // how long the old server took to end
-	Missed     int64         `json:"missed"`     // messages that clients did not get, and were told so
-	Lost       int64         `json:"lost"`       // messages that clients did not get, and were not told
+	Missed     int64         `json:"missed"`     // messages that clients did not get, with a gap
+	Lost       int64         `json:"lost"`       // messages that clients did not get, without a gap
 }
 
-// Err returns an error if clients did not come back or lost messages silently.
+// Err returns an error if clients did not reconnect or lost messages silently.
 func (r *Result) Err() error {
 	switch {
 	case r.Back < r.Clients:
-		return fmt.Errorf("%d of %d clients did not come back", r.Clients-r.Back, r.Clients)
+		return fmt.Errorf("%d of %d clients did not reconnect", r.Clients-r.Back, r.Clients)
 	case r.Lost > 0:
 		return fmt.Errorf("%d messages were lost silently", r.Lost)
 	default:
@@ -80,15 +80,15 @@ type runner struct {
 	http *http.Client
 
 	mu      sync.Mutex // guards the following fields
-	server  Server     // to which new connections go
+	server  Server     // gets new connections
 	drained time.Time  // when the first server began to shut down; zero before
 	opened  []time.Duration
 	back    int
-	last    time.Duration // when the last client was back
+	last    time.Duration // when the last client was a member again
 	failed  int64
 	missed  int64
 	lost    int64
-	changed chan struct{} // has room for one: a client is back
+	changed chan struct{} // has a value after back changed; its capacity is one
 }
 
 // Run makes clients connect to one server, starts another one, and drains the first.
@@ -132,7 +132,7 @@ func Run(ctx context.Context, cfg Config) (res *Result, err error) {
 	if err := errors.Join(<-draining, ctx.Err()); err != nil {
 		return nil, err
 	}
-	if err := pause(ctx, 2*cfg.Every); err != nil { // a tick more, to see what is missing
+	if err := pause(ctx, 2*cfg.Every); err != nil { // another tick shows whether earlier ones are missing
 		return nil, err
 	}
 	closeAll(clients)
@@ -141,7 +141,7 @@ func Run(ctx context.Context, cfg Config) (res *Result, err error) {
 	return res, nil
 }
 
-// pause waits.
+// pause waits for d, or until ctx is done.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -167,7 +167,7 @@ func (r *runner) progress(phase string, clients int) {
 	}
 }
 
-// joinLimit is how many clients connect at a time.
+// joinLimit is the number of clients that connect at a time.
 const joinLimit = 100
 
 // connect connects all clients.
@@ -190,7 +190,7 @@ func (r *runner) connect(ctx context.Context) ([]*pondclient.Client, error) {
 
 func closeAll(clients []*pondclient.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // nothing has to be sent
+	cancel() // nothing is queued
 	var tasks sync.WaitGroup
 	for _, c := range clients {
 		if c != nil {
@@ -200,7 +200,7 @@ func closeAll(clients []*pondclient.Client) {
 	tasks.Wait()
 }
 
-// join makes one client.
+// join creates one client, and joins its channel.
 func (r *runner) join(ctx context.Context, number int) (*pondclient.Client, error) {
 	c, err := pondclient.Dial(ctx, "http://pond.invalid/socket",
 		pondclient.WithHTTPClient(r.http),
@@ -246,7 +246,7 @@ func (r *runner) disconnected(e *pondclient.ConnectionError, _ pondclient.Action
 	}
 }
 
-// listen checks the ticks that a client gets.
+// listen checks the ticks of a client.
 func (r *runner) listen(ch *pondclient.Channel) {
 	var last int64
 	gap := false
@@ -285,7 +285,7 @@ func (r *runner) missing(n int64, told bool) {
 	}
 }
 
-// returned notes that a client is a member again.
+// returned records that a client is a member again.
 func (r *runner) returned() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -297,7 +297,7 @@ func (r *runner) returned() {
 	}
 }
 
-// await waits until all clients are back.
+// await waits until all clients are members again.
 func (r *runner) await(ctx context.Context, clients int) {
 	ctx, cancel := context.WithTimeout(ctx, r.Limit)
 	defer cancel()
@@ -330,7 +330,8 @@ func (r *runner) result(clients int) *Result {
 	}
 }
 
-// peak returns the largest number of times, which are in order, within a span.
+// peak returns the maximum number of times within a span. The times must be in
+// order.
 func peak(times []time.Duration, span time.Duration) (most int) {
 	first := 0
 	for i, t := range times {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Tick calls send with all numbers of intervals, each at its time, until ctx is done.
-// It does not leave a number out if it is late.
+// Tick calls send with the number of each interval when the interval starts, until
+// ctx is done. If it is late, it does not skip numbers.
 func Tick(ctx context.Context, every time.Duration, send func(n int64)) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()

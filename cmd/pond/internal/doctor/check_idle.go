@@ -11,9 +11,9 @@ import (
 // An idleResult describes what happened on an idle connection.
 type idleResult struct {
 	heartbeats int
-	silent     time.Duration // before the end, or before the last beat
+	silent     time.Duration // time without data before the end, or before the last heartbeat
 	lifetime   time.Duration
-	end        error // nil if it lifetime
+	end        error // nil if it stayed open
 }
 
 // checkIdle keeps connections idle, and checks whether they stay open. A proxy closes

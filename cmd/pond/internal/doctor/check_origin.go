@@ -43,7 +43,7 @@ func (x *checker) checkForeignOrigin(ctx context.Context) {
 			continue
 		}
 		if _, ok := errors.AsType[answer](err); !ok {
-			x.problem(foreignOrigin, name+": "+x.withoutURL(err).Error(), "the server should respond 403 to an origin that it rejects")
+			x.problem(foreignOrigin, name+": "+x.withoutURL(err).Error(), "the server should respond with 403 to an origin that it rejects")
 			return
 		}
 	}

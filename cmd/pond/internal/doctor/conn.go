@@ -34,7 +34,7 @@ func (m *message) payloadString(name string) string {
 type event struct {
 	message   *message // or nil
 	heartbeat bool
-	end       error // nil except in the last event
+	end       error // nil, except in the last event
 }
 
 // A conn is a WebSocket or an event stream.

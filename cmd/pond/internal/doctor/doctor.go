@@ -95,8 +95,8 @@ type Finding struct {
 	Fix      string   `json:"fix,omitempty"` // empty if Severity is OK
 }
 
-// Examine runs all checks and reports each finding immediately. It skips checks whose
-// result would only be a consequence of an earlier problem. If ctx is done, Examine
+// Examine runs all checks and reports each finding immediately. It skips checks
+// whose results would only repeat an earlier problem. If ctx is done, Examine
 // returns soon, and does not report failures that this caused.
 func Examine(ctx context.Context, cfg Config, report func(Finding)) {
 	x := newChecker(cfg, func(f Finding) {

@@ -98,8 +98,8 @@ func (c cancelled) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// readEvents reads a stream as an EventSource does, except features that servers of this
-// protocol do not use: CR as line end, IDs, and retry times.
+// readEvents reads a stream as an EventSource does, without the features that
+// servers of this protocol do not use: CR as line end, IDs, and retry times.
 func readEvents(body io.Reader, emit func(event) bool) error {
 	lines := bufio.NewReader(body)
 	var data strings.Builder

@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A client joins the channel, and notes what it gets.
+// A client joins the channel, and records the messages that it gets.
 type client struct {
 	// Static after the join.
 	runner    *runner
@@ -22,7 +22,7 @@ type client struct {
 	channel   *pondclient.Channel
 	network   network
 	account   *account
-	done      chan struct{} // closed when it listens no more
+	done      chan struct{} // closed when listen returns
 
 	mu         sync.Mutex // guards the following fields
 	welcomed   bool
@@ -30,11 +30,11 @@ type client struct {
 	losses     []time.Time
 	reconnects int64
 	gaps       map[pondclient.GapReason]int64
-	history    bool  // the channel has one
+	history    bool  // whether the channel has a history
 	failed     error // why the server removed the client
 }
 
-// listen takes all events.
+// listen handles all events of the channel.
 func (c *client) listen() {
 	defer close(c.done)
 	for ev, err := range c.channel.Events(context.Background()) {
@@ -118,7 +118,7 @@ func (c *client) disconnected() {
 	}
 }
 
-// recovered notes that the client knows what became of the messages that it missed.
+// recovered records that the client received the messages that it missed, or a gap.
 func (c *client) recovered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *client) recovered() {
 	}
 }
 
-// lostAfter reports whether the connection was lost after a time.
+// lostAfter reports whether the connection was lost after t.
 func (c *client) lostAfter(t time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,22 +140,22 @@ func (c *client) lostAfter(t time.Time) bool {
 	return false
 }
 
-// closeTimeout is how long a client may take to close its connection.
+// closeTimeout limits the time that a client takes to close its connection.
 const closeTimeout = 2 * time.Second
 
 func (c *client) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	_ = c.Client.Close(ctx) // what was not sent is known already
+	_ = c.Client.Close(ctx) // the messages that were not sent are known already
 	c.network.close()
 }
 
-// answerTimeout is how long a publisher waits for the answer to a message, also
+// answerTimeout is how long a publisher waits for the answer to a message, even
 // while it reconnects.
 const answerTimeout = 30 * time.Second
 
-// publish publishes one message, and notes what became of it. It reports whether the
-// publisher can go on.
+// publish publishes one message, and records its fate. It reports whether the
+// publisher can continue.
 func (c *client) publish(ctx context.Context) bool {
 	r := c.runner
 	number := r.ledger.next(c.number)
@@ -181,7 +181,7 @@ func (c *client) publish(ctx context.Context) bool {
 	return r.mayGoOn(err)
 }
 
-// mayGoOn notes the first rejection by the server.
+// mayGoOn records the first rejection by the server.
 func (r *runner) mayGoOn(err error) bool {
 	if e, ok := errors.AsType[*pond.Error](err); ok {
 		select {

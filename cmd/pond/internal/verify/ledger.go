@@ -8,20 +8,19 @@ import (
 	"time"
 )
 
-// fate is what the publisher of a message knows about it.
+// A fate describes what the publisher of a message knows about it.
 type fate byte
 
 const (
 	open      fate = iota // nothing
 	confirmed             // the server answered it
-	rejected              // the server refused it, or it was not sent
+	rejected              // the server rejected it, or it was not sent
 	unknown               // it was sent, and the connection was lost before the answer
 )
 
-// A ledger has all messages that were published. Publishers number their messages from
-// 1.
+// A ledger records all published messages. Publishers number their messages from 1.
 type ledger struct {
-	run string // occurs in all messages of this run, and in no others
+	run string // part of every message of this run, and of no other message
 
 	mu         sync.Mutex // guards the following fields
 	publishers []published
@@ -54,7 +53,8 @@ func (l *ledger) settle(publisher, number int, f fate) {
 	l.publishers[publisher].fate[number-1] = f
 }
 
-// finish says that no further messages count. They only show who is still there.
+// finish excludes further messages from the result. They only show which clients
+// are connected.
 func (l *ledger) finish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func (l *ledger) finish() {
 	}
 }
 
-// count returns how many messages were published.
+// count returns the number of published messages.
 func (l *ledger) count() (n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +79,7 @@ func (l *ledger) text(publisher, number int) string {
 	return fmt.Sprintf("%s/%d/%d/", l.run, publisher, number)
 }
 
-// parse finds the text of a message in a payload.
+// parse finds the text of a message in a payload, and returns its numbers.
 func (l *ledger) parse(payload []byte) (publisher, number int, ok bool) {
 	_, rest, found := bytes.Cut(payload, []byte(l.run+"/"))
 	if !found {
@@ -102,8 +102,8 @@ func (l *ledger) parse(payload []byte) (publisher, number int, ok bool) {
 	return publisher, number, true
 }
 
-// received notes that a client got a message, and returns when it was sent and whether
-// it counts.
+// received records that a client got a message. It returns when the message was
+// sent, and whether it counts.
 func (l *ledger) received(publisher, number int) (sent time.Time, counts bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,13 +112,13 @@ func (l *ledger) received(publisher, number int) (sent time.Time, counts bool) {
 	return p.sent[number-1], !l.finished || number <= p.last
 }
 
-// due reports whether every member had to get a message: somebody got it, or its
-// publisher has no reason to believe that it did not arrive.
+// due reports whether every member should have received a message, because a client
+// received it, or because its publisher has no reason to believe that it was lost.
 func (p *published) due(number int) bool {
 	return p.seen[number-1] || p.fate[number-1] == confirmed || p.fate[number-1] == open
 }
 
-// An account is what one client got.
+// An account records the messages that one client got.
 type account struct {
 	mu         sync.Mutex // guards the following fields
 	streams    []stream   // by publisher
@@ -128,11 +128,11 @@ type account struct {
 	disordered int64
 }
 
-// A stream is what a client got from one publisher.
+// A stream records the messages that a client got from one publisher.
 type stream struct {
 	last    int          // the highest number
-	gap     bool         // messages after that may be missing: the client was told so
-	missing map[int]bool // numbers below last, and whether the client was told
+	gap     bool         // the client got a gap, so the messages after last may be missing
+	missing map[int]bool // numbers below last, and whether a gap announced them
 }
 
 func newAccount(publishers int) *account {
@@ -143,7 +143,7 @@ func newAccount(publishers int) *account {
 	return a
 }
 
-// message notes a message, and counts it if it counts.
+// message records a message. If counts is true, it is part of the result.
 func (a *account) message(publisher, number int, replayed, counts bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -170,7 +170,7 @@ func (a *account) message(publisher, number int, replayed, counts bool) {
 	}
 }
 
-// gap notes that the client was told about missing messages.
+// gap records that the client got a gap.
 func (a *account) gap() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -191,7 +191,7 @@ func (a *account) reached(numbers []int) bool {
 	return true
 }
 
-// sums returns what is known while the run goes on.
+// sums returns the counts so far, during the run.
 func (a *account) sums(l *ledger) (delivered, lost int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -207,7 +207,7 @@ func (a *account) sums(l *ledger) (delivered, lost int64) {
 	return a.delivered + a.recovered, lost
 }
 
-// lost returns the messages that the client did not get, in the end.
+// lost returns the messages that the client did not get by the end of the run.
 func (a *account) lost(l *ledger) (announced int64, silent []message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// A network makes the connections of one client, and breaks them.
+// A network opens and breaks the connections of one client.
 type network struct {
 	dial func(ctx context.Context, network, addr string) (net.Conn, error) // static
 
@@ -15,7 +15,7 @@ type network struct {
 	conns []*conn
 }
 
-// Dial makes a connection.
+// Dial opens a connection.
 func (n *network) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	c, err := n.dial(ctx, network, addr)
 	if err != nil {
@@ -33,8 +33,8 @@ func (n *network) Dial(ctx context.Context, network, addr string) (net.Conn, err
 type fault int
 
 const (
-	reset  fault = iota // both sides are told
-	silent              // neither side is told
+	reset  fault = iota // both sides get an error
+	silent              // no data passes, and neither side gets an error
 )
 
 // cut breaks all connections. It reports whether there were any.
@@ -57,7 +57,7 @@ type conn struct {
 
 	mu     sync.Mutex // guards the following fields
 	ended  bool       // closed is closed
-	silent bool       // nothing gets through
+	silent bool       // no data passes
 }
 
 func (c *conn) isClosed() bool {
@@ -80,12 +80,13 @@ func (c *conn) cut(f fault) {
 		return
 	}
 	if l, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = l.SetLinger(0) // the server gets a reset and not an end
+		_ = l.SetLinger(0) // the server gets a reset instead of EOF
 	}
 	_ = c.Close() // it was in use
 }
 
-// Read returns nothing any more when the connection is silent, not even its end.
+// Read blocks when the connection is silent. It does not even return the end of the
+// connection.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if c.isSilent() {
@@ -95,7 +96,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write loses what is written when the connection is silent.
+// Write discards the data when the connection is silent.
 func (c *conn) Write(p []byte) (int, error) {
 	if c.isSilent() {
 		return len(p), nil

@@ -17,7 +17,7 @@ func (r *runner) payload(publisher, number int) json.RawMessage {
 	return r.Payload.Append(nil, publisher, 0, r.ledger.text(publisher, number))
 }
 
-// rehearsal is how long the first message may take to reach all members.
+// rehearsal limits the time in which the first message must reach all members.
 const rehearsal = 10 * time.Second
 
 // rehearse publishes a first message. All members must get it.
@@ -31,7 +31,7 @@ func (r *runner) rehearse(ctx context.Context) error {
 		cancel()
 		switch e, ok := errors.AsType[*pond.Error](err); {
 		case ok:
-			return fmt.Errorf("the server rejects the event %q: %d %s; use -event and -payload for what its handler expects", r.Event, e.Code, e.Message)
+			return fmt.Errorf("the server rejects the event %q: %d %s; use the -event and -payload that its handler expects", r.Event, e.Code, e.Message)
 		case err == nil:
 			r.answers = true
 			r.ledger.settle(i, number, confirmed)
@@ -115,8 +115,8 @@ func (r *runner) publish(ctx context.Context) {
 	cancel()
 }
 
-// A pace is when to publish the next message. A message that was begun is finished,
-// unless ctx is done.
+// A pace determines when to publish the next message. A message that is in flight
+// when the time is over is completed, unless ctx is done.
 type pace struct {
 	ctx context.Context
 	end <-chan struct{}
@@ -139,8 +139,8 @@ func (r *runner) keepPublishing(p pace, c *client) {
 	}
 }
 
-// keepCutting breaks the connections of random clients. Event streams are only reset: a
-// silent one is noticed too late for a short run.
+// keepCutting breaks the connections of random clients. Event streams are only
+// reset: a server detects a silent one too late for a short run.
 func (r *runner) keepCutting(ctx context.Context) {
 	for {
 		pause := time.Duration(rand.ExpFloat64() * float64(r.Cut)) //nolint:gosec // it chooses who is cut off
@@ -164,8 +164,8 @@ func (r *runner) keepCutting(ctx context.Context) {
 	}
 }
 
-// settle waits until all clients are there again: they get a message that was published
-// afterwards.
+// settle waits until all clients are members again, which is when they get a
+// message that is published now.
 func (r *runner) settle(ctx context.Context) {
 	r.ledger.finish()
 	ctx, cancel := context.WithTimeout(ctx, r.Settle)
@@ -177,7 +177,7 @@ func (r *runner) settle(ctx context.Context) {
 			numbers[i] = r.ledger.last(i) + 1
 			tasks.Go(func() {
 				if !c.publish(ctx) {
-					numbers[i] = 0 // it is gone
+					numbers[i] = 0 // it was removed
 				}
 			})
 		}

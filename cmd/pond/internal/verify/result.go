@@ -9,12 +9,12 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A Count says what became of deliveries: one message to one client each.
+// A Count counts deliveries, of one message to one client each, by their outcome.
 type Count struct {
-	Delivered  int64 `json:"delivered"`  // as they were published
+	Delivered  int64 `json:"delivered"`  // live, without a reconnect
 	Recovered  int64 `json:"recovered"`  // after a reconnect
-	Announced  int64 `json:"announced"`  // lost, and the client was told
-	Lost       int64 `json:"lost"`       // silently
+	Announced  int64 `json:"announced"`  // lost, and the client got a gap
+	Lost       int64 `json:"lost"`       // lost silently
 	Duplicated int64 `json:"duplicated"` // delivered more than once
 	Disordered int64 `json:"disordered"` // delivered after a later one
 }
@@ -28,7 +28,7 @@ func (c *Count) add(o Count) {
 	c.Disordered += o.Disordered
 }
 
-// A Path is one way to the server.
+// A Path is one address of the server with one transport.
 type Path struct {
 	URL        string               `json:"url"` // without its query
 	Transport  pondclient.Transport `json:"transport"`
@@ -37,7 +37,7 @@ type Path struct {
 	Count
 }
 
-// A Result is what a run found out. Durations are in nanoseconds as JSON.
+// A Result is the result of a run. In JSON, durations are in nanoseconds.
 type Result struct {
 	Channel    string        `json:"channel"`
 	Clients    int           `json:"clients"`
@@ -46,10 +46,10 @@ type Result struct {
 	Rate       float64       `json:"rate"`
 
 	Published   int64 `json:"published"`   // messages
-	Confirmed   int64 `json:"confirmed"`   // by an answer, or because somebody got them
+	Confirmed   int64 `json:"confirmed"`   // by an answer, or because a client got them
 	Rejected    int64 `json:"rejected"`    // by the server, or not sent
 	Unknown     int64 `json:"unknown"`     // the connection was lost before the answer
-	Unconfirmed int64 `json:"unconfirmed"` // nobody got them, and nobody was told
+	Unconfirmed int64 `json:"unconfirmed"` // received by no client, and the publisher does not know
 	Count
 
 	Paths      []Path           `json:"paths"`
@@ -57,10 +57,10 @@ type Result struct {
 	Reconnects int64            `json:"reconnects"`
 	Gaps       map[string]int64 `json:"gaps,omitempty"` // by reason
 	Removed    int64            `json:"removed"`        // clients that the server removed
-	History    bool             `json:"history"`        // the channel has one
+	History    bool             `json:"history"`        // whether the channel has a history
 
 	Latency  *load.Latency `json:"latency,omitempty"`  // from sending to each delivery
-	Recovery *load.Latency `json:"recovery,omitempty"` // from a loss to knowing what was missed
+	Recovery *load.Latency `json:"recovery,omitempty"` // from a lost connection to the missed messages or a gap
 
 	// Examples describe some of the messages that were lost silently.
 	Examples []string `json:"examples,omitempty"`
@@ -74,14 +74,14 @@ type Result struct {
 // maxExamples limits [Result.Examples].
 const maxExamples = 5
 
-// Err returns an error if the server lost messages silently, or sent them again or
-// out of order.
+// Err returns an error if the server lost messages silently, duplicated them, or
+// sent them out of order.
 func (r *Result) Err() error {
 	switch {
 	case r.Lost > 0:
 		return fmt.Errorf("%d messages were lost silently", r.Lost)
 	case r.Duplicated > 0 || r.Disordered > 0:
-		return fmt.Errorf("%d messages came more than once, and %d out of order", r.Duplicated, r.Disordered)
+		return fmt.Errorf("%d messages were duplicated, and %d were out of order", r.Duplicated, r.Disordered)
 	case r.Interrupted:
 		return errors.New("interrupted")
 	default:
@@ -106,7 +106,7 @@ func (r *runner) result() *Result {
 	return res
 }
 
-// judgePublishers counts what became of the messages on their way to the server.
+// judgePublishers counts the messages by what their publishers know about them.
 func (r *runner) judgePublishers(res *Result) {
 	for i, c := range r.clients[:r.Publishers] {
 		r.ledger.decide(i, c.lostAfter)
@@ -184,7 +184,7 @@ func (r *runner) judge(res *Result, c *client) {
 	}
 }
 
-// path returns the entry of a path, and makes it if there is none.
+// path returns the entry of a path. If there is none, it creates it.
 func (r *Result) path(url string, transport pondclient.Transport) *Path {
 	for i := range r.Paths {
 		if p := &r.Paths[i]; p.URL == url && p.Transport == transport {

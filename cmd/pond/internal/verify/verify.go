@@ -1,6 +1,7 @@
 // Package verify finds out whether a server loses messages. It joins a channel with
 // many clients over all transports and addresses, publishes numbered messages, breaks
-// connections at random, and compares what was published with what each client got.
+// connections at random, and compares the published messages with those that each
+// client got.
 //
 // A message that a client did not get is announced as lost if the client was told that
 // messages may be missing (a [pondclient.Gap]), and lost silently otherwise.
@@ -50,14 +51,14 @@ type Config struct {
 	// Wait prolongs publishing until it is closed. It may be nil.
 	Wait <-chan struct{}
 
-	// Settle is how long clients may take in the end to get the last messages.
+	// Settle limits the time in which clients must get the last messages at the end.
 	Settle time.Duration
 
 	// Progress is called every Interval, one call at a time. It may be nil.
 	Progress func(Progress)
 	Interval time.Duration
 
-	// Dial makes network connections; if it is nil, the network does.
+	// Dial opens network connections. If nil, the network is used.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -78,7 +79,7 @@ type Progress struct {
 	Published int64
 	Delivered int64
 	Cuts      int64
-	Lost      int64 // silently, as far as it is known
+	Lost      int64 // lost silently, so far
 }
 
 // A runner is one run.
@@ -98,9 +99,9 @@ type runner struct {
 	cuts   int64
 }
 
-// Run verifies a server. It returns an error if it cannot: the server is not reachable,
-// does not let the clients in, or does not send the messages to all members. If ctx is
-// done, it ends early and returns what it knows.
+// Run verifies a server. It returns an error if it cannot: the server is not
+// reachable, rejects the clients, or does not send the messages to all members. If
+// ctx is done, Run ends early and returns its results so far.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	r := &runner{Config: cfg, rejections: make(chan error, 1)}
 	r.ledger = newLedger("v"+strings.ToLower(rand.Text()[:8]), cfg.Publishers)
@@ -132,7 +133,7 @@ func (r *runner) enter(phase string) {
 	r.phase, r.since = phase, time.Now()
 }
 
-// report shows the progress until the function that it returns is called.
+// report shows the progress until the returned function is called.
 func (r *runner) report() (stop func()) {
 	if r.Progress == nil {
 		return func() {}
@@ -175,10 +176,10 @@ func (r *runner) progress() Progress {
 }
 
 const (
-	// joinLimit is how many clients connect at a time.
+	// joinLimit is the number of clients that connect at a time.
 	joinLimit = 16
 
-	// dialTimeout is how long one client may take to connect.
+	// dialTimeout limits the time that one client takes to connect.
 	dialTimeout = 15 * time.Second
 )
 
@@ -215,8 +216,8 @@ func (r *runner) connect(ctx context.Context) error {
 	return nil
 }
 
-// join makes one client. The transport changes with each client, and the address when
-// all transports had their turn.
+// join creates one client. Clients use the combinations of addresses and transports
+// in turn; the transport changes first.
 func (r *runner) join(ctx context.Context, number int) (*client, error) {
 	c := &client{
 		runner:    r,
@@ -239,7 +240,7 @@ func (r *runner) join(ctx context.Context, number int) (*client, error) {
 		pondclient.WithHeartbeat(3*time.Second, 2*time.Second),
 		pondclient.WithConnectTimeout(10 * time.Second),
 		pondclient.WithPolicy(func(e *pondclient.ConnectionError) pondclient.Action {
-			if c.wasConnected() { // whatever a server or proxy says while it restarts
+			if c.wasConnected() { // any response of a server or proxy that restarts
 				return pondclient.Retry
 			}
 			return pondclient.DefaultAction(e)
