@@ -12,8 +12,8 @@ type backoff struct {
 	failures    int // since the last healthy connection
 }
 
-// next returns a random delay, whose range doubles with each failure. If the
-// server gave advice, the delay is that and up to half as much again.
+// next returns a random delay, whose range doubles with each failure. If the server
+// advised a delay, next adds up to half of it.
 func (b *backoff) next(advice time.Duration) time.Duration {
 	span := b.most
 	if b.failures < 32 && b.first<<b.failures < b.most {
@@ -28,7 +28,7 @@ func (b *backoff) next(advice time.Duration) time.Duration {
 
 func (b *backoff) reset() { b.failures = 0 }
 
-// random returns a duration from zero up to d.
+// random returns a random duration from zero up to d.
 func random(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0

@@ -5,21 +5,21 @@ import (
 	"sync"
 )
 
-// A buffer keeps the events of one Channel until the program takes them. The
-// reading goroutine adds events and never waits.
+// A buffer keeps the events of one Channel until the program takes them. The goroutine
+// that reads the connection adds events, and never waits.
 type buffer struct {
 	maxEvents, maxBytes int           // static
-	wake                chan struct{} // has room for one; a value says that something changed
+	wake                chan struct{} // has a value after a change; its capacity is one
 
 	mu     sync.Mutex // guards the following fields
 	events []Event    // the oldest first, from head on; a nil stands for a change of presence
 	head   int
 	bytes  int
-	gap    *Gap // counts what is dropped, and is the last event; nil if nothing is
+	gap    *Gap // the last event, which counts the dropped ones; nil if none are dropped
 	marked bool // a change of presence is in events
 
-	// over says that the program gets err when events is empty. Without an error, the
-	// events are dropped, and none is added any more.
+	// over means that no further events are added, and that the program gets err when
+	// events is empty. If err is nil, the remaining events are dropped.
 	over bool
 	err  error
 }
@@ -32,8 +32,8 @@ func newBuffer(events, bytes int) *buffer {
 }
 
 // add adds an event. It returns false if the event was dropped because the buffer
-// is full. After that, events are dropped until half of the buffer is free, so that
-// a slow program gets runs of messages and not one between two gaps.
+// is full. After that, events are dropped until half of the buffer is free, so that a
+// slow program gets several messages in a row, and not a gap after each one.
 func (b *buffer) add(ev Event) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -60,8 +60,8 @@ func (b *buffer) add(ev Event) bool {
 	return false
 }
 
-// mark says that presence changed. At most one mark is in the buffer: the event
-// is made when the program takes it.
+// mark records that presence changed. At most one mark is in the buffer; the event is
+// created when the program takes it.
 func (b *buffer) mark() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -69,12 +69,12 @@ func (b *buffer) mark() {
 		return
 	}
 	b.marked = true
-	b.gap = nil // later events belong behind the mark
+	b.gap = nil // later events belong after the mark
 	b.pushLocked(nil, 0)
 }
 
 func (b *buffer) pushLocked(ev Event, n int) {
-	if b.head > len(b.events)/2 && len(b.events) == cap(b.events) { // reuse the space of what was taken
+	if b.head > len(b.events)/2 && len(b.events) == cap(b.events) { // reuse the space of events that were taken
 		n := copy(b.events, b.events[b.head:])
 		clear(b.events[n:])
 		b.events, b.head = b.events[:n], 0
@@ -91,8 +91,8 @@ func (b *buffer) signal() {
 	}
 }
 
-// end says that there will be no other event. With an error, the program still gets
-// what is in the buffer, and then the error. The first call counts.
+// end ends the events. If err is not nil, the program still gets the events in the
+// buffer, and then err. Only the first call has an effect.
 func (b *buffer) end(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -106,7 +106,7 @@ func (b *buffer) end(err error) {
 	b.signal()
 }
 
-// resume takes an end with an error back.
+// resume undoes an end with an error.
 func (b *buffer) resume() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,9 +115,9 @@ func (b *buffer) resume() {
 	}
 }
 
-// take returns the next event, and waits for it. A nil event with changed says that
-// presence changed. Without an event, the buffer is at its end, and err is why; it
-// is nil if the program left the channel.
+// take returns the next event, and waits for it. If changed is true, presence changed,
+// and the event is nil. If there is no event, the events ended, and err is the reason;
+// it is nil if the program left the channel.
 func (b *buffer) take(ctx context.Context) (ev Event, changed bool, err error) {
 	for {
 		if ev, changed, over, err := b.next(); ev != nil || changed || over {

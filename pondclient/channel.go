@@ -21,7 +21,7 @@ type Channel struct {
 	client *Client
 	m      *membership
 	events *buffer
-	in     chan struct{} // closed when the join is decided, or the client stopped
+	in     chan struct{} // closed when the server answered the join, or the client stopped
 	inUse  atomic.Bool
 
 	// Guarded by client.mu.
@@ -31,14 +31,15 @@ type Channel struct {
 	unseen  map[string]*Member
 }
 
-// Join joins a channel, such as "/chat/1". It waits until the server lets the client
-// in. A refusal is a [*pond.Error]. If the client is not connected, it waits for
-// that, too. When ctx is done, Join gives up and leaves; afterwards ctx has no effect.
+// Join joins a channel, such as "/chat/1". It waits for the connection, if necessary,
+// and until the server accepts the join. If the server rejects it, the error is a
+// [*pond.Error]. If ctx is done first, Join leaves the channel and returns an error.
+// After Join returns, ctx has no effect.
 //
-// The client stays in the channel until [Channel.Leave]. After a reconnect it joins
-// again by itself. A second Join of the same channel returns another Channel with
-// events of its own, which shares the membership: both must have the same options,
-// except for [WithBuffer], and the client leaves with the last of them.
+// The client stays in the channel until [Channel.Leave]. After a reconnect, it joins
+// again automatically. A second Join of the same channel returns another Channel with
+// its own events. Both share the membership, so they must have the same options, except
+// for [WithBuffer]. The client leaves the channel when the last of them is left.
 func (c *Client) Join(ctx context.Context, channel string, opts ...JoinOption) (*Channel, error) {
 	cfg := joinDefaults()
 	for _, opt := range opts {
@@ -64,7 +65,7 @@ func (c *Client) Join(ctx context.Context, channel string, opts ...JoinOption) (
 	return ch, nil
 }
 
-// begin makes a Channel, and a membership unless there is one.
+// begin creates a Channel, and a membership if there is none.
 func (c *Client) begin(name string, cfg joinConfig, params []byte) (*Channel, error) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -84,7 +85,7 @@ func (c *Client) begin(name string, cfg joinConfig, params []byte) (*Channel, er
 	}
 	ch.m = m
 	m.handles = append(m.handles, ch)
-	for key := range m.roster.members { // they are new to this Channel
+	for key := range m.roster.members { // they are new for this Channel
 		ch.see(key)
 	}
 	if m.phase == member {
@@ -93,7 +94,8 @@ func (c *Client) begin(name string, cfg joinConfig, params []byte) (*Channel, er
 	return ch, nil
 }
 
-// see makes a member that was there before a change for this Channel.
+// see records the value that a member had before a change, if this Channel does not
+// have an earlier one.
 func (ch *Channel) see(key string) {
 	if ch.unseen == nil {
 		ch.unseen = map[string]*Member{}
@@ -102,7 +104,7 @@ func (ch *Channel) see(key string) {
 	ch.events.mark()
 }
 
-// fits reports whether a second join asks for the same as the first.
+// fits reports whether a second join has the same options as the first.
 func (m *membership) fits(cfg joinConfig, params []byte) bool {
 	have := m.cfg
 	return bytes.Equal(m.params, params) && (have.paramsFunc == nil) == (cfg.paramsFunc == nil) &&
@@ -111,7 +113,7 @@ func (m *membership) fits(cfg joinConfig, params []byte) bool {
 		(!m.entered && have.from == cfg.from || cfg.from == pond.Position{})
 }
 
-// wait waits until the join is decided.
+// wait waits until the server answered the join.
 func (ch *Channel) wait(ctx context.Context) error {
 	c := ch.client
 	select {
@@ -133,7 +135,7 @@ func (ch *Channel) wait(ctx context.Context) error {
 	return withFailure(fmt.Sprintf("join %q", ch.m.name), context.Cause(ctx), c.failure)
 }
 
-// joinedLocked lets Join return.
+// joinedLocked makes Join return.
 func (ch *Channel) joinedLocked() {
 	if !ch.settled {
 		ch.settled = true
@@ -141,7 +143,7 @@ func (ch *Channel) joinedLocked() {
 	}
 }
 
-// wakeLocked makes Join look at the state of the client.
+// wakeLocked makes Join check the state of the client.
 func (ch *Channel) wakeLocked() { ch.joinedLocked() }
 
 // endLocked ends this Channel with its membership.
@@ -174,16 +176,16 @@ func (ch *Channel) leaveLocked() {
 // Name returns the name of the channel.
 func (ch *Channel) Name() string { return ch.m.name }
 
-// Events returns what happens in the channel, in order, beginning with the join. It
-// waits for each event. The loop ends without an error when the program leaves the
-// channel or closes the client; with a [*RemovedError] if the server removes the
-// client; with a [*pond.Error] if it does not let the client in again; with
-// [ErrStopped] if the client stopped; and with the error of ctx when ctx is done.
-// In the last two cases the next call goes on with the next event.
+// Events iterates over the events of the channel since the join, in order. It waits for
+// each event. The loop ends without an error when the program leaves the channel or
+// closes the client. Otherwise the last iteration has an error: a [*RemovedError] if
+// the server removed the client, a [*pond.Error] if the server rejected a later join,
+// [ErrStopped] if the client stopped, or the error of ctx. In the last two cases,
+// another call of Events continues with the next event.
 //
-// Events wait in a buffer while the program does something else, such as
-// [Channel.Request]. If the buffer is full, the next event is a [*Gap]: see
-// [WithBuffer]. A program that needs no events does not have to take them.
+// While the program does something else, such as [Channel.Request], events are
+// buffered. When the buffer is full, the next event is a [*Gap]: see [WithBuffer]. A
+// program that needs no events need not call Events.
 //
 //	for ev, err := range ch.Events(ctx) {
 //		if err != nil {
@@ -242,22 +244,22 @@ func (ch *Channel) presence() *Presence {
 	return p
 }
 
-// Members returns who is in the channel, in the order in which they came, as far as
-// the server has said so. It needs [WithPresence].
+// Members returns the members of the channel that the server reported, in the order in
+// which they joined. It requires [WithPresence].
 func (ch *Channel) Members() []Member {
 	ch.client.mu.Lock()
 	defer ch.client.unlock()
 	return ch.m.roster.list()
 }
 
-// Send sends a message to the server. The payload is what encodes to a JSON object,
-// or nil for the empty one. Send queues the message and does not wait: for the
-// network, a connection or a join. If too much is queued, it fails with
-// [ErrQueueFull]; [Channel.Flush] waits until there is room.
+// Send sends a message to the server. The payload is a value that encodes to a JSON
+// object, or nil for the empty object. Send queues the message. It does not wait for
+// the network, a connection or a join. If the queue is full, it returns [ErrQueueFull];
+// [Channel.Flush] waits until the queue is empty.
 //
-// A message is sent at most once, in the order of the calls. Sending does not tell
-// whether the server handled it: for that, use [Channel.Request]. If the client
-// knows that it was not handled, it reports a [*Failure].
+// A message is sent at most once, in the order of the calls. Send does not report
+// whether the server handled the message; use [Channel.Request] for this. If the client
+// knows that the message was not handled, the channel gets a [*Failure] event.
 //
 // With a typed name, the compiler checks the payload:
 //
@@ -285,12 +287,13 @@ func (ch *Channel) enqueue(o *outgoing) error {
 	return c.enqueueLocked(o)
 }
 
-// Request sends a message and waits for its answer: the first message of the server
-// with the same request ID, or its error as a [*pond.Error]. It waits until ctx is
-// done. A request that was not sent by then is not sent.
+// Request sends a message and waits for its answer, which is the first message of the
+// server with the same request ID. If the server answers with an error, Request returns
+// it as a [*pond.Error]. If ctx is done first, Request returns its error. The message
+// is then not sent, or, if it was already sent, the error is also [ErrUnknownOutcome].
 //
 // If the connection is lost after the message was sent, Request fails with
-// [ErrUnknownOutcome], unless the message is [Idempotent]. It can be called from a
+// [ErrUnknownOutcome], unless the message is [Idempotent]. Request can be called from a
 // loop over [Channel.Events].
 func (ch *Channel) Request(ctx context.Context, event string, payload any, opts ...SendOption) (*Message, error) {
 	o, err := ch.client.prepare(ch.m, event, payload, opts)
@@ -317,7 +320,7 @@ func (c *Client) giveUp(o *outgoing, cause error) (*Message, error) {
 	c.mu.Lock()
 	defer c.unlock()
 	if o.state == settled {
-		r := <-o.answer // at the same moment
+		r := <-o.answer // answered at the same time
 		return r.message, r.err
 	}
 	err := fmt.Errorf("pondclient: request %q: %w", o.event, cause)
@@ -329,8 +332,8 @@ func (c *Client) giveUp(o *outgoing, cause error) (*Message, error) {
 	return nil, err
 }
 
-// Call is [Channel.Request] with typed names: the payload and the answer have the
-// types of the call.
+// Call is [Channel.Request] with typed names: the call determines the types of the
+// payload and the answer.
 //
 //	answer, err := pondclient.Call[chat.Answer](ctx, ch, chat.Ask, chat.Question{})
 func Call[Answer, Question any](ctx context.Context, ch *Channel, event pond.Event[Question], payload Question, opts ...SendOption) (answer Answer, err error) {
@@ -341,12 +344,12 @@ func Call[Answer, Question any](ctx context.Context, ch *Channel, event pond.Eve
 	return answer, m.Bind(&answer)
 }
 
-// Flush waits until everything that was sent to this channel is handed to the
-// network. It fails when ctx is done, or if the client stopped.
+// Flush waits until all messages sent to this channel are written to the network. It
+// returns an error if ctx is done first, or if the client stopped.
 func (ch *Channel) Flush(ctx context.Context) error { return ch.client.flush(ctx, ch.m) }
 
-// Discard removes what waits to be sent to this channel, and returns it. Requests
-// among it fail with [ErrDiscarded] and are not returned.
+// Discard removes the queued messages of this channel, and returns them. Requests among
+// them fail with [ErrDiscarded] and are not returned.
 func (ch *Channel) Discard() []Unsent {
 	c := ch.client
 	c.mu.Lock()
@@ -354,10 +357,10 @@ func (ch *Channel) Discard() []Unsent {
 	return c.discardLocked(ch.m, false, ErrDiscarded)
 }
 
-// Leave ends this Channel: loops over its events end. If it was the last one of its
-// name, the client leaves the channel, after it has sent what was queued. When ctx
-// is done before, it leaves at once and returns an [*UnsentError]. It does nothing
-// if the membership has ended already.
+// Leave ends this Channel and the loops over its events. If it is the last one of its
+// name, the client sends the queued messages and leaves the channel. If ctx is done
+// first, Leave leaves at once and returns an [*UnsentError]. It does nothing if the
+// membership already ended.
 func (ch *Channel) Leave(ctx context.Context) error {
 	c := ch.client
 	c.mu.Lock()

@@ -15,52 +15,52 @@ import (
 	"time"
 )
 
-// A Client is a connection to one endpoint of a server. It connects again when the
-// connection is lost, and then joins its channels again. Its methods are safe for
-// concurrent use.
+// A Client is a connection to one endpoint of a server. When the connection is lost, it
+// reconnects and joins its channels again. Its methods are safe for concurrent use.
 type Client struct {
 	// Static after New.
 	cfg    config
 	url    *url.URL // with the scheme http or https
 	http   *http.Client
-	own    *http.Transport // of http, unless the caller has chosen one
+	own    *http.Transport // of http, unless the caller set one
 	tokens tokens
 	ctx    context.Context // done when the client must end at once
 	cancel context.CancelCauseFunc
-	prefix string        // of all request IDs: no other client has it
-	nudge  chan struct{} // has room for one: connect now
-	shut   chan struct{} // closed when everything is sent and the client may end
+	prefix string        // of all request IDs; different in each client
+	nudge  chan struct{} // a value means: connect now; its capacity is one
+	shut   chan struct{} // closed when all messages are sent and the client may end
 	done   chan struct{} // closed when all goroutines have ended
 	tasks  sync.WaitGroup
 
-	observed queue // calls of the observer
+	observed queue // calls the observer
 
 	mu       sync.Mutex // guards the following fields
 	changed  chan struct{}
-	attempt  *connection // being made; nil if there is none
+	attempt  *connection // in progress; nil if there is none
 	conn     *connection // in use; nil if there is none
 	failure  *ConnectionError
 	stopped  error // wraps ErrStopped; nil unless the client stopped
-	closing  bool  // nothing new is accepted
+	closing  bool  // no new messages are accepted
 	closed   bool  // shut is closed
 	channels map[string]*membership
-	joined   uint64   // memberships begun so far, which orders them
+	joined   uint64   // number of memberships so far, which orders them
 	later    []func() // to be called when mu is released
 	outbox
 	heartbeat *time.Timer // every tick; nil after the end
 	ticked    time.Time
 }
 
-// tick is how often the client looks for messages that expired, and for a pause of
-// the whole machine.
+// tick is the interval at which the client looks for expired messages, and checks
+// whether the machine slept.
 const tick = 5 * time.Second
 
-// closeWait is how long a client waits for the server when it closes a connection.
+// closeWait limits the time that a client waits for the server when it closes a
+// connection.
 const closeWait = 500 * time.Millisecond
 
-// New returns a client that begins to connect to an endpoint, such as
-// "wss://example.com/socket", and keeps trying. The schemes are ws, wss, http and
-// https. The caller must close the client.
+// New returns a client that connects to an endpoint, such as
+// "wss://example.com/socket", in the background, and retries until it succeeds. The
+// schemes are ws, wss, http and https. The caller must close the client.
 func New(endpoint string, opts ...Option) (*Client, error) {
 	u, err := parseEndpoint(endpoint)
 	if err != nil {
@@ -97,9 +97,9 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-// Dial returns a client that is connected to an endpoint: see [New]. It waits until
-// the server accepts the connection. Temporary failures are retried until ctx is
-// done, so use a context with a deadline. Afterwards ctx has no effect.
+// Dial is like [New], but waits until the server accepts the connection. It retries
+// temporary failures until ctx is done, so use a context with a deadline. After Dial
+// returns, ctx has no effect.
 func Dial(ctx context.Context, endpoint string, opts ...Option) (*Client, error) {
 	c, err := New(endpoint, opts...)
 	if err != nil {
@@ -116,7 +116,7 @@ func Dial(ctx context.Context, endpoint string, opts ...Option) (*Client, error)
 func parseEndpoint(endpoint string) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil {
-		return nil, fmt.Errorf("pondclient: invalid URL: %w", errors.Unwrap(err)) // without the URL, which may have a token
+		return nil, fmt.Errorf("pondclient: invalid URL: %w", errors.Unwrap(err)) // without the URL, which may contain a token
 	}
 	switch u.Scheme {
 	case "ws":
@@ -158,7 +158,7 @@ func (c *Client) useHTTP() {
 	}
 	follow := base.CheckRedirect
 	base.CheckRedirect = func(req *http.Request, via []*http.Request) error {
-		switch req.URL.Scheme { // a server may redirect to the scheme that it was asked for
+		switch req.URL.Scheme { // a server may redirect to the scheme of the request
 		case "ws":
 			req.URL.Scheme = "http"
 		case "wss":
@@ -175,8 +175,9 @@ func (c *Client) useHTTP() {
 	c.http = &base
 }
 
-// Ready waits until the client is connected. It fails if the client stopped or is
-// closed, or when ctx is done; then the error has the last failure as well.
+// Ready waits until the client is connected. It returns an error if the client stopped,
+// is closed, or ctx is done first; in the last case, the error also wraps the last
+// failure.
 func (c *Client) Ready(ctx context.Context) error {
 	for {
 		c.mu.Lock()
@@ -209,7 +210,7 @@ func withFailure(what string, err error, failure *ConnectionError) error {
 	return fmt.Errorf("pondclient: %s: %w: last attempt: %w", what, err, failure)
 }
 
-// stateLocked returns why the client does not work any more.
+// stateLocked returns the reason if the client is closed or stopped.
 func (c *Client) stateLocked() error {
 	switch {
 	case c.closing:
@@ -219,7 +220,7 @@ func (c *Client) stateLocked() error {
 	}
 }
 
-// changedLocked wakes those who wait for a change of the client's state.
+// changedLocked wakes the goroutines that wait for a change of the client's state.
 func (c *Client) changedLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -236,8 +237,8 @@ func (c *Client) UserID() string {
 	return c.conn.userID
 }
 
-// Features returns what the server offers in addition to the official protocol,
-// such as "recover". It is nil while the client is not connected.
+// Features returns the extensions of the protocol that the server offers, such as
+// "recover". It is nil while the client is not connected.
 func (c *Client) Features() []string {
 	c.mu.Lock()
 	defer c.unlock()
@@ -258,9 +259,9 @@ func (c *Client) Transport() Transport {
 	return c.conn.transport
 }
 
-// Wake tells the client that the network may have changed, as when a machine wakes
-// up. A client that waits to connect tries once at once; one that is connected
-// checks its connection.
+// Wake tells the client that the network may have changed, for example when a machine
+// wakes up. A client that waits to reconnect tries once immediately. A client that is
+// connected checks its connection.
 func (c *Client) Wake() {
 	c.mu.Lock()
 	conn := c.conn
@@ -279,8 +280,8 @@ func (c *Client) connectNow() {
 	}
 }
 
-// SetToken sets the token for further connections. A client that stopped because
-// the server refused it connects again.
+// SetToken sets the token for further connections. A client that stopped because the
+// server rejected its token connects again.
 func (c *Client) SetToken(token string) {
 	c.tokens.set(token)
 	c.mu.Lock()
@@ -307,7 +308,7 @@ func (c *Client) onTick() {
 	}
 	c.heartbeat.Reset(tick)
 	c.expireLocked(time.Now())
-	now := c.cfg.wall().Round(0) // the clock on the wall goes on while a machine sleeps
+	now := c.cfg.wall().Round(0) // only the wall clock advances while the machine sleeps
 	asleep := now.Sub(c.ticked) > 2*tick
 	c.ticked = now
 	if !asleep {
@@ -320,11 +321,11 @@ func (c *Client) onTick() {
 	}
 }
 
-// Close sends what waits to be sent, and closes the client. If ctx is done first,
-// or if the client stopped, it returns an [*UnsentError] with the messages that were
-// not sent. Nothing new is accepted in the meantime. When Close returns, requests
-// without an answer have failed, loops over events have ended, and no goroutine is
-// left. A second call waits for the first.
+// Close sends the queued messages and closes the client. If ctx is done first, or if
+// the client stopped, it returns an [*UnsentError] with the messages that were not
+// sent. While Close runs, the client accepts no new messages. When Close returns,
+// requests without an answer have failed, loops over events have ended, and no
+// goroutine of the client remains. A second call waits for the first.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	first := !c.closing
@@ -338,7 +339,7 @@ func (c *Client) Close(ctx context.Context) error {
 	return c.waitEnd(ctx, c.finish(cause))
 }
 
-// waitEnd waits until no goroutine is left.
+// waitEnd waits until all goroutines of the client ended.
 func (c *Client) waitEnd(ctx context.Context, err error) error {
 	select {
 	case <-c.done:
@@ -359,7 +360,8 @@ func (c *Client) waitEnd(ctx context.Context, err error) error {
 	}
 }
 
-// finish lets the client end. It returns what was not sent, if there is a cause.
+// finish ends the client. If cause is not nil, it returns the messages that were not
+// sent.
 func (c *Client) finish(cause error) error {
 	c.mu.Lock()
 	defer c.unlock()
@@ -386,7 +388,7 @@ func (c *Client) finish(cause error) error {
 	return &UnsentError{unsent, cause}
 }
 
-// abandon ends the client without sending anything.
+// abandon ends the client without sending the queued messages.
 func (c *Client) abandon() {
 	_ = c.finish(ErrClosed)
 	c.cancel(ErrClosed)
@@ -409,11 +411,11 @@ func (c *Client) membershipsLocked() []*membership {
 	return all
 }
 
-// laterLocked has f called when the lock is released: for the logger and the observer,
-// which may take their time.
+// laterLocked calls f when the lock is released. It is for the logger and the observer,
+// which may be slow.
 func (c *Client) laterLocked(f func()) { c.later = append(c.later, f) }
 
-// unlock releases the lock, and calls what was left for later.
+// unlock releases the lock, and calls the functions of laterLocked.
 func (c *Client) unlock() {
 	later := c.later
 	c.later = nil
@@ -423,7 +425,7 @@ func (c *Client) unlock() {
 	}
 }
 
-// warnLocked logs what should not happen.
+// warnLocked logs an event that should not happen.
 func (c *Client) warnLocked(what string, attrs ...slog.Attr) {
 	c.laterLocked(func() {
 		c.cfg.logger.LogAttrs(c.ctx, slog.LevelWarn, "pondclient: unexpected", append(attrs, slog.String("what", what))...)

@@ -8,64 +8,64 @@ import (
 	"time"
 )
 
-// A connection is one attempt to connect, and what comes of it. Three goroutines
-// use it: the one that reads, the one that writes, which is the client's, and a
-// timer that watches for silence.
+// A connection is one attempt to connect, and the connection that results from it.
+// Three goroutines use it: one that reads, the client's goroutine, which writes, and a
+// timer that detects dead connections.
 type connection struct {
 	// Static after construction.
 	client    *Client
 	transport Transport
 	link      link
-	ctx       context.Context // done when the connection has ended; its cause is a *ConnectionError
+	ctx       context.Context // done when the connection ended; its cause is a *ConnectionError
 	cancel    context.CancelCauseFunc
 	began     time.Time
 	welcomed  chan struct{} // closed by the server's first message
-	wake      chan struct{} // has room for one: there is something to write
-	release   func() bool   // forgets that the end of the client aborts the link
+	wake      chan struct{} // a value means that there are messages to write; its capacity is one
+	release   func() bool   // cancels aborting the link at the end of the client
 
-	heard  atomic.Int64 // when something arrived last, since began
-	asking atomic.Bool  // a sign of life was asked for, and nothing arrived since
-	probe  atomic.Bool  // the writer must ask for a sign of life
+	received atomic.Int64 // when data last arrived, since began
+	asking   atomic.Bool  // a probe was sent, and nothing arrived since
+	probe    atomic.Bool  // the writer must send a probe
 
 	watchMu sync.Mutex // guards the following fields
 	watch   *time.Timer
-	asked   time.Duration // when a sign of life was asked for last, since began
+	asked   time.Duration // when the last probe was sent, since began
 
 	// Guarded by client.mu.
 	userID   string
 	secret   string // of an event stream
 	features []string
 	out      []*outgoing       // to be written, the oldest first
-	writing  []*outgoing       // the writer has them
-	leaving  map[string]string // IDs of leaves that are not confirmed, by channel
-	advice   time.Duration     // when to connect again, if the server said so
+	writing  []*outgoing       // in a call of link.write
+	leaving  map[string]string // IDs of unconfirmed leaves, by channel
+	advice   time.Duration     // when to reconnect, if the server advised it
 }
 
-// A link is a connection as bytes.
+// A link is the transport of a connection.
 type link interface {
-	// read delivers what arrives, until the connection ends, and returns why.
-	// Only one goroutine calls it, once.
+	// read delivers the received messages until the connection ends, and returns the
+	// reason. It is called once.
 	read() error
 
-	// write sends messages in order and returns what became of each. An error
-	// means that the connection has to end. It also sends what the protocol of
-	// the transport needs. Only the writer calls it, and the next three.
+	// write sends messages in order, and returns the result of each. An error means that
+	// the connection must end. It also sends the control frames of the transport. Only the
+	// writer calls write and the next three methods.
 	write(batch []*outgoing) ([]verdict, error)
 
-	// ping asks the server for a sign of life.
+	// ping sends a probe, which the server answers.
 	ping()
 
-	// finish ends a connection that has ended by itself. farewell ends one that
+	// finish cleans up after a connection that ended. shutdown closes a connection that
 	// works.
 	finish()
-	farewell()
+	shutdown()
 
-	// heartbeat returns the interval of the server's heartbeats as far as it is
-	// known, and whether the server answers when it is asked.
+	// heartbeat returns the interval of the server's heartbeats, if it is known, and
+	// whether the server answers probes.
 	heartbeat() (interval time.Duration, answers bool)
 
-	// abort ends the network connection at once. Any goroutine may call it,
-	// several times.
+	// abort ends the network connection at once. Any goroutine may call it, and more than
+	// once.
 	abort()
 }
 
@@ -84,18 +84,18 @@ func (c *Client) newConnection(t Transport) *connection {
 	return n
 }
 
-// noLink is the link of a connection that was not made.
+// noLink is the link of an attempt that failed.
 type noLink struct{}
 
 func (noLink) read() error                                { return nil }
 func (noLink) write([]*outgoing) ([]verdict, error)       { return nil, nil }
 func (noLink) ping()                                      {}
 func (noLink) finish()                                    {}
-func (noLink) farewell()                                  {}
+func (noLink) shutdown()                                  {}
 func (noLink) heartbeat() (d time.Duration, answers bool) { return 0, true }
 func (noLink) abort()                                     {}
 
-// dial opens the network connection and begins to watch it.
+// dial opens the network connection and starts to watch it.
 func (n *connection) dial(ctx context.Context, token string) *ConnectionError {
 	var l link
 	var err error
@@ -119,14 +119,13 @@ func (n *connection) dial(ctx context.Context, token string) *ConnectionError {
 	return nil
 }
 
-// read runs in a goroutine of its own.
+// read runs in its own goroutine.
 func (n *connection) read() {
 	err := n.link.read()
 	n.end(asConnectionError(n.transport, err))
 }
 
-// end says that the connection has ended by itself. The writer may still have a
-// close frame to send.
+// end records that the connection ended. The writer may still send a close frame.
 func (n *connection) end(reason *ConnectionError) {
 	n.cancel(reason)
 	n.watchMu.Lock()
@@ -147,7 +146,7 @@ func (n *connection) abort(reason *ConnectionError) {
 	}
 }
 
-// reason returns why the connection has ended, or nil if it has not.
+// reason returns why the connection ended, or nil if it did not.
 func (n *connection) reason() *ConnectionError {
 	if n.ctx.Err() == nil {
 		return nil
@@ -155,18 +154,18 @@ func (n *connection) reason() *ConnectionError {
 	return asConnectionError(n.transport, context.Cause(n.ctx))
 }
 
-// alive takes note that something arrived.
+// alive records that data arrived.
 func (n *connection) alive() {
-	n.heard.Store(int64(time.Since(n.began)))
+	n.received.Store(int64(time.Since(n.began)))
 	n.asking.Store(false)
 }
 
-// idle returns how long nothing arrived.
+// idle returns the time since data last arrived.
 func (n *connection) idle() time.Duration {
-	return time.Since(n.began) - time.Duration(n.heard.Load())
+	return time.Since(n.began) - time.Duration(n.received.Load())
 }
 
-// check looks whether the connection is silent. It runs when the timer fires.
+// check checks whether data arrived in time. It runs when the timer fires.
 func (n *connection) check() {
 	if n.ctx.Err() != nil {
 		n.link.abort()
@@ -196,7 +195,7 @@ func (n *connection) check() {
 	}
 }
 
-// askLocked makes the writer ask for a sign of life.
+// askLocked makes the writer send a probe.
 func (n *connection) askLocked(now time.Duration) {
 	n.asked = now
 	n.asking.Store(true)
@@ -205,7 +204,7 @@ func (n *connection) askLocked(now time.Duration) {
 	n.writeSoon()
 }
 
-// probeNow asks for a sign of life, unless that is in progress.
+// probeNow sends a probe, unless one is in progress.
 func (n *connection) probeNow() {
 	n.watchMu.Lock()
 	defer n.watchMu.Unlock()
@@ -222,7 +221,7 @@ func (n *connection) writeSoon() {
 	}
 }
 
-// flush writes everything that waits. Only the writer calls it.
+// flush writes all queued messages. Only the writer calls it.
 func (n *connection) flush() {
 	if n.probe.Swap(false) {
 		n.link.ping()
@@ -241,8 +240,8 @@ func (n *connection) flush() {
 	}
 }
 
-// message takes one message of the transport. Some servers put several documents
-// into one, in lines.
+// message handles one message of the transport. Some servers send several JSON
+// documents in one message, one per line.
 func (n *connection) message(data []byte) {
 	for len(data) > 0 {
 		line, rest, _ := bytes.Cut(data, []byte{'\n'})
@@ -253,21 +252,21 @@ func (n *connection) message(data []byte) {
 	}
 }
 
-// takeAdvice returns when the server wants the client to connect again.
+// takeAdvice returns the delay before a reconnect that the server advised.
 func (n *connection) takeAdvice() time.Duration {
 	n.client.mu.Lock()
 	defer n.client.unlock()
 	return n.advice
 }
 
-// arrays reports whether the server takes several messages in one POST.
+// arrays reports whether the server accepts several messages in one POST.
 func (n *connection) arrays() bool {
 	n.client.mu.Lock()
 	defer n.client.unlock()
 	return len(n.features) > 0
 }
 
-// connectionSecret returns the ID with which an event stream sends.
+// connectionSecret returns the ID that POST requests of an event stream must contain.
 func (n *connection) connectionSecret(otherwise string) string {
 	n.client.mu.Lock()
 	defer n.client.unlock()
@@ -277,13 +276,13 @@ func (n *connection) connectionSecret(otherwise string) string {
 	return otherwise
 }
 
-// An interval is the time between two heartbeats, which goroutines share.
+// An interval is the time between two heartbeats. It is safe for concurrent use.
 type interval struct{ nanoseconds atomic.Int64 }
 
 func (i *interval) load() time.Duration { return time.Duration(i.nanoseconds.Load()) }
 
-// raise takes note of the gap before a heartbeat. The longest counts. What comes within
-// a second of something else does not show an interval.
+// raise records the time without data before a heartbeat, and keeps the longest. It
+// ignores times below a second, because then other data arrived shortly before.
 func (i *interval) raise(gap time.Duration) {
 	if gap >= time.Second && gap > i.load() {
 		i.nanoseconds.Store(int64(gap))

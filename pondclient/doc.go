@@ -1,6 +1,6 @@
 // Package pondclient is a client for Ponds and for other PondSocket servers. It
-// connects over a WebSocket, or over Server-Sent Events where WebSockets do not get
-// through.
+// connects over a WebSocket, or over Server-Sent Events if a proxy or firewall blocks
+// WebSockets.
 //
 //	c, err := pondclient.Dial(ctx, "wss://example.com/socket")
 //	if err != nil {
@@ -25,33 +25,33 @@
 //
 // # Connections
 //
-// A [Client] keeps one connection. When it is lost, the client connects again after a
+// A [Client] keeps one connection. When it is lost, the client reconnects after a
 // random delay and joins its channels again. If a channel has a history (see
 // [github.com/pondsocket/pond.WithHistory]), the client asks for the messages that it
-// missed. Each rejoin ends with a [*Recovered] event, when all of them were delivered,
-// or with a [*Gap], if messages may be missing. A program that keeps state must handle
+// missed. Each rejoin results in a [*Recovered] event after all of them were delivered,
+// or in a [*Gap] if messages may be missing. A program that keeps state must handle
 // gaps.
 //
-// What the client does when it cannot connect depends on the status or close code: it
-// retries, gets a new token, or stops. [DefaultAction] is the rule, and [WithPolicy]
-// changes it.
+// When a connection fails, the status or close code determines whether the client
+// retries, gets a new token, or stops. [DefaultAction] returns the default, and
+// [WithPolicy] changes it.
 //
 // # Contexts
 //
-// The context of a method is for that call. When it is done, the method returns, and
-// the connection and everything else goes on. [WithContext] sets the context that ends
-// the client.
+// The context of a method applies to that call only. When it is done, the method
+// returns, but the connection stays open. [WithContext] sets a context that closes the
+// client.
 //
 // # Concurrency
 //
-// All methods are safe for concurrent use. Events wait in a bounded buffer for each
-// [Channel], so a slow program delays neither other channels nor the connection, and
-// it can call any method from a loop over events.
+// All methods are safe for concurrent use. Each [Channel] has a limited buffer for
+// events, so a slow program delays neither other channels nor the connection, and it
+// can call any method from a loop over events.
 //
 // # Delivery
 //
-// A message is sent at most once. Messages that cannot be sent yet wait in a bounded
+// A message is sent at most once. Messages that cannot be sent yet are in a limited
 // queue. [Channel.Send] does not wait, and [Channel.Request] waits for an answer. If it
-// is not known whether a message arrived, that is what the error says. [Client.Close]
-// sends what is queued, or reports it.
+// is unknown whether a message arrived, the error is [ErrUnknownOutcome].
+// [Client.Close] sends the queued messages, or returns them.
 package pondclient

@@ -11,53 +11,53 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// Why operations fail. Errors of the server are a [*pond.Error], those of the
-// connection a [*ConnectionError].
+// Errors of operations. In addition, an error from the server is a [*pond.Error], and
+// an error of the connection is a [*ConnectionError].
 var (
 	// ErrClosed means that the client is closed or closing.
 	ErrClosed = errors.New("pondclient: the client is closed")
 
-	// ErrStopped means that the client gave up connecting. The error wraps the
-	// [*ConnectionError] that made it do so.
+	// ErrStopped means that the client stopped connecting. The error wraps the
+	// [*ConnectionError] that caused this.
 	ErrStopped = errors.New("pondclient: the client stopped connecting")
 
 	// ErrLeft means that this Channel was left.
 	ErrLeft = errors.New("pondclient: the channel was left")
 
-	// ErrQueueFull means that a message was not queued because too much waits to
-	// be sent: see [WithQueue].
-	ErrQueueFull = errors.New("pondclient: too much is waiting to be sent")
+	// ErrQueueFull means that a message was not queued because the queue is full: see
+	// [WithQueue].
+	ErrQueueFull = errors.New("pondclient: the queue is full")
 
-	// ErrExpired means that a message waited too long for a connection, and was
-	// not sent: see [WithQueue].
-	ErrExpired = errors.New("pondclient: the message waited too long and was not sent")
+	// ErrExpired means that a message was in the queue for too long, and was not sent: see
+	// [WithQueue].
+	ErrExpired = errors.New("pondclient: the message was queued for too long and was not sent")
 
 	// ErrDiscarded means that [Channel.Discard] removed the message.
 	ErrDiscarded = errors.New("pondclient: the message was discarded and not sent")
 
-	// ErrUnknownOutcome means that the connection was lost, or the caller gave
-	// up, after the message was sent and before it was answered. The server may
-	// have handled it or not.
+	// ErrUnknownOutcome means that the connection was lost, or the context was done, after
+	// the message was sent and before it was answered. The server may have handled the
+	// message or not.
 	ErrUnknownOutcome = errors.New("pondclient: the outcome is unknown: the message was sent, but not answered")
 
 	// ErrInUse means that another loop is using the events of this Channel.
 	ErrInUse = errors.New("pondclient: another loop is using the events of this channel")
 
-	// ErrJoinedOtherwise means that the client is in the channel already, with
-	// other parameters or options, which it shares among all that join it.
+	// ErrJoinedOtherwise means that the client is already in the channel, with other
+	// parameters or options. All Channels of the same name share them.
 	ErrJoinedOtherwise = errors.New("pondclient: the channel is already joined with other options")
 
 	// ErrConnectTimeout is the cause of a [ConnectionError] if connecting took
 	// too long: see [WithConnectTimeout].
 	ErrConnectTimeout = errors.New("the server did not accept the connection in time")
 
-	// ErrSilence is the cause of a [ConnectionError] if nothing arrived for too
-	// long: see [WithHeartbeat].
-	ErrSilence = errors.New("nothing arrived for too long")
+	// ErrSilence is the cause of a [ConnectionError] if no data arrived in time: see
+	// [WithHeartbeat].
+	ErrSilence = errors.New("no data arrived in time")
 )
 
-// A RemovedError is why the events of a channel end when the server removes the
-// client from it.
+// A RemovedError is the error of [Channel.Events] when the server removes the client
+// from the channel.
 type RemovedError struct {
 	// Channel is the name of the channel.
 	Channel string
@@ -78,22 +78,22 @@ func (e *RemovedError) Error() string {
 	return withReason(fmt.Sprintf("pondclient: %s channel %q", what, e.Channel), e.Reason)
 }
 
-// An UnsentError is what [Client.Close] and [Channel.Leave] return if they could
-// not send everything.
+// An UnsentError is the error of [Client.Close] and [Channel.Leave] if they could not
+// send all messages.
 type UnsentError struct {
 	// Messages are the messages that were not sent, the oldest first.
 	Messages []Unsent
-	// Err is why: the error of the context, or one that wraps [ErrStopped].
+	// Err is the reason: the error of the context, or one that wraps [ErrStopped].
 	Err error
 }
 
-// An Unsent is a message that was not sent, or only perhaps.
+// An Unsent is a message that was not sent, or that may not have been sent.
 type Unsent struct {
 	Channel string
 	Event   string
 	Payload json.RawMessage
 
-	// Unknown reports that sending had begun, so it may have arrived.
+	// Unknown reports that the client started to send the message, so it may have arrived.
 	Unknown bool
 }
 
@@ -103,37 +103,37 @@ func (e *UnsentError) Error() string {
 
 func (e *UnsentError) Unwrap() error { return e.Err }
 
-// A ConnectionError says why a connection could not be made or ended. [Action]
-// says what the client does about it.
+// A ConnectionError is the reason why an attempt to connect failed or a connection
+// ended. The [Action] depends on it.
 type ConnectionError struct {
-	// Transport is that of the connection.
+	// Transport is the transport of the connection.
 	Transport Transport
 
-	// Status is the HTTP status with which the server refused the connection, or
-	// a message of an event stream. It is zero if it did not.
+	// Status is the HTTP status with which the server rejected the connection, or a POST
+	// request of an event stream. It is zero if there is none.
 	Status int
 
-	// Code is the close code of the WebSocket, zero if there was none. 1005
-	// means that the server's close frame had no code.
+	// Code is the close code of the WebSocket, or zero if there was none. 1005 means that
+	// the server's close frame had no code.
 	Code int
 
-	// Reason is the text of the refusal or of the close frame.
+	// Reason is the text of the response or of the close frame.
 	Reason string
 
-	// RetryAfter is when the server wants to see the client again. It is zero if
-	// the server did not say. The function of [WithPolicy] may change it.
+	// RetryAfter is the delay before a reconnect that the server advised, or zero. The
+	// function of [WithPolicy] may change it.
 	RetryAfter time.Duration
 
-	// Err is why there is no status and no code: an error of the network,
+	// Err is the cause if there is no status and no code: an error of the network,
 	// [ErrConnectTimeout], [ErrSilence], or an error of the token source.
 	Err error
 
-	attempted bool // it failed before the server said CONNECTION
-	reached   bool // the server or a proxy was connected
+	attempted bool // it failed before the server's first message
+	reached   bool // the server or a proxy accepted the network connection
 }
 
-// Attempted reports whether the connection could not be made. Otherwise it was in
-// use.
+// Attempted reports whether an attempt to connect failed. Otherwise, the connection was
+// established and then lost.
 func (e *ConnectionError) Attempted() bool { return e.attempted }
 
 func (e *ConnectionError) Error() string {
@@ -162,14 +162,13 @@ func withReason(text, reason string) string {
 	return text + ": " + reason
 }
 
-// A Code is the code of an error of the server, such as "CHANNEL_NOT_FOUND". It is
-// the cause of the [*pond.Error], for errors.Is.
+// A Code is the code of an error from the server, such as "CHANNEL_NOT_FOUND". A
+// [*pond.Error] from the server wraps it, so use it with errors.Is.
 type Code string
 
 func (c Code) Error() string { return string(c) }
 
-// serverError returns the error in a payload, which each kind of server writes in
-// another form.
+// serverError returns the error in a payload. Its form depends on the server.
 func serverError(event string, payload json.RawMessage) *pond.Error {
 	var p struct {
 		Code       json.RawMessage `json:"code"`
@@ -179,7 +178,7 @@ func serverError(event string, payload json.RawMessage) *pond.Error {
 		Error      json.RawMessage `json:"error"`
 		Details    json.RawMessage `json:"details"`
 	}
-	_ = json.Unmarshal(payload, &p) // what does not fit stays empty
+	_ = json.Unmarshal(payload, &p) // fields of other types stay empty
 	e := &pond.Error{Code: p.Status, Message: p.Message}
 	if e.Code == 0 {
 		e.Code = p.StatusCode
@@ -217,13 +216,13 @@ func serverError(event string, payload json.RawMessage) *pond.Error {
 	return e
 }
 
-// text returns the JSON string raw stands for, or "".
+// text returns the string that raw encodes, or "".
 func text(raw json.RawMessage) (s string) {
 	_ = json.Unmarshal(raw, &s)
 	return s
 }
 
-// statusOf returns the status of an error that has none.
+// statusOf returns a status for an error without one.
 func statusOf(event string) int {
 	switch event {
 	case notFound, "CHANNEL_NOT_FOUND":

@@ -8,31 +8,31 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// An Event is something that happened in a channel: a [*Message], [*Gap],
-// [*Recovered], [*Presence] or [*Failure].
+// An Event is an event of a channel: a [*Message], [*Gap], [*Recovered], [*Presence] or
+// [*Failure].
 type Event interface{ isEvent() }
 
 // A Message is a message from the server.
 type Message struct {
-	// Event is the name of the event, and Payload its payload: a JSON object
-	// with the servers of this module, any JSON value with others.
+	// Event is the name of the event, and Payload its payload: a JSON object from a Pond,
+	// any JSON value from other servers.
 	Event   string
 	Payload json.RawMessage
 
 	// RequestID is the ID of the message that the server answered or passed on.
-	// Servers make one up for messages of their own.
+	// Servers generate one for their own messages.
 	RequestID string
 
 	// Direct reports that the server sent the message to this client alone, such
 	// as a reply, and not to the channel.
 	Direct bool
 
-	// Replayed reports that the message was sent earlier, and is part of what
-	// this client missed or asked for with [WithLast].
+	// Replayed reports that the message was sent earlier, and that this client missed it
+	// or asked for it with [WithLast].
 	Replayed bool
 
-	// Position is the place of the message in the history of the channel. It is
-	// zero if the channel has no history, and for messages that are not kept.
+	// Position is the position of the message in the history of the channel. It is zero if
+	// the channel has no history, and for messages that are not kept.
 	Position pond.Position
 }
 
@@ -49,7 +49,7 @@ func (m *Message) Bind(v any) error {
 //
 //	if said, ok, err := pondclient.Decode(m, chat.Said); ok { ... }
 //
-// The error is one of decoding.
+// The error is that of decoding.
 func Decode[T any](m *Message, event pond.Event[T]) (payload T, ok bool, err error) {
 	if m.Event != string(event) {
 		return payload, false, nil
@@ -57,32 +57,32 @@ func Decode[T any](m *Message, event pond.Event[T]) (payload T, ok bool, err err
 	return payload, true, m.Bind(&payload)
 }
 
-// A GapReason says why messages may be missing.
+// A GapReason is the reason why messages may be missing.
 type GapReason string
 
 // The reasons of gaps. The first four come from the server.
 const (
-	GapEpoch       GapReason = "epoch"       // the history began anew
-	GapExpired     GapReason = "expired"     // the history does not reach back far enough
+	GapEpoch       GapReason = "epoch"       // the history started again
+	GapExpired     GapReason = "expired"     // the history does not contain the messages any more
 	GapLimit       GapReason = "limit"       // the server does not replay so many messages
 	GapUnavailable GapReason = "unavailable" // the history cannot be read at present
 
-	// GapFresh means that the client joined again after it lost its connection,
-	// and that the channel has no history.
+	// GapFresh means that the client joined again after it lost its connection, and the
+	// channel has no history.
 	GapFresh GapReason = "fresh"
 
-	// GapOverflow means that the program did not keep up with the events, and
-	// that the buffer of the channel was full: see [WithBuffer].
+	// GapOverflow means that the program did not keep up with the events, and the buffer
+	// of the channel was full: see [WithBuffer].
 	GapOverflow GapReason = "overflow"
 
-	// GapDisorder means that the server sent a message again, or out of order.
-	// The client does not deliver it. It joins again and reports the result.
+	// GapDisorder means that the server sent a message twice or out of order. The client
+	// does not deliver this message. It joins again and reports the result.
 	GapDisorder GapReason = "disorder"
 )
 
 // A Gap reports that messages may be missing between the events before it and
-// those that follow. A program that keeps state from messages loads the state
-// anew.
+// those that follow. A program that derives state from messages should load the state
+// again.
 type Gap struct {
 	Reason GapReason
 
@@ -90,16 +90,14 @@ type Gap struct {
 	// full. It is zero for other reasons.
 	Dropped int
 
-	// Position is the place from which messages follow, if the channel has a
-	// history.
+	// Position is the position after which messages follow, if the channel has a history.
 	Position pond.Position
 }
 
-// Recovered reports that the client lost its connection, joined again, and has
-// delivered everything that it missed. It also ends the messages that
-// [WithLast] asked for.
+// Recovered reports that the client lost its connection, joined again, and delivered
+// all messages that it missed. It also follows the messages that [WithLast] asked for.
 type Recovered struct {
-	// Position is the place from which new messages follow.
+	// Position is the position after which new messages follow.
 	Position pond.Position
 }
 
@@ -125,10 +123,10 @@ func (m Member) equal(other Member) bool {
 	return m.ID == other.ID && bytes.Equal(m.Presence, other.Presence)
 }
 
-// A Presence reports how the list of members changed since the last such event of
-// the same [Channel]. Whoever applies all of them to an empty list has the list
-// that [Channel.Members] returns. Only channels that were joined [WithPresence]
-// have it.
+// A Presence reports how the list of members changed since the previous Presence event
+// of the same [Channel]. A program that starts with an empty list and applies all of
+// these events has the list that [Channel.Members] returns. The events require
+// [WithPresence].
 type Presence struct {
 	Joins   []Member
 	Updates []Member // with the new values
@@ -140,8 +138,8 @@ type Presence struct {
 
 // A Failure reports that a message that [Channel.Send] accepted was not handled.
 type Failure struct {
-	// Event and Payload are those of the message. Payload is nil if the server
-	// reported the failure. Both may be empty if it happened long after the call.
+	// Event and Payload are those of the message. Payload is nil if the server reported
+	// the failure. Both may be empty if the failure occurred long after the call.
 	Event   string
 	Payload json.RawMessage
 
@@ -159,10 +157,10 @@ func (*Recovered) isEvent() {}
 func (*Presence) isEvent()  {}
 func (*Failure) isEvent()   {}
 
-// overhead is what an event costs in a buffer in addition to its texts.
+// overhead is the size of an event in a buffer, without its texts.
 const overhead = 128
 
-// size returns the memory that an event is counted with.
+// size returns the size of an event, for the limit of the buffer.
 func size(ev Event) int {
 	switch ev := ev.(type) {
 	case *Message:

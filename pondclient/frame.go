@@ -6,7 +6,7 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// Events of servers that our own server does not send, and those of the extensions.
+// Events that only other servers send, and events of the extensions.
 const (
 	notFound      = "NOT_FOUND"      // a join failed (Go, Python, Rust)
 	internalError = "INTERNAL_ERROR" // a join or a message failed (Go, Rust)
@@ -33,11 +33,11 @@ type frame struct {
 	Offset    *uint64         `json:"offset"`
 }
 
-// bind decodes the payload as far as it fits.
+// bind decodes the payload. Fields of other types stay empty.
 func (f *frame) bind(v any) { _ = json.Unmarshal(f.Payload, v) }
 
-// isError reports whether f reports an error, such as the refusal of a join, in the
-// words of any known server.
+// isError reports whether f reports an error, such as a rejected join, in the form of
+// any known server.
 func (f *frame) isError() bool {
 	switch f.Action {
 	case wire.ErrorAction:
@@ -55,13 +55,14 @@ func wireMessage(a wire.Action, event, channel, id string, payload []byte) []byt
 	return wire.AppendMessage(make([]byte, 0, size), a, event, channel, id, payload)
 }
 
-// A joinRequest is what a join has in addition to its payload (rules X-2 and X-8).
+// A joinRequest contains the members of a join in addition to its payload (rules X-2
+// and X-8).
 type joinRequest struct {
 	Want []string `json:"want,omitempty"`
 	From *from    `json:"from,omitempty"`
 }
 
-// from is where a replay begins: after a position, or with the last messages.
+// from is the start of a replay: after a position, or with the last messages.
 type from struct {
 	Epoch  string  `json:"epoch,omitempty"`
 	Offset *uint64 `json:"offset,omitempty"`
@@ -79,7 +80,8 @@ func joinMessage(channel, id string, payload []byte, extra joinRequest) []byte {
 	return data
 }
 
-// An ack is the payload of an ACKNOWLEDGE, as far as it concerns the extensions.
+// An ack contains the members of the payload of an ACKNOWLEDGE that belong to the
+// extensions.
 type ack struct {
 	Recover *struct {
 		Epoch     string `json:"epoch"`
@@ -91,7 +93,7 @@ type ack struct {
 	Diff json.RawMessage `json:"diff"`
 }
 
-// hasDiff reports whether presence differences are in force.
+// hasDiff reports whether the server sends presence as differences.
 func (a *ack) hasDiff() bool {
 	return len(a.Diff) > 0 && string(a.Diff) != "null" && string(a.Diff) != "false"
 }

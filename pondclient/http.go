@@ -32,7 +32,7 @@ func (c *Client) request(ctx context.Context, method, token string, body io.Read
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
-		// The URL was parsed and the methods are ours, so this does not happen.
+		// The URL was parsed before and the methods are constants, so this does not happen.
 		req = (&http.Request{Method: method, URL: &u, Body: http.NoBody}).WithContext(ctx)
 	}
 	req.Header = header
@@ -51,10 +51,10 @@ func withoutURL(err error) error {
 	return err
 }
 
-// maxReason is how much of a refusal's text is kept.
+// maxReason limits the text of a rejection in bytes.
 const maxReason = 200
 
-// refusal returns why a server refused a request, and closes the response.
+// refusal returns the reason why a server rejected a request, and closes the response.
 func refusal(t Transport, resp *http.Response) *ConnectionError {
 	defer resp.Body.Close()
 	e := &ConnectionError{Transport: t, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header), reached: true}
@@ -65,7 +65,7 @@ func refusal(t Transport, resp *http.Response) *ConnectionError {
 	return e
 }
 
-// printable returns the beginning of a text on one line.
+// printable returns the start of a text, as one line.
 func printable(text []byte) string {
 	s := strings.ToValidUTF8(string(text), string(utf8.RuneError))
 	s = strings.Map(func(r rune) rune {
@@ -77,7 +77,8 @@ func printable(text []byte) string {
 	return strings.TrimSpace(s)
 }
 
-// retryAfter returns the delay in a header. A date counts from the server's own.
+// retryAfter returns the delay in a header. If it is a date, it is compared with the
+// server's date, not with the local clock.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil {
@@ -94,5 +95,5 @@ func retryAfter(h http.Header) time.Duration {
 	return min(max(at.Sub(now), 0), maxAdvice)
 }
 
-// maxAdvice is the longest time for which a server can send clients away.
+// maxAdvice limits the delay that a server can advise.
 const maxAdvice = 10 * time.Minute

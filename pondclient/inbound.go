@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// receive takes one message of the server.
+// receive handles one message from the server.
 func (c *Client) receive(n *connection, data []byte) {
 	f := &frame{Payload: json.RawMessage("{}")} // unless there is one
 	err := json.Unmarshal(data, f)
@@ -28,7 +28,7 @@ func (c *Client) receive(n *connection, data []byte) {
 	}
 }
 
-// welcomeLocked takes the first message of a connection, and joins all channels.
+// welcomeLocked handles the first message of a connection, and joins all channels.
 func (c *Client) welcomeLocked(n *connection, f *frame) {
 	var p struct {
 		ID           string   `json:"id"`
@@ -64,7 +64,7 @@ func (c *Client) frameLocked(n *connection, f *frame) {
 	case m == nil && f.Action == wire.ErrorAction:
 		c.strayErrorLocked(f)
 	case m == nil:
-		// Of a channel that was left.
+		// It belongs to a channel that was left.
 	case f.Action == wire.System && f.Event == wire.Acknowledge:
 		c.acceptedLocked(m, f)
 	case f.isError() && slices.Contains(m.ids, f.RequestID):
@@ -76,11 +76,11 @@ func (c *Client) frameLocked(n *connection, f *frame) {
 	}
 }
 
-// identifyLocked gives a message of an old server the ID of the join that it answers,
-// if it answers one.
+// identifyLocked sets the ID of a message of an old server to that of the join that it
+// answers, if it answers one.
 func (c *Client) identifyLocked(f *frame) {
 	m := c.channels[f.Channel]
-	if m == nil && f.Action == wire.ErrorAction { // of the endpoint: the text has the name
+	if m == nil && f.Action == wire.ErrorAction { // of the endpoint: the text contains the name
 		text := serverError(f.Event, f.Payload).Message
 		for _, other := range c.channels {
 			if other.phase == joining && strings.Contains(text, other.name) {
@@ -95,7 +95,7 @@ func (c *Client) identifyLocked(f *frame) {
 	}
 }
 
-// advise takes note of when the server wants to see the client again (rule X-21).
+// advise stores the delay before a reconnect that the server advises (rule X-21).
 func (n *connection) advise(f *frame) {
 	var p struct {
 		After float64 `json:"after"`
@@ -106,7 +106,7 @@ func (n *connection) advise(f *frame) {
 	}
 }
 
-// hold keeps a frame that comes before the answer to a join.
+// hold keeps a frame that arrives before the answer to a join.
 func (m *membership) hold(f *frame) {
 	if m.stale || removes(f, m) {
 		return // of the earlier membership
@@ -120,7 +120,7 @@ func (m *membership) hold(f *frame) {
 	m.held = append(m.held, f)
 }
 
-// memberFrameLocked takes a frame of a channel that the client is in.
+// memberFrameLocked handles a frame of a channel that the client is in.
 func (c *Client) memberFrameLocked(m *membership, f *frame) {
 	if removes(f, m) {
 		c.removedLocked(m, f)
@@ -146,14 +146,14 @@ func (c *Client) memberFrameLocked(m *membership, f *frame) {
 	}
 }
 
-// failureLocked reports an error of the server that answers no request.
+// failureLocked reports an error from the server that does not answer a request.
 func (c *Client) failureLocked(m *membership, f *frame) {
 	_, event := c.originLocked(f.RequestID)
 	m.deliver(&Failure{Event: event, RequestID: f.RequestID, Err: serverError(f.Event, f.Payload)})
 }
 
-// strayErrorLocked takes an error that names no channel of this client. Servers
-// send some errors that way.
+// strayErrorLocked handles an error that does not name a channel of this client.
+// Servers send some errors this way.
 func (c *Client) strayErrorLocked(f *frame) {
 	err := serverError(f.Event, f.Payload)
 	m, event := c.originLocked(f.RequestID)
@@ -164,8 +164,8 @@ func (c *Client) strayErrorLocked(f *frame) {
 	m.deliver(&Failure{Event: event, RequestID: f.RequestID, Err: err})
 }
 
-// broadcastLocked delivers a message of the channel. In a channel with a history it
-// must follow the last one.
+// broadcastLocked delivers a message of the channel. In a channel with a history, its
+// offset must follow that of the last one.
 func (c *Client) broadcastLocked(m *membership, f *frame) {
 	msg := &Message{Event: f.Event, Payload: f.Payload, RequestID: f.RequestID}
 	if f.Offset != nil && m.position.Epoch != "" {
@@ -183,8 +183,8 @@ func (c *Client) broadcastLocked(m *membership, f *frame) {
 	m.deliver(msg)
 }
 
-// noticeLocked takes what the extensions add to a channel. It reports false if f is
-// something else.
+// noticeLocked handles the events of the extensions in a channel. It returns false for
+// other events.
 func (m *membership) noticeLocked(f *frame) bool {
 	if m.hasDiff && (f.Event == stateEvent || f.Event == diffEvent) {
 		m.presenceNotice(f)
@@ -229,7 +229,7 @@ func (m *membership) presenceNotice(f *frame) {
 	}
 }
 
-// removes reports whether f says that the server removed the client from m.
+// removes reports whether f means that the server removed the client from m.
 func removes(f *frame, m *membership) bool {
 	switch f.Action {
 	case wire.ErrorAction:

@@ -10,48 +10,47 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// phase is where a membership is on the present connection.
+// phase is the state of a membership on the current connection.
 type phase int
 
 const (
 	outside phase = iota // no join was sent
-	joining              // a join was sent and not answered
-	member               // the server let the client in
-	over                 // the membership is not wanted any more, or the server ended it
+	joining              // a join was sent, but not answered
+	member               // the server accepted the join
+	over                 // the program left, or the server ended the membership
 )
 
-// A membership is what a client has to do with one channel, from the first Join of
-// a name to the last Leave, over many connections. It is guarded by the client's
-// mutex.
+// A membership is the state of one channel, from the first Join of a name to the last
+// Leave. It outlives connections. The client's mutex guards it.
 type membership struct {
 	// Static after construction.
 	client *Client
 	name   string
-	number uint64 // in the order of joins
+	number uint64 // orders memberships by their first join
 	cfg    joinConfig
-	params json.RawMessage // nil if a function makes them
+	params json.RawMessage // nil if a function returns them
 
 	phase    phase
-	handles  []*Channel // it ends with the last of them
-	attempt  int        // counts joins, so that what an earlier one started is dropped
-	tries    int        // failures in a row to get in
-	ids      []string   // of joins on this connection that are not answered
+	handles  []*Channel // the membership ends with the last of them
+	attempt  int        // counts joins, so that results of earlier ones are dropped
+	tries    int        // failed joins in a row
+	ids      []string   // of joins without an answer on this connection
 	timer    *time.Timer
-	held     []*frame // what came before the answer
+	held     []*frame // frames that arrived before the answer
 	heldSize int
 	heldLost int
-	stale    bool // it left and joins again: what comes before the answer is old
+	stale    bool // it left and joins again, so frames before the answer are old
 
-	entered  bool          // it was a member before, so that the next join is a rejoin
+	entered  bool          // it was a member before, so the next join is a rejoin
 	position pond.Position // zero: the channel has no history, or it is not known yet
-	userID   string        // that it had there
+	userID   string        // when it was at position
 	replayTo uint64        // numbered frames up to this are replayed
-	report   bool          // the end of the replay is to be reported
+	report   bool          // the end of the replay must be reported
 
-	hasDiff bool // presence comes as differences
+	hasDiff bool // the server sends presence as differences
 	roster  roster
 
-	queue   []*outgoing // what waits for the join
+	queue   []*outgoing // messages that wait for the join
 	pending int         // messages that are not written
 	idle    chan struct{}
 }
@@ -112,7 +111,7 @@ func (c *Client) sendJoinLocked(m *membership, params []byte) {
 		}
 	}
 	c.controlLocked(joinMessage(m.name, id, params, extra))
-	// A server that does not answer is asked again, less and less often.
+	// If the server does not answer, join again, with increasing delays.
 	wait := min(c.cfg.joinTimeout<<min(len(m.ids)-1, 3), max(c.cfg.joinTimeout, time.Minute))
 	attempt := m.attempt
 	m.setTimer(wait+random(wait/4), func() {
@@ -122,7 +121,7 @@ func (c *Client) sendJoinLocked(m *membership, params []byte) {
 	})
 }
 
-// joinLaterLocked joins again after a delay, which grows with each failure.
+// joinLaterLocked joins again after a delay, which increases with each failure.
 func (c *Client) joinLaterLocked(m *membership) {
 	b := backoff{first: c.cfg.first, most: c.cfg.most, failures: m.tries}
 	m.tries++
@@ -157,7 +156,7 @@ func (m *membership) setTimer(d time.Duration, f func()) {
 	m.timer = timer
 }
 
-// acceptedLocked takes the answer to a join.
+// acceptedLocked handles the acknowledgement of a join.
 func (c *Client) acceptedLocked(m *membership, f *frame) {
 	if !m.answers(f.RequestID) || m.phase != joining {
 		return // the answer to an earlier join, or a second one
@@ -190,7 +189,7 @@ func (c *Client) acceptedLocked(m *membership, f *frame) {
 	}
 }
 
-// answers reports whether id is that of a join, and forgets it.
+// answers reports whether id is that of a join without an answer, and removes it.
 func (m *membership) answers(id string) bool {
 	i := slices.Index(m.ids, id)
 	if i < 0 {
@@ -200,8 +199,8 @@ func (m *membership) answers(id string) bool {
 	return true
 }
 
-// locate takes the position from the answer to a join, and reports what is known
-// about messages that were missed.
+// locate gets the position from the answer to a join, and reports whether messages were
+// missed.
 func (m *membership) locate(a *ack) {
 	asked := m.position
 	rejoin := m.entered || asked != pond.Position{}
@@ -217,7 +216,7 @@ func (m *membership) locate(a *ack) {
 	m.position = pond.Position{Epoch: r.Epoch, Offset: r.Offset}
 	switch {
 	case r.Recovered == nil && !rejoin:
-		// A join that asked for nothing.
+		// The join did not ask for messages.
 	case r.Recovered == nil && m.position == asked:
 		m.deliver(&Recovered{m.position})
 	case r.Recovered == nil:
@@ -229,7 +228,7 @@ func (m *membership) locate(a *ack) {
 	}
 }
 
-// steady forgets earlier failures if the membership lasts.
+// steady resets the number of failures if the membership lasts.
 func (m *membership) steady(rejoined bool) {
 	if !rejoined || m.tries == 0 {
 		return
@@ -237,7 +236,7 @@ func (m *membership) steady(rejoined bool) {
 	m.setTimer(m.client.cfg.healthy, func() { m.tries = 0 })
 }
 
-// refusedLocked takes the refusal of a join.
+// refusedLocked handles the rejection of a join.
 func (c *Client) refusedLocked(m *membership, f *frame) {
 	if !m.answers(f.RequestID) || m.phase != joining {
 		return
@@ -264,7 +263,8 @@ func (c *Client) refusedLocked(m *membership, f *frame) {
 	}
 }
 
-// rejoinLocked leaves and joins again, because what arrives does not fit together.
+// rejoinLocked leaves and joins again, because the received messages are not
+// consistent.
 func (c *Client) rejoinLocked(m *membership) {
 	c.leaveLocked(m)
 	m.phase, m.ids, m.stale = outside, nil, true
@@ -272,7 +272,7 @@ func (c *Client) rejoinLocked(m *membership) {
 	c.joinLaterLocked(m)
 }
 
-// leaveLocked tells the server that the client leaves, if it may be inside.
+// leaveLocked sends a leave if the client may be a member.
 func (c *Client) leaveLocked(m *membership) {
 	if c.conn == nil || m.phase != joining && m.phase != member {
 		return
@@ -282,8 +282,8 @@ func (c *Client) leaveLocked(m *membership) {
 	c.controlLocked(wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), m.name, id, nil))
 }
 
-// leftLocked takes the answer to a leave. What came before it for a channel that is
-// being joined again belongs to the earlier membership.
+// leftLocked handles the answer to a leave. If the channel is being joined again, the
+// frames before this answer belong to the earlier membership.
 func (c *Client) leftLocked(n *connection, f *frame) {
 	if n.leaving[f.Channel] != f.RequestID {
 		return
@@ -294,8 +294,8 @@ func (c *Client) leftLocked(n *connection, f *frame) {
 	}
 }
 
-// endLocked ends a membership. Events end with err, or quietly if it is nil;
-// requests without an answer fail with unanswered.
+// endLocked ends a membership. Events end with err, or without an error if it is nil.
+// Requests without an answer fail with unanswered.
 func (c *Client) endLocked(m *membership, err, unanswered error) {
 	if m.phase == over {
 		return
@@ -326,7 +326,8 @@ func (c *Client) endLocked(m *membership, err, unanswered error) {
 	}
 }
 
-// stopLocked makes the events of a membership fail until the client starts again.
+// stopLocked makes the events of a membership end with an error until the client starts
+// again.
 func (c *Client) stopLocked(m *membership) {
 	for _, h := range m.handles {
 		h.events.end(c.stopped)
@@ -337,14 +338,14 @@ func (c *Client) stopLocked(m *membership) {
 	}
 }
 
-// resume takes that back.
+// resume undoes stopLocked.
 func (m *membership) resume() {
 	for _, h := range m.handles {
 		h.events.resume()
 	}
 }
 
-// deliver gives an event to all that joined the channel.
+// deliver adds an event to all Channels of the membership.
 func (m *membership) deliver(ev Event) {
 	for _, h := range m.handles {
 		if h.events.add(ev) {
@@ -356,7 +357,7 @@ func (m *membership) deliver(ev Event) {
 	}
 }
 
-// presenceChanged takes note of a change of presence.
+// presenceChanged records a change of presence in all Channels.
 func (m *membership) presenceChanged(key string, before *Member) {
 	for _, h := range m.handles {
 		if _, known := h.unseen[key]; !known {
@@ -369,12 +370,12 @@ func (m *membership) presenceChanged(key string, before *Member) {
 	}
 }
 
-// lost takes a connection that has ended out of use.
+// lost removes a connection that ended.
 func (c *Client) lost(n *connection) {
 	c.mu.Lock()
 	defer c.unlock()
 	if c.closed || c.ctx.Err() != nil {
-		return // the end of the client settles everything
+		return // the end of the client settles all messages
 	}
 	c.conn = nil
 	for _, m := range c.channels {
@@ -387,7 +388,7 @@ func (c *Client) lost(n *connection) {
 	c.changedLocked()
 }
 
-// A twoErrors is an error for two reasons.
+// A twoErrors is an error with two causes.
 type twoErrors struct{ first, second error }
 
 func bothErrors(first, second error) error { return &twoErrors{first, second} }

@@ -5,17 +5,16 @@ import (
 	"time"
 )
 
-// An Observer is notified of what happens to a client, for metrics and status
-// displays. Functions that are nil are not called. The client calls them one at a
-// time, in order, from its own goroutines, so they must be short. They may use the
-// client, but must not wait for it.
+// An Observer receives notifications for metrics and status displays. Nil functions are
+// skipped. The client calls the functions one at a time, in order, from its own
+// goroutines, so they must return quickly. They may call methods of the client, except
+// those that wait.
 type Observer struct {
 	// Connected reports that the server accepted a connection.
 	Connected func(t Transport, userID string)
 
-	// Disconnected reports that an attempt to connect failed or that a
-	// connection ended. If the action is not [Stop], the next attempt follows
-	// after retryIn.
+	// Disconnected reports that an attempt to connect failed or a connection ended. If the
+	// action is not [Stop], the next attempt follows after retryIn.
 	Disconnected func(reason *ConnectionError, action Action, retryIn time.Duration)
 
 	// Dropped reports that events were not delivered because the buffer of a
@@ -23,7 +22,7 @@ type Observer struct {
 	Dropped func(channel string, events int)
 }
 
-// A queue runs functions one at a time, in the order in which they came. Its zero
+// A queue runs functions one at a time, in the order in which they were added. Its zero
 // value is ready for use.
 type queue struct {
 	mu    sync.Mutex // guards the following fields
@@ -31,8 +30,8 @@ type queue struct {
 	busy  bool // a goroutine runs them
 }
 
-// do runs f, unless a goroutine runs an earlier one: then that goroutine runs f as
-// well, and do returns at once. So f may lead to another call of do.
+// do runs f. If another goroutine runs an earlier function, that goroutine also runs f,
+// and do returns immediately. So f may call do.
 func (q *queue) do(f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -51,6 +50,6 @@ func (q *queue) do(f func()) {
 
 func (q *queue) call(f func()) {
 	q.mu.Unlock()
-	defer q.mu.Lock() // also if f panics
+	defer q.mu.Lock() // even if f panics
 	f()
 }

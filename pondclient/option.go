@@ -13,20 +13,18 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Transport is how a client is connected.
+// A Transport is a way to connect to a server.
 type Transport string
 
 // The transports.
 const (
-	// Auto uses a WebSocket. If none can be opened because of what lies between
-	// client and server, it uses an event stream for ten minutes, and then tries
-	// a WebSocket again when it reconnects.
+	// Auto uses a WebSocket. If a proxy or firewall seems to block WebSockets, it uses an
+	// event stream. When it reconnects after ten minutes, it tries a WebSocket again.
 	Auto Transport = "auto"
 
 	WebSocket Transport = "websocket"
 
-	// EventStream is Server-Sent Events, with a POST request for what the client
-	// sends.
+	// EventStream uses Server-Sent Events, and sends messages with POST requests.
 	EventStream Transport = "sse"
 )
 
@@ -49,7 +47,7 @@ type config struct {
 	policy    func(*ConnectionError) Action
 	token     string
 	source    TokenSource
-	parameter string // of the query, for the token; none: a header
+	parameter string // query parameter for the token; if empty, the token is in a header
 
 	connectTimeout time.Duration
 	joinTimeout    time.Duration
@@ -85,7 +83,7 @@ func defaults() config {
 	}
 }
 
-// check returns what is wrong with the options.
+// check returns an error if the options are invalid.
 func (cfg *config) check() error {
 	switch {
 	case cfg.transport != Auto && cfg.transport != WebSocket && cfg.transport != EventStream:
@@ -99,7 +97,7 @@ func (cfg *config) check() error {
 	case cfg.connectTimeout <= 0 || cfg.joinTimeout <= 0 || cfg.probeAfter <= 0 || cfg.probeTimeout <= 0:
 		return errors.New("pondclient: timeouts must be positive")
 	case cfg.first <= 0 || cfg.most < cfg.first || cfg.healthy < 0:
-		return errors.New("pondclient: the delays of WithBackoff must be positive, the first one not above the longest")
+		return errors.New("pondclient: the delays of WithBackoff must be positive, and the first one must not exceed the longest")
 	case cfg.queue.Messages < 0 || cfg.queue.Bytes <= 0 || cfg.queue.Age <= 0:
 		return errors.New("pondclient: the limits of WithQueue must be positive")
 	case cfg.maxMessage <= 0:
@@ -116,20 +114,19 @@ func WithHeader(h http.Header) Option {
 	return func(cfg *config) { cfg.header = h.Clone() }
 }
 
-// WithHTTPClient sets the client for all requests, and with it the dialer, the
-// proxy, TLS, cookies and redirects. Its Timeout applies to connecting only. The
-// default is a client of its own, which uses the proxy of the environment as
-// [http.DefaultTransport] does.
+// WithHTTPClient sets the HTTP client for all requests, and with it the dialer, the
+// proxy, TLS, cookies and redirects. Its Timeout applies only to connecting. By
+// default, each Client has its own HTTP client, which uses the proxy of the environment
+// as [http.DefaultTransport] does.
 func WithHTTPClient(c *http.Client) Option { return func(cfg *config) { cfg.client = c } }
 
-// WithDialContext sets the function that makes network connections.
+// WithDialContext sets the function that opens network connections.
 func WithDialContext(dial func(ctx context.Context, network, addr string) (net.Conn, error)) Option {
 	return func(cfg *config) { cfg.dial = dial }
 }
 
 // WithProxy sets the function that chooses the proxy of a request, such as
-// [http.ProxyURL]. Nil means that there is none. The default is
-// [http.ProxyFromEnvironment].
+// [http.ProxyURL]. Nil means no proxy. The default is [http.ProxyFromEnvironment].
 func WithProxy(proxy func(*http.Request) (*url.URL, error)) Option {
 	return func(cfg *config) {
 		cfg.proxy = proxy
@@ -142,13 +139,13 @@ func WithProxy(proxy func(*http.Request) (*url.URL, error)) Option {
 // WithTLSConfig sets the configuration of TLS for wss and https.
 func WithTLSConfig(c *tls.Config) Option { return func(cfg *config) { cfg.tls = c } }
 
-// WithoutCompression does not offer the server to compress messages.
+// WithoutCompression disables compression of messages.
 func WithoutCompression() Option { return func(cfg *config) { cfg.deflate = false } }
 
 // WithLegacyServer is for servers that send neither a first message nor request IDs,
-// such as the official one on npm up to version 0.1.70. The client is connected as
-// soon as the WebSocket is open, and it takes what a server says about a channel as the
-// answer to its join. [Channel.Request] fails with [errors.ErrUnsupported].
+// such as the official one on npm up to version 0.1.70. The client is connected as soon
+// as the WebSocket is open, and treats a message about a channel as the answer to its
+// join. [Channel.Request] fails with [errors.ErrUnsupported].
 func WithLegacyServer() Option {
 	return func(cfg *config) {
 		cfg.legacy = true
@@ -158,29 +155,31 @@ func WithLegacyServer() Option {
 	}
 }
 
-// WithContext sets the root context: when it is done, the client closes at once,
-// without sending what waits, and everything fails. The default is never done.
+// WithContext sets the root context. When it is done, the client closes immediately
+// without sending queued messages, and all operations fail. The default is never done.
 func WithContext(ctx context.Context) Option { return func(cfg *config) { cfg.root = ctx } }
 
-// WithLogger sets the logger. The default is [slog.Default]. The client logs
-// little: lost connections at level Info, what should not happen at level Warn.
+// WithLogger sets the logger. The default is [slog.Default]. The client logs lost
+// connections at level Info, and unexpected events at level Warn.
 func WithLogger(l *slog.Logger) Option { return func(cfg *config) { cfg.logger = l } }
 
-// WithObserver sets functions that are notified of connections and losses.
+// WithObserver sets functions that receive notifications about connections and lost
+// events.
 func WithObserver(o Observer) Option { return func(cfg *config) { cfg.observer = o } }
 
-// WithPolicy sets what the client does when a connection cannot be made or ends,
-// or when the server refuses to let it join a channel again. The default is
-// [DefaultAction], to which policy can leave what it does not decide itself.
+// WithPolicy sets the function that decides what the client does when an attempt to
+// connect fails, when a connection ends, or when the server rejects the rejoin of a
+// channel. The default is [DefaultAction]; policy can call it for the cases that it
+// does not decide.
 func WithPolicy(policy func(*ConnectionError) Action) Option {
 	return func(cfg *config) { cfg.policy = policy }
 }
 
-// WithToken sets a token that never changes, until [Client.SetToken]. The client
-// stops if the server refuses it.
+// WithToken sets a fixed token, which only [Client.SetToken] changes. The client stops
+// if the server rejects it.
 func WithToken(token string) Option { return func(cfg *config) { cfg.token = token } }
 
-// WithTokenSource sets where tokens come from.
+// WithTokenSource sets the function that returns tokens.
 func WithTokenSource(source TokenSource) Option { return func(cfg *config) { cfg.source = source } }
 
 // WithTokenParameter sends the token as this parameter of the query. By default it
@@ -192,47 +191,47 @@ func WithTokenParameter(name string) Option { return func(cfg *config) { cfg.par
 // token to the first message of the server. The default is 20 seconds.
 func WithConnectTimeout(d time.Duration) Option { return func(cfg *config) { cfg.connectTimeout = d } }
 
-// WithJoinTimeout sets the time after which the client sends a join again that
-// the server has not answered. The default is 10 seconds. To limit how long
-// [Client.Join] waits, use its context.
+// WithJoinTimeout sets how long the client waits for the answer to a join before it
+// sends the join again. The default is 10 seconds. To limit how long [Client.Join]
+// waits, use its context.
 func WithJoinTimeout(d time.Duration) Option { return func(cfg *config) { cfg.joinTimeout = d } }
 
-// WithHeartbeat sets how the client detects a dead connection. If nothing arrived
-// for the time after, it asks the server for a sign of life; if nothing arrives
-// within timeout, it abandons the connection. The default is 25 and 10 seconds.
+// WithHeartbeat sets the times for detecting dead connections. If no data arrives for
+// the duration after, the client sends a ping. If no data arrives for another timeout,
+// it drops the connection. The defaults are 25 and 10 seconds.
 //
-// An event stream cannot be asked. If the server sends heartbeats, the client
-// abandons a stream that misses two of them. Otherwise it asks with a POST.
+// On an event stream, the client cannot send a ping. If the server sends heartbeats,
+// the client drops a stream when two heartbeats are missing. Otherwise it sends a POST
+// request.
 func WithHeartbeat(after, timeout time.Duration) Option {
 	return func(cfg *config) { cfg.probeAfter, cfg.probeTimeout = after, timeout }
 }
 
-// WithBackoff sets the delays before the client connects again. The first is
-// random up to first; the range doubles with each failure up to most. It begins
-// anew after a connection that lasted for healthy. The default is 1, 30 and 30
-// seconds.
+// WithBackoff sets the delays before reconnects. Each delay is random. Its maximum
+// starts at first and doubles with each failure, up to most. It starts again at first
+// after a connection that lasted for healthy. The defaults are 1, 30 and 30 seconds.
 func WithBackoff(first, most, healthy time.Duration) Option {
 	return func(cfg *config) { cfg.first, cfg.most, cfg.healthy = first, most, healthy }
 }
 
-// A Queue limits what waits to be sent.
+// A Queue limits the messages that are not sent yet.
 type Queue struct {
-	// Messages is the largest number of messages that wait for a connection or
-	// for a join. The default is 1000.
+	// Messages is the maximum number of messages that wait for a connection or a join. The
+	// default is 1000.
 	Messages int
 
-	// Bytes is the largest number of bytes of all messages that are not sent
-	// yet, also while the client is connected. The default is 4 MiB.
+	// Bytes is the maximum size of all messages that are not sent yet, including those of
+	// a connected client. The default is 4 MiB.
 	Bytes int
 
-	// Age is how long a message may wait. The default is one minute.
+	// Age is the maximum time that a message waits. The default is one minute.
 	Age time.Duration
 }
 
-// WithQueue limits the messages that wait to be sent, over all channels. At a
-// limit, [Channel.Send] and [Channel.Request] fail with [ErrQueueFull] or
-// [ErrExpired]. Fields that are zero keep their default, but no Messages at all
-// is allowed: it is set with a negative number.
+// WithQueue limits the queued messages of all channels together. When a limit is
+// reached, [Channel.Send] and [Channel.Request] fail with [ErrQueueFull] or
+// [ErrExpired]. Fields that are zero keep their default. A negative number of Messages
+// means that no message may wait.
 func WithQueue(q Queue) Option {
 	return func(cfg *config) {
 		if q.Messages != 0 {
@@ -247,8 +246,8 @@ func WithQueue(q Queue) Option {
 	}
 }
 
-// WithMaxMessageSize limits the size of a message from the server in bytes. The
-// client leaves a server that sends a larger one. The default is 16 MiB.
+// WithMaxMessageSize limits the size of a message from the server in bytes. If the
+// server sends a larger one, the client disconnects. The default is 16 MiB.
 func WithMaxMessageSize(bytes int) Option { return func(cfg *config) { cfg.maxMessage = bytes } }
 
 // A JoinOption configures how a channel is joined.
@@ -283,36 +282,39 @@ func (cfg *joinConfig) check() error {
 	return nil
 }
 
-// WithParams sets the payload of the join: what encodes to a JSON object. It is
-// encoded once and sent with every join of the channel, also after a reconnect.
+// WithParams sets the payload of the join, a value that encodes to a JSON object. It is
+// encoded once, and sent with every join of the channel, including those after a
+// reconnect.
 func WithParams(params any) JoinOption { return func(cfg *joinConfig) { cfg.params = params } }
 
-// WithParamsFunc calls f for the payload of each join, such as one with a fresh
-// token. Its context is done when the connection ends. If it fails at the first
-// join, so does [Client.Join]; later the client tries again after a delay.
+// WithParamsFunc sets a function that returns the payload of each join, for example
+// with a fresh token. Its context is done when the connection ends. If f returns an
+// error at the first join, [Client.Join] returns it; at later joins, the client calls f
+// again after a delay.
 func WithParamsFunc(f func(ctx context.Context) (any, error)) JoinOption {
 	return func(cfg *joinConfig) { cfg.paramsFunc = f }
 }
 
-// WithLast asks for the last n messages in the history of the channel. The server
-// decides how many there are. They arrive before new ones, and a [*Recovered]
-// ends them.
+// WithLast asks for the last n messages in the history of the channel. The server may
+// send fewer. They arrive before new messages, followed by a [*Recovered] event.
 func WithLast(n int) JoinOption { return func(cfg *joinConfig) { cfg.last = n } }
 
-// WithPosition asks for all messages after p: one that a program stored from
-// [Message.Position] before it ended. A [*Recovered] or [*Gap] reports the result.
+// WithPosition asks for all messages after p, which is the [Message.Position] that a
+// program stored before it ended. A [*Recovered] or [*Gap] event reports the result.
 func WithPosition(p pond.Position) JoinOption { return func(cfg *joinConfig) { cfg.from = p } }
 
 // WithoutRecovery does not ask the server for messages that this client missed.
 // Every reconnect is a [*Gap].
 func WithoutRecovery() JoinOption { return func(cfg *joinConfig) { cfg.noRecovery = true } }
 
-// WithPresence reports who is in the channel: see [Presence] and [Channel.Members].
-// The server tells only members that it tracks, unless it offers differences.
+// WithPresence requests the members of the channel: see [Presence] and
+// [Channel.Members]. Unless the server offers presence differences, it sends them only
+// to members that it tracks.
 func WithPresence() JoinOption { return func(cfg *joinConfig) { cfg.presence = true } }
 
-// WithBuffer limits the events that wait for the program, in number and bytes. A
-// program that does not keep up gets a [*Gap]. The default is 1024 events and 4 MiB.
+// WithBuffer sets the maximum number of events in the buffer, and their maximum size in
+// bytes. A program that does not keep up gets a [*Gap]. The defaults are 1024 events
+// and 4 MiB.
 func WithBuffer(events, bytes int) JoinOption {
 	return func(cfg *joinConfig) { cfg.maxEvents, cfg.maxBytes = events, bytes }
 }
@@ -325,12 +327,12 @@ type sendConfig struct {
 	reply      string
 }
 
-// Idempotent says that the server may handle the message twice without harm. The
-// client sends it again if a connection is lost and nobody knows whether it
-// arrived. By default it does not.
+// Idempotent marks a message that the server may handle twice. The client sends it
+// again if a connection is lost and it is unknown whether the message arrived. By
+// default, messages are not sent again.
 func Idempotent() SendOption { return func(cfg *sendConfig) { cfg.idempotent = true } }
 
 // ReplyNamed makes [Channel.Request] wait for a reply with this event name, or
-// for an error. By default the first message that answers the request is taken,
-// a broadcast included. It has no effect on [Channel.Send].
+// for an error. By default, the first message with the ID of the request is the answer,
+// even if it is a broadcast. It has no effect on [Channel.Send].
 func ReplyNamed(event string) SendOption { return func(cfg *sendConfig) { cfg.reply = event } }

@@ -23,8 +23,8 @@ type outgoing struct {
 	data       []byte // the whole message
 	queued     time.Time
 	idempotent bool
-	reply      string        // the event that answers a request, if only that one does
-	answer     chan response // of a request, with room for one; nil if nobody waits
+	reply      string        // the event that answers the request, or empty for any
+	answer     chan response // of a request, with capacity one; nil if no caller waits
 
 	state progress // guarded by client.mu
 }
@@ -35,49 +35,49 @@ type response struct {
 	err     error
 }
 
-// progress is how far a message has come.
+// progress is the state of a message.
 type progress int
 
 const (
 	waiting progress = iota // for a join
 	ready                   // in a connection's list
-	writing                 // the writer has it
-	written                 // and there may be an answer
-	settled                 // nobody waits for anything any more
+	writing                 // in a call of link.write
+	written                 // written; there may be an answer
+	settled                 // finished
 )
 
-// A verdict is what became of a message that a link was to send.
+// A verdict is the result of sending a message.
 type verdict struct {
 	result result
-	err    error // why it was refused
+	err    error // why it was rejected
 }
 
 type result int
 
 const (
-	unsent result = iota // nothing of it left this machine, or the server did not take it
+	unsent result = iota // not written to the network, or not accepted by the server
 	sent
 	unknown // it may have arrived
-	refused // the server does not want it
+	refused // rejected by the server
 )
 
-// An outbox counts and finds messages that are not settled. It is a part of the
-// client and guarded by its mutex.
+// An outbox counts and finds messages that are not settled. It is part of the client,
+// whose mutex guards it.
 type outbox struct {
-	requests map[string]*outgoing // that are not answered
+	requests map[string]*outgoing // requests without an answer
 	serial   uint64               // of request IDs
 	count    int                  // messages that wait for a join
 	bytes    int                  // of messages that are not written
 	pending  int                  // messages that are not written
-	idle     chan struct{}        // closed when there are none; nil if nobody waits for that
+	idle     chan struct{}        // closed when pending is zero; nil if no goroutine waits for this
 	recent   [64]struct {
 		number uint64
 		event  string
 		m      *membership
-	} // messages that were sent last, for errors that name only their ID
+	} // the last messages, for errors that contain only an ID
 }
 
-// enqueueLocked takes a message, or says why it does not.
+// enqueueLocked queues a message, or returns an error.
 func (c *Client) enqueueLocked(o *outgoing) error {
 	q := c.cfg.queue
 	m := o.m
@@ -107,7 +107,7 @@ func (c *Client) enqueueLocked(o *outgoing) error {
 	return nil
 }
 
-// releaseLocked lets the connection have what waits for the join of m.
+// releaseLocked moves the messages that wait for the join of m to the connection.
 func (c *Client) releaseLocked(m *membership) {
 	for _, o := range m.queue {
 		o.state = ready
@@ -145,7 +145,7 @@ func (c *Client) takeBatch(n *connection) []*outgoing {
 	return batch
 }
 
-// settle takes note of what became of a batch.
+// settle handles the results of a batch.
 func (c *Client) settle(n *connection, batch []*outgoing, verdicts []verdict) {
 	c.mu.Lock()
 	defer c.unlock()
@@ -159,7 +159,7 @@ func (c *Client) settle(n *connection, batch []*outgoing, verdicts []verdict) {
 		switch {
 		case o.m == nil:
 			if v.result == refused {
-				c.warnLocked("the server refused a join or a leave", slog.Any("error", v.err))
+				c.warnLocked("the server rejected a join or a leave", slog.Any("error", v.err))
 			}
 		case o.state == settled: // meanwhile
 			c.writtenLocked(o)
@@ -177,10 +177,10 @@ func (c *Client) settle(n *connection, batch []*outgoing, verdicts []verdict) {
 			c.failLocked(o, c.lostLocked())
 		}
 	}
-	n.out = append(again, n.out...) // again is empty unless the connection ends now
+	n.out = append(again, n.out...) // again is empty, unless the connection ends now
 }
 
-// writtenLocked takes a message out of the count of those that are not written.
+// writtenLocked removes a message from the counts of unwritten messages.
 func (c *Client) writtenLocked(o *outgoing) {
 	c.bytes -= len(o.data)
 	c.pending--
@@ -192,8 +192,8 @@ func (c *Client) writtenLocked(o *outgoing) {
 	c.drainedLocked()
 }
 
-// drainedLocked wakes those who wait until nothing is pending, or nothing can be
-// sent any more.
+// drainedLocked wakes the goroutines that wait until no message is pending, if none is,
+// or if no message can be sent any more.
 func (c *Client) drainedLocked() {
 	if c.idle != nil && (c.pending == 0 || c.stopped != nil) {
 		close(c.idle)
@@ -210,7 +210,7 @@ func (c *Client) drainedLocked() {
 	}
 }
 
-// failLocked ends a message that will not be answered.
+// failLocked settles a message that will not be answered.
 func (c *Client) failLocked(o *outgoing, err error) {
 	if o.state == settled {
 		return
@@ -232,8 +232,8 @@ func (c *Client) lostLocked() error {
 	return ErrUnknownOutcome
 }
 
-// requeueLocked gives what a connection did not write back to the channels. It
-// fails what was written and may not be written again.
+// requeueLocked returns the unwritten messages of a connection to the queues of their
+// channels. Messages that were written and must not be sent again fail.
 func (c *Client) requeueLocked(n *connection) {
 	back := n.out
 	n.out = nil
@@ -259,8 +259,8 @@ func (c *Client) requeueLocked(n *connection) {
 	}
 }
 
-// removeLocked takes a message out of the list that it waits in. It reports false
-// if the message is being written, or was.
+// removeLocked removes a message from its queue. It returns false if the message was
+// written, or is being written.
 func (c *Client) removeLocked(o *outgoing) bool {
 	list := &o.m.queue
 	switch o.state {
@@ -278,8 +278,8 @@ func (c *Client) removeLocked(o *outgoing) bool {
 	return true
 }
 
-// expireLocked fails messages that waited too long. A client that is closing reports
-// them in the end.
+// expireLocked fails messages that were queued for too long. A client that is closing
+// reports them when it returns from Close.
 func (c *Client) expireLocked(now time.Time) {
 	if c.closing {
 		return
@@ -294,7 +294,7 @@ func (c *Client) expireLocked(now time.Time) {
 	}
 }
 
-// takeLocked takes messages out of a list, so that they are not written.
+// takeLocked removes messages from a list, so that they are not written.
 func (c *Client) takeLocked(list *[]*outgoing, which func(*outgoing) bool) (taken []*outgoing) {
 	*list = slices.DeleteFunc(*list, func(o *outgoing) bool {
 		if o.m == nil || !which(o) {
@@ -312,9 +312,9 @@ func (c *Client) takeLocked(list *[]*outgoing, which func(*outgoing) bool) (take
 	return taken
 }
 
-// discardLocked takes all messages that are not written out of the lists, of one
-// channel or of all, and fails the requests among them with err. It returns what
-// nobody else is told about. With all, it returns what is being written as well.
+// discardLocked removes all unwritten messages of one channel, or of all channels.
+// Requests among them fail with err; the other messages are returned. If all is true,
+// it also returns the messages that are being written.
 func (c *Client) discardLocked(only *membership, all bool, err error) (list []Unsent) {
 	which := func(o *outgoing) bool { return only == nil || o.m == only }
 	var taken []*outgoing
@@ -348,7 +348,7 @@ func (c *Client) discardLocked(only *membership, all bool, err error) (list []Un
 	return list
 }
 
-// flush waits until everything is written: of one channel, or of all.
+// flush waits until all messages of one channel, or of all channels, are written.
 func (c *Client) flush(ctx context.Context, m *membership) error {
 	for {
 		c.mu.Lock()
@@ -379,8 +379,8 @@ func (c *Client) flush(ctx context.Context, m *membership) error {
 	}
 }
 
-// originLocked returns what is known of a message that was sent not long ago, by its
-// ID.
+// originLocked returns the event and the membership of a recent message with an ID, if
+// it is one of the last.
 func (c *Client) originLocked(id string) (m *membership, event string) {
 	rest, ok := strings.CutPrefix(id, c.prefix)
 	if !ok {

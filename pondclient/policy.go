@@ -7,19 +7,20 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// An Action is what the client does when a connection cannot be made or ends.
+// An Action is the reaction of the client when an attempt to connect fails or a
+// connection ends.
 type Action int
 
 // The actions.
 const (
-	// Retry connects again after a delay.
+	// Retry reconnects after a delay.
 	Retry Action = iota
 
-	// Refresh gets a new token and connects again. Without a source of tokens,
-	// or if the server refuses a new token as well, it is [Stop].
+	// Refresh gets a new token and reconnects. If there is no source of tokens, or if the
+	// server rejects the new token as well, Refresh is the same as [Stop].
 	Refresh
 
-	// Stop gives up. Operations fail with [ErrStopped].
+	// Stop stops the client. Operations fail with [ErrStopped].
 	Stop
 )
 
@@ -34,8 +35,8 @@ func (a Action) String() string {
 	}
 }
 
-// DefaultAction is what the client does about e unless [WithPolicy] says
-// otherwise. docs/goclient.md has it as a table.
+// DefaultAction returns the reaction to e without [WithPolicy]. The table in
+// docs/goclient.md lists all of them.
 func DefaultAction(e *ConnectionError) Action {
 	switch {
 	case e.Status != 0:
@@ -61,11 +62,11 @@ func statusAction(status int) Action {
 	if status >= 300 && status < 500 {
 		return Stop
 	}
-	return Retry // 5xx, and 2xx that are not what was asked for: a proxy's page
+	return Retry // 5xx, and unexpected 2xx, such as a page of a proxy
 }
 
-// closeUnsupported is the close code of a peer that cannot use the kind of data that
-// it got, RFC 6455 section 7.4.1.
+// closeUnsupported is the close code of a peer that received a type of data that it
+// does not support, RFC 6455 section 7.4.1.
 const closeUnsupported = 1003
 
 func closeAction(code int) Action {
@@ -79,14 +80,14 @@ func closeAction(code int) Action {
 	return Retry
 }
 
-// advised returns how long the server wants the client to stay away, for close
-// codes that ask for more patience than an ordinary loss.
+// advised returns the minimum delay before a reconnect: the one that the server
+// advised, or one for close codes that require a longer delay.
 func advised(e *ConnectionError) time.Duration {
 	if e.RetryAfter > 0 {
 		return e.RetryAfter
 	}
 	switch e.Code {
-	case ws.ClosePolicy: // it broke a limit, such as a rate
+	case ws.ClosePolicy: // the client exceeded a limit, such as a rate
 		return 10 * time.Second
 	case ws.CloseTryAgainLater:
 		return 2 * time.Second

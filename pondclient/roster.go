@@ -10,19 +10,18 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// A roster is the presence of one channel, from either form that servers send. It
-// is guarded by the client's mutex.
+// A roster is the presence of one channel. It supports both forms that servers send:
+// lists and differences. The client's mutex guards it.
 //
-// Members have keys: their IDs, or for lists without IDs, what is in the list. Each
-// Channel keeps the changes that its program has not seen, by key, with the value
-// that it saw last. So an event describes the difference between two lists, however
-// many frames lie between them.
+// The key of a member is its ID, or its presence if the list has no IDs. For each key
+// that changed, each Channel keeps the value that its program saw last. So an event
+// describes the difference between two lists, even if many frames arrived in between.
 type roster struct {
 	members map[string]entry
-	next    uint64 // of the order in which members came
+	next    uint64 // orders members by their arrival
 
-	// Only with differences: what arrives before the whole state is complete.
-	awaiting bool // differences and pages belong to the next state
+	// Only for differences: frames that arrive before the state is complete.
+	awaiting bool // differences and pages are for the next state
 	state    map[string]entry
 	early    []rosterDiff
 }
@@ -32,8 +31,8 @@ type entry struct {
 	order uint64
 }
 
-// maxEarly is how many differences may arrive before the state. Servers send them
-// after it, so more are a mistake.
+// maxEarly limits the number of differences that arrive before the state is complete. A
+// server sends few, so more are a fault.
 const maxEarly = 1000
 
 // A rosterState is the payload of a PRESENCE_STATE.
@@ -57,7 +56,7 @@ type rosterUser struct {
 // begin prepares for the state that follows a join.
 func (r *roster) begin() { r.awaiting, r.state, r.early = true, nil, nil }
 
-// page takes one page of the state. The last one replaces the members.
+// page handles one page of the state. The last page replaces the members.
 func (r *roster) page(p rosterState, changed func(key string, before *Member)) {
 	if r.state == nil {
 		r.state = map[string]entry{}
@@ -77,7 +76,7 @@ func (r *roster) page(p rosterState, changed func(key string, before *Member)) {
 	}
 }
 
-// apply takes a difference. It reports false if too many came before the state.
+// apply handles a difference. It returns false if too many arrived before the state.
 func (r *roster) apply(d rosterDiff, changed func(key string, before *Member)) bool {
 	if r.awaiting {
 		r.early = append(r.early, d)
@@ -134,8 +133,8 @@ func (r *roster) replace(list map[string]entry, changed func(key string, before 
 	r.members = list
 }
 
-// frame takes a PRESENCE frame of the official protocol: the whole list, or with
-// the official Go server only the change.
+// frame handles a PRESENCE frame of the official protocol. It contains the whole list,
+// or only the change from the official Go server.
 func (r *roster) frame(event string, payload json.RawMessage, changed func(key string, before *Member)) {
 	var p struct {
 		Presence []json.RawMessage `json:"presence"`
@@ -156,7 +155,7 @@ func (r *roster) frame(event string, payload json.RawMessage, changed func(key s
 		if key == "" {
 			key = string(value)
 		}
-		for n := 2; ; n++ { // the same person twice, or two people who look alike
+		for n := 2; ; n++ { // one user twice, or two users with the same presence
 			if _, taken := list[key]; !taken {
 				break
 			}
@@ -168,16 +167,16 @@ func (r *roster) frame(event string, payload json.RawMessage, changed func(key s
 	r.replace(list, changed)
 }
 
-// memberOf returns a member of whom only the presence is known.
+// memberOf returns a member with only a presence.
 func memberOf(value json.RawMessage) Member {
 	var id struct {
 		ID string `json:"id"`
 	}
-	_ = json.Unmarshal(value, &id) // without an ID if it has none
+	_ = json.Unmarshal(value, &id) // the ID stays empty if the presence has none
 	return Member{id.ID, value}
 }
 
-// patch changes the list without knowing the new one.
+// patch applies a change to the list.
 func (r *roster) patch(event, userID string, value json.RawMessage, changed func(key string, before *Member)) {
 	key := userID
 	for k, e := range r.members {
@@ -194,7 +193,7 @@ func (r *roster) patch(event, userID string, value json.RawMessage, changed func
 	}
 }
 
-// list returns the members in the order in which they came.
+// list returns the members in the order in which they arrived.
 func (r *roster) list() []Member {
 	entries := make([]entry, 0, len(r.members))
 	for _, e := range r.members {
@@ -208,8 +207,8 @@ func (r *roster) list() []Member {
 	return list
 }
 
-// event returns what changed since the values in before, which is nil for those
-// that were not there; and no event if nothing did.
+// event returns the changes since before, which contains earlier values, or nil for
+// members that were not there. It returns nil if nothing changed.
 func (r *roster) event(before map[string]*Member) *Presence {
 	var joins, updates []entry
 	p := &Presence{Total: len(r.members)}

@@ -8,22 +8,21 @@ import (
 	"time"
 )
 
-// fallbackTime is how long a client uses an event stream before it tries a WebSocket
-// again.
+// fallbackTime is the time for which a client uses event streams before it tries a
+// WebSocket again.
 const fallbackTime = 10 * time.Minute
 
-// A course is what the connecting goroutine remembers from one connection to the
-// next.
+// A course is the state of the connecting goroutine across connections.
 type course struct {
 	backoff  backoff
-	refused  int       // refusals in a row for which the client refreshed its token
-	opened   bool      // a WebSocket was connected once, so there is nothing in its way
+	refused  int       // rejections in a row after which the client refreshed its token
+	opened   bool      // a WebSocket was connected once, so WebSockets are not blocked
 	stream   bool      // the next attempt is an event stream
-	fallback time.Time // until when event streams are used
+	fallback time.Time // when to stop using event streams
 	token    string    // of the last attempt
 }
 
-// run connects, again and again, until the client ends.
+// run connects and reconnects until the client ends.
 func (c *Client) run() {
 	defer c.ended()
 	k := course{backoff: backoff{first: c.cfg.first, most: c.cfg.most}}
@@ -46,7 +45,7 @@ func (c *Client) run() {
 	}
 }
 
-// visit makes one connection and uses it until it ends. It returns why it ended.
+// visit opens one connection, uses it until it ends, and returns the reason.
 func (c *Client) visit(k *course) *ConnectionError {
 	n, err := c.connect(k)
 	if err != nil {
@@ -111,9 +110,8 @@ func (c *Client) decide(reason *ConnectionError, k *course) Action {
 	return Refresh
 }
 
-// mayBeBlocked reports whether an attempt to open a WebSocket may have failed
-// because of something between client and server, so that an event stream might
-// work.
+// mayBeBlocked reports whether a proxy or firewall may have caused the failure to open
+// a WebSocket, so that an event stream might work.
 func mayBeBlocked(e *ConnectionError) bool {
 	switch e.Status {
 	case 0:
@@ -126,7 +124,7 @@ func mayBeBlocked(e *ConnectionError) bool {
 	}
 }
 
-// connect makes a connection up to the server's first message.
+// connect opens a connection and waits for the server's first message.
 func (c *Client) connect(k *course) (*connection, *ConnectionError) {
 	transport := c.choose(k)
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.cfg.connectTimeout, ErrConnectTimeout)
@@ -162,7 +160,7 @@ func (c *Client) connect(k *course) (*connection, *ConnectionError) {
 	late := c.attempt == n
 	c.attempt = nil
 	c.mu.Unlock()
-	if !late { // it was welcomed at the same moment
+	if !late { // the first message arrived at the same time
 		return n, nil
 	}
 	failure := n.reason()
@@ -185,7 +183,7 @@ func (c *Client) serve(n *connection) *ConnectionError {
 			n.abort(nil)
 			return n.reason()
 		case <-c.shut:
-			n.link.farewell()
+			n.link.shutdown()
 			n.abort(&ConnectionError{Transport: n.transport, Err: ErrClosed})
 			return n.reason()
 		case <-n.wake:
@@ -246,7 +244,7 @@ func (c *Client) isShut() bool {
 	}
 }
 
-// ended is the end of the client, whatever ended it.
+// ended is a channel that is closed when the client ends for any reason.
 func (c *Client) ended() {
 	_ = c.finish(ErrClosed) // if the root context ended it
 	c.cancel(ErrClosed)
@@ -257,7 +255,7 @@ func (c *Client) ended() {
 	close(c.done)
 }
 
-// notify tells the observer and the log that there is no connection.
+// notify reports to the observer and the log that there is no connection.
 func (c *Client) notify(reason *ConnectionError, action Action, delay time.Duration) {
 	level := slog.LevelInfo
 	if action == Stop {
@@ -284,7 +282,7 @@ func (e *stoppedError) Error() string { return ErrStopped.Error() + ": " + e.rea
 
 func (e *stoppedError) Unwrap() []error { return []error{ErrStopped, e.reason} }
 
-// asConnectionError returns why a connection ended.
+// asConnectionError converts the reason why a connection ended.
 func asConnectionError(t Transport, err error) *ConnectionError {
 	if e, ok := errors.AsType[*ConnectionError](err); ok {
 		return e

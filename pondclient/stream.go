@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	// maxBody and maxBatch limit how many messages share a POST.
+	// maxBody and maxBatch limit the messages in one POST.
 	maxBody  = 64 << 10
 	maxBatch = 32
 
-	// postTimeout is how long a server may take for one POST.
+	// postTimeout limits the time for one POST.
 	postTimeout = 30 * time.Second
 
 	connectionID = "X-Connection-ID"
@@ -38,7 +38,7 @@ var (
 type eventStream struct {
 	conn   *connection
 	body   io.ReadCloser
-	cancel context.CancelFunc // of the request that opened the stream
+	cancel context.CancelFunc // cancels the request that opened the stream
 	header string             // the connection ID in the response
 	token  string             // owned by the writer
 
@@ -49,7 +49,7 @@ type eventStream struct {
 func (n *connection) dialStream(ctx context.Context, token string) (*eventStream, error) {
 	c := n.client
 	s := &eventStream{conn: n, token: token}
-	// The stream outlives ctx, which is for connecting.
+	// The stream outlives ctx, which is only for connecting.
 	lasting, cancel := context.WithCancel(n.ctx)
 	s.cancel = cancel
 	stop := context.AfterFunc(ctx, cancel)
@@ -57,7 +57,7 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { reached = true }}
 	req := c.request(httptrace.WithClientTrace(lasting, trace), http.MethodGet, token, nil)
 	req.Header.Set("Accept", "text/event-stream")
-	req.Header.Set("Accept-Encoding", "identity") // what compresses a stream holds it back
+	req.Header.Set("Accept-Encoding", "identity") // compression can delay events
 	req.Header.Set("Cache-Control", "no-cache")
 	resp, err := c.http.Do(req)
 	if err == nil && !stop() {
@@ -86,7 +86,7 @@ func (s *eventStream) read() error {
 	source := &heartReader{Reader: s.body, conn: s.conn}
 	lines := bufio.NewReaderSize(source, 8<<10)
 	var data []byte
-	some := false // a data field came
+	some := false // a data field was received
 	for {
 		line, err := s.line(lines, len(data))
 		if err != nil {
@@ -112,8 +112,7 @@ func (s *eventStream) read() error {
 	}
 }
 
-// line reads one line, without its end. What it returns is valid until the next
-// call.
+// line reads one line, without its end. The result is valid until the next call.
 func (s *eventStream) line(r *bufio.Reader, had int) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -145,11 +144,11 @@ func field(line []byte) (name, value []byte) {
 	return name, bytes.TrimPrefix(value, []byte{' '})
 }
 
-// A heartReader notes when something arrives.
+// A heartReader records when data arrives.
 type heartReader struct {
 	io.Reader
 	conn *connection
-	gap  time.Duration // before the last bytes
+	gap  time.Duration // time without data before the last bytes
 }
 
 func (r *heartReader) Read(p []byte) (int, error) {
@@ -161,8 +160,7 @@ func (r *heartReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// write sends messages in as few requests as the server allows, one after the
-// other.
+// write sends messages one after the other, in as few requests as the server allows.
 func (s *eventStream) write(batch []*outgoing) ([]verdict, error) {
 	verdicts := make([]verdict, len(batch))
 	for done := 0; done < len(batch); {
@@ -179,7 +177,7 @@ func (s *eventStream) write(batch []*outgoing) ([]verdict, error) {
 	return verdicts, nil
 }
 
-// fitting returns how many of the messages one body may have.
+// fitting returns the number of messages that fit into one body.
 func fitting(batch []*outgoing) int {
 	size := 0
 	for i, o := range batch {
@@ -191,8 +189,8 @@ func fitting(batch []*outgoing) int {
 	return len(batch)
 }
 
-// send sends messages in one request, or in one each if the server does not take
-// them together. An error means that the connection has to end.
+// send sends messages in one request, or in separate requests if the server rejects the
+// batch. An error means that the connection must end.
 func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
 	body := batch[0].data
 	if len(batch) > 1 {
@@ -210,7 +208,7 @@ func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
 	case failed == nil:
 		setAll(verdicts, verdict{result: sent})
 		return nil
-	case failed.refused && len(batch) > 1: // none was taken, see rule X-22
+	case failed.refused && len(batch) > 1: // no message was accepted, see rule X-22
 		for i := range batch {
 			if err := s.send(batch[i:i+1], verdicts[i:i+1]); err != nil {
 				return err
@@ -232,17 +230,17 @@ func setAll(verdicts []verdict, v verdict) {
 	}
 }
 
-// A postError is why a POST failed.
+// A postError is the error of a POST.
 type postError struct {
 	ConnectionError
-	refused bool // the server does not want these messages, and took none of them
-	unknown bool // they may have been taken
+	refused bool // the server rejected the messages, and accepted none of them
+	unknown bool // the server may have accepted them
 }
 
-// busyTries is how often a server may say that it is too busy for a message.
+// busyTries is the number of attempts to send a message to a busy server.
 const busyTries = 10
 
-// deliver posts a body until the server has taken or refused it.
+// deliver posts a body until the server accepts or rejects it.
 func (s *eventStream) deliver(body []byte) *postError {
 	renewed := false
 	for busy := 0; ; {
@@ -277,7 +275,7 @@ func (s *eventStream) deliver(body []byte) *postError {
 	}
 }
 
-// renew gets another token, because this one was refused.
+// renew gets another token, because the current one was rejected.
 func (s *eventStream) renew() bool {
 	t := &s.conn.client.tokens
 	if !t.refused(s.token) {
@@ -305,20 +303,20 @@ func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Err: withoutURL(err)}, unknown: begun}
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
-		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that the connection can be used again
+		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that net/http can use the connection again
 		resp.Body.Close()
 		return nil
 	}
 	return &postError{ConnectionError: *refusal(EventStream, resp)}
 }
 
-// ping asks the server whether it still knows the stream. Servers ignore the
-// message, or answer it with an error on the stream.
+// ping checks whether the server still knows the stream. It posts a message that
+// servers ignore, or answer with an error on the stream.
 func (s *eventStream) ping() {
 	failed := s.post([]byte(`{"action":"`+string(wire.Ping)+`"}`), s.conn.client.cfg.probeTimeout)
 	switch {
 	case failed == nil:
-		s.conn.alive() // as far as can be known
+		s.conn.alive() // as far as the client knows
 	case failed.Status == http.StatusNotFound:
 		s.conn.abort(&ConnectionError{Transport: EventStream, Err: errStreamGone})
 	}
@@ -328,10 +326,10 @@ func (s *eventStream) heartbeat() (time.Duration, bool) { return s.beats.load(),
 
 func (s *eventStream) finish() { s.abort() }
 
-// farewell just ends the stream, which the server notices. A DELETE would be quicker
-// behind some proxies, and is blocked by others.
-func (s *eventStream) farewell() { s.abort() }
+// shutdown ends the stream, which the server detects. A DELETE would be faster behind
+// some proxies, but others block it.
+func (s *eventStream) shutdown() { s.abort() }
 
-// abort ends the stream. Closing the body would wait for the network, so that is
-// left to the goroutine of net/http that notices the cancellation.
+// abort ends the stream. It does not close the body, because that would wait for the
+// network. A goroutine of net/http does it when it detects the cancellation.
 func (s *eventStream) abort() { s.cancel() }

@@ -7,37 +7,36 @@ import (
 )
 
 // A TokenSource returns a token for the server, such as a fresh access token. The
-// client calls it before it connects, when the last token is about to expire or
-// was refused. It never calls it twice at the same time, and it does not call it
-// again within a second.
+// client calls it before it connects, if the last token is about to expire or was
+// rejected. Calls never overlap, and there is at least one second between two calls.
 //
 // The context is done when the client closes or after the time of
 // [WithConnectTimeout].
 type TokenSource func(ctx context.Context) (Token, error)
 
-// A Token is what a client identifies itself with.
+// A Token is a credential of a client.
 type Token struct {
 	// Value is sent to the server.
 	Value string
 
 	// Lifetime is how long the token is valid from now on, such as "expires_in"
-	// of OAuth. Zero means until the server refuses it. It is a duration and no
-	// point in time, so that clocks that differ do no harm.
+	// of OAuth. Zero means until the server rejects it. It is a duration and not a point
+	// in time, so it does not depend on synchronized clocks.
 	Lifetime time.Duration
 }
 
 const (
-	// minRefresh is the shortest time between two calls of a token source.
+	// minRefresh is the minimum time between two calls of a token source.
 	minRefresh = time.Second
 
-	// tokenMargin is how long before its end a token is renewed, unless a tenth of
-	// its lifetime is less.
+	// tokenMargin is the time before the end of its lifetime at which a token is renewed,
+	// unless a tenth of the lifetime is shorter.
 	tokenMargin = time.Minute
 )
 
-// tokens keeps the current token, and gets new ones.
+// tokens stores the current token, and gets new ones.
 type tokens struct {
-	source  TokenSource // static; nil if tokens are set by hand
+	source  TokenSource // static; nil if only SetToken sets tokens
 	root    context.Context
 	timeout time.Duration
 	tasks   *sync.WaitGroup
@@ -46,8 +45,8 @@ type tokens struct {
 	value   string
 	renew   time.Time // zero: never
 	valid   bool      // value may be used
-	asked   time.Time // when the source was called last
-	version int       // counts what was set by hand, so that older results are dropped
+	asked   time.Time // when the source was last called
+	version int       // counts calls of set, so that older results are dropped
 	call    *tokenCall
 }
 
@@ -82,8 +81,8 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	}
 }
 
-// callLocked starts the source. Its end does not depend on who waits for it: the
-// next attempt to connect uses the same call.
+// callLocked starts a call of the source. The call continues even if its caller stops
+// waiting: the next attempt to connect uses the same call.
 func (t *tokens) callLocked() *tokenCall {
 	call := &tokenCall{done: make(chan struct{})}
 	t.call = call
@@ -106,7 +105,7 @@ func (t *tokens) callLocked() *tokenCall {
 	return call
 }
 
-// finish ends a call. Its token counts, unless another one was set meanwhile.
+// finish ends a call. It stores the token, unless another one was set in the meantime.
 func (t *tokens) finish(call *tokenCall, version int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,12 +117,12 @@ func (t *tokens) finish(call *tokenCall, version int) {
 		}
 	}
 	if version != t.version {
-		call.err = nil // who waits finds what was set
+		call.err = nil // waiting goroutines get the token that was set
 	}
 	close(call.done)
 }
 
-// set sets the token by hand.
+// set sets the token.
 func (t *tokens) set(value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -131,13 +130,13 @@ func (t *tokens) set(value string) {
 	t.version++
 }
 
-// refused takes note that the server refused a token. It reports whether there may
-// be another one.
+// refused records that the server rejected a token. It reports whether there may be
+// another one.
 func (t *tokens) refused(value string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.value != value {
-		return true // it has changed already
+		return true // it already changed
 	}
 	if t.source == nil {
 		return false

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// compressFrom is the smallest message that is worth compressing.
+	// compressFrom is the size of the smallest message that is compressed.
 	compressFrom = 1024
 
-	// writeTimeout is how long the network may take for one write.
+	// writeTimeout limits the time for one write.
 	writeTimeout = 30 * time.Second
 )
 
-var errWriteTimeout = errors.New("the network took nothing for too long")
+var errWriteTimeout = errors.New("a write to the network did not finish in time")
 
 // A webSocket is a link over a WebSocket.
 type webSocket struct {
 	conn    *connection
 	body    io.ReadWriteCloser
-	raw     net.Conn // below body and below TLS; nil if it is not known
+	raw     net.Conn // the network connection below body and TLS; nil if unknown
 	config  ws.Config
 	decoder ws.Decoder // owned by read
 	deflate bool
@@ -41,7 +41,7 @@ type webSocket struct {
 }
 
 // dialWebSocket opens a WebSocket with an HTTP request, so that proxies, cookies and
-// redirects work as for any other.
+// redirects work as for other requests.
 func (n *connection) dialWebSocket(ctx context.Context, token string) (*webSocket, error) {
 	c := n.client
 	w := &webSocket{conn: n, config: ws.Config{MaxMessage: c.cfg.maxMessage}}
@@ -70,7 +70,7 @@ func (n *connection) dialWebSocket(ctx context.Context, token string) (*webSocke
 	}
 	deflate, err := ws.CheckHandshake(resp, key, c.cfg.deflate)
 	if err != nil {
-		_ = body.Close() // it was no WebSocket
+		_ = body.Close() // it was not a WebSocket
 		return nil, &ConnectionError{Transport: WebSocket, Err: err, reached: true}
 	}
 	w.body, w.deflate = body, deflate
@@ -94,8 +94,7 @@ func (w *webSocket) read() error {
 	}
 }
 
-// broken ends a connection because of what arrived: a close frame, or what the
-// protocol does not allow.
+// broken ends a connection after a close frame or a protocol error.
 func (w *webSocket) broken(err error) error {
 	if e, ok := errors.AsType[*ConnectionError](err); ok {
 		w.sendClose(e.Code, "")
@@ -127,11 +126,12 @@ func (w *webSocket) PeerClosed(code int, reason string) error {
 	return &ConnectionError{Transport: WebSocket, Code: code, Reason: reason}
 }
 
-// maxControl is how many bytes of control frames may wait for the writer. A server
-// that sends more pings than its network takes answers for gets no more.
+// maxControl limits the bytes of control frames that wait for the writer. If a server
+// sends pings faster than the network accepts the answers, further pings are not
+// answered.
 const maxControl = 4 << 10
 
-// send adds a control frame to those that are sent next.
+// send queues a control frame, which is sent next.
 func (w *webSocket) send(op ws.Opcode, payload []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -192,17 +192,17 @@ func (w *webSocket) ping() { w.send(ws.Ping, nil) }
 
 func (w *webSocket) heartbeat() (time.Duration, bool) { return 0, true }
 
-// finish sends the close frame that waits, if there is one.
+// finish sends the queued close frame, if there is one.
 func (w *webSocket) finish() {
 	w.mu.Lock()
 	w.buf, w.control = w.control, nil
 	w.mu.Unlock()
-	_ = w.flush(closeWait) // the connection has ended in any case
+	_ = w.flush(closeWait) // the connection ended in any case
 	w.abort()
 }
 
-// farewell closes the WebSocket and waits for the server to do so, too.
-func (w *webSocket) farewell() {
+// shutdown closes the WebSocket, and waits until the server closes it as well.
+func (w *webSocket) shutdown() {
 	w.sendClose(ws.CloseNormal, "")
 	w.mu.Lock()
 	w.buf, w.control = w.control, nil
@@ -224,6 +224,6 @@ func (w *webSocket) abort() {
 			w.raw.Close()
 			return
 		}
-		_ = w.body.Close() // nobody needs it any more
+		_ = w.body.Close() // the result is not needed any more
 	})
 }
