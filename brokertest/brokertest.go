@@ -1,5 +1,5 @@
-// Package brokertest tests whether a broker keeps the contract of [pond.Broker] and,
-// if it has a log, of [pond.BrokerLog]:
+// Package brokertest tests whether a broker complies with the contract of [pond.Broker]
+// and, if it has a log, of [pond.BrokerLog]:
 //
 //	func TestBroker(t *testing.T) {
 //		brokertest.Run(t, brokertest.Harness{
@@ -13,9 +13,9 @@
 //		})
 //	}
 //
-// The suite waits for events and never for time to pass. It forces failures by the
-// functions of [Cluster]. A function that a broker cannot offer needs a reason in
-// [Harness.Skip], which the output of the tests shows.
+// The suite waits for events, never for a fixed time. It causes failures with the
+// functions of [Cluster]. If a broker cannot offer a function, [Harness.Skip] must
+// contain the reason, which the output of the tests shows.
 package brokertest
 
 import (
@@ -27,47 +27,49 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A Harness makes brokers of one kind.
+// A Harness creates brokers of one kind.
 type Harness struct {
-	// Open makes a cluster for one test, with a server of its own or a part of one
-	// that others do not use. It registers with t.Cleanup what ends it; the brokers
-	// are closed before.
+	// Open creates a cluster for one test, with its own server or a part of a server that
+	// other tests do not use. It registers the cleanup of the cluster with t.Cleanup; the
+	// brokers are closed before.
 	Open func(t testing.TB) *Cluster
 
-	// Skip has a reason for each function of Cluster that is nil, by its name, for
-	// "Log" if the brokers have no log, and for "VirtualTime" without Bubble.
+	// Skip contains the reasons for missing features: for each function of Cluster that is
+	// nil, by its name, for "Log" if the brokers have no log, and for "VirtualTime" if
+	// Bubble is false.
 	Skip map[string]string
 
 	// Bubble runs each test in a bubble of [testing/synctest], for brokers without a
-	// network. Some properties can be tested only there.
+	// network. Some properties can only be tested in a bubble.
 	Bubble bool
 
 	// Timeout limits each wait for an event. The default is 30 s.
 	Timeout time.Duration
 }
 
-// A Cluster makes the nodes of one test, and their failures. Only Node is required.
+// A Cluster creates the nodes of one test, and causes their failures. Only Node is
+// required.
 type Cluster struct {
 	// Node returns a broker for a new node of the cluster. It may try to connect in
 	// the background.
 	Node func() pond.Broker
 
-	// Disconnect has the ways to break the connection of a node so that its broker
-	// can reconnect at once, by name. They return when the connection is broken.
+	// Disconnect contains functions that break the connection of a node so that its broker
+	// can reconnect immediately, by name. They return when the connection is broken.
 	Disconnect map[string]func(node pond.Broker)
 
-	// Sever cuts a node off until restore is called.
+	// Sever disconnects a node until restore is called.
 	Sever func(node pond.Broker) (restore func())
 
-	// Stall keeps a node's connections open but lets nothing through, or lets the
-	// backend do nothing, until resume is called.
+	// Stall keeps a node's connections open, but no data passes, or the backend does
+	// nothing, until resume is called.
 	Stall func(node pond.Broker) (resume func())
 
 	// LoseLog makes the backend lose the log of a topic, for example by a restart
 	// without a disk. It returns when the log is lost.
 	LoseLog func(topic string)
 
-	// LoseResponse lets the next Append of the node to the topic store its batch and
+	// LoseResponse makes the next Append of the node to the topic store its batch and
 	// return an error.
 	LoseResponse func(node pond.Broker, topic string)
 }
@@ -101,7 +103,7 @@ func (h *Harness) skip(c check) (needs, reason string) {
 	return c.needs, h.Skip[c.needs]
 }
 
-// within runs a test in a bubble, or not.
+// within runs a test, in a bubble if Bubble is true.
 func (h *Harness) within(t *testing.T, f func(t *testing.T)) {
 	if h.Bubble {
 		synctest.Test(t, f)
@@ -121,7 +123,8 @@ func (h *Harness) run(t testing.TB, c check) {
 	e.finish()
 }
 
-// missing returns the name of what a check needs and the cluster does not have, or "".
+// missing returns the name of a feature that a check needs and the cluster does not
+// have, or "".
 func (e *env) missing(needs string) string {
 	c := e.cluster
 	absent := map[string]bool{

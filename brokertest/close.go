@@ -10,13 +10,13 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// closeChecks are about the end of a broker.
+// closeChecks test Close.
 var closeChecks = []check{
 	{"CloseFlushes", "", (*env).closeFlushes},
 	{"ClosedBroker", "", (*env).closedBroker},
 }
 
-// closeFlushes: messages arrive if their Publish returned nil, also during Close.
+// closeFlushes: messages arrive if their Publish returned nil, even during Close.
 func (e *env) closeFlushes() {
 	const topics = 6
 	a, b := e.node(), e.node()
@@ -38,7 +38,7 @@ func (e *env) closeFlushes() {
 				}
 				accepted[i]++
 				if e.bubble {
-					<-time.After(time.Millisecond) // or virtual time stands still
+					<-time.After(time.Millisecond) // otherwise virtual time does not advance
 				}
 			}
 		})
@@ -51,11 +51,11 @@ func (e *env) closeFlushes() {
 	}
 	wg.Wait()
 	for i, r := range receivers {
-		e.inOrder(r.texts(accepted[i])[:accepted[i]], 1, accepted[i]) // one more may have arrived in spite of its error
+		e.inOrder(r.texts(accepted[i])[:accepted[i]], 1, accepted[i]) // one more may have arrived although its Publish returned an error
 	}
 }
 
-// closedBroker: after Close no receiver is called, and all methods say so.
+// closedBroker: after Close, no receiver is called, and all methods return ErrClosed.
 func (e *env) closedBroker() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	ra, rb := e.subscribe(a, topic), e.subscribe(b, topic)

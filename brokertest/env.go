@@ -28,7 +28,7 @@ type env struct {
 	cluster *Cluster
 	timeout time.Duration
 	bubble  bool
-	unique  string // in all topics
+	unique  string // number of topics
 	gaps    bool   // the check expects gaps
 
 	mu        sync.Mutex // guards receivers
@@ -44,7 +44,7 @@ func newEnv(t testing.TB, h *Harness) *env {
 	return e
 }
 
-// context returns a context that ends when the check has waited for too long.
+// context returns a context that ends after the timeout of the check.
 func (e *env) context() context.Context {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Context()), e.timeout)
 	e.Cleanup(cancel)
@@ -119,7 +119,8 @@ func (e *env) receiver(topic string) *receiver {
 	return r
 }
 
-// eventually waits until a condition holds that nothing signals.
+// eventually waits until a condition is true. It polls, because no event signals the
+// condition.
 func (e *env) eventually(what string, ok func() bool) {
 	e.Helper()
 	deadline := time.Now().Add(e.timeout)
@@ -131,7 +132,7 @@ func (e *env) eventually(what string, ok func() bool) {
 	}
 }
 
-// finish checks what holds for all receivers.
+// finish checks the properties of all receivers.
 func (e *env) finish() {
 	e.Helper()
 	e.settle()
@@ -147,7 +148,7 @@ func message(sender string, number int) string {
 	return fmt.Sprintf(`{"sender":%q,"number":%d}`, sender, number)
 }
 
-// numbered is what message returns.
+// numbered is the type of the JSON of message.
 type numbered struct {
 	Sender string
 	Number int
@@ -185,18 +186,18 @@ type receiver struct {
 	mu      sync.Mutex // guards the following fields
 	closer  io.Closer
 	events  []event
-	changed chan struct{} // closed and replaced with each event
+	changed chan struct{} // closed and replaced at each event
 	calls   int           // in progress
-	overlap bool          // there were two at a time
-	closed  bool          // Close has returned
-	late    bool          // there was a call after that
+	overlap bool          // two calls overlapped
+	closed  bool          // Close returned
+	late    bool          // there was a call after Close returned
 	hook    func()        // called in Receive
 }
 
 // An event is a call of a receiver.
 type event struct {
 	entry pond.Entry
-	text  string // of the entry, as it was during the call
+	text  string // copy of the entry's data during the call
 	gap   error  // nil: Receive
 }
 
@@ -250,7 +251,7 @@ func (r *receiver) close() {
 	r.end()
 }
 
-// end says that no call may follow.
+// end records that no further call is allowed.
 func (r *receiver) end() {
 	r.env.Helper()
 	r.mu.Lock()
@@ -305,7 +306,7 @@ func (r *receiver) awaitText(text string) []event {
 	return r.wait("message "+text, func(events []event) bool { return slices.Contains(texts(events), text) })
 }
 
-// awaitGap waits for a gap behind the first n events.
+// awaitGap waits for a gap after the first n events.
 func (r *receiver) awaitGap(n int) {
 	r.env.Helper()
 	r.wait("Gap", func(events []event) bool {
@@ -320,7 +321,7 @@ func (r *receiver) count() int {
 	return len(r.events)
 }
 
-// check checks the promises that hold for every receiver.
+// check checks the guarantees for every receiver.
 func (r *receiver) check() {
 	r.env.Helper()
 	r.mu.Lock()

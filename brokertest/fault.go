@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// faultChecks are about what happens when the connection fails.
+// faultChecks test failures of the connection.
 var faultChecks = []check{
 	{"Disconnect", "Disconnect", (*env).disconnect},
 	{"Sever", "Sever", (*env).sever},
@@ -61,8 +61,8 @@ func (e *env) tick(b pond.Broker, topic, sender string) *ticker {
 	return t
 }
 
-// holes checks that what a receiver missed of a ticker was announced by a Gap in its
-// place, or to the publisher by an error.
+// holes checks the messages of a ticker that a receiver missed: each must be announced
+// by a Gap in its position, or its Publish must have returned an error.
 func (e *env) holes(r *receiver, t *ticker) {
 	e.Helper()
 	r.mu.Lock()
@@ -93,8 +93,8 @@ func (e *env) holes(r *receiver, t *ticker) {
 	}
 }
 
-// disconnect: after each kind of disconnection all subscriptions of the node, idle ones
-// too, get a Gap, and then receive again. No message is lost unannounced.
+// disconnect: after each kind of disconnection, all subscriptions of the node get a
+// Gap, even idle ones, and then receive again. No message is lost silently.
 func (e *env) disconnect() {
 	e.gaps = true
 	for _, kind := range slices.Sorted(maps.Keys(e.cluster.Disconnect)) {
@@ -133,7 +133,8 @@ func (e *env) disconnect() {
 	}
 }
 
-// receivesAgain waits until a receiver gets what its ticker publishes from now on.
+// receivesAgain waits until a receiver gets messages that its ticker publishes from now
+// on.
 func (e *env) receivesAgain(r *receiver, t *ticker) {
 	e.Helper()
 	from := int(t.sent.Load())
@@ -148,15 +149,15 @@ func (e *env) receivesAgain(r *receiver, t *ticker) {
 	t.stop()
 }
 
-// eventuallyPublish publishes until it succeeds, because the publisher may have been
-// disconnected, too.
+// eventuallyPublish publishes until it succeeds, because the publisher may also be
+// disconnected.
 func (e *env) eventuallyPublish(b pond.Broker, topic, text string) {
 	e.Helper()
 	e.eventually("Publish", func() bool { return b.Publish(e.soon(), topic, batch(text)) == nil })
 }
 
-// sever: a node that is cut off knows it. When it is connected again, it gets a Gap
-// and works as before.
+// sever: a severed node detects it. When it is connected again, it gets a Gap and works
+// as before.
 func (e *env) sever() {
 	e.gaps = true
 	a, b, topic := e.node(), e.node(), e.topic("a")
@@ -165,10 +166,10 @@ func (e *env) sever() {
 	rb.texts(10)
 	restore := sync.OnceFunc(e.cluster.Sever(b))
 	defer restore()
-	e.eventually("Health of a node that is cut off", func() bool { return b.Health() != nil })
+	e.eventually("Health of a severed node", func() bool { return b.Health() != nil })
 	before := rb.count()
 	if err := b.Publish(e.soon(), topic, batch(message("b", 1))); err == nil {
-		e.Error("a node that is cut off published a message")
+		e.Error("a severed node published a message")
 	}
 	e.receivesAgain(ra, t)
 	restore()
@@ -187,17 +188,17 @@ func (e *env) sever() {
 	}
 }
 
-// subscribeWhileSevered: a subscription that could not be made is not made later.
+// subscribeWhileSevered: a subscription that failed does not start later.
 func (e *env) subscribeWhileSevered() {
 	e.gaps = true
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	witness := e.subscribe(b, e.topic("witness"))
 	restore := sync.OnceFunc(e.cluster.Sever(b))
 	defer restore()
-	e.eventually("Health of a node that is cut off", func() bool { return b.Health() != nil })
+	e.eventually("Health of a severed node", func() bool { return b.Health() != nil })
 	failed := e.receiver(topic)
 	if closer, err := b.Subscribe(e.soon(), topic, failed); err == nil {
-		e.Error("a node that is cut off subscribed")
+		e.Error("a severed node subscribed")
 		_ = closer.Close()
 	}
 	failed.end()
@@ -217,8 +218,7 @@ func (e *env) subscribeWhileSevered() {
 	r.awaitText(`{"sender":"last"}`)
 }
 
-// stall: a backend that does nothing slows down its callers, for as long as their
-// contexts allow.
+// stall: callers wait for a backend that does nothing until their contexts are done.
 func (e *env) stall() {
 	e.gaps = true
 	a, b, topic := e.node(), e.node(), e.topic("a")
@@ -271,7 +271,7 @@ func (e *env) closeWhileStalled() {
 	failed := make(chan error, 1)
 	go func() { failed <- a.Publish(e.context(), topic, batch(`{}`)) }()
 	e.settle()
-	if e.bubble { // elsewhere Publish may not have begun
+	if e.bubble { // outside a bubble, Publish may not have started
 		if err := a.Close(e.soon()); !errors.Is(err, context.DeadlineExceeded) {
 			e.Errorf("Close: %v, want the cause of the context's end", err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// logChecks are about the log of a broker that works.
+// logChecks test the log of a broker that works.
 var logChecks = []check{
 	{"LogOpen", "Log", (*env).logOpen},
 	{"LogAppend", "Log", (*env).logAppend},
@@ -62,7 +62,7 @@ func (e *env) since(log pond.BrokerLog, topic string, from pond.Position, limit 
 	return page
 }
 
-// prevOf returns the offset of the entry before a page.
+// prevOf returns the offset of the last entry before a page.
 func prevOf(page pond.Page) uint64 {
 	if len(page.Entries) == 0 {
 		return 0
@@ -79,7 +79,8 @@ func numbers(sender string, first, last int) []string {
 	return list
 }
 
-// wantEntries checks texts, and that each entry names the one before it.
+// wantEntries checks the texts of entries, and that the Prev of each entry is the
+// offset of the previous one.
 func (e *env) wantEntries(what string, entries []pond.Entry, prev uint64, want ...string) {
 	e.Helper()
 	var got []string
@@ -100,7 +101,7 @@ func (e *env) wantEntries(what string, entries []pond.Entry, prev uint64, want .
 
 var epoch = regexp.MustCompile(`^[A-Za-z0-9_-]{1,22}$`)
 
-// logOpen: a log has one position, whichever node asks for it.
+// logOpen: a log has the same position for all nodes.
 func (e *env) logOpen() {
 	a, b, topic := e.log(), e.log(), e.topic("a")
 	if page := e.since(a, topic, pond.Position{}, 10); page.Top != (pond.Position{}) || len(page.Entries) > 0 {
@@ -129,7 +130,7 @@ func (e *env) logOpen() {
 	}
 }
 
-// logAppend: what is appended is received by all, the sender too, and can be read.
+// logAppend: all nodes receive and can read appended messages, including the sender.
 func (e *env) logAppend() {
 	a, b, topic := e.log(), e.log(), e.topic("a")
 	ra, rb := e.subscribe(a, topic), e.subscribe(b, topic)
@@ -157,7 +158,7 @@ func (e *env) logAppend() {
 	e.append(a, topic, produce("a", 6)) // does nothing
 	e.append(b, e.topic("new"), produce("b", 1, `{}`))
 	page = e.since(a, e.topic("new"), pond.Position{}, 10)
-	e.wantEntries("a log that nobody opened", page.Entries, 0, `{}`)
+	e.wantEntries("a log that was not opened", page.Entries, 0, `{}`)
 }
 
 // logBytes: messages are received and read as they were appended.
@@ -170,8 +171,8 @@ func (e *env) logBytes() {
 	e.wantEntries("read", e.since(b, topic, pond.Position{}, 100).Entries, 0, messages...)
 }
 
-// logOrder: all nodes see the entries in the order of the log, and batches in one
-// piece.
+// logOrder: all nodes receive the entries in the order of the log, and batches without
+// other messages in between.
 func (e *env) logOrder() {
 	const nodes, batches, size = 3, 20, 5
 	topic := e.topic("a")
@@ -211,7 +212,7 @@ func (e *env) logOrder() {
 	}
 }
 
-// logAndPublish: messages in the log and others keep the order of their calls.
+// logAndPublish: messages of Append and Publish stay in the order of the calls.
 func (e *env) logAndPublish() {
 	a, b, topic := e.log(), e.log(), e.topic("{a}")
 	r := e.subscribe(b, topic)
@@ -231,7 +232,8 @@ func (e *env) logAndPublish() {
 	}
 }
 
-// logRetry: a batch that is appended again is not stored again. What is behind it is.
+// logRetry: a batch that is appended again is not stored again, but new messages after
+// it are.
 func (e *env) logRetry() {
 	a, b, topic := e.log(), e.log(), e.topic("a")
 	r := e.subscribe(b, topic)
@@ -241,7 +243,7 @@ func (e *env) logRetry() {
 	e.append(a, topic, produce("boot", 2, all[1:2]...))
 	e.append(a, topic, produce("boot", 1, all[:5]...))
 	pos := e.append(b, topic, produce("boot", 4, all[3:5]...))
-	e.append(a, topic, produce("boot", 8, all[5:8]...)) // 6 and 7 were given up
+	e.append(a, topic, produce("boot", 8, all[5:8]...)) // the producer skips 6 and 7
 	pos2 := e.append(a, topic, produce("boot", 8, all[5:9]...))
 	page := e.since(b, topic, pond.Position{}, 100)
 	e.wantEntries("read", page.Entries, 0, all...)
@@ -254,7 +256,7 @@ func (e *env) logRetry() {
 	}
 }
 
-// logProducers: producers and topics do not share their numbers.
+// logProducers: each producer has its own numbers in each topic.
 func (e *env) logProducers() {
 	a := e.log()
 	var want []string
@@ -279,7 +281,7 @@ func (e *env) logPages() {
 		page := e.since(b, topic, from, 10)
 		e.wantEntries("page", page.Entries, from.Offset, numbers("a", want.first, want.last)...)
 		if !page.Complete || page.Top.Epoch != from.Epoch {
-			e.Errorf("page behind %+v: %t, up to %+v", from, page.Complete, page.Top)
+			e.Errorf("page after %+v: %t, up to %+v", from, page.Complete, page.Top)
 		}
 		if len(page.Entries) > 0 {
 			from = page.Entries[len(page.Entries)-1].Pos
@@ -306,7 +308,7 @@ func (e *env) logPageBytes() {
 	for got < len(want) {
 		page := e.since(a, topic, from, 100)
 		if !page.Complete || len(page.Entries) == 0 {
-			e.Fatalf("page behind %+v: %t, with %d entries; the log has more", from, page.Complete, len(page.Entries))
+			e.Fatalf("page after %+v: %t, with %d entries; the log has more", from, page.Complete, len(page.Entries))
 		}
 		size := 0
 		for _, entry := range page.Entries {
@@ -323,8 +325,8 @@ func (e *env) logPageBytes() {
 	}
 }
 
-// logPositions: a position that the log does not know gets nothing, and a page that
-// says so.
+// logPositions: for a position that the log does not know, the page is empty and not
+// complete.
 func (e *env) logPositions() {
 	a, topic := e.log(), e.topic("a")
 	top := e.append(a, topic, produce("a", 1, numbers("a", 1, 3)...))
@@ -337,12 +339,12 @@ func (e *env) logPositions() {
 	} {
 		page := e.since(a, topic, from, 10)
 		if page.Complete || len(page.Entries) > 0 || page.Top != top {
-			e.Errorf("page behind %+v: %s", from, show(page))
+			e.Errorf("page after %+v: %s", from, show(page))
 		}
 	}
 	page := e.since(a, topic, top, 10)
 	if !page.Complete || len(page.Entries) > 0 || page.Top != top {
-		e.Errorf("page behind the top: %s", show(page))
+		e.Errorf("page after the top: %s", show(page))
 	}
 }
 

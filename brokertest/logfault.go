@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// logFaultChecks are about the log of a broker that fails.
+// logFaultChecks test the log of a broker that fails.
 var logFaultChecks = []check{
 	{"LogLost", "LoseLog", (*env).logLost},
 	{"LogLostResponse", "LoseResponse", (*env).logLostResponse},
@@ -18,8 +18,7 @@ var logFaultChecks = []check{
 	{"LogFollowed", "Log", (*env).logFollowed},
 }
 
-// logLost: a log that was lost begins again with another epoch, so that readers detect
-// the loss.
+// logLost: a lost log starts again with another epoch, so that readers detect the loss.
 func (e *env) logLost() {
 	e.gaps = true
 	a, b, topic := e.log(), e.log(), e.topic("a")
@@ -39,13 +38,13 @@ func (e *env) logLost() {
 	}
 	page := e.since(b, topic, old, 10)
 	if page.Complete || len(page.Entries) > 0 || page.Top != pos {
-		e.Errorf("page behind a position that was lost: %s", show(page))
+		e.Errorf("page after a lost position: %s", show(page))
 	}
 	page = e.since(b, topic, pond.Position{}, 100)
 	e.wantEntries("the new log", page.Entries, 0, numbers("a", 4, 20)...)
 	events := r.wait("the new entry or a Gap", func(events []event) bool { return len(events) > before })
 	if ev := events[before]; ev.gap == nil && (ev.entry.Pos.Epoch != pos.Epoch || ev.entry.Prev != 0) {
-		e.Errorf("received entry %+v behind %d, want the first one of epoch %q", ev.entry.Pos, ev.entry.Prev, pos.Epoch)
+		e.Errorf("received entry %+v after %d, want the first one of epoch %q", ev.entry.Pos, ev.entry.Prev, pos.Epoch)
 	}
 }
 
@@ -69,8 +68,8 @@ func (e *env) logLostResponse() {
 	e.wantEntries("received", r.entries(len(all)), 0, all...)
 }
 
-// logCanceled: a context that is done ends a call, and leaves the log as it is or with
-// the whole batch.
+// logCanceled: a call returns when its context is done, and the log contains either
+// nothing or the whole batch.
 func (e *env) logCanceled() {
 	a, topic := e.log(), e.topic("a")
 	ctx, cancel := context.WithCancel(e.context())
@@ -88,8 +87,8 @@ func (e *env) logCanceled() {
 	e.wantEntries("stored", e.since(a, topic, pond.Position{}, 100).Entries, 0, numbers("a", 1, 3)...)
 }
 
-// logFollowed: a node that reads the log behind what it missed gets every entry once
-// and in order, whatever happens to its connection.
+// logFollowed: a node that reads the entries that it missed from the log gets every
+// entry once and in order, after every failure of its connection.
 func (e *env) logFollowed() {
 	e.gaps = true
 	for _, kind := range slices.Sorted(maps.Keys(e.cluster.Disconnect)) {
@@ -98,7 +97,7 @@ func (e *env) logFollowed() {
 	if e.cluster.Sever != nil {
 		e.follow("sever", func(b pond.Broker) {
 			restore := e.cluster.Sever(b)
-			e.eventually("Health of a node that is cut off", func() bool { return b.Health() != nil })
+			e.eventually("Health of a severed node", func() bool { return b.Health() != nil })
 			restore()
 		})
 	}
@@ -147,7 +146,7 @@ func (e *env) follow(kind string, fail func(b pond.Broker)) {
 		e.wantEntries("followed", f.seen, 0, numbers("a", 1, want)...)
 		return
 	}
-	// The failure lost the log, which is allowed, and the follower began again.
+	// The failure lost the log, which is allowed, and the follower started again.
 	i := slices.IndexFunc(f.seen, func(entry pond.Entry) bool { return entry.Pos.Epoch == top.Epoch })
 	e.wantEntries("followed after a restart", f.seen[max(0, i):], 0, pageTexts(e.since(a, topic, pond.Position{}, 100))...)
 }
@@ -160,12 +159,12 @@ func pageTexts(page pond.Page) (list []string) {
 	return list
 }
 
-// A follower follows a log as a node does, in the simplest form.
+// A follower follows a log in the simplest way that a node could.
 type follower struct {
 	env   *env
 	log   pond.BrokerLog
 	topic string
-	wake  chan struct{} // something is missing
+	wake  chan struct{} // entries are missing
 
 	mu       sync.Mutex // guards the following fields
 	pos      pond.Position
@@ -174,7 +173,7 @@ type follower struct {
 	restarts int
 }
 
-// Receive takes an entry if it is the next one.
+// Receive stores an entry if it is the next one.
 func (f *follower) Receive(entry pond.Entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,7 +231,7 @@ func (f *follower) start() (stop func()) {
 	return sync.OnceFunc(func() { cancel(); wg.Wait() })
 }
 
-// repair reads one page. It reports whether nothing is missing.
+// repair reads one page. It reports whether no entry is missing any more.
 func (f *follower) repair(ctx context.Context) (done bool) {
 	ctx, cancel := context.WithTimeout(ctx, f.env.timeout)
 	defer cancel()
@@ -252,7 +251,7 @@ func (f *follower) repair(ctx context.Context) (done bool) {
 		return false
 	}
 	if !page.Complete {
-		f.env.Errorf("page behind %+v is incomplete", from)
+		f.env.Errorf("page after %+v is incomplete", from)
 	}
 	for _, entry := range page.Entries {
 		if entry.Pos.Offset > f.pos.Offset {

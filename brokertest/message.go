@@ -12,7 +12,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// messageChecks are about messages and topics.
+// messageChecks test messages and topics.
 var messageChecks = []check{
 	{"Order", "", (*env).order},
 	{"Echo", "", (*env).echo},
@@ -62,7 +62,7 @@ func (e *env) publishNumbers(b pond.Broker, topic, sender string, messages int) 
 	}
 }
 
-// inOrder checks that each of the senders counts from 1 to messages.
+// inOrder checks that the messages of each sender have the numbers from 1 to messages.
 func (e *env) inOrder(texts []string, senders, messages int) {
 	e.Helper()
 	last := map[string]int{}
@@ -87,7 +87,7 @@ func (e *env) echo() {
 	e.inOrder(r.texts(2), 1, 2)
 }
 
-// topicsAreExact: no text in a topic is a pattern, and none is changed.
+// topicsAreExact: topics are not interpreted as patterns, and not changed.
 func (e *env) topicsAreExact() {
 	names := []string{
 		"1", "11", "10", "1/", "/1", "a", "A", "a.b", "a.*", "a*", "*", ".*", ".>", ">", "?", "a?", "[a]", "[^a]", "a]",
@@ -97,7 +97,7 @@ func (e *env) topicsAreExact() {
 	a, b := e.node(), e.node()
 	receivers := map[string]*receiver{}
 	for i, name := range names {
-		if i%3 != 2 { // the others are published to nobody
+		if i%3 != 2 { // the others have no subscriber
 			receivers[name] = e.subscribe(b, e.topic(name))
 		}
 	}
@@ -116,7 +116,7 @@ func (e *env) topicsAreExact() {
 	}
 }
 
-// difficult are messages that a broker could take for something else.
+// difficult are messages that a broker could change or misinterpret.
 func difficult() []string {
 	return []string{
 		`{}`, `{"a":{}}`, `{"a":{"b":{}}}`, `{"a":"}"}`, `{"a":"\"}"}`, `{"a":"\\"}`, `{"pos":"k3.1.0"}`, `{"a":{"pos":"k3.1.0"}}`,
@@ -141,8 +141,8 @@ func (e *env) bytes() {
 	}
 }
 
-// maxBytes: the largest message arrives; one that is larger is refused, and all others
-// of its batch.
+// maxBytes: the largest message arrives; a larger one is rejected together with its
+// batch.
 func (e *env) maxBytes() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	r := e.subscribe(b, topic)

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// retentionChecks are about the limits of a log.
+// retentionChecks test the limits of a log.
 var retentionChecks = []check{
 	{"LogKeepsMessages", "Log", (*env).logKeepsMessages},
 	{"LogKeepsBytes", "Log", (*env).logKeepsBytes},
@@ -18,8 +18,8 @@ var retentionChecks = []check{
 	{"LogMaxBytes", "Log", (*env).logMaxBytes},
 }
 
-// logKeepsMessages: of more messages than a log keeps, the newest stay. A reader of
-// the others is notified.
+// logKeepsMessages: a log keeps its newest messages, and the page of a reader of
+// dropped messages is incomplete.
 func (e *env) logKeepsMessages() {
 	a, topic := e.log(), e.topic("a")
 	start := e.open(a, topic)
@@ -33,15 +33,15 @@ func (e *env) logKeepsMessages() {
 	for _, from := range []pond.Position{start, {}, offsets[0]} {
 		page := e.since(a, topic, from, 100)
 		if page.Complete || page.Top != offsets[2] || len(page.Entries) != 8 {
-			e.Fatalf("page behind %+v: %t, %d entries up to %+v; want an incomplete one with 8", from, page.Complete, len(page.Entries), page.Top)
+			e.Fatalf("page after %+v: %t, %d entries up to %+v; want an incomplete one with 8", from, page.Complete, len(page.Entries), page.Top)
 		}
 		e.wantEntries("kept", page.Entries, prevOf(page), numbers("a", 23, 30)...)
 		if page.Entries[0].Prev <= offsets[1].Offset {
-			e.Errorf("the first entry names %d as the one before it, which is not above %d", prevOf(page), offsets[1].Offset)
+			e.Errorf("the first entry has Prev %d, which is not above %d", prevOf(page), offsets[1].Offset)
 		}
 		edge := pond.Position{Epoch: start.Epoch, Offset: page.Entries[0].Prev}
 		if page := e.since(a, topic, edge, 100); !page.Complete || len(page.Entries) != 8 {
-			e.Errorf("page behind the last entry that was dropped: %t, %d entries", page.Complete, len(page.Entries))
+			e.Errorf("page after the last dropped entry: %t, %d entries", page.Complete, len(page.Entries))
 		}
 	}
 	b.Keep.Messages = 3
@@ -53,7 +53,8 @@ func (e *env) logKeepsMessages() {
 	}
 }
 
-// logKeepsBytes: a log does not become larger than it may, but for one large message.
+// logKeepsBytes: a log does not exceed its limit in bytes, except with one large
+// message.
 func (e *env) logKeepsBytes() {
 	a, topic := e.log(), e.topic("a")
 	b := produce("a", 1, sized(300), sized(301), sized(302))
@@ -77,7 +78,7 @@ func (e *env) logKeepsBytes() {
 	e.wantEntries("kept", page.Entries, prevOf(page), `{}`)
 }
 
-// logEnds: a log in which nothing happens ends, and the next one has another epoch.
+// logEnds: a log without Open and Append ends, and the next one has another epoch.
 func (e *env) logEnds() {
 	a, topic := e.log(), e.topic("a")
 	b := produce("a", 1, `{}`)
@@ -90,11 +91,11 @@ func (e *env) logEnds() {
 	e.append(a, topic, produce("a", 2, `{}`, `{}`, `{}`)) // beyond the old offset
 	page := e.since(a, topic, pos, 10)
 	if page.Complete || len(page.Entries) > 0 {
-		e.Errorf("page behind a position of the log before: %s", show(page))
+		e.Errorf("page after a position of the previous log: %s", show(page))
 	}
 }
 
-// logAge: messages get old, and Open keeps the log from ending.
+// logAge: messages expire, and Open prevents the end of the log.
 func (e *env) logAge() {
 	a, topic := e.log(), e.topic("a")
 	start := e.open(a, topic)
@@ -110,10 +111,10 @@ func (e *env) logAge() {
 	e.open(a, topic)
 	<-time.After(keep.Age - time.Minute)
 	if page := e.since(a, topic, start, 10); page.Complete || len(page.Entries) > 0 || page.Top != middle {
-		e.Errorf("a log without young messages: %s", show(page))
+		e.Errorf("a log whose messages expired: %s", show(page))
 	}
 	if page := e.since(a, topic, middle, 10); !page.Complete {
-		e.Errorf("page behind the top: %s", show(page))
+		e.Errorf("page after the top: %s", show(page))
 	}
 	if again := e.open(a, topic); again != middle {
 		e.Errorf("position %+v, want %+v", again, middle)
@@ -139,7 +140,7 @@ func (e *env) logDrop() {
 	}
 	e.append(a, topic, produce("a", 2, message("a", 3)))
 	if page := e.since(a, topic, pos, 10); page.Complete || len(page.Entries) > 0 {
-		e.Errorf("page behind a position of the log that was dropped: %s", show(page))
+		e.Errorf("page after a position of the dropped log: %s", show(page))
 	}
 	page := e.since(a, topic, pond.Position{}, 10)
 	e.wantEntries("read", page.Entries, 0, numbers("a", 2, 3)...)
@@ -148,8 +149,7 @@ func (e *env) logDrop() {
 	}
 }
 
-// logMaxBytes: a batch with a message that is too large is not stored, nor any part of
-// it.
+// logMaxBytes: if a message is too large, no message of its batch is stored.
 func (e *env) logMaxBytes() {
 	a, topic := e.log(), e.topic("a")
 	limit := a.MaxBytes()

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// subscriptionChecks are about subscribing.
+// subscriptionChecks test subscriptions.
 var subscriptionChecks = []check{
 	{"SubscribeIsConfirmed", "", (*env).subscribeIsConfirmed},
 	{"NothingAfterUnsubscribe", "", (*env).nothingAfterUnsubscribe},
@@ -27,8 +27,8 @@ func (e *env) subscribeIsConfirmed() {
 	}
 }
 
-// nothingAfterUnsubscribe: a receiver gets nothing after its end, and the topic may be
-// subscribed to again at once.
+// nothingAfterUnsubscribe: after Close, a receiver gets nothing, and the node may
+// subscribe to the topic again immediately.
 func (e *env) nothingAfterUnsubscribe() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	for i := range 50 {
@@ -48,7 +48,7 @@ func (e *env) nothingAfterUnsubscribe() {
 	r.awaitText(`{"last":true}`)
 }
 
-// unsubscribeWaits: Close returns after a call of the receiver that is in progress.
+// unsubscribeWaits: Close waits for a call of the receiver that is in progress.
 func (e *env) unsubscribeWaits() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	for range 20 {
@@ -82,7 +82,7 @@ func (e *env) unsubscribeWaits() {
 	}
 }
 
-// oneReceiver: a second receiver for a topic is refused, and the first one stays.
+// oneReceiver: a second receiver for a topic is rejected, and the first one stays.
 func (e *env) oneReceiver() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	r := e.subscribe(b, topic)
@@ -97,7 +97,7 @@ func (e *env) oneReceiver() {
 	e.inOrder(r.texts(1), 1, 1)
 }
 
-// canceledSubscribe: a subscription that failed does not exist.
+// canceledSubscribe: after a failed call, there is no subscription.
 func (e *env) canceledSubscribe() {
 	a, b, topic := e.node(), e.node(), e.topic("a")
 	ctx, cancel := context.WithCancel(e.context())

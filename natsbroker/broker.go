@@ -1,14 +1,14 @@
-// Package natsbroker connects the nodes of a cluster by NATS:
+// Package natsbroker connects the nodes of a cluster through NATS:
 //
 //	b, err := natsbroker.New("nats://user:password@host:4222")
 //
-// It uses core NATS, which keeps no messages: the broker has no log. Each topic is one
-// exact subject, below PREFIX.NAMESPACE, which is "pond.default" by default. Other
-// PondSocket servers do not use NATS, so all nodes are of pond.
+// It uses core NATS, which does not store messages, so the broker has no log. Each
+// topic is one exact subject, below PREFIX.NAMESPACE, which is "pond.default" by
+// default. Other PondSocket servers do not use NATS, so all nodes must be pond nodes.
 //
-// If several NATS servers form a cluster, they tell each other about a new subscription
-// after they have confirmed it. For this moment, messages that are published at another
-// server may not arrive, which is more than the contract of [pond.Broker] allows.
+// In a cluster of NATS servers, a server confirms a new subscription before the other
+// servers know it. Messages that are published at another server in between may not
+// arrive, which the contract of [pond.Broker] does not allow.
 package natsbroker
 
 import (
@@ -43,8 +43,8 @@ type Broker struct {
 	maxBytes atomic.Int64
 
 	mu    sync.Mutex // guards the following fields
-	link  *link      // nil: not connected
-	named []string   // other servers of a cluster, that the last server has named
+	link  *link      // nil if not connected
+	named []string   // other servers of the cluster, as reported by the last server
 }
 
 var _ pond.Broker = (*Broker)(nil)
@@ -60,7 +60,7 @@ type config struct {
 // An Option configures a [Broker].
 type Option func(*config)
 
-// WithPrefix sets what the subjects begin with. It may have several tokens, such as
+// WithPrefix sets the prefix of all subjects. It may have several tokens, such as
 // "acme.pond". The default is "pond".
 func WithPrefix(prefix string) Option { return func(c *config) { c.prefix = prefix } }
 
@@ -68,8 +68,8 @@ func WithPrefix(prefix string) Option { return func(c *config) { c.prefix = pref
 // "default".
 func WithNamespace(name string) Option { return func(c *config) { c.namespace = name } }
 
-// WithProbeInterval sets how often the broker asks whether the server still answers. If
-// it leaves two questions open, the broker reconnects. The default is 1.5 s.
+// WithProbeInterval sets the interval of pings to the server. If two pings are not
+// answered, the broker reconnects. The default is 1.5 s.
 func WithProbeInterval(d time.Duration) Option {
 	if d <= 0 {
 		panic(fmt.Sprintf("natsbroker: WithProbeInterval(%v): must be positive", d)) //nolint:forbidigo // misuse at registration
@@ -86,7 +86,7 @@ func WithQueue(messages int) Option {
 	return func(c *config) { c.queue = messages }
 }
 
-// WithLogger sets where lost connections are logged. The default is [slog.Default].
+// WithLogger sets the logger for lost connections. The default is [slog.Default].
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithClientOption adds options of the NATS client: credentials, TLS certificates, a
@@ -99,8 +99,8 @@ func WithClientOption(opts ...nats.Option) Option {
 // such as "nats://a:4222,nats://b:4222" or, for TLS, "tls://a:4222".
 //
 // New does not wait for a connection. If the server is not reachable, the broker connects
-// later. New returns an error for an invalid prefix or option only.
-// The broker uses goroutines and a connection until [Broker.Close].
+// later. New returns an error only for an invalid prefix or option. The broker uses
+// goroutines and a connection until [Broker.Close].
 func New(url string, opts ...Option) (*Broker, error) {
 	cfg := config{
 		prefix: "pond", namespace: "default",
@@ -152,7 +152,7 @@ func (b *Broker) run() {
 	})
 }
 
-// MaxBytes returns the limit of the server, max_payload, as of the last connection.
+// MaxBytes returns max_payload, the limit of the server of the last connection.
 func (b *Broker) MaxBytes() int { return int(b.maxBytes.Load()) }
 
 // Health returns nil if the broker is connected.

@@ -26,14 +26,14 @@ type link struct {
 	broker   *Broker
 	conn     *nats.Conn
 	messages chan *nats.Msg // of all subscriptions
-	closed   chan struct{}  // the connection is closed
+	closed   chan struct{}  // closed when the connection is closed
 
 	mu   sync.Mutex                    // guards the following fields
 	subs map[string]*nats.Subscription // by subject
-	err  error                         // why the connection has to be closed
+	err  error                         // why the connection must be closed
 }
 
-// connect connects, and returns why the broker is not connected any more.
+// connect connects to a server. When the connection ends, it returns the reason.
 func (b *Broker) connect() error {
 	l := &link{
 		broker:   b,
@@ -61,8 +61,8 @@ func (b *Broker) connect() error {
 	return l.serve()
 }
 
-// servers returns the URLs of all servers: those of New, and those that the last one has
-// named, with the same user.
+// servers returns the URLs of all servers: those passed to New, and those that the last
+// server reported, with the same user.
 func (b *Broker) servers() []string {
 	b.mu.Lock()
 	named := b.named
@@ -98,7 +98,7 @@ func (l *link) serve() error {
 	}()
 
 	b.mu.Lock()
-	b.link = l // from now on, new subscriptions use it, too
+	b.link = l // from now on, new subscriptions use it as well
 	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(b.core.Context(), remotebroker.DialTimeout)
 	defer cancel()
@@ -127,11 +127,12 @@ func (l *link) reason() error {
 	return errLinkClosed
 }
 
-// add subscribes to topics, and confirms them when the server has.
+// add subscribes to topics, and confirms the subscriptions when the server confirms
+// them.
 func (l *link) add(ctx context.Context, subs ...*remotebroker.Subscription) error {
 	l.mu.Lock()
 	for _, s := range subs {
-		if l.subs[s.Key] != nil || l.broker.core.Find(s.Key) != s { // it was closed meanwhile
+		if l.subs[s.Key] != nil || l.broker.core.Find(s.Key) != s { // it was closed in the meantime
 			continue
 		}
 		sub, err := l.conn.ChanSubscribe(s.Key, l.messages)
@@ -155,7 +156,7 @@ func (l *link) add(ctx context.Context, subs ...*remotebroker.Subscription) erro
 	return nil
 }
 
-// violation returns an error if the server has just refused a subject.
+// violation returns an error if the server just rejected a subject.
 func (l *link) violation(subject string) error {
 	err := l.conn.LastError()
 	if errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(err.Error(), `"`+subject+`"`) {
@@ -173,11 +174,11 @@ func (l *link) remove(subject string) {
 	}
 	if sub := l.subs[subject]; sub != nil {
 		delete(l.subs, subject)
-		_ = sub.Unsubscribe() // fails if the connection is closed, which is as good
+		_ = sub.Unsubscribe() // if this fails, the connection is closed, which has the same effect
 	}
 }
 
-// publish sends messages, and waits until the server has them.
+// publish sends messages, and waits until the server received them.
 func (l *link) publish(ctx context.Context, subject string, batch [][]byte) error {
 	for _, data := range batch {
 		if err := l.conn.Publish(subject, data); err != nil {
@@ -190,7 +191,8 @@ func (l *link) publish(ctx context.Context, subject string, batch [][]byte) erro
 	return l.violation(subject)
 }
 
-// dispatch passes messages on until the connection is closed and none is left.
+// dispatch passes messages to their receivers until the connection is closed and the
+// queue is empty.
 func (l *link) dispatch() {
 	for {
 		select {
@@ -211,8 +213,8 @@ func (l *link) dispatch() {
 	}
 }
 
-// deliver passes a message on. After a message was dropped, no other is: the gap comes
-// with the next connection.
+// deliver passes a message to its receiver. After a message was dropped, it drops all
+// others: the next connection reports a gap.
 func (l *link) deliver(m *nats.Msg) {
 	if dropped, err := m.Sub.Dropped(); err == nil && dropped > 0 {
 		l.fail(errOverflow)

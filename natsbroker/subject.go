@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// longestToken is how long a token may be that shows its text.
+// longestToken limits the length of a token. Longer texts become a hash.
 const longestToken = 180
 
-// token returns a text as one token of a subject, without anything that NATS takes for
-// a separator or a wildcard. Different texts have different tokens. A long text becomes
-// a hash.
+// token encodes a text as one token of a subject, without the characters that NATS uses
+// as separators or wildcards. Different texts have different tokens. A long text
+// becomes a hash.
 func token(text string) string {
 	if text == "" {
 		return "="

@@ -1,5 +1,5 @@
-// Package redisbroker connects the nodes of a cluster by Redis or Valkey, from version
-// 6.2, alone, with Sentinel or as a cluster:
+// Package redisbroker connects the nodes of a cluster through Redis or Valkey, version
+// 6.2 or later: a single server, one with Sentinels, or a Redis cluster:
 //
 //	b, err := redisbroker.New("redis://user:password@host:6379")
 //
@@ -7,8 +7,7 @@
 // servers in other languages can be part of the cluster: see docs/cluster-protocol.md.
 // Messages go through pub/sub, with exact names only. Logs are streams.
 //
-// A user of Redis with these rules may do all that a broker does, for the default
-// prefix:
+// A broker with the default prefix needs a Redis user with these permissions:
 //
 //	ACL SETUSER pond on >password resetchannels &pondsocket:* ~pondsocket:* +@connection +@pubsub +@scripting +@stream +@hash +del +pexpire +info +time
 //
@@ -70,8 +69,8 @@ func WithPrefix(prefix string) Option { return func(c *config) { c.prefix = pref
 // default is "default".
 func WithNamespace(name string) Option { return func(c *config) { c.namespace = name } }
 
-// WithMaxBytes sets the size of the largest message, at least 64 KiB. The default is
-// 4 MiB.
+// WithMaxBytes sets the maximum size of a message, at least 64 KiB. The default is 4
+// MiB.
 func WithMaxBytes(bytes int) Option {
 	if bytes < 64<<10 {
 		panic(fmt.Sprintf("redisbroker: WithMaxBytes(%d): must be at least 64 KiB", bytes)) //nolint:forbidigo // misuse at registration
@@ -91,7 +90,7 @@ func WithProbeInterval(d time.Duration) Option {
 	return func(c *config) { c.probeInterval = d }
 }
 
-// WithLogger sets where lost and new connections are logged. The default is
+// WithLogger sets the logger for lost and new connections. The default is
 // [slog.Default].
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
@@ -106,19 +105,19 @@ func WithClientOption(change func(*rueidis.ClientOption)) Option {
 //	redis://USER:PASSWORD@HOST:PORT?addr=HOST2:PORT2&master_set=NAME
 //
 // with rediss for TLS. With several addresses, the servers are a cluster, or, with
-// master_set, the Sentinels of the server with that name. Pub/sub and streams do not
-// depend on the number of a database, except for keys.
+// master_set, the Sentinels of the server with that name. The number of a database only
+// applies to the keys of logs.
 //
 // New does not wait for a connection. If the server is not reachable, the broker connects
-// later. New returns an error for an invalid URL only. The broker
-// uses goroutines and connections until [Broker.Close].
+// later. New returns an error only for an invalid URL. The broker uses goroutines and
+// connections until [Broker.Close].
 func New(url string, opts ...Option) (*Broker, error) {
 	option, err := rueidis.ParseURL(url)
 	if err != nil {
 		return nil, fmt.Errorf("redisbroker: invalid URL: %w", err)
 	}
 	option.DisableCache = true
-	option.AlwaysPipelining = true // so that contexts interrupt calls, and do not close connections
+	option.AlwaysPipelining = true // so that contexts interrupt calls, but do not close connections
 	option.Sentinel.TopologyRefreshInterval = 5 * time.Second
 	if option.Dialer.Timeout == 0 {
 		option.Dialer.Timeout = remotebroker.DialTimeout
@@ -174,7 +173,7 @@ func (b *Broker) run() {
 	s.run(client)
 }
 
-// MaxBytes returns the size of the largest message; see [WithMaxBytes].
+// MaxBytes returns the maximum size of a message; see [WithMaxBytes].
 func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }
 
 // Health returns nil if the subscriptions are connected, and the last probe arrived. In a
@@ -198,7 +197,8 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (
 	return b.core.Subscribe(ctx, topic, topic, r)
 }
 
-// do runs a call that needs the client. It ends with ctx, and with the broker.
+// do runs a call that needs the client. The call ends when ctx is done or the broker is
+// closed.
 func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client rueidis.Client) error) error {
 	client := b.client.Load()
 	if client == nil {
@@ -219,8 +219,8 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 		cmds := make(rueidis.Commands, len(batch))
 		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
-			// In a Redis cluster, all messages of a topic go through the server that has
-			// its log, in order to keep their order.
+			// In a Redis cluster, all messages of a topic go through the server that has its
+			// log, so that they stay in order.
 			cmds[i] = client.B().Publish().Channel(b.prefix + topic).Message(rueidis.BinaryString(escape(data))).Build().SetSlot(slot)
 		}
 		if len(cmds) == 1 {
@@ -253,7 +253,7 @@ func (b *Broker) Close(ctx context.Context) error {
 	return err
 }
 
-// topicOf returns the topic of a channel of Redis.
+// topicOf returns the topic of a Redis channel.
 func (b *Broker) topicOf(channel string) (topic string, ok bool) {
 	return strings.CutPrefix(channel, b.prefix)
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// subscribeBatch is how many names are in one command.
+// subscribeBatch is the maximum number of names in one command.
 const subscribeBatch = 512
 
 var (
@@ -25,7 +25,7 @@ var (
 
 // A link is one connection for subscriptions. Its reader calls the receivers. If a
 // receiver is slow, the server queues messages up to its limit and then closes the
-// connection. This causes a gap, and memory does not grow.
+// connection. This causes a gap, but memory use stays limited.
 type link struct {
 	broker *Broker
 	server *server
@@ -34,17 +34,17 @@ type link struct {
 	ctx    context.Context // ends with the link
 	probes sync.WaitGroup
 
-	active map[string]bool // topics that the server knows; owned by serve
+	active map[string]bool // topics with a subscription at the server; owned by serve
 	probed chan struct{}   // has an element when a probe arrived
-	heard  atomic.Int64    // when something arrived, in nanoseconds since 1970
+	heard  atomic.Int64    // when data last arrived, in nanoseconds since 1970
 }
 
 func newLink(s *server, client rueidis.Client) *link {
 	return &link{broker: s.broker, server: s, client: client, active: map[string]bool{}, probed: make(chan struct{}, 1)}
 }
 
-// serve subscribes to all topics and keeps them up to date. It returns why the
-// connection cannot be used any longer.
+// serve subscribes to all topics and keeps them up to date. It returns the reason when
+// the connection cannot be used any more.
 func (l *link) serve() error {
 	b := l.broker
 	ctx, cancel := context.WithCancel(l.server.ctx)
@@ -56,7 +56,7 @@ func (l *link) serve() error {
 		cancel()
 		conn.Close()
 		release()
-		for range closed { // until no receiver is called any more
+		for range closed { // wait until no receiver is called any more
 		}
 		l.probes.Wait()
 	}()
@@ -114,11 +114,11 @@ func (l *link) watch(closed <-chan error) error {
 	}
 }
 
-// probe sends a message from the node to itself. If it cannot be sent, the broker is in
-// trouble; if it does not arrive, the subscriptions are dead.
+// probe sends a message from the node to itself. If it cannot be sent, Health reports
+// this; if it does not arrive, the subscriptions do not work.
 func (l *link) probe() error {
 	select {
-	case <-l.probed: // late, from before
+	case <-l.probed: // of an earlier probe
 	default:
 	}
 	b := l.broker
@@ -140,12 +140,12 @@ func (l *link) probe() error {
 	}
 }
 
-// sync makes the server know the topics that have a receiver, and no others.
+// sync updates the subscriptions at the server to the topics that have a receiver.
 func (l *link) sync() error {
 	b := l.broker
 	for {
 		var add, remove []string
-		var known []*remotebroker.Subscription // added after the confirmation of another one
+		var known []*remotebroker.Subscription // added after an earlier receiver was confirmed
 		var moved []*remotebroker.Subscription // to another server of a cluster
 		b.mu.Lock()
 		for topic := range l.server.dirty {
@@ -186,7 +186,7 @@ func (l *link) sync() error {
 	}
 }
 
-// subscribe adds topics. If the server refuses one of them, it tries them one by one.
+// subscribe adds topics. If the server rejects one of them, it tries them one by one.
 func (l *link) subscribe(topics ...string) error {
 	if len(topics) == 0 {
 		return nil
@@ -244,7 +244,7 @@ func (l *link) channels(topics []string) []string {
 	return channels
 }
 
-// command runs a command that the server answers at once, if it is well.
+// command runs a command that a working server answers immediately.
 func (l *link) command(cmd rueidis.Completed) error {
 	ctx, cancel := context.WithTimeout(l.ctx, remotebroker.DialTimeout)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// pageBytes is how large a page becomes.
+// pageBytes limits the size of a page.
 const pageBytes = 1 << 20
 
 var (
@@ -40,7 +40,7 @@ var (
 var braces = strings.NewReplacer("%", "%25", "{", "%7B", "}", "%7D")
 
 // keysOf returns the keys of a log: a hash with its state, and a stream with its
-// entries. In a cluster they have to be in one slot, that of the topic's channel.
+// entries. In a cluster, they must be in the hash slot of the topic's channel.
 func (b *Broker) keysOf(topic string) []string {
 	tag := "{" + braces.Replace(b.prefix+topic) + "}"
 	return []string{b.keys + "state:" + tag, b.keys + "entries:" + tag}
@@ -61,7 +61,7 @@ func keepArgs(keep pond.Retention) ([]string, error) {
 		return nil, fmt.Errorf("redisbroker: invalid retention %+v", keep)
 	}
 	return []string{
-		randomText()[:16], // an epoch, if a new one is needed
+		randomText()[:16], // the epoch, if the script creates a log
 		strconv.Itoa(keep.Messages),
 		strconv.Itoa(keep.Bytes),
 		strconv.FormatInt(max(1, keep.Age.Milliseconds()), 10),
@@ -163,7 +163,8 @@ func (b *Broker) Drop(ctx context.Context, topic string) error {
 	})
 }
 
-// positionOf parses an epoch and an offset. No values are the zero position.
+// positionOf parses an epoch and an offset. Without values, it returns the zero
+// position.
 func positionOf(values []rueidis.RedisMessage) (pos pond.Position, err error) {
 	if len(values) == 0 {
 		return pos, nil

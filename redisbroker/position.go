@@ -8,20 +8,20 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A message that is in the log is published with its position as the last member:
+// A message of the log is published with its position as the last member:
 //
 //	{"protocol":...,"userId":"u1","pos":"k3.17.16"}
 //
-// Other servers ignore it, and the broker removes it. The end of a JSON object has
-// these bytes only if it has such a member: within a text, the quotes would be escaped.
-// A message that has the member already gets an empty one behind it.
+// Other servers ignore it, and the broker removes it. A JSON object ends with these
+// bytes only if it has such a member: in a string, the quotes would be escaped. If a
+// message already has such a member, an empty one is appended.
 const positionMember = `"pos":"`
 
-// longestPosition is more than the member can take: an epoch of 22 characters, and two
-// numbers of 16 digits.
+// longestPosition is above the maximum size of the member: an epoch of 22 characters,
+// and two numbers of 16 digits.
 const longestPosition = 80
 
-// escape returns a message that is not in the log as it is published.
+// escape returns the published form of a message that is not in the log.
 func escape(data []byte) []byte {
 	if _, _, ok := splitPosition(data); !ok {
 		return data
@@ -35,7 +35,7 @@ func splice(data []byte, position string) []byte {
 	return append(append(append(make([]byte, 0, len(head)+len(tail)+len(position)+2), head...), tail...), position+`"}`...)
 }
 
-// spliceParts returns what comes before the position, in two parts.
+// spliceParts returns the bytes before the position, in two parts.
 func spliceParts(data []byte) (head []byte, tail string) {
 	head = data[:len(data)-1]
 	if isEmpty(head[1:]) {
@@ -44,8 +44,7 @@ func spliceParts(data []byte) (head []byte, tail string) {
 	return head, "," + positionMember
 }
 
-// unescape returns a message without the position that was appended to it. It may
-// change data.
+// unescape returns a message without the appended position. It may modify data.
 func unescape(data []byte) (message []byte, pos pond.Position, prev uint64) {
 	cut, text, ok := splitPosition(data)
 	if !ok {
@@ -59,7 +58,7 @@ func unescape(data []byte) (message []byte, pos pond.Position, prev uint64) {
 	return data[: cut+1 : cut+1], pos, prev
 }
 
-// splitPosition finds the member at the end of a message: where it begins, with its
+// splitPosition finds the member at the end of a message. It returns the index of its
 // comma, and its text.
 func splitPosition(data []byte) (cut int, text string, ok bool) {
 	body, ok := bytes.CutSuffix(data, []byte(`"}`))
@@ -84,7 +83,7 @@ func splitPosition(data []byte) (cut int, text string, ok bool) {
 	return cut, text, !strings.ContainsAny(text, `"\`)
 }
 
-// isEmpty reports whether there are no members between the braces of an object.
+// isEmpty reports whether an object has no members.
 func isEmpty(body []byte) bool { return len(bytes.Trim(body, " \t\r\n")) == 0 }
 
 func parsePosition(text string) (pos pond.Position, prev uint64, ok bool) {

@@ -14,20 +14,20 @@ import (
 type Broker struct {
 	bus  *Bus
 	name string
-	done chan struct{} // closed when Close does not wait for calls any longer
+	done chan struct{} // closed when Close interrupts the calls in progress
 
 	// Guarded by bus.mu.
 	subs    map[string]*subscription // by topic
 	down    bool                     // by Disconnect
 	failed  map[string]int           // by FailAppends
 	closing bool
-	active  int           // calls that Close waits for
+	active  int           // number of calls in progress
 	quiet   chan struct{} // closed when active is zero, while Close waits
 }
 
 var _ pond.BrokerLog = (*Broker)(nil)
 
-// MaxBytes returns the size of the largest message; see [WithMaxBytes].
+// MaxBytes returns the maximum size of a message; see [WithMaxBytes].
 func (n *Broker) MaxBytes() int { return n.bus.cfg.maxBytes }
 
 // Health returns an error after Close, while the node is disconnected, and while the
@@ -73,7 +73,7 @@ func (n *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (
 	s := &subscription{broker: n, topic: topic, receiver: r, ended: make(chan struct{})}
 	err := n.do(ctx, topic, "subscribe", func() error {
 		if n.subs[topic] != nil {
-			return fmt.Errorf("memorybroker: subscribed to %q already", topic)
+			return fmt.Errorf("memorybroker: already subscribed to %q", topic)
 		}
 		n.subs[topic] = s
 		n.bus.subscribeLocked(s)
@@ -86,7 +86,7 @@ func (n *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (
 	return s, nil
 }
 
-// do runs f on the bus, with the lock held, when the bus is not paused, and with the
+// do runs f with the bus locked. It waits while the bus is paused, and applies the
 // faults of the bus.
 func (n *Broker) do(ctx context.Context, topic, what string, f func() error) error {
 	b := n.bus
@@ -124,8 +124,8 @@ func (n *Broker) finishLocked() {
 	}
 }
 
-// travelLocked is the way from the node to the bus, or back. It unlocks the bus while
-// it takes time or the bus is paused.
+// travelLocked simulates the network between the node and the bus. It unlocks the bus
+// while it waits for a delay or the end of a pause.
 func (n *Broker) travelLocked(ctx context.Context, c call) error {
 	b := n.bus
 	if at := b.instantLocked(c); !at.IsZero() {
@@ -191,8 +191,8 @@ func (n *Broker) Close(ctx context.Context) error {
 	return err
 }
 
-// awaitCallsLocked waits for the calls in progress, and interrupts those that are left
-// when ctx is done.
+// awaitCallsLocked waits for the calls in progress, and interrupts them when ctx is
+// done.
 func (n *Broker) awaitCallsLocked(ctx context.Context) (err error) {
 	b := n.bus
 	for n.active > 0 {

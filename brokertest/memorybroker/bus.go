@@ -1,17 +1,17 @@
 // Package memorybroker connects the nodes of a cluster that run in one process. It is
-// made for tests of a cluster, and for programs with several Ponds:
+// for tests of a cluster, and for programs with several Ponds:
 //
 //	bus := memorybroker.New()
 //	a := bus.Broker("a") // for one node
 //	b := bus.Broker("b") // for another
 //
 // A [Bus] is the backend that all brokers share, with a log for each topic, and a
-// [Broker] is the connection of one node to it. On demand they fail the way that a
-// network and a server do: see [Bus.SetFaults], [Bus.Pause], [Bus.Partition],
-// [Bus.LoseLogs], [Broker.Disconnect] and [Broker.FailAppends].
+// [Broker] is the connection of one node to it. Tests can make them fail as a network
+// and a server do: see [Bus.SetFaults], [Bus.Pause], [Bus.Partition], [Bus.LoseLogs],
+// [Broker.Disconnect] and [Broker.FailAppends].
 //
-// A Bus works in a bubble of [testing/synctest], if it is made there. Goroutines exist
-// only while there are messages to deliver.
+// A Bus works in a bubble of [testing/synctest] if it is created there. Goroutines
+// exist only while there are messages to deliver.
 package memorybroker
 
 import (
@@ -28,7 +28,7 @@ type Bus struct {
 	brokers   map[string]*Broker
 	topics    map[string][]*subscription // in the order of subscribing
 	logs      map[string]*topicLog
-	logsSwept int             // number of logs after the last sweep
+	logsSwept int             // number of logs after the last cleanup
 	epochs    uint64          // made so far
 	faults    Faults          // of SetFaults
 	groups    map[string]int  // of Partition, by node
@@ -46,27 +46,27 @@ type config struct {
 	sparse     bool
 }
 
-// WithSeed sets what everything random depends on. Two buses with the same seed do the
-// same to the same calls. The default is 0.
+// WithSeed sets the seed of all random events. Two buses with the same seed behave in
+// the same way for the same calls. The default is 0.
 func WithSeed(seed uint64) Option { return func(c *config) { c.seed = seed } }
 
-// WithMaxBytes sets the size of the largest message, at least 64 KiB. The default is
-// 4 MiB.
+// WithMaxBytes sets the maximum size of a message, at least 64 KiB. The default is 4
+// MiB.
 func WithMaxBytes(bytes int) Option {
 	atLeast("WithMaxBytes", bytes, 64<<10)
 	return func(c *config) { c.maxBytes = bytes }
 }
 
-// WithQueueBytes limits the messages that are queued for one subscription. If its
-// receiver falls behind further, they are dropped, and the broker calls Gap.
-// The default is 16 MiB.
+// WithQueueBytes limits the messages that are queued for one subscription. When its
+// receiver is so slow that the limit is reached, the queued messages are dropped, and
+// the broker calls Gap. The default is 16 MiB.
 func WithQueueBytes(bytes int) Option {
 	atLeast("WithQueueBytes", bytes, 1)
 	return func(c *config) { c.queueBytes = bytes }
 }
 
-// WithSparseOffsets leaves random holes between the offsets of a log, as a log that
-// several topics share would. The default is none: offsets count the entries.
+// WithSparseOffsets skips random offsets, as a log that several topics share would. By
+// default, offsets are consecutive.
 func WithSparseOffsets() Option { return func(c *config) { c.sparse = true } }
 
 func atLeast(option string, n, least int) {
@@ -90,13 +90,13 @@ func New(opts ...Option) *Bus {
 	return b
 }
 
-// Broker returns a new broker for the node with this name. A node that was stopped may
-// get another one. Broker panics if the node has a broker that is not closed.
+// Broker returns a new broker for the node with this name. It panics if the node
+// already has a broker that is not closed.
 func (b *Bus) Broker(node string) *Broker {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.brokers[node] != nil {
-		panic("memorybroker: node " + node + " has a broker already") //nolint:forbidigo // misuse at registration
+		panic("memorybroker: node " + node + " already has a broker") //nolint:forbidigo // misuse at registration
 	}
 	n := &Broker{
 		bus:    b,

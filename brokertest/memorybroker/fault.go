@@ -20,19 +20,18 @@ var (
 	errTimeout      = errors.New("memorybroker: injected timeout")
 )
 
-// Faults go wrong at random, but in the same way for the same seed. Probabilities are
-// between 0 and 1. The zero value is none.
+// Faults are random failures, which are the same for the same seed. Probabilities are
+// between 0 and 1. The zero value has no faults.
 //
 // With Duplicate or Silent, a broker breaks the contract of [pond.Broker]. Use them to
 // test that nodes tolerate it.
 type Faults struct {
-	// MinDelay and MaxDelay are how long a message takes to each of its subscribers,
-	// and a call to the bus and back. The messages of one topic keep their order;
-	// those of different topics overtake each other.
+	// MinDelay and MaxDelay limit the time that a message takes to each of its
+	// subscribers, and a call to the bus and back. The messages of one topic stay in
+	// order; those of different topics may overtake each other.
 	MinDelay, MaxDelay time.Duration
 
-	// Drop is the probability that a subscriber misses a message. It gets a Gap in
-	// its place.
+	// Drop is the probability that a subscriber misses a message. It gets a Gap instead.
 	Drop float64
 
 	// Fail is the probability that a call fails and does nothing.
@@ -64,8 +63,8 @@ func (b *Bus) SetFaults(f Faults) {
 	b.faults = f
 }
 
-// Pause stops the bus, as SIGSTOP stops a server: calls wait, and nothing is
-// delivered. It reports false if the bus is paused already.
+// Pause stops the bus, as SIGSTOP stops a server: calls wait, and no message is
+// delivered. It returns false if the bus is already paused.
 func (b *Bus) Pause() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -86,9 +85,9 @@ func (b *Bus) Resume() {
 	}
 }
 
-// Partition separates groups of nodes: messages do not get from one to another. The
-// nodes that are not named belong to the first group, which keeps the logs; calls of
-// [pond.BrokerLog] by others fail. A later call replaces the groups.
+// Partition separates groups of nodes: messages do not pass from one group to another.
+// Nodes that are not named belong to the first group, which keeps the logs; calls of
+// [pond.BrokerLog] by other nodes fail. A later call replaces the groups.
 func (b *Bus) Partition(groups ...[]string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,8 +100,8 @@ func (b *Bus) Partition(groups ...[]string) {
 	}
 }
 
-// Heal ends a partition. Subscribers that missed messages get a Gap, unless they got
-// one before another message.
+// Heal ends a partition. Subscribers that missed messages get a Gap, unless they
+// already got one.
 func (b *Bus) Heal() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -120,8 +119,8 @@ func (b *Bus) healLocked() {
 	}
 }
 
-// LoseLogs loses the logs of the topics, or of all if none is named. They begin again
-// with a new epoch.
+// LoseLogs loses the logs of the topics, or all logs if no topic is given. They start
+// again with a new epoch.
 func (b *Bus) LoseLogs(topics ...string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,7 +132,7 @@ func (b *Bus) LoseLogs(topics ...string) {
 	}
 }
 
-// Disconnect cuts the connection of the node. Its calls fail and it receives nothing
+// Disconnect breaks the connection of the node. Its calls fail and it receives nothing
 // until [Broker.Connect].
 func (n *Broker) Disconnect() {
 	n.bus.mu.Lock()
@@ -145,8 +144,8 @@ func (n *Broker) Disconnect() {
 	}
 }
 
-// Connect ends what [Broker.Disconnect] began. All subscriptions of the node get a
-// Gap. It does nothing if the node is connected.
+// Connect connects the node again after [Broker.Disconnect]. All subscriptions of the
+// node get a Gap. It does nothing if the node is connected.
 func (n *Broker) Connect() {
 	n.bus.mu.Lock()
 	defer n.bus.mu.Unlock()
@@ -159,8 +158,8 @@ func (n *Broker) Connect() {
 	}
 }
 
-// FailAppends lets the next calls of Append for a topic, so many, return an error
-// although they store their batch.
+// FailAppends makes the next count calls of Append for a topic return an error although
+// they store their batch.
 func (n *Broker) FailAppends(topic string, calls int) {
 	n.bus.mu.Lock()
 	defer n.bus.mu.Unlock()
@@ -175,7 +174,7 @@ func (b *Bus) chanceLocked(p float64, c call) bool {
 	return p > 0 && b.randomLocked(c) < p
 }
 
-// delayLocked returns how long something takes.
+// delayLocked returns a random delay.
 func (b *Bus) delayLocked(c call) time.Duration {
 	f := &b.faults
 	if f.MaxDelay == 0 {
@@ -184,10 +183,10 @@ func (b *Bus) delayLocked(c call) time.Duration {
 	return f.MinDelay + time.Duration(b.randomLocked(c)*float64(f.MaxDelay-f.MinDelay))
 }
 
-// instantLocked returns when something is due: after a delay to the millisecond, and a
-// rest that depends on the event. It is zero without delays. In a bubble, two events are
-// hardly ever due at the same time, so that the consequences of one end before the next
-// one, and two equal runs stay equal.
+// instantLocked returns the time of an event: a delay in whole milliseconds, and a
+// fraction that depends on the event. It is zero without delays. So in a bubble, two
+// events are almost never at the same time: all effects of one end before the next one,
+// and equal runs stay equal.
 func (b *Bus) instantLocked(c call) time.Time {
 	d := b.delayLocked(c)
 	if d == 0 {
@@ -198,8 +197,8 @@ func (b *Bus) instantLocked(c call) time.Time {
 	return time.Now().Add(d).Truncate(time.Millisecond).Add(time.Millisecond + rest)
 }
 
-// randomLocked returns a number from 0 to 1. It depends on the seed, the event, and how
-// often it was asked for, and not on what other nodes do at the same time.
+// randomLocked returns a number from 0 to 1. It depends on the seed, the event, and the
+// number of calls for this event, but not on concurrent calls of other nodes.
 func (b *Bus) randomLocked(c call) float64 {
 	b.calls[c]++
 	h := fnv.New64a()
@@ -207,7 +206,7 @@ func (b *Bus) randomLocked(c call) float64 {
 	return float64(mix(h.Sum64())>>11) / (1 << 53)
 }
 
-// mix spreads the bits of x: similar numbers become different ones.
+// mix mixes the bits of x, so that similar numbers have very different results.
 func mix(x uint64) uint64 {
 	x ^= x >> 30
 	x *= 0xbf58476d1ce4e5b9

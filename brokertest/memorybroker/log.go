@@ -17,14 +17,14 @@ const (
 	producerAge = 2 * time.Minute
 )
 
-// A topicLog is the log of one topic. It is guarded by the mutex of the bus.
+// A topicLog is the log of one topic. The mutex of the bus guards it.
 type topicLog struct {
 	epoch     string
 	top       uint64
 	entries   []stored // oldest first
 	bytes     int      // of entries
 	keep      pond.Retention
-	renewed   time.Time // by Open or Append
+	renewed   time.Time // last Open or Append
 	producers map[string]producer
 	pruned    time.Time // producers
 }
@@ -34,7 +34,7 @@ type stored struct {
 	at time.Time
 }
 
-// A producer is what a log remembers of one.
+// A producer is the state of a producer in a log.
 type producer struct {
 	last uint64 // number of its last message
 	at   time.Time
@@ -52,7 +52,8 @@ func (n *Broker) Open(ctx context.Context, topic string, keep pond.Retention) (p
 	return pos, err
 }
 
-// doLog is do for methods of the log, which is in the first group of a partition.
+// doLog is do for methods of the log. They fail for nodes outside the first group of a
+// partition.
 func (n *Broker) doLog(ctx context.Context, topic, what string, f func() error) error {
 	return n.do(ctx, topic, what, func() error {
 		if n.bus.groups[n.name] != 0 {
@@ -62,7 +63,7 @@ func (n *Broker) doLog(ctx context.Context, topic, what string, f func() error) 
 	})
 }
 
-// openLocked returns the log of a topic, a new one if there is none.
+// openLocked returns the log of a topic, and creates it if there is none.
 func (b *Bus) openLocked(topic string, keep pond.Retention) (*topicLog, error) {
 	if keep.Messages <= 0 || keep.Bytes <= 0 || keep.Age <= 0 {
 		return nil, fmt.Errorf("memorybroker: invalid retention %+v", keep)
@@ -84,7 +85,7 @@ func (b *Bus) openLocked(topic string, keep pond.Retention) (*topicLog, error) {
 	return l, nil
 }
 
-// logLocked returns the log of a topic, without what is too old, or nil.
+// logLocked returns the log of a topic without its expired entries, or nil.
 func (b *Bus) logLocked(topic string) *topicLog {
 	l := b.logs[topic]
 	switch {
@@ -98,7 +99,7 @@ func (b *Bus) logLocked(topic string) *topicLog {
 	return l
 }
 
-// sweepLocked removes logs that have ended, when their number may have doubled.
+// sweepLocked removes ended logs when the number of logs doubled.
 func (b *Bus) sweepLocked() {
 	if len(b.logs) < 2*b.logsSwept+16 {
 		return
@@ -147,8 +148,8 @@ func (n *Broker) Append(ctx context.Context, topic string, batch pond.Batch) (po
 	return pos, nil
 }
 
-// fresh returns the messages of a batch that the log does not have, and remembers
-// that it has them.
+// fresh returns the messages of a batch that the log does not have yet, and records
+// their numbers.
 func (l *topicLog) fresh(batch pond.Batch) [][]byte {
 	now := time.Now()
 	if now.Sub(l.pruned) > producerAge {
@@ -177,7 +178,8 @@ func (l *topicLog) append(e pond.Entry) {
 
 func (l *topicLog) position() pond.Position { return pond.Position{Epoch: l.epoch, Offset: l.top} }
 
-// ended reports whether nothing happened for too long.
+// ended reports whether the log ended, because there was no Open or Append for too
+// long.
 func (l *topicLog) ended() bool { return time.Since(l.renewed) >= l.keep.Age }
 
 // trim drops the oldest entries beyond the retention.
@@ -217,7 +219,7 @@ func (l *topicLog) since(from pond.Position, limit int) pond.Page {
 		return page
 	}
 	i := sort.Search(len(l.entries), func(i int) bool { return l.entries[i].Pos.Offset > from.Offset })
-	first := l.top // what has to be known for the page to be complete
+	first := l.top // the oldest position for which a page is complete
 	if i < len(l.entries) {
 		first = l.entries[i].Prev
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A subscription delivers the messages of one topic to one node. All fields behind the
-// first group are guarded by the mutex of the bus.
+// A subscription delivers the messages of one topic to one node. The mutex of the bus
+// guards all fields after the first group.
 type subscription struct {
 	broker   *Broker
 	topic    string
@@ -15,19 +15,19 @@ type subscription struct {
 
 	queue   []entry
 	bytes   int       // of queue
-	last    time.Time // when the end of the queue is due
-	lost    error     // why the next Gap has to come; nil: nothing is lost
-	running bool      // a goroutine delivers
+	last    time.Time // when the last entry of the queue is delivered
+	lost    error     // reason of the next Gap; nil if no message is lost
+	running bool      // a goroutine runs deliver
 	ended   chan struct{}
-	idle    chan struct{} // closed at the end of the goroutine that runs when ended is closed
+	idle    chan struct{} // closed when the goroutine that ran at the end returns
 	closed  bool
 }
 
-// An entry is a message, or a gap, on its way to a subscriber.
+// An entry is a message or a gap in transit to a subscriber.
 type entry struct {
 	pond.Entry
 	gap error
-	at  time.Time // zero: at once
+	at  time.Time // zero: immediately
 }
 
 // receiveLocked queues a message, with the faults of the bus.
@@ -51,7 +51,7 @@ func (s *subscription) receiveLocked(e entry) {
 	}
 }
 
-// gapLocked queues a gap if something is lost.
+// gapLocked queues a gap if a message is lost.
 func (s *subscription) gapLocked() {
 	reason := s.lost
 	if reason == nil || s.broker.down {
@@ -63,11 +63,11 @@ func (s *subscription) gapLocked() {
 	}
 }
 
-// pushLocked queues something and has it delivered.
+// pushLocked queues an entry and starts the delivery.
 func (s *subscription) pushLocked(e entry) {
 	bus := s.broker.bus
 	e.at = bus.instantLocked(call{s.broker.name, s.topic, "deliver"})
-	if e.at.Before(s.last) { // what is ahead of it is due later
+	if e.at.Before(s.last) { // it must not overtake earlier entries
 		e.at = s.last
 	}
 	s.last = e.at
@@ -102,8 +102,8 @@ func (s *subscription) deliver(idle chan struct{}) {
 	}
 }
 
-// next waits for the first of the queue and removes it. It reports false, and that the
-// goroutine ends, if nothing is left or the subscription has ended.
+// next waits for the first entry of the queue and removes it. It returns false if the
+// queue is empty or the subscription ended; then the goroutine must end.
 func (s *subscription) next() (e entry, ok bool) {
 	bus := s.broker.bus
 	bus.mu.Lock()
@@ -148,15 +148,15 @@ func sleep(d time.Duration, done <-chan struct{}) {
 	}
 }
 
-// endLocked ends the subscription: no call of the receiver begins after it. It returns
-// a channel that is closed when the one that is in progress has ended.
+// endLocked ends the subscription: no further call of the receiver starts. It returns a
+// channel that is closed when the call in progress, if any, returned.
 func (s *subscription) endLocked() (idle <-chan struct{}) {
 	if !s.closed {
 		s.closed = true
 		close(s.ended)
 		s.dropLocked()
 	}
-	if s.idle == nil { // nothing was ever delivered
+	if s.idle == nil { // no message was ever delivered
 		s.idle = make(chan struct{})
 		close(s.idle)
 	}
