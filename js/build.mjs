@@ -1,4 +1,5 @@
-// Bundles src into the modules that are published, embedded and served. They are committed, so that Go needs no Node.
+// Bundles src into the modules that are published, embedded and served. They are committed, so
+// that building with Go does not require Node.
 
 import { build } from "esbuild";
 import { writeFileSync } from "node:fs";
@@ -6,8 +7,8 @@ import { join } from "node:path";
 
 export const names = ["pond", "pond-shared"];
 
-// Members that classes of the module use of each other, and that are neither API nor on the wire. Short names for
-// them save 2 % of the size.
+// Members that are used between classes of the module, and that are not part of the API or the
+// protocol. Short names for them save 2 % of the size.
 const internal = /^(acquire|failed|flush|healthy|heard|linked|listeners|lost|opened|outbox|preferred|receive|recovers|rejected|release|renew|rooms|settle|snapshot|submit|suspect|taken|tokens|waiting|welcome)$/;
 
 export async function bundle(name) {

@@ -1,6 +1,6 @@
 // Package js serves pond.js, the browser client of pond, from the memory of the program.
 //
-// The package is separate, so that a program that does not import it does not contain the client.
+// The package is separate, so that only programs that import it contain the client.
 package js
 
 import (
@@ -22,7 +22,7 @@ var source []byte
 //go:embed pond-shared.js
 var sharedSource []byte
 
-// A representation is a module as one kind of client receives it.
+// A representation is a module in one encoding.
 type representation struct {
 	body []byte
 	etag string
@@ -33,7 +33,8 @@ func newRepresentation(body []byte) representation {
 	return representation{body, `"` + hex.EncodeToString(sum[:8]) + `"`}
 }
 
-// A module has its representations, each of which is made when the first client asks for it.
+// A module has several representations. Each is created when the first client requests
+// it.
 type module struct {
 	plain, compressed func() representation
 }
@@ -63,8 +64,8 @@ var (
 //	mux.Handle("GET /pond.js", js.Handler())
 //	mux.Handle("GET /pond-shared.js", js.Handler())
 //
-// Browsers ask again before they use a cached copy, so that the client always fits the server.
-// Modules of other origins may import it.
+// Browsers revalidate a cached copy before they use it, so that the client always has
+// the version of the server. Pages of other origins may import the module.
 func Handler() http.Handler {
 	return http.HandlerFunc(serve)
 }
@@ -95,7 +96,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(body().body))
 }
 
-// acceptsGzip reports whether a client names gzip and does not exclude it.
+// acceptsGzip reports whether a client accepts gzip.
 func acceptsGzip(values []string) bool {
 	for coding := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		name, parameter, _ := strings.Cut(coding, ";")

@@ -36,7 +36,7 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   b() {
     this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
   }
-  /** Probes at once. */
+  /** Sends a probe now. */
   check() {
     this.#probing = !0, this.#probe(), this.#wait();
   }
@@ -110,7 +110,7 @@ function openStream(request, events) {
   };
   return read().catch(lost), {
     a: 0,
-    // the backlog is counted as queued
+    // the backlog counts as queued
     e(secret, several) {
       id = secret, batch = several, pump();
     },
@@ -158,14 +158,14 @@ var encode = (action, channelName, requestId, payload, event = action, extra) =>
 var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e3, FALLBACK = 3e5, HEARTBEAT = 4e4, Shared = class {
   members = /* @__PURE__ */ new Set();
   a = [];
-  // the first one is with the server
+  // the first one was sent to the server
   joined = !1;
   epoch = "";
   c = !1;
   offset = 0;
   // of the newest numbered message
   start = 0;
-  // everything after it up to offset is kept
+  // all messages after it up to offset are kept
   kept = [];
   characters = 0;
   diff = !1;
@@ -175,7 +175,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   reset({ recover, diff }) {
     this.joined = !0, this.c = !!recover, recover && this.jump(recover.epoch, recover.offset), this.diff = diff !== void 0, this.users.clear(), this.presence = "";
   }
-  /** Goes on behind an offset, without what came before. */
+  /** Continues after an offset, without the earlier messages. */
   jump(epoch, offset) {
     this.epoch = epoch, this.offset = this.start = offset, this.kept = [], this.characters = 0;
   }
@@ -190,10 +190,10 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   #tabs = /* @__PURE__ */ new Set();
   #channels = /* @__PURE__ */ new Map();
   #requests = /* @__PURE__ */ new Map();
-  // request ID -> who waits for the answer
+  // request ID -> the tab that waits for the answer
   #link = null;
   #ticket = null;
-  // of the link; events of any other are void
+  // of the link; events of others are ignored
   #welcome = "";
   // the server's first message, while connected
   #timer;
@@ -243,7 +243,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   #send(text, tab) {
     this.#link?.send({ text, g: (error) => tab && this.#fail(tab, text, error) });
   }
-  /** Tells a tab that the server rejected its message. */
+  /** Notifies a tab that the server rejected its message. */
   #fail(tab, text, { code, message, status }) {
     let { channelName, requestId } = JSON.parse(text);
     tab.text(encode("ERROR", channelName, requestId, { code, message, status }, code));
@@ -288,7 +288,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     for (let tab of [...this.#tabs])
       tab.open(), tab.text(line);
   }
-  /** The server answered the join of the first tab that waits. */
+  /** Handles the server's answer to the join of the first waiting tab. */
   #answered(channel, name, acknowledged, line) {
     let { tab } = channel.a.shift(), here = this.#tabs.has(tab) && !channel.members.has(tab);
     if (acknowledged) {

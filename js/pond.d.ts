@@ -5,33 +5,34 @@ export type Events = object;
 
 type Name<E extends Events> = Extract<keyof E, string>;
 type Payload<T> = T extends readonly [infer Request, unknown] ? Request : T;
-/** The arguments after the name of an event. A payload that may be empty may be left out. */
+/** The arguments after the name of an event. A payload without required members may be omitted. */
 type Arguments<T, O> = {} extends T ? [payload?: T, options?: O] : [payload: T, options?: O];
 type Response<T> = T extends readonly [unknown, infer Answer] ? Answer : any;
 
 export type Transport = "websocket" | "stream";
 
 /**
- * The reaction to a status with which a connection or a join failed: try again after a delay, do so with a new token,
- * or give up until the application asks again.
+ * The reaction to a status with which a connection or a join failed: retry after a delay, retry
+ * with a new token, or stop until the application tries again.
  */
 export type Reaction = "retry" | "refresh" | "stop";
 
 /**
- * The reactions to HTTP statuses and WebSocket close codes. The reaction to any other is "retry", and a close code
- * from 4400 to 4599 counts as the HTTP status that is 4000 lower. Override entries with the option `reactions`.
+ * The reactions to HTTP statuses and WebSocket close codes. All others are "retry". A close
+ * code from 4400 to 4599 counts as the HTTP status that is 4000 lower. Override entries with
+ * the option `reactions`.
  */
 export const reactions: Readonly<Record<number, Reaction>>;
 
 /** A code of {@link PondError}: one of the client, or one of the server. */
 export type ErrorCode =
-  /** close was called. */
+  /** The program called close. */
   | "CLOSED"
   /** The last handle of the channel was released. */
   | "LEFT"
-  /** clearQueue was called. */
+  /** The program called clearQueue. */
   | "CLEARED"
-  /** The channel was declined, removed or closed, so that nothing can be sent. */
+  /** The channel was declined, removed or closed, so it cannot send messages. */
   | "NOT_JOINED"
   /** The queue is full: the message was not sent. */
   | "QUEUE_FULL"
@@ -39,11 +40,11 @@ export type ErrorCode =
   | "EXPIRED"
   /** The connection was lost before the answer: the server may have handled the message, or not. */
   | "OUTCOME_UNKNOWN"
-  /** No answer, or no connection, in time. */
+  /** No answer or no connection in time. */
   | "TIMEOUT"
   /** No answer to a join in time. The client joins again. */
   | "JOIN_TIMEOUT"
-  /** Nothing arrived for too long, and a probe had no answer. */
+  /** No data arrived in time, not even an answer to a probe. */
   | "SILENT"
   /** The connection ended; `status` is the close code of a WebSocket. */
   | "DISCONNECTED"
@@ -53,13 +54,13 @@ export type ErrorCode =
   | "NETWORK"
   /** There is no event stream at this URL. */
   | "NO_STREAM"
-  /** There is neither a WebSocket nor another transport that may be used. */
+  /** There is no WebSocket class, and no other transport is allowed. */
   | "NO_TRANSPORT"
-  /** The token, `params` or `headers` could not be evaluated, or the URL is invalid. The cause says why. */
+  /** The token, `params` or `headers` could not be evaluated, or the URL is invalid. `cause` contains the reason. */
   | "SETUP"
-  /** Messages were lost, and no onGap listener was there to be called. */
+  /** Messages were lost, and there is no onGap listener. */
   | "GAP"
-  /** A numbered message came twice or in the wrong order. The client joins again from the last position. */
+  /** A numbered message arrived twice or in the wrong order. The client joins again from the last position. */
   | "ORDER"
   /** The server sent something that is not a message. */
   | "INVALID_FRAME"
@@ -72,14 +73,17 @@ export class PondError extends Error {
   readonly code: ErrorCode;
   /** The HTTP status or WebSocket close code; 0 if there is none. */
   readonly status: number;
-  /** The delay in milliseconds that the server advised, if it did. The client obeys. */
+  /** The delay in milliseconds that the server advised, if any. The client obeys it. */
   readonly retryAfter: number | undefined;
 }
 
-/** A token, or a token with its lifetime in seconds. Only lifetimes count, so a wrong clock does no harm. */
+/** A token, or a token with its lifetime in seconds. The lifetime is a duration, so a wrong clock does not matter. */
 export type Token = string | { value: string; expiresIn?: number };
 
-/** A fixed token, or a function that fetches one. It is called when there is no token, or when that one expired or was rejected. */
+/**
+ * A fixed token, or a function that fetches one. It is called when there is no token, or when the token expired or
+ * was rejected.
+ */
 export type TokenSource = string | (() => Token | Promise<Token>);
 
 /** The arguments of functions that compute options. */
@@ -97,42 +101,48 @@ export interface PondOptions {
   headers?: Record<string, string> | ((context: TokenContext) => Record<string, string> | Promise<Record<string, string>>);
   /** Credentials mode of event streams. The default is "same-origin". */
   credentials?: RequestCredentials;
-  /** Milliseconds from the start of an attempt to the first message of the server, and for the answer to a join. The default is 10,000. */
+  /**
+   * Milliseconds from the start of an attempt to the first message of the server, and for the answer to a join. The
+   * default is 10,000.
+   */
   timeout?: number;
   /**
-   * Milliseconds after which a WebSocket that is open counts as connected without a first message of the server. Give it
-   * for old servers that send none. The default is never.
+   * Milliseconds after which a WebSocket that is open counts as connected without a first
+   * message of the server. Set it for old servers that send none. The default is never.
    */
   welcomeAfter?: number;
   /** Milliseconds for the answer to a request. The default is 30,000. */
   requestTimeout?: number;
-  /** Milliseconds of idle time before the client sends a probe, which the server answers; 0 turns it off. The default is 40,000. */
+  /**
+   * Milliseconds of idle time before the client sends a probe, which the server answers; 0 turns it off. The
+   * default is 40,000.
+   */
   heartbeat?: number;
   /** The limits of the random delay before the first attempt and before later ones, in ms. The default is [1000, 30000]. */
   backoff?: readonly [first: number, limit: number];
   /**
-   * The bounds for messages that wait for the connection: their number (1,000), their bytes (1 MiB), and the
-   * milliseconds that each waits (five minutes).
+   * The limits of the queue: the number of messages (1,000), their size in bytes (1 MiB), and
+   * the time in milliseconds that each message waits (five minutes).
    */
   queue?: { messages?: number; bytes?: number; age?: number };
   /** Overrides entries of {@link reactions}. */
   reactions?: Readonly<Record<number, Reaction>>;
-  /** The WebSocket class, where it is not a global. */
+  /** The WebSocket class, if it is not a global. */
   WebSocket?: typeof WebSocket;
-  /** The fetch function, where it is not the global one. */
+  /** The fetch function, if it is not the global one. */
   fetch?: typeof fetch;
 }
 
 export interface PondSnapshot {
   /**
-   * "idle" before the first attempt, "waiting" before the next one, "stopped" if the table of reactions says so,
-   * and "closed" after close.
+   * "idle" before the first attempt, "waiting" before the next one, "stopped" after the
+   * reaction "stop", and "closed" after close.
    */
   readonly status: "idle" | "connecting" | "connected" | "waiting" | "stopped" | "closed";
   readonly transport: Transport | null;
   /** The client's own user ID; each connection has a new one. */
   readonly userId: string | null;
-  /** When the next attempt is due, as of Date.now. */
+  /** The time of the next attempt, as returned by Date.now. */
   readonly retryAt: number | null;
   /** Why the client waits or stopped. */
   readonly error: PondError | null;
@@ -145,10 +155,10 @@ export interface ChannelOptions {
   last?: number;
 }
 
-/** A tracked user. `id` is null if the server does not say it. */
+/** A tracked user. `id` is null if the server does not send it. */
 export interface Member<P = any> {
   readonly id: string | null;
-  /** The person behind the connection, if the server publishes it. */
+  /** The identity of the user, if the server publishes it. */
   readonly user?: string;
   readonly presence: P;
 }
@@ -160,29 +170,30 @@ export interface PresenceChange<P = any> {
 }
 
 /**
- * How a channel was joined: "recovered" if everything since the last message was sent again, "gap" if something was lost,
- * and "fresh" for the first join and for channels without history. After all but "recovered", load the state.
+ * How a channel was joined: "recovered" if the server sends all missed messages, "gap" if
+ * messages were lost, and "fresh" for the first join and for channels without history. Load the
+ * state after each outcome except "recovered".
  */
 export interface JoinOutcome {
   readonly status: "fresh" | "recovered" | "gap";
-  /** Why messages cannot be sent again: "epoch", "expired", "limit" or "unavailable". */
+  /** Why messages cannot be recovered: "epoch", "expired", "limit" or "unavailable". */
   readonly reason?: string;
 }
 
 export interface ChannelSnapshot<P = any> {
   /**
-   * "idle" while no handle uses the channel, "declined" after a final refusal, and "removed" after the server ended
-   * the membership. After both, join tries again.
+   * "idle" while no handle uses the channel, "declined" after a permanent rejection, and
+   * "removed" after the server ended the membership. After both, join tries again.
    */
   readonly status: "idle" | "joining" | "joined" | "declined" | "removed";
   readonly presence: readonly Member<P>[];
-  /** Why it is not joined. */
+  /** Why the channel is not joined. */
   readonly error: PondError | null;
   /** The outcome of the latest join. */
   readonly outcome: JoinOutcome | null;
 }
 
-/** A message as it came, for listeners that want more than its payload. */
+/** A whole message, for listeners that need more than its payload. */
 export interface Message<T = any> {
   readonly action: string;
   readonly event: string;
@@ -196,9 +207,9 @@ export interface Message<T = any> {
 }
 
 export interface SendOptions {
-  /** Takes the message out of the queue, and stops waiting for an answer. */
+  /** Removes the message from the queue, and stops waiting for an answer. */
   signal?: AbortSignal;
-  /** Whether the message may be sent again if the client does not know whether the server has it. The default is false. */
+  /** Whether the message may be sent again if it is unknown whether the server received it. The default is false. */
   idempotent?: boolean;
 }
 
@@ -209,8 +220,8 @@ export interface RequestOptions extends SendOptions {
 
 /**
  * A handle for a channel. Any number of handles share one membership. A handle uses the channel while it has a listener,
- * and from join until leave. (send and request on a handle without a listener join, too.) The channel is joined while a
- * handle uses it, and joined again after every loss of the connection.
+ * and from join until leave. (send and request on a handle without a listener also join.) The channel is joined while a
+ * handle uses it, and is joined again after every lost connection.
  *
  * Functions that add a listener return one that removes it.
  */
@@ -232,27 +243,32 @@ export interface Channel<E extends Events = Record<string, any>, P = any> {
   /** Calls the listener when messages were lost: load the state again. Without a listener it is reported as an error. */
   onGap(listener: (gap: { readonly reason: string }) => void): () => void;
 
-  /** Calls the listener for errors that no promise reports. Without one they go to Pond.onError, and else to the console. */
+  /**
+   * Calls the listener for errors that no promise reports. Without a listener, they go to Pond.onError, and without
+   * a listener there to the console.
+   */
   onError(listener: (error: PondError) => void): () => void;
 
   /** Calls the listener after each change of the snapshot. It and getSnapshot need no `this`. */
   readonly subscribe: (listener: (snapshot: ChannelSnapshot<P>) => void) => () => void;
 
-  /** The current state; the same object until something changes. */
+  /** The current state. The object stays the same until the state changes. */
   readonly getSnapshot: () => ChannelSnapshot<P>;
 
   readonly status: ChannelSnapshot["status"];
   readonly presence: readonly Member<P>[];
 
   /**
-   * Joins the channel, also after it was declined or removed, and resolves once it is joined. It rejects if the server
-   * declines, and waits through losses of the connection. An abort releases the channel.
+   * Joins the channel, even after it was declined or removed, and resolves when it is joined.
+   * It rejects if the server declines. If the connection is lost, it continues to wait. An
+   * abort releases the channel.
    */
   join(options?: { signal?: AbortSignal }): Promise<JoinOutcome>;
 
   /**
-   * Sends an event, and joins first if need be. It resolves when the message was handed to the connection, which does not
-   * mean that the server has it: use request to know.
+   * Sends an event, and joins first if necessary. It resolves when the message was passed to
+   * the connection, which does not mean that the server received it. If you need certainty, use
+   * request.
    */
   send<K extends Name<E>>(event: K, ...rest: Arguments<Payload<E[K]>, SendOptions>): Promise<void>;
 
@@ -265,39 +281,42 @@ export interface Channel<E extends Events = Record<string, any>, P = any> {
 
 /** A connection to an endpoint. It opens when the first channel is used, or with connect. */
 export class Pond {
-  /** The URL may be relative to the page. http and https are as good as ws and wss. */
+  /** The URL may be relative to the page. The schemes http and https are the same as ws and wss. */
   constructor(url: string | URL, options?: PondOptions);
 
-  /** Returns a handle. By itself it causes no traffic. Options of later handles replace those of earlier ones at the next join. */
+  /**
+   * Returns a handle, which causes no traffic until it is used. Options of later handles replace those of earlier
+   * ones at the next join.
+   */
   channel<E extends Events = Record<string, any>, P = any>(name: string, options?: ChannelOptions): Channel<E, P>;
 
-  /** Connects now instead of with the first channel or after the delay, also after the client stopped. */
+  /** Connects now, without waiting for the first channel or the delay, even after the client stopped. */
   connect(): void;
 
-  /** Ends the connection and all channels for good. Everything that has no answer rejects. */
+  /** Closes the connection and all channels permanently. Messages without an answer reject. */
   close(): void;
 
   /** Replaces the token. If the old one was rejected, the client connects and joins again. */
   setToken(token: TokenSource | undefined): void;
 
-  /** Calls the listener for messages of the connection handler, which belong to no channel. */
+  /** Calls the listener for messages of the connection handler, which do not belong to a channel. */
   on(event: string, listener: (payload: any, message: Message) => void): () => void;
 
-  /** Calls the listener for errors that no channel has a listener for. Without one they go to the console. */
+  /** Calls the listener for errors without a listener of a channel. Without a listener here, they go to the console. */
   onError(listener: (error: PondError) => void): () => void;
 
   /** Calls the listener after each change of the snapshot. It and getSnapshot need no `this`. */
   readonly subscribe: (listener: (snapshot: PondSnapshot) => void) => () => void;
 
-  /** The current state; the same object until something changes. */
+  /** The current state. The object stays the same until the state changes. */
   readonly getSnapshot: () => PondSnapshot;
 
   readonly status: PondSnapshot["status"];
   readonly userId: string | null;
 
-  /** The messages that wait for the connection. */
+  /** The number of queued messages. */
   readonly queued: { readonly messages: number; readonly bytes: number };
 
-  /** Rejects the messages that wait for the connection. */
+  /** Rejects the queued messages. */
   clearQueue(): void;
 }

@@ -79,11 +79,11 @@ var Outbox = class {
   get(requestId) {
     return this.#items.get(requestId);
   }
-  /** The messages that the server cannot have yet. */
+  /** The messages that the server cannot have received yet. */
   get queued() {
     return [...this.#items.values()].filter(({ sent }) => !sent);
   }
-  /** Sends an event now if the channel is joined, and else after the join. */
+  /** Sends an event now if the channel is joined, and otherwise after the join. */
   k(joined, event, payload, options, reply) {
     let { signal, timeout, idempotent = !1 } = options, { queued, i: waiting, options: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
       if (signal?.throwIfAborted(), payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
@@ -106,17 +106,17 @@ var Outbox = class {
     });
     return promise;
   }
-  /** The channel is joined: sends what waits for it. */
+  /** The channel is joined: sends the queued messages. */
   p() {
     for (let item of this.#items.values())
       item.l || (item.l = !0, this.#connection.send(item));
   }
-  /** The connection was lost: keeps what may be sent again. */
+  /** The connection was lost: keeps the messages that may be sent again. */
   c() {
     for (let item of this.#items.values())
       item.sent && !item.idempotent && item.g(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.l = item.sent = !1;
   }
-  /** Rejects all messages, or all but those whose fate the link is about to tell. */
+  /** Rejects all messages, or all except those whose result the link will report. */
   reject(error, all = !0) {
     for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.g(error);
   }
@@ -129,20 +129,20 @@ var PresenceList = class {
   diff = !1;
   #users = /* @__PURE__ */ new Map();
   #complete = !0;
-  // or pages of the state are missing
+  // or pages of the state did not arrive yet
   #early = [];
-  // differences that came before the last page
+  // differences that arrived before the last page
   /** Starts a membership. */
   reset(diff) {
     this.diff = diff, this.#complete = !1, this.#users = /* @__PURE__ */ new Map(), this.#early = [];
   }
-  /** Takes a page of the state, and returns whether it was the last one. */
+  /** Handles a page of the state, and returns whether it was the last one. */
   state({ users, more }) {
     if (this.#apply({ joins: users }), more) return !1;
     for (let diff of this.#early.splice(0)) this.#apply(diff);
     return this.list = [...this.#users.values()], this.#complete = !0;
   }
-  /** Takes a difference, and returns what it changed, if that can be said yet. */
+  /** Handles a difference, and returns the changes, if the state is complete. */
   change(diff) {
     if (!this.#complete) {
       this.#early.push(diff);
@@ -157,7 +157,7 @@ var PresenceList = class {
     for (let user of [...joins, ...updates]) users.set(user.id, user);
     return { joins, updates, leaves: gone };
   }
-  /** Takes a PRESENCE message. It has the whole list; a server that leaves it out leaves the list as it was. */
+  /** Handles a PRESENCE message. It contains the whole list. If a server omits the list, it stays the same. */
   full(event, { presence, changed }) {
     return this.list = presence?.map(anonymous) ?? this.list, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
   }
@@ -177,18 +177,18 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   #connection;
   #references = 0;
   #attempts = /* @__PURE__ */ new Set();
-  // the joins that have no answer yet
+  // the joins without an answer
   #attempt = {};
-  // the latest of them; a new object makes it void
+  // identifies the latest of them; a new object cancels it
   #token;
-  // the one it used
+  // the token of the latest join
   #tries = 0;
-  // joins in a row that did not lead to a healthy membership
+  // joins in a row without a healthy membership
   #joinedAt = null;
   #timer;
   // of the next join
   #held = [];
-  // events that came before the answer
+  // events that arrived before the answer
   #position = null;
   #replayEnd = 0;
   // messages up to this offset are replayed
@@ -199,14 +199,17 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   get #active() {
     return ["joining", "joined"].includes(this.a.status);
   }
-  /** Whether a change of the connection loses nothing. */
+  /** Whether a change of the connection loses no messages. */
   get t() {
     return this.a.status !== "joined" || this.#position !== null;
   }
   u() {
     !this.#references++ && !this.#active && this.join();
   }
-  /** Leaves a macrotask after the last release, so that a component that is mounted again at once causes no traffic. */
+  /**
+   * Leaves one macrotask after the last release, so that a component that is unmounted and mounted again
+   * immediately causes no traffic.
+   */
   v() {
     --this.#references || setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
   }
@@ -233,11 +236,11 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     }
     this.#attempts.add(id), this.#timer = setTimeout(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout), connection.send({ text, n: (error) => this.#attempt === attempt && this.#refused(error) });
   }
-  /** Makes the latest attempt void. If it was sent already, its answer still counts. */
+  /** Cancels the latest attempt. If it was already sent, its answer still counts. */
   #cancel() {
     return clearTimeout(this.#timer), this.#attempt = {};
   }
-  /** Forgets the attempts: their answers do not count any more. */
+  /** Cancels all attempts: their answers do not count any more. */
   #reset() {
     this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
   }
@@ -245,7 +248,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     let { options, e: tokens } = this.#connection;
     this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
-  /** Leaves, and joins again from the last position, because the membership cannot be trusted. */
+  /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
   #rejoin(error) {
     this.#sendLeave(), this.#reset(), this.#retry(error);
   }
@@ -267,11 +270,11 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.d.p(), this.#change({ status: "joined", error: null, outcome }), this.b.emit("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
     for (let message of early) (!recover || message.offset === void 0) && this.r(message);
   }
-  /** Ends the membership or the attempts at one, until the application joins again. */
+  /** Ends the membership or the attempts to join, until the application joins again. */
   #stop(status, error) {
     this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.d.reject(error, !1);
   }
-  /** There is a new token: joins again if an old one may be why the channel is not joined. */
+  /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
   w() {
     let { status, error } = this.a;
     (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
@@ -295,7 +298,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     let answer = requestId ? this.#attempts.has(requestId) : this.#attempts.size > 0;
     answer && event === "ACKNOWLEDGE" ? this.#acknowledged(payload ?? {}) : answer && (action === "ERROR" || REFUSALS.includes(event)) ? this.#refused(serverError(message)) : action === "SYSTEM" && event === "EXIT_ACKNOWLEDGE" ? this.#held = [] : this.#answered(message) || this.#held.push(message);
   }
-  /** Settles the request that a message answers, and returns whether that is all there is to do with it. */
+  /** Settles the request that a message answers, and returns whether listeners must not receive the message. */
   #answered(message) {
     let { action, event, requestId, payload } = message, item = this.d.get(requestId);
     if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
@@ -320,7 +323,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     let received = { ...message, replayed: offset !== void 0 && offset <= this.#replayEnd };
     this.b.emit("message", received), this.b.emit(`on:${event}`, payload, received);
   }
-  /** Handles the notices that are not for listeners of events, and returns whether it was one. */
+  /** Handles protocol messages that are not for listeners of events, and returns whether the message was one. */
   #notice(event, payload, position) {
     let { diff } = this.#presence;
     if (REMOVALS.includes(event))
@@ -481,7 +484,7 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   h() {
     this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
   }
-  /** Probes at once. */
+  /** Sends a probe now. */
   check() {
     this.#probing = !0, this.#probe(), this.#wait();
   }
@@ -501,13 +504,13 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
   #fallback = !1;
   // is next
   #failures = 0;
-  // attempts of the preferred transport in a row that never opened
+  // failed attempts of the preferred transport in a row
   #worked = !1;
-  // whether one ever did
+  // whether one ever opened
   #since = [0, 0];
   // of the fallback
   #rejection = null;
-  // of the event stream, to be believed if a WebSocket does not open either
+  // of the event stream, used if a WebSocket does not open either
   constructor(available) {
     this.#available = available;
   }
@@ -521,11 +524,11 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
   reset() {
     this.#fallback = !1;
   }
-  /** A connection is there. Returns whether the preferred transport is to be tried again later. */
+  /** A connection opened. Returns whether the preferred transport should be tried again later. */
   m(transport) {
     return this.#rejection = null, this.#since = mark(), transport !== this.j ? !0 : (this.#worked = !0, this.#failures = 0, !1);
   }
-  /** An attempt failed, or a connection ended. Returns the error that decides what to do. */
+  /** An attempt failed, or a connection ended. Returns the error that determines the reaction. */
   c(transport, connected, error) {
     if (this.#available().length < 2 || (transport !== this.j ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
     if (transport === "stream" && tellsNothing(error.status))
@@ -595,7 +598,7 @@ function openStream(request, events) {
   };
   return read().catch(lost), {
     i: 0,
-    // the backlog is counted as queued
+    // the backlog counts as queued
     s(secret, several) {
       id = secret, batch = several, pump();
     },
@@ -619,7 +622,7 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
   #source;
   #value;
   #life = 0;
-  // ms that the value lasts from #at on
+  // lifetime of the value from #at, in ms
   #at = null;
   // of the last refresh
   #rejected = 0;
@@ -632,7 +635,7 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
   get #fresh() {
     return typeof this.#source != "function" || this.#at !== null && since(this.#at) < this.#life;
   }
-  /** The token, after a refresh if it is not fresh. */
+  /** Returns the token, after a refresh if it expired. */
   async get() {
     return this.#fresh ? this.#value : this.#pending ??= this.#refresh();
   }
@@ -640,7 +643,7 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
   get delay() {
     return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
   }
-  /** Notes that the server rejected a token, and returns whether the next attempt can have a different one. */
+  /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
   q(token) {
     if (token !== this.#value) return !0;
     if (typeof this.#source != "function") return !1;
@@ -653,7 +656,7 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
   x() {
     this.#at && since(this.#at) > 6e4 && (this.#life = 0);
   }
-  /** Notes that the server accepts the token. */
+  /** Records that the server accepted the token. */
   y() {
     this.#rejected = 0, this.#lastRejected = void 0;
   }
@@ -700,7 +703,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   a = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
   #url;
   #ticket = null;
-  // of the current attempt or connection; events of any other are void
+  // of the current attempt or connection; events of others are ignored
   #link = null;
   #token;
   // the one that the attempt used
@@ -710,10 +713,10 @@ var MAX_ADVICE = 36e5, Connection = class {
   // attempts in a row that did not lead to a healthy connection
   #connectedAt = null;
   #advice = null;
-  // when the server wants the client to reconnect
+  // when to reconnect, if the server advised it
   #route;
   #upgrade;
-  // tries the preferred transport, or gives up on it
+  // starts an attempt with the preferred transport, or aborts it
   #probeTicket = null;
   // of that attempt
   #probeLink = null;
@@ -723,7 +726,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   );
   #probeText = "";
   #probes = 0;
-  // that have no answer yet
+  // without an answer
   #page = null;
   // removes the listeners of page events
   constructor(url, options = {}) {
@@ -738,11 +741,11 @@ var MAX_ADVICE = 36e5, Connection = class {
   get connected() {
     return this.a.status === "connected";
   }
-  /** Bytes that the transport has accepted and not sent yet. */
+  /** Bytes that the transport accepted, but did not send yet. */
   get i() {
     return this.#link?.i ?? 0;
   }
-  /** The messages of all channels that the server cannot have yet. */
+  /** The messages of all channels that the server cannot have received yet. */
   get queue() {
     return this.#rooms.flatMap((room) => room.d.queued);
   }
@@ -759,7 +762,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     let { status } = this.a;
     ["idle", "waiting", "stopped"].includes(status) && (status === "stopped" && (this.#attempt = 0), this.#watchPage(), this.#open());
   }
-  /** Replaces the token. Attempts that wait for another one are made again. */
+  /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token) {
     this.e = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
     for (let room of this.#rooms) room.w();
@@ -771,7 +774,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   send(message) {
     this.#link?.send(message);
   }
-  /** Reports an error that concerns no channel, or that no listener of its channel took. */
+  /** Reports an error that does not belong to a channel, or whose channel has no listener for it. */
   report(error) {
     this.b.emit("error", error) || console.error("pond:", error);
   }
@@ -872,7 +875,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   #advise(delay = 0) {
     delay > 0 && (this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) });
   }
-  /** Milliseconds until the server wants the client to reconnect. */
+  /** The delay before a reconnect that the server advised, in ms. */
   #advised() {
     return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
   }
@@ -885,7 +888,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     for (let room of this.#rooms) room.c();
   }
   // Changing back to the preferred transport
-  /** Tries the preferred transport later, next to the connection that there is. */
+  /** Tries the preferred transport later, in addition to the existing connection. */
   #plan() {
     this.#dropProbe(), this.#upgrade = setTimeout(() => {
       if (!this.#rooms.every((room) => room.t)) return this.#plan();
@@ -904,7 +907,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     };
     for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }
-  /** Changes the status. Channels join before listeners are called, because those may call anything. */
+  /** Changes the status. Channels join before listeners are called, because listeners may call any method. */
   #become(snapshot) {
     if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.connected) for (let room of this.#rooms) room.connected();
     this.b.emit("change", this.a);

@@ -116,7 +116,7 @@ export class Channel implements PublicChannel {
       ];
       check();
     });
-    promise.catch(() => {}); // onError and the snapshot tell the same
+    promise.catch(() => {}); // onError and the snapshot report the same
     return promise;
   }
 
@@ -134,7 +134,7 @@ export class Channel implements PublicChannel {
   }
 
   #submit(event: string, payload: unknown, options: RequestOptions | undefined, reply: boolean): Promise<any> {
-    if (!this.#room) this.#hold(); // a handle with listeners goes with them
+    if (!this.#room) this.#hold(); // a handle with listeners is released with them
     return this.#room!.submit(event, payload, options, reply);
   }
 

@@ -10,7 +10,7 @@ import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
 import { evaluate, PROBE, probeFor, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
 
-/** The longest delay that the client accepts as advice, in ms and before jitter. */
+/** The longest advised delay that the client accepts, in ms and before jitter. */
 const MAX_ADVICE = 3_600_000;
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
@@ -26,16 +26,16 @@ export class Connection {
   snapshot: PondSnapshot = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
 
   #url: string | URL;
-  #ticket: object | null = null; // of the current attempt or connection; events of any other are void
+  #ticket: object | null = null; // of the current attempt or connection; events of others are ignored
   #link: Link | null = null;
   #token: string | undefined; // the one that the attempt used
   #timer: Timer; // the deadline of the attempt, or the next attempt
   #attempt = 0; // attempts in a row that did not lead to a healthy connection
   #connectedAt: Mark | null = null;
-  #advice: { at: Mark; delay: number } | null = null; // when the server wants the client to reconnect
+  #advice: { at: Mark; delay: number } | null = null; // when to reconnect, if the server advised it
 
   #route: Route;
-  #upgrade: Timer; // tries the preferred transport, or gives up on it
+  #upgrade: Timer; // starts an attempt with the preferred transport, or aborts it
   #probeTicket: object | null = null; // of that attempt
   #probeLink: Link | null = null;
 
@@ -44,7 +44,7 @@ export class Connection {
     () => this.#lost(new PondError("SILENT", "the server does not answer")),
   );
   #probeText = "";
-  #probes = 0; // that have no answer yet
+  #probes = 0; // without an answer
   #page: AbortController | null = null; // removes the listeners of page events
 
   constructor(url: string | URL, options: PondOptions = {}) {
@@ -66,12 +66,12 @@ export class Connection {
     return this.snapshot.status === "connected";
   }
 
-  /** Bytes that the transport has accepted and not sent yet. */
+  /** Bytes that the transport accepted, but did not send yet. */
   get waiting(): number {
     return this.#link?.waiting ?? 0;
   }
 
-  /** The messages of all channels that the server cannot have yet. */
+  /** The messages of all channels that the server cannot have received yet. */
   get queue() {
     return this.#rooms.flatMap((room) => room.outbox.queued);
   }
@@ -96,7 +96,7 @@ export class Connection {
     this.#open();
   }
 
-  /** Replaces the token. Attempts that wait for another one are made again. */
+  /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token: PondOptions["token"]): void {
     this.tokens = new Tokens(token);
     if (!["idle", "connected", "closed"].includes(this.snapshot.status)) this.#open();
@@ -114,7 +114,7 @@ export class Connection {
     this.#link?.send(message);
   }
 
-  /** Reports an error that concerns no channel, or that no listener of its channel took. */
+  /** Reports an error that does not belong to a channel, or whose channel has no listener for it. */
   report(error: PondError): void {
     if (!this.listeners.emit("error", error)) console.error("pond:", error);
   }
@@ -178,7 +178,7 @@ export class Connection {
         this.#timer = setTimeout(() => this.#welcome({} as Message), welcomeAfter);
       },
       text: (data) => {
-        // Some servers put several messages into one frame, each on a line of its own.
+        // Some servers send several messages in one frame, one per line.
         for (const line of String(data).split("\n")) {
           if (!line) continue;
           let message: Message;
@@ -214,7 +214,8 @@ export class Connection {
     const room = this.rooms.get(channelName);
     if (room) return room.receive(message);
     if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
-    // Servers with extensions reject a POST by its status, and say it here only for older clients.
+    // Servers with extensions reject a POST with an HTTP status, and send this only for older
+    // clients.
     else if (failed && event === "INVALID_MESSAGE" && this.features.length && this.snapshot.transport === "stream") return;
     else if (failed) this.report(serverError(message));
     else if (action === "SYSTEM" && event === "RECONNECT") this.#advise(payload.after);
@@ -228,7 +229,7 @@ export class Connection {
     this.#advice = null;
     this.userId = id;
     this.features = features ?? [];
-    // Servers that announce extensions also take several messages in one POST.
+    // Servers that announce extensions also accept several messages in one POST.
     this.#link!.welcome(connectionId, Array.isArray(features));
     this.#probeText = probeFor(channelName);
     this.#probes = 0;
@@ -274,7 +275,7 @@ export class Connection {
     if (delay > 0) this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) };
   }
 
-  /** Milliseconds until the server wants the client to reconnect. */
+  /** The delay before a reconnect that the server advised, in ms. */
   #advised(): number {
     return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
   }
@@ -295,7 +296,7 @@ export class Connection {
 
   // Changing back to the preferred transport
 
-  /** Tries the preferred transport later, next to the connection that there is. */
+  /** Tries the preferred transport later, in addition to the existing connection. */
   #plan(): void {
     this.#dropProbe();
     this.#upgrade = setTimeout(() => {
@@ -320,19 +321,19 @@ export class Connection {
     const wake = ({ type, persisted }: Partial<PageTransitionEvent>) => {
       const { status } = this.snapshot;
       if (persisted) {
-        // A page from the back/forward cache has no connection, whatever its objects say.
+        // A page from the back/forward cache has no connection, even if its objects seem open.
         if (status !== "stopped") this.#open();
       } else if (type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible")) {
-        // The connection may have died without a sign, or be possible again.
+        // The connection may be dead without an error, or a new one may be possible again.
         if (status === "connected") this.#pulse.check();
         else if (status === "waiting" && !this.#advised()) this.#open();
       }
     };
-    // Some are events of the document that do not bubble, hence the capture.
+    // Some are events of the document that do not bubble, so capture them.
     for (const type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: true, signal });
   }
 
-  /** Changes the status. Channels join before listeners are called, because those may call anything. */
+  /** Changes the status. Channels join before listeners are called, because listeners may call any method. */
   #become(snapshot: Partial<PondSnapshot>): void {
     this.snapshot = { transport: null, userId: null, retryAt: null, error: null, ...snapshot } as PondSnapshot;
     if (this.connected) for (const room of this.#rooms) room.connected();

@@ -1,6 +1,6 @@
 import type { Reaction } from "../pond.js";
 
-/** What failed: a code to compare, a text to show, and the HTTP status or WebSocket close code, if there is one. */
+/** An error with a code to compare, a text to show, and the HTTP status or WebSocket close code, if there is one. */
 export class PondError extends Error {
   override readonly name = "PondError";
   readonly code: string;
@@ -14,7 +14,7 @@ export class PondError extends Error {
   }
 }
 
-/** Reads an error message of the server in each form that servers of the protocol send. */
+/** Parses an error message of a server, in any form that servers of the protocol use. */
 export function serverError({ event, payload }: { event: string; payload: any }): PondError {
   const { code, message, reason, status, error } = payload ?? {};
   return new PondError(
@@ -25,8 +25,8 @@ export function serverError({ event, payload }: { event: string; payload: any })
 }
 
 /**
- * How the client reacts to an HTTP status or a close code. It retries after all others.
- * A close code from 4400 to 4599 counts as the HTTP status that is 4000 lower.
+ * How the client reacts to an HTTP status or a close code. For all others, it retries. A close
+ * code from 4400 to 4599 counts as the HTTP status that is 4000 lower.
  */
 export const reactions: Record<number, Reaction> = {
   204: "stop",
@@ -52,6 +52,6 @@ export function reactionTo({ status }: PondError, custom?: Readonly<Record<numbe
   return table[status] ?? (status >= 4400 && status < 4600 ? table[status - 4000] : undefined) ?? "retry";
 }
 
-/** Keeps an error of ours, and wraps one of the application or the platform. */
+/** Returns a PondError unchanged, and wraps an error of the application or the platform. */
 export const toPondError = (error: any, code: string): PondError =>
   error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });

@@ -8,14 +8,14 @@ import { encode, newId, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type Lin
 const KEPT = 500;
 const KEPT_CHARACTERS = 1 << 18;
 
-/** The number of requests whose tabs the hub remembers. Answers to older ones go to all tabs. */
+/** The number of requests whose tabs the hub stores. Answers to older requests go to all tabs. */
 const MAX_REQUESTS = 1000;
 
 const DIAL_TIMEOUT = 4_000;
 const FALLBACK = 300_000;
 const HEARTBEAT = 40_000;
 
-/** One tab, or rather one of its connections. */
+/** One connection of a tab. */
 export interface Tab {
   url: string;
   open(): void;
@@ -31,13 +31,13 @@ export interface Environment {
 /** A channel that at least one tab has joined or wants to join. */
 class Shared {
   readonly members = new Set<Tab>();
-  waiting: { tab: Tab; message: Message & { want?: string[]; from?: any } }[] = []; // the first one is with the server
+  waiting: { tab: Tab; message: Message & { want?: string[]; from?: any } }[] = []; // the first one was sent to the server
   joined = false;
 
   epoch = "";
   recovers = false;
   offset = 0; // of the newest numbered message
-  start = 0; // everything after it up to offset is kept
+  start = 0; // all messages after it up to offset are kept
   kept: { offset: number; line: string }[] = [];
   characters = 0;
 
@@ -54,7 +54,7 @@ class Shared {
     this.presence = "";
   }
 
-  /** Goes on behind an offset, without what came before. */
+  /** Continues after an offset, without the earlier messages. */
   jump(epoch: string, offset: number): void {
     this.epoch = epoch;
     this.offset = this.start = offset;
@@ -75,16 +75,17 @@ class Shared {
 }
 
 /**
- * One connection to an endpoint for all tabs of a browser. To the server the tabs are one client, and to a tab the hub is
- * a server: it answers the joins of channels that another tab has joined already.
+ * One connection to an endpoint for all tabs of a browser. For the server, the tabs are one
+ * client. For a tab, the hub is a server: it answers joins of channels that another tab already
+ * joined.
  */
 export class Hub {
   #environment: Environment;
   #tabs = new Set<Tab>();
   #channels = new Map<string, Shared>();
-  #requests = new Map<string, Tab>(); // request ID -> who waits for the answer
+  #requests = new Map<string, Tab>(); // request ID -> the tab that waits for the answer
   #link: Link | null = null;
-  #ticket: object | null = null; // of the link; events of any other are void
+  #ticket: object | null = null; // of the link; events of others are ignored
   #welcome = ""; // the server's first message, while connected
   #timer: ReturnType<typeof setTimeout> | undefined;
   #fallbackUntil = 0;
@@ -152,7 +153,7 @@ export class Hub {
     this.#link?.send({ text, failed: (error) => tab && this.#fail(tab, text, error) });
   }
 
-  /** Tells a tab that the server rejected its message. */
+  /** Notifies a tab that the server rejected its message. */
   #fail(tab: Tab, text: string, { code, message, status }: PondError): void {
     const { channelName, requestId } = JSON.parse(text);
     tab.text(encode("ERROR", channelName, requestId, { code, message, status }, code));
@@ -184,7 +185,7 @@ export class Hub {
     try {
       message = JSON.parse(line);
     } catch {
-      return this.#tell(this.#tabs, line); // each reports it
+      return this.#tell(this.#tabs, line); // each tab reports it
     }
     const { action, event, channelName, requestId, payload, offset } = message;
     const channel = this.#channels.get(channelName);
@@ -230,7 +231,7 @@ export class Hub {
     }
   }
 
-  /** The server answered the join of the first tab that waits. */
+  /** Handles the server's answer to the join of the first waiting tab. */
   #answered(channel: Shared, name: string, acknowledged: any, line: string): void {
     const { tab } = channel.waiting.shift()!;
     const here = this.#tabs.has(tab) && !channel.members.has(tab);
@@ -311,7 +312,7 @@ export class Hub {
 
   #leave(tab: Tab, name: string, channel: Shared): void {
     channel.members.delete(tab);
-    // The join that is with the server stays until its answer.
+    // The join that was sent to the server stays until its answer.
     channel.waiting = channel.waiting.filter((entry, index) => entry.tab !== tab || (index === 0 && !channel.joined));
     if (channel.joined && !channel.members.size) this.#end(name);
   }

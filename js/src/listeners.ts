@@ -1,6 +1,6 @@
 type Listener = (...args: any[]) => void;
 
-/** Listeners by key. Each registration is its own, so that adding a function twice means two calls and two disposers. */
+/** Listeners by key. Registrations are independent: adding a function twice results in two calls and two disposers. */
 export class Listeners {
   #sets = new Map<string, Set<{ listener: Listener }>>();
 
@@ -18,11 +18,11 @@ export class Listeners {
     const set = this.#sets.get(key);
     const entries = [...(set ?? [])];
     for (const entry of entries) {
-      if (!set!.has(entry)) continue; // disposed by a listener before it
+      if (!set!.has(entry)) continue; // removed by an earlier listener
       try {
         entry.listener(...args);
       } catch (error) {
-        (globalThis.reportError ?? console.error)(error); // it must not keep the others from being called
+        (globalThis.reportError ?? console.error)(error); // it must not prevent the calls of the others
       }
     }
     return entries.length > 0;

@@ -3,16 +3,16 @@ import type { Connection } from "./connection.js";
 import { PondError } from "./errors.js";
 import { encode, newId, type Outgoing } from "./wire.js";
 
-/** A message of the application, from send or request until it is settled. */
+/** A message of the application, from the call of send or request until its promise is settled. */
 interface Item extends Outgoing {
   size: number; // in bytes
   idempotent: boolean;
-  reply: boolean; // it has an answer
-  linked: boolean; // the link has it, or the server
+  reply: boolean; // it is a request
+  linked: boolean; // the link or the server has it
   settle(error: unknown, value?: unknown): void;
 }
 
-/** The messages of one channel that are not settled, in the order in which they were sent. */
+/** The unsettled messages of one channel, in the order of the calls. */
 export class Outbox {
   #channel: string;
   #connection: Connection;
@@ -27,12 +27,12 @@ export class Outbox {
     return this.#items.get(requestId);
   }
 
-  /** The messages that the server cannot have yet. */
+  /** The messages that the server cannot have received yet. */
   get queued(): Item[] {
     return [...this.#items.values()].filter(({ sent }) => !sent);
   }
 
-  /** Sends an event now if the channel is joined, and else after the join. */
+  /** Sends an event now if the channel is joined, and otherwise after the join. */
   submit(joined: boolean, event: string, payload: unknown, options: RequestOptions, reply: boolean): Promise<any> {
     const { signal, timeout, idempotent = false } = options;
     const { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection;
@@ -43,7 +43,7 @@ export class Outbox {
       const id = newId();
       const text = encode("BROADCAST", this.#channel, id, payload, event);
       const size = new TextEncoder().encode(text).length;
-      // A message that can go at once is not bounded by its own size.
+      // The limits do not apply to a message that can be sent immediately.
       if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes) {
         throw new PondError("QUEUE_FULL", "the queue is full", 429);
       }
@@ -54,7 +54,7 @@ export class Outbox {
         signal?.removeEventListener("abort", abort);
         this.#items.delete(id);
         if (!error) return resolve(value);
-        // The application ended it itself, which is no reason for an unhandled rejection.
+        // The application itself ended it, so this should not cause an unhandled rejection.
         if (["LEFT", "CLOSED", "CLEARED"].includes((error as PondError).code)) promise.catch(() => {});
         reject(error);
       };
@@ -74,7 +74,7 @@ export class Outbox {
     return promise;
   }
 
-  /** The channel is joined: sends what waits for it. */
+  /** The channel is joined: sends the queued messages. */
   flush(): void {
     for (const item of this.#items.values()) {
       if (item.linked) continue;
@@ -83,7 +83,7 @@ export class Outbox {
     }
   }
 
-  /** The connection was lost: keeps what may be sent again. */
+  /** The connection was lost: keeps the messages that may be sent again. */
   lost(): void {
     for (const item of this.#items.values()) {
       if (item.sent && !item.idempotent) item.settle(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer"));
@@ -91,7 +91,7 @@ export class Outbox {
     }
   }
 
-  /** Rejects all messages, or all but those whose fate the link is about to tell. */
+  /** Rejects all messages, or all except those whose result the link will report. */
   reject(error: PondError, all = true): void {
     for (const item of this.#items.values()) if (all || !item.sent || item.reply) item.settle(error);
   }

@@ -24,7 +24,7 @@ export function serve(port: MessagePort, environment: Environment = {}): void {
         close: (code, reason) => port.postMessage(["close", code, reason]),
       };
       hub.add(tab);
-      // A tab that ends without a word releases its lock.
+      // A tab that ends without a message releases its lock.
       void globalThis.navigator?.locks?.request(lock, end);
     } else if (kind === "send") {
       hub!.take(tab!, value);
@@ -35,8 +35,8 @@ export function serve(port: MessagePort, environment: Environment = {}): void {
 }
 
 /**
- * Options for a Pond that shares one connection with the other tabs of the origin. Where there are no shared workers,
- * they change nothing.
+ * Options for a Pond that shares one connection with the other tabs of the origin. If the
+ * browser has no shared workers, they have no effect.
  */
 export function shared(script: string | URL | { toString(): string } = import.meta.url): Pick<PondOptions, "WebSocket" | "transports"> {
   if (!globalThis.SharedWorker) return {};
@@ -53,7 +53,8 @@ export function shared(script: string | URL | { toString(): string } = import.me
 
     constructor(url: string) {
       const lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
-      // The number is that of the messages between tab and worker: tabs of another release have another worker.
+      // The number is the version of the messages between tab and worker. Tabs of another
+      // version use another worker.
       const worker = new SharedWorker(script as string, { name: "pond.js 1", type: "module" });
       worker.onerror = () => this.#end(1006, "the shared worker failed");
       this.#port = worker.port;

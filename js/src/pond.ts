@@ -5,7 +5,7 @@ import { PondError } from "./errors.js";
 
 export { PondError, reactions } from "./errors.js";
 
-/** A connection to an endpoint, which is opened when the first channel is used. */
+/** A connection to an endpoint. It opens when the first channel is used. */
 export class Pond implements PublicPond {
   #connection: Connection;
 

@@ -1,16 +1,16 @@
 import type { Member, PresenceChange } from "../pond.js";
 
 /**
- * The tracked users of a channel. The list is always one that the server had: it is kept over a reconnect
- * until the whole new one is there.
+ * The tracked users of a channel. The list is never a mixture of old and new: during a
+ * reconnect, it stays the same until the whole new list has arrived.
  */
 export class PresenceList {
   list: readonly Member[] = [];
   /** Whether the server sends differences. */
   diff = false;
   #users = new Map<string, Member>();
-  #complete = true; // or pages of the state are missing
-  #early: any[] = []; // differences that came before the last page
+  #complete = true; // or pages of the state did not arrive yet
+  #early: any[] = []; // differences that arrived before the last page
 
   /** Starts a membership. */
   reset(diff: boolean): void {
@@ -20,7 +20,7 @@ export class PresenceList {
     this.#early = [];
   }
 
-  /** Takes a page of the state, and returns whether it was the last one. */
+  /** Handles a page of the state, and returns whether it was the last one. */
   state({ users, more }: any): boolean {
     this.#apply({ joins: users });
     if (more) return false;
@@ -29,7 +29,7 @@ export class PresenceList {
     return (this.#complete = true);
   }
 
-  /** Takes a difference, and returns what it changed, if that can be said yet. */
+  /** Handles a difference, and returns the changes, if the state is complete. */
   change(diff: any): PresenceChange | undefined {
     if (!this.#complete) {
       this.#early.push(diff);
@@ -48,7 +48,7 @@ export class PresenceList {
     return { joins, updates, leaves: gone };
   }
 
-  /** Takes a PRESENCE message. It has the whole list; a server that leaves it out leaves the list as it was. */
+  /** Handles a PRESENCE message. It contains the whole list. If a server omits the list, it stays the same. */
   full(event: string, { presence, changed }: any): PresenceChange {
     this.list = presence?.map(anonymous) ?? this.list;
     return { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };

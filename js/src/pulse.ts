@@ -1,12 +1,15 @@
 import { mark, since, type Mark } from "./time.js";
 
-/** How long the server may take to answer a probe, in ms. */
+/** The time limit for the answer to a probe, in ms. */
 const TIMEOUT = 10_000;
 
-/** A timer that is later than this slept: the page was frozen, or the machine suspended. */
+/** If a timer is later than this, the page was frozen or the machine was suspended. */
 const LATE = 5_000;
 
-/** Watches that something arrives. After silence it sends a probe; if nothing arrives then either, the connection is dead. */
+/**
+ * Detects a dead connection. If no data arrives for some time, it sends a probe. If there is still no data, the
+ * connection is dead.
+ */
 export class Pulse {
   #probe: () => void;
   #dead: () => void;
@@ -37,7 +40,7 @@ export class Pulse {
     this.#wait();
   }
 
-  /** Probes at once. */
+  /** Sends a probe now. */
   check(): void {
     this.#probing = true;
     this.#probe();

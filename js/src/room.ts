@@ -9,11 +9,11 @@ import { encode, evaluate, newId, REFUSALS, REMOVALS, type Message } from "./wir
 
 export const IDLE: ChannelSnapshot = { status: "idle", presence: [], error: null, outcome: null };
 
-/** Where the client is in the log of a channel. It comes from the server alone. */
+/** The position of the client in the log of a channel. It always comes from the server. */
 interface Position {
   epoch: string;
   offset: number;
-  id: string | undefined; // the user ID under which it was reached
+  id: string | undefined; // the user ID at this position
 }
 
 /** One channel of a connection, shared by its handles. It exists while at least one of them uses it. */
@@ -27,13 +27,13 @@ export class Room {
   #connection: Connection;
   #references = 0;
 
-  #attempts = new Set<string>(); // the joins that have no answer yet
-  #attempt = {}; // the latest of them; a new object makes it void
-  #token: string | undefined; // the one it used
-  #tries = 0; // joins in a row that did not lead to a healthy membership
+  #attempts = new Set<string>(); // the joins without an answer
+  #attempt = {}; // identifies the latest of them; a new object cancels it
+  #token: string | undefined; // the token of the latest join
+  #tries = 0; // joins in a row without a healthy membership
   #joinedAt: Mark | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined; // of the next join
-  #held: Message[] = []; // events that came before the answer
+  #held: Message[] = []; // events that arrived before the answer
 
   #position: Position | null = null;
   #replayEnd = 0; // messages up to this offset are replayed
@@ -49,7 +49,7 @@ export class Room {
     return ["joining", "joined"].includes(this.snapshot.status);
   }
 
-  /** Whether a change of the connection loses nothing. */
+  /** Whether a change of the connection loses no messages. */
   get recovers(): boolean {
     return this.snapshot.status !== "joined" || this.#position !== null;
   }
@@ -58,7 +58,10 @@ export class Room {
     if (!this.#references++ && !this.#active) this.join();
   }
 
-  /** Leaves a macrotask after the last release, so that a component that is mounted again at once causes no traffic. */
+  /**
+   * Leaves one macrotask after the last release, so that a component that is unmounted and mounted again
+   * immediately causes no traffic.
+   */
   release(): void {
     if (!--this.#references) setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
   }
@@ -99,13 +102,13 @@ export class Room {
     connection.send({ text, failed: (error) => this.#attempt === attempt && this.#refused(error) });
   }
 
-  /** Makes the latest attempt void. If it was sent already, its answer still counts. */
+  /** Cancels the latest attempt. If it was already sent, its answer still counts. */
   #cancel(): object {
     clearTimeout(this.#timer);
     return (this.#attempt = {});
   }
 
-  /** Forgets the attempts: their answers do not count any more. */
+  /** Cancels all attempts: their answers do not count any more. */
   #reset(): void {
     this.#cancel();
     this.#attempts.clear();
@@ -122,7 +125,7 @@ export class Room {
     this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
 
-  /** Leaves, and joins again from the last position, because the membership cannot be trusted. */
+  /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
   #rejoin(error: PondError): void {
     this.#sendLeave();
     this.#reset();
@@ -150,23 +153,25 @@ export class Room {
     this.#joinedAt = mark();
     this.#presence.reset(diff !== undefined);
     this.#replayEnd = recovered ? recover.to : 0;
-    // Until the replay ends, messages that excepted the earlier user ID are not for this client either.
+    // During the replay, messages that excluded the earlier user ID are not for this client
+    // either.
     const id = recovered && before ? before.id : this.#connection.userId;
     this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
 
     const outcome: JoinOutcome = recovered && before ? { status: "recovered" }
       : before ? { status: "gap", reason: recover?.reason ?? "unavailable" }
       : { status: "fresh", reason: recover?.reason };
-    this.outbox.flush(); // the queue comes before what a listener sends
+    this.outbox.flush(); // queued messages precede those that a listener sends
     this.#change({ status: "joined", error: null, outcome });
     this.listeners.emit("join", outcome);
     if (outcome.status === "gap") this.#gap(outcome.reason!);
 
-    // Numbered messages among the early ones are of the membership before: the replay or the gap covers them.
+    // Numbered messages among the early ones belong to the previous membership: the replay or
+    // the gap covers them.
     for (const message of early) if (!recover || message.offset === undefined) this.receive(message);
   }
 
-  /** Ends the membership or the attempts at one, until the application joins again. */
+  /** Ends the membership or the attempts to join, until the application joins again. */
   #stop(status: "declined" | "removed", error: PondError): void {
     this.#reset();
     this.#position = null;
@@ -175,7 +180,7 @@ export class Room {
     this.outbox.reject(error, false);
   }
 
-  /** There is a new token: joins again if an old one may be why the channel is not joined. */
+  /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
   renew(): void {
     const { status, error } = this.snapshot;
     if ((status === "joining" && !this.#attempts.size) || (status === "declined" && error?.status === 401)) void this.join();
@@ -195,7 +200,7 @@ export class Room {
   /** Leaves and frees the name. */
   end(error: PondError): void {
     const connection = this.#connection;
-    if (connection.rooms.get(this.#name) !== this) return; // it ended before
+    if (connection.rooms.get(this.#name) !== this) return; // it already ended
     if (connection.connected && (this.snapshot.status === "joined" || this.#attempts.size)) this.#sendLeave();
     this.#reset();
     connection.rooms.delete(this.#name);
@@ -214,11 +219,11 @@ export class Room {
     const answer = requestId ? this.#attempts.has(requestId) : this.#attempts.size > 0;
     if (answer && event === "ACKNOWLEDGE") this.#acknowledged(payload ?? {});
     else if (answer && (action === "ERROR" || REFUSALS.includes(event))) this.#refused(serverError(message));
-    else if (action === "SYSTEM" && event === "EXIT_ACKNOWLEDGE") this.#held = []; // of the membership before
+    else if (action === "SYSTEM" && event === "EXIT_ACKNOWLEDGE") this.#held = []; // of the previous membership
     else if (!this.#answered(message)) this.#held.push(message);
   }
 
-  /** Settles the request that a message answers, and returns whether that is all there is to do with it. */
+  /** Settles the request that a message answers, and returns whether listeners must not receive the message. */
   #answered(message: Message): boolean {
     const { action, event, requestId, payload } = message;
     const item = this.outbox.get(requestId);
@@ -256,7 +261,7 @@ export class Room {
     this.listeners.emit(`on:${event}`, payload, received);
   }
 
-  /** Handles the notices that are not for listeners of events, and returns whether it was one. */
+  /** Handles protocol messages that are not for listeners of events, and returns whether the message was one. */
   #notice(event: string, payload: any, position: Position | null): boolean {
     const { diff } = this.#presence;
     if (REMOVALS.includes(event)) {

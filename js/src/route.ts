@@ -2,23 +2,23 @@ import type { Transport } from "../pond.js";
 import { PondError } from "./errors.js";
 import { mark, since, type Mark } from "./time.js";
 
-/** How long the fallback is kept before the preferred transport is tried again, in ms and before jitter. */
+/** The time for which the fallback is used before the preferred transport is tried again, in ms and before jitter. */
 export const PERIOD = 300_000;
 
-/** Whether a response to the request for an event stream says nothing about a WebSocket at the same place. */
+/** Whether a response to the request for an event stream does not show that a WebSocket would fail as well. */
 const tellsNothing = (status: number): boolean => (status > 403 && status < 429) || status === 501;
 
-/** How many attempts in a row fail before a transport that worked before counts as blocked. */
+/** The number of failed attempts in a row after which a transport that worked before counts as blocked. */
 const PATIENCE = 3;
 
 /** Chooses the transport of the next attempt: the preferred one, or the fallback while the preferred one does not open. */
 export class Route {
   #available: () => readonly Transport[];
   #fallback = false; // is next
-  #failures = 0; // attempts of the preferred transport in a row that never opened
-  #worked = false; // whether one ever did
+  #failures = 0; // failed attempts of the preferred transport in a row
+  #worked = false; // whether one ever opened
   #since: Mark = [0, 0]; // of the fallback
-  #rejection: PondError | null = null; // of the event stream, to be believed if a WebSocket does not open either
+  #rejection: PondError | null = null; // of the event stream, used if a WebSocket does not open either
 
   constructor(available: () => readonly Transport[]) {
     this.#available = available;
@@ -37,7 +37,7 @@ export class Route {
     this.#fallback = false;
   }
 
-  /** A connection is there. Returns whether the preferred transport is to be tried again later. */
+  /** A connection opened. Returns whether the preferred transport should be tried again later. */
   opened(transport: Transport | null): boolean {
     this.#rejection = null;
     this.#since = mark();
@@ -47,7 +47,7 @@ export class Route {
     return false;
   }
 
-  /** An attempt failed, or a connection ended. Returns the error that decides what to do. */
+  /** An attempt failed, or a connection ended. Returns the error that determines the reaction. */
   lost(transport: Transport | null, connected: boolean, error: PondError): PondError {
     if (this.#available().length < 2) return error;
     if (transport !== this.preferred) {

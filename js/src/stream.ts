@@ -6,7 +6,7 @@ const BATCH = 32_768;
 
 const POST_TIMEOUT = 30_000;
 
-/** How often the server may ask to send a POST again later. */
+/** The number of times that the server may ask to send a POST again later. */
 const MAX_RETURNS = 5;
 
 type Request = (init: RequestInit) => Promise<Response>;
@@ -71,7 +71,8 @@ export function openStream(request: Request, events: LinkEvents): Link {
     } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1) {
       messages[0]!.failed?.(await rejection(response));
     } else if (status < 500 || (status === 503 && returns++ < MAX_RETURNS)) {
-      // None was taken. If they were several, each goes alone, so that only the bad one fails.
+      // The server accepted none of them. If there are several, send each separately, so that
+      // only the invalid one fails.
       for (const message of messages) message.sent = false;
       backlog.unshift(...messages);
       if (status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
@@ -96,14 +97,14 @@ export function openStream(request: Request, events: LinkEvents): Link {
         await post(backlog.splice(0, count));
       }
     } catch (error) {
-      lost(error); // whether the server has the messages is unknown
+      lost(error); // it is unknown whether the server received the messages
     }
     busy = false;
   };
 
   read().catch(lost);
   return {
-    waiting: 0, // the backlog is counted as queued
+    waiting: 0, // the backlog counts as queued
     welcome(secret, several) {
       id = secret;
       batch = several;

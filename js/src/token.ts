@@ -1,17 +1,17 @@
 import type { TokenSource } from "../pond.js";
 import { mark, since, type Mark } from "./time.js";
 
-/** No two refreshes are closer than this, in ms, whatever lifetime a token claims. */
+/** The minimum time between two refreshes in ms, for any lifetime of a token. */
 const MIN_INTERVAL = 10_000;
 
-/** How many tokens in a row the server may reject before the client gives up. */
+/** The number of rejected tokens in a row after which the client stops. */
 const MAX_REJECTED = 3;
 
-/** The tokens of one source, and the one refresh that may be in flight. */
+/** The tokens of one source, and the refresh in flight, if there is one. */
 export class Tokens {
   #source: TokenSource | undefined;
   #value: string | undefined;
-  #life = 0; // ms that the value lasts from #at on
+  #life = 0; // lifetime of the value from #at, in ms
   #at: Mark | null = null; // of the last refresh
   #rejected = 0; // in a row
   #lastRejected: string | undefined;
@@ -26,7 +26,7 @@ export class Tokens {
     return typeof this.#source !== "function" || (this.#at !== null && since(this.#at) < this.#life);
   }
 
-  /** The token, after a refresh if it is not fresh. */
+  /** Returns the token, after a refresh if it expired. */
   async get(): Promise<string | undefined> {
     return this.#fresh ? this.#value : (this.#pending ??= this.#refresh());
   }
@@ -36,11 +36,11 @@ export class Tokens {
     return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
   }
 
-  /** Notes that the server rejected a token, and returns whether the next attempt can have a different one. */
+  /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
   rejected(token: string | undefined): boolean {
-    if (token !== this.#value) return true; // another one replaced it
+    if (token !== this.#value) return true; // it was replaced already
     if (typeof this.#source !== "function") return false;
-    if (!this.#life) return true; // noted before
+    if (!this.#life) return true; // recorded before
     this.#life = 0;
     const again = token === this.#lastRejected;
     this.#lastRejected = token;
@@ -52,7 +52,7 @@ export class Tokens {
     if (this.#at && since(this.#at) > 60_000) this.#life = 0;
   }
 
-  /** Notes that the server accepts the token. */
+  /** Records that the server accepted the token. */
   healthy(): void {
     this.#rejected = 0;
     this.#lastRejected = undefined;

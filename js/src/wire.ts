@@ -1,6 +1,6 @@
 import type { PondError } from "./errors.js";
 
-/** A message in either direction. A server's has an offset if its channel has history. */
+/** A message in either direction. A message of the server has an offset if its channel has history. */
 export interface Message {
   action: string;
   event: string;
@@ -13,17 +13,17 @@ export interface Message {
 export const encode = (action: string, channelName: string, requestId: string, payload: unknown, event = action, extra?: object): string =>
   JSON.stringify({ action, event, channelName, requestId, payload, ...extra });
 
-/** crypto.randomUUID would do, but browsers have it only on localhost and over HTTPS. */
+/** crypto.randomUUID would be sufficient, but browsers have it only on localhost and over HTTPS. */
 export const newId = (): string => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
-/** Servers of the protocol have different words for the refusal of a join, and for the end of a membership. */
+/** Servers of the protocol use different codes for a rejected join and for the end of a membership. */
 export const REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"];
 export const REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"];
 
-/** The name of a channel that no one joins: to leave it is a question that the server answers. */
+/** The name of a channel that no client joins. The server answers a request to leave it. */
 export const PROBE = "pond.js/probe";
 
-/** A message without an effect that a server answers, by the name of the sender of its first message. */
+/** A message that a server answers, but that has no effect. It depends on the sender of the server's first message. */
 export const probeFor = (sender: string): string =>
   sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
 
@@ -34,13 +34,13 @@ export const evaluate = async <T>(value: T | ((context: { token: string | undefi
 /** A message for a link to send. */
 export interface Outgoing {
   readonly text: string;
-  /** Whether the server may have it; set by the link. */
+  /** Whether the server may have received it; set by the link. */
   sent?: boolean;
-  /** Whether it need not be sent any more; set by the owner. */
+  /** Whether it must not be sent any more; set by the owner. */
   done?: boolean;
-  /** The link handed it over. */
+  /** The link passed it to the network. */
   taken?(): void;
-  /** The server rejects it. */
+  /** The server rejected it. */
   failed?(error: PondError): void;
 }
 
@@ -48,7 +48,10 @@ export interface Outgoing {
 export interface Link {
   /** Bytes that the transport has accepted and not sent yet. */
   readonly waiting: number;
-  /** Takes the facts of the server's first message: the secret of an event stream, and whether a POST may have several messages. */
+  /**
+   * Passes data of the server's first message: the secret of an event stream, and whether a POST may contain
+   * several messages.
+   */
   welcome(id: string, batch: boolean): void;
   send(message: Outgoing): void;
   close(): void;
@@ -58,7 +61,7 @@ export interface Link {
 export interface LinkEvents {
   /** A WebSocket is open. */
   opened(): void;
-  /** Something arrived, if only a heartbeat. */
+  /** Data arrived, possibly only a heartbeat. */
   heard(): void;
   text(data: unknown): void;
   /** The connection ended. */
