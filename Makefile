@@ -45,7 +45,7 @@ coverage: ## all tests of the library, with their combined coverage
 	done; \
 	awk 'FNR > 1 { size[$$1] = $$2; if ($$3) ran[$$1] = 1 } \
 		END { \
-			print "statements that some test runs:"; \
+			print "statements that tests run:"; \
 			for (block in size) { \
 				package = block; sub("/[^/]*$$", "", package); \
 				all[package] += size[block]; all["in all"] += size[block]; \

@@ -1,6 +1,6 @@
-// Airesponse streams the long answers of a language model to web pages. A page that
-// is reloaded, opened in a second tab, or cut off shows the whole answer each time. It
-// needs no client library: an EventSource is enough.
+// Airesponse streams the long answers of a language model to web pages. A page shows
+// the whole answer even if it is reloaded, opened in a second tab, or disconnected for
+// a while. It needs no client library: an EventSource is sufficient.
 package main
 
 import (
@@ -34,7 +34,7 @@ func protected(h http.HandlerFunc) http.Handler {
 	return http.NewCrossOriginProtection().Handler(h)
 }
 
-// run owns the answers that the model is giving: it ends them, and returns after them.
+// run owns the answers in progress. Before it returns, it ends them and waits for them.
 func run(ctx context.Context, srv *http.Server, model Model) error {
 	p := pond.New()
 	runs, mux := handler(p, model)

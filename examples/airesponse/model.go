@@ -11,10 +11,10 @@ import (
 // A Model answers questions, piece by piece, as the clients of language models do.
 type Model func(ctx context.Context, question string) iter.Seq2[string, error]
 
-// pause is how long the model thinks about each word.
+// pause is the time that the model needs for each word.
 const pause = 120 * time.Millisecond
 
-// slowModel is a model that types slowly, and says the same to everybody.
+// slowModel is a slow model that gives the same answer to all questions.
 func slowModel(ctx context.Context, question string) iter.Seq2[string, error] {
 	text := fmt.Sprintf("You asked: %q. ", strings.TrimSpace(question)) + strings.Repeat(
 		"A good answer takes its time, so it comes word by word. Reload this page, open it in a second tab, or cut its connection: "+

@@ -29,9 +29,9 @@ const (
 	done  pond.Event[Done]  = "done"
 )
 
-// Runs are the answers that the model is giving. Each has a channel of its own, which
-// exists as long as its history: also before the first page listens, and while none
-// does.
+// Runs are the answers in progress. Each answer has its own channel, which exists as
+// long as its history, even before the first page connects and while no page is
+// connected.
 type Runs struct {
 	model    Model
 	endpoint *pond.Endpoint
@@ -41,7 +41,7 @@ type Runs struct {
 	active sync.WaitGroup
 }
 
-// history is how long an answer can be shown, and how much of it.
+// history limits the time for which an answer can be shown, and its size.
 var history = pond.History{Messages: 10_000, Age: time.Hour, Newcomers: 10_000}
 
 func newRuns(p *pond.Pond, model Model) *Runs {
@@ -67,7 +67,7 @@ func (r *Runs) Ask(w http.ResponseWriter, req *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"channel": channel})
 }
 
-// answer publishes what the model says, piece by piece.
+// answer publishes the answer of the model, piece by piece.
 func (r *Runs) answer(channel, question string) {
 	end := Done{}
 	for text, err := range r.model(r.ctx, question) {
@@ -91,8 +91,8 @@ func (r *Runs) publish(channel string) func(event string, payload any) error {
 	}
 }
 
-// Cut closes the connection of a page, to show that nothing is lost. The page names
-// itself by its user ID, which is public.
+// Cut closes the connection of a page, to show that nothing is lost. The page sends its
+// user ID, which is public.
 func (r *Runs) Cut(w http.ResponseWriter, req *http.Request) {
 	id, _ := io.ReadAll(http.MaxBytesReader(w, req.Body, 100))
 	if err := r.endpoint.Disconnect(string(id), 0, "cut"); err != nil {

@@ -1,11 +1,11 @@
-// Package descriptors asks the system how many files a process may have open.
+// Package descriptors returns the maximum number of open files of the process.
 package descriptors
 
 import "math"
 
-// Limit returns the number of file descriptors that the process may have
-// (RLIMIT_NOFILE), or 0 if that is unknown or unlimited. Systems without a limit
-// report a number that is too large for one.
+// Limit returns the maximum number of file descriptors of the process (RLIMIT_NOFILE),
+// or 0 if it is unknown or unlimited. Systems report a very large number if there is no
+// limit.
 func Limit() int {
 	if n := limit(); n <= math.MaxInt32 {
 		return int(n)

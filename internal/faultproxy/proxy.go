@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// A Proxy passes connections on to a server. Its methods are safe for concurrent use.
+// A Proxy forwards connections to a server. Its methods are safe for concurrent use.
 type Proxy struct {
 	listener net.Listener
 	done     sync.WaitGroup
@@ -109,7 +109,7 @@ func (l *link) close() {
 	_ = l.server.Close()
 }
 
-// request looks at what a client sends.
+// request inspects the data that a client sends.
 func (p *Proxy) request(l *link, data []byte) (pass bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -127,7 +127,8 @@ func (p *Proxy) response(l *link) (pass bool) {
 	return !l.lost
 }
 
-// copy copies until pass returns false. It holds data back while the proxy is stalled.
+// copy copies until pass returns false. While the proxy is stalled, it does not pass
+// data.
 func (p *Proxy) copy(dst, src net.Conn, pass func(data []byte) bool) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -175,14 +176,14 @@ func (p *Proxy) Sever() {
 	p.Reset()
 }
 
-// Restore ends what Sever began.
+// Restore accepts connections again after Sever.
 func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.severed = false
 }
 
-// Stall keeps connections open and lets nothing through until Resume.
+// Stall keeps connections open, but passes no data until Resume.
 func (p *Proxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +192,7 @@ func (p *Proxy) Stall() {
 	}
 }
 
-// Resume ends what Stall began.
+// Resume passes data again after Stall.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,22 +202,22 @@ func (p *Proxy) Resume() {
 	}
 }
 
-// LoseResponse breaks the connection of the next request that contains a text, in place
-// of the response.
+// LoseResponse breaks the connection of the next request that contains a text, instead
+// of passing the response.
 func (p *Proxy) LoseResponse(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lose = []byte(text)
 }
 
-// Redirect passes new connections on to another server, and breaks the others.
+// Redirect forwards new connections to another server, and breaks the existing ones.
 func (p *Proxy) Redirect(target string) {
 	p.setTarget(target)
 	p.Reset()
 }
 
-// RedirectCommands is Redirect, but leaves connections alone on which a client of Redis
-// has subscribed to something.
+// RedirectCommands is like Redirect, but does not break connections on which a Redis
+// client has subscriptions.
 func (p *Proxy) RedirectCommands(target string) {
 	p.setTarget(target)
 	p.reset(func(l *link) bool { return !l.marked })

@@ -26,7 +26,7 @@ type client struct {
 	state    clientState
 	stalled  bool
 
-	recovering bool  // was reset, and did not receive all that it missed
+	recovering bool  // was reset, and has not received all missed messages yet
 	returns    int64 // time to reconnect after the last reset
 }
 

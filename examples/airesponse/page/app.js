@@ -1,6 +1,6 @@
-// Shows the answer whose channel is in the page's address. There is no client library:
-// the browser's EventSource reconnects by itself, and tells the server by
-// Last-Event-ID what it has received.
+// Shows the answer whose channel is in the page's address. There is no client library: the
+// browser's EventSource reconnects automatically, and sends the position of the last event in
+// Last-Event-ID.
 const $ = (id) => document.getElementById(id);
 
 let stream;
@@ -25,7 +25,8 @@ function receive({ event, payload }) {
       $("cut").disabled = false;
       break;
     case "ACKNOWLEDGE":
-      // The server could not go on from where we were: the answer is sent from its start.
+      // The server could not continue from the last position, so it sends the answer from its
+      // start.
       if (!payload.recover.recovered) $("answer").textContent = "";
       break;
     case "GAP":

@@ -13,8 +13,8 @@ import (
 //go:embed page.js style.css
 var shared embed.FS
 
-// Handler serves the folder page of files, and /pond.js, /page.js and /style.css. Its security policy
-// forbids the browser to load or run anything else.
+// Handler serves the folder page of files, and /pond.js, /page.js and /style.css. Its
+// security policy does not allow the browser to load or run anything else.
 func Handler(files fs.FS) http.Handler {
 	own, err := fs.Sub(files, "page")
 	if err != nil {

@@ -1,4 +1,4 @@
-// What the pages of the examples share, besides pond.js.
+// Functions that the pages of the examples share.
 
 const words = {
   idle: "Not connected",

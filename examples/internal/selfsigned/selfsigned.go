@@ -1,5 +1,5 @@
-// Package selfsigned makes self-signed certificates for the examples. In production, use a
-// certificate from an authority.
+// Package selfsigned creates self-signed certificates for the examples. In production,
+// use a certificate from an authority.
 package selfsigned
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Certificate makes a certificate for this machine that is valid for one day.
+// Certificate creates a certificate for this machine that is valid for one day.
 func Certificate() (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
