@@ -30,13 +30,13 @@ type Channel struct {
 	// Guarded by registry.mu.
 	refs   int // joins and calls of Publish in progress, and members
 	stage  channelStage
-	expiry int64 // when it ends, if it lingers
+	expiry int64 // when the channel ends, if it lingers
 	index  int   // in registry.lingering
 
 	occupancy *occupancy          // static
 	state     atomic.Pointer[any] // see SetState
 
-	used atomic.Int64 // when a message was kept or a membership began or ended, or 0
+	used atomic.Int64 // time of the last kept message, join or leave, or 0
 
 	mu      sync.Mutex // guards the following fields, and those of the members; see commit
 	members map[string]*member
@@ -47,7 +47,7 @@ type Channel struct {
 	log     *messageLog     // nil if the lobby has no history
 	feeding []*member       // members that are catching up
 	closed  bool
-	tx      tx // the current commit; here so that a commit allocates nothing
+	tx      tx // the current commit; a field so that a commit does not allocate
 }
 
 func newChannel(l *Lobby, name string, params pattern.Params, o *occupancy) *Channel {
@@ -73,8 +73,8 @@ func (ch *Channel) Lobby() *Lobby { return ch.lobby }
 // It is empty if the pattern has no parameter of that name.
 func (ch *Channel) Param(name string) string { return ch.params.Get(name) }
 
-// paramBehind returns the parameter of an event or, if the event has none of that name,
-// of the channel.
+// paramBehind returns the parameter of an event, or of the channel if the event does
+// not have one of that name.
 func (ch *Channel) paramBehind(event pattern.Params, name string) string {
 	if value, ok := event.Lookup(name); ok {
 		return value
@@ -174,8 +174,8 @@ func (ch *Channel) sent(event string, recipients int) {
 	}
 }
 
-// Assign sets an assign of a member, which handlers see and clients never do. It
-// returns [ErrNotMember] if the channel has no such member.
+// Assign sets an assign of a member. Handlers can read assigns; clients never receive
+// them. It returns [ErrNotMember] if the channel has no such member.
 func (ch *Channel) Assign(id, key string, value any) error {
 	m, err := ch.member(id)
 	if err != nil {
@@ -204,14 +204,14 @@ func (ch *Channel) Close(reason string) {
 	}
 	body := append(wire.AppendString([]byte(`{"message":`), reason), '}')
 	f := ch.notice(wire.ErrorAction, wire.Destroyed, body)
-	// First, so that a client that joins again at once gets a new channel.
+	// Do this first, so that a client that joins again immediately gets a new channel.
 	ch.lobby.endpoint.registry.remove(ch)
 	var members []*member
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
 		members = make([]*member, 0, len(ch.members))
 		tx.sendSeated(f, false, nil)
 		for _, m := range ch.feeding {
-			tx.queue(m, f, false) // the rest of its replay does not matter any more
+			tx.queue(m, f, false) // the rest of its replay is not sent
 		}
 		for _, m := range ch.members {
 			members = append(members, m)
@@ -256,9 +256,9 @@ type Audience struct {
 
 	identities []string // named like ids
 
-	except  bool    // all but the named ones
-	request *string // the ID of the message that is answered, which may be empty; nil if none is
-	err     error   // why there is no audience
+	except  bool    // all except the named ones
+	request *string // the ID of the message that this answers, which may be empty; nil if it is not an answer
+	err     error   // error of sending to the audience
 }
 
 // To returns the members with these IDs. Unknown IDs are ignored.

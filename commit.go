@@ -14,14 +14,13 @@ import (
 // [Channel.commit] runs.
 type tx struct {
 	ch   *Channel
-	work transport.Work // what the queued frames leave to be done without the lock
+	work transport.Work // must be done after the lock is released
 }
 
-// commit runs f under the channel's lock, and then sends what f queued. It is the
-// only place that takes the lock to change the channel or to send something, so
-// the order of commits is the order in which members see events. f must not wait,
-// encode a payload or call user code. commit returns [ErrClosed] if the channel
-// was closed, and f's error otherwise.
+// commit runs f under the channel's lock, and then sends what f queued. Only commit
+// acquires the lock to change the channel or to send, so the order of commits is the
+// order in which members see events. f must not wait, encode a payload or call user
+// code. commit returns [ErrClosed] if the channel was closed, and f's error otherwise.
 func (ch *Channel) commit(f func(tx *tx) error) error {
 	ch.mu.Lock()
 	if ch.closed {
@@ -51,8 +50,8 @@ func (m *member) commit(f func(tx *tx) error) error {
 	return err
 }
 
-// send sends a frame to one member, in the frame's place in the channel's order. If
-// handled, the lobby's handler for outgoing events sees it first.
+// send sends a frame to one member, in the channel's order. If handled is set, the
+// frame passes through the lobby's handler for outgoing events first.
 func (tx *tx) send(m *member, f *transport.Frame, handled bool) {
 	if m.feeding != nil {
 		tx.hold(m, f, handled)
@@ -61,7 +60,7 @@ func (tx *tx) send(m *member, f *transport.Frame, handled bool) {
 	tx.queue(m, f, handled)
 }
 
-// queue queues a frame for one member behind everything that was queued for it.
+// queue queues a frame for one member after all frames that were queued for it.
 func (tx *tx) queue(m *member, f *transport.Frame, handled bool) {
 	var seat *transport.Seat
 	if handled {
@@ -87,8 +86,8 @@ func (tx *tx) broadcast(f *transport.Frame, handled bool, to Audience) int {
 	return len(ch.members) - len(named)
 }
 
-// publish gives a message a number, keeps it, and sends it to all members but the
-// named ones. It returns the number of members that it is for.
+// publish gives a message a number, keeps it, and sends it to all members except the
+// named ones. It returns the number of recipients.
 func (tx *tx) publish(d *draft, to Audience) int {
 	ch := tx.ch
 	named := ch.pickLocked(to)
@@ -142,8 +141,8 @@ func (tx *tx) add(m *member) error {
 	return nil
 }
 
-// seat gives a member its seat: it receives broadcasts from now on, and presence in
-// the form that it asked for.
+// seat gives a member its seat: from now on, it receives broadcasts, and presence in
+// the form that it requested.
 func (tx *tx) seat(m *member) {
 	tx.ch.group.Add(&m.seat)
 	if m.diffs {
@@ -174,7 +173,7 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 	return tracked
 }
 
-// touch notes that the history of the channel is in use.
+// touch records that the history of the channel was used.
 func (tx *tx) touch() {
 	if tx.ch.log != nil {
 		tx.ch.used.Store(now())
@@ -187,19 +186,19 @@ type message struct {
 	event   string
 	channel string
 	request string
-	body    []byte // a JSON object; nil is the empty one
+	body    []byte // a JSON object; nil is the empty object
 }
 
 // A draft is an encoded message without a number. The number, if there is one, is
-// given when the message is committed: it is the last member of the document, so
-// that only a few bytes are written under the channel's lock.
+// appended when the message is committed: it is the last member of the document, so
+// only a few bytes are written under the channel's lock.
 type draft struct {
 	event string
-	buf   []byte    // Headroom, and the document behind it
-	meta  *outgoing // nil unless a handler for outgoing events has to see it
+	buf   []byte    // Headroom, followed by the document
+	meta  *outgoing // nil unless a handler for outgoing events must see it
 }
 
-// encode encodes the message with room for so many more bytes.
+// encode encodes the message, with capacity for spare more bytes.
 func (m *message) encode(spare int) draft {
 	size := transport.Headroom + wire.HeadSize + len(m.action) + len(m.event) + len(m.channel) + len(m.request) + len(m.body) + spare
 	buf := make([]byte, transport.Headroom, size)
@@ -209,13 +208,13 @@ func (m *message) encode(spare int) draft {
 // size returns what the message costs a history in bytes, without its number.
 func (d *draft) size() int { return len(d.buf) - transport.Headroom + entryCost }
 
-// payload returns the payload inside of the encoded message.
+// payload returns the payload in the encoded message.
 func (d *draft) payload(size int) []byte {
 	end := len(d.buf) - 1
 	return d.buf[end-size : end : end]
 }
 
-// number returns the frame of a message that gets a number.
+// number returns the frame of a message with a number.
 func (d *draft) number(epoch string, offset uint64) *transport.Frame {
 	d.buf = wire.AppendOffset(d.buf, offset)
 	f := d.frame()
@@ -238,13 +237,13 @@ func newFrame(action wire.Action, event, channel, request string, body []byte) *
 	return d.frame()
 }
 
-// draft encodes a message of the application in this channel. If the lobby has a
-// handler for outgoing events of this name, the draft's frame passes through it.
+// draft encodes a message of the application. If the lobby has a handler for outgoing
+// events of this name, the draft's frame passes through it.
 func (ch *Channel) draft(action wire.Action, event, request string, body []byte) draft {
 	spare := 0
 	if ch.log != nil {
 		spare = wire.OffsetSize
-		event = strings.Clone(event) // the log keeps it longer than the message of the client that it is a part of
+		event = strings.Clone(event) // a copy: the log keeps it longer than the message of the client, which it is a part of
 	}
 	d := (&message{action, event, ch.name, request, body}).encode(spare)
 	if h, params := ch.lobby.outgoing.match(event); h != nil {
@@ -256,7 +255,7 @@ func (ch *Channel) draft(action wire.Action, event, request string, body []byte)
 	return d
 }
 
-// handled reports whether a handler for outgoing events has to see the message.
+// handled reports whether the message must pass through a handler for outgoing events.
 func (d *draft) handled() bool { return d.meta != nil }
 
 // notice encodes a message of the server itself about the channel.

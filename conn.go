@@ -17,8 +17,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A conn is one client: what is known of it, and what it is a member of. It is
-// the context of its handlers, too.
+// A conn is the state of one client, with its memberships. It is also the context of
+// its handlers.
 type conn struct {
 	// Static after construction.
 	endpoint *Endpoint
@@ -26,7 +26,7 @@ type conn struct {
 	id       string     // the user ID, which is public
 	secret   string     // the connection ID of an event stream
 	url      string     // the channel of an event stream that has only one, or ""
-	addr     netip.Addr // that its slot is counted under
+	addr     netip.Addr // the address that its slot is counted for
 	bucket   *bucket
 	identity string // set by the connection handler
 	inbox    inbox
@@ -37,7 +37,7 @@ type conn struct {
 	unwanted *closeReason // the client is disconnected as soon as it is accepted
 
 	// Owned by the goroutine that runs the inbox.
-	over     bool // the client left all channels for good
+	over     bool // the client left all channels and can join no more
 	extended bool // the client requested an extension of the protocol
 
 	departing atomic.Int32 // the length of departed
@@ -47,7 +47,7 @@ type conn struct {
 	mu        sync.Mutex         // guards the following fields
 	assigns   map[string]any     // replaced, never changed
 	members   map[string]*member // by channel name
-	departed  []departure        // ended memberships whose leave handlers have not run, in order
+	departed  []departure        // ended memberships whose leave handlers did not run yet, in order
 	departure chan struct{}      // closed when departed gets another one; nil while no goroutine waits
 	ended     bool               // the context of handlers is cancelled
 	deleted   bool               // the client ended its event stream with DELETE
@@ -57,18 +57,18 @@ type conn struct {
 	linger    *time.Timer        // runs cancel
 }
 
-// Message takes one message of the client.
+// Message receives one message of the client.
 func (c *conn) Message(_ *transport.Conn, data []byte) {
 	if t := c.decode(data); t != nil {
 		c.inbox.wait(t)
 	}
 }
 
-// Process handles the messages that Message has received.
+// Process handles the messages that Message received.
 func (c *conn) Process(*transport.Conn) { c.inbox.runInline() }
 
-// decode returns what is to be done about a message. It answers at once what
-// never reaches a handler.
+// decode returns the task for a message. It answers messages without a handler
+// immediately.
 func (c *conn) decode(data []byte) *task {
 	msg, err := wire.Decode(data, c.endpoint.cfg.messageLimits())
 	if err == nil {
@@ -84,8 +84,8 @@ func (c *conn) decode(data []byte) *task {
 	return nil
 }
 
-// taskFor returns the task to handle a message, or nil if there is nothing to do. It
-// answers a message that exceeds the rate limit.
+// taskFor returns the task to handle a message, or nil if there is none. It answers a
+// message that exceeds the rate limit.
 func (c *conn) taskFor(msg *wire.Message) *task {
 	if allowed := c.bucket.take(); allowed != rateOK {
 		c.refuseRate(msg, allowed)
@@ -107,7 +107,7 @@ func (c *conn) reportLimit(l wire.Limit) {
 func (c *conn) refuseRate(msg *wire.Message, allowed rateVerdict) {
 	c.endpoint.limited(LimitRate)
 	err := &Error{Code: http.StatusTooManyRequests, Message: "too many messages"}
-	if msg.Channel == "" { // it could not even be read
+	if msg.Channel == "" { // it could not be read
 		msg.Channel = wire.Endpoint
 	}
 	c.answer(wire.ErrorAction, wire.HandlerNotFound, msg, wire.AppendHandlerError(nil, err.Message, err.Code, nil))
@@ -116,7 +116,7 @@ func (c *conn) refuseRate(msg *wire.Message, allowed rateVerdict) {
 	}
 }
 
-// Invalid answers a client that broke a limit or the WebSocket protocol.
+// Invalid answers a client that exceeded a limit or broke the WebSocket protocol.
 func (c *conn) Invalid(_ *transport.Conn, broken *ws.CloseError) {
 	switch {
 	case broken == transport.ErrControlRate:
@@ -129,7 +129,7 @@ func (c *conn) Invalid(_ *transport.Conn, broken *ws.CloseError) {
 	}
 }
 
-// invalid sends the answer to a message that is none (rule S-17).
+// invalid answers an invalid message (rule S-17).
 func (c *conn) invalid(channel, request, message string, status int) {
 	if channel == "" {
 		channel = wire.Endpoint
@@ -141,7 +141,7 @@ func (c *conn) invalid(channel, request, message string, status int) {
 		wire.AppendError(nil, wire.InvalidMessage, message, status)))
 }
 
-// run does one task. It is called by the inbox.
+// run executes one task. The inbox calls it.
 func (c *conn) run(t *task) {
 	switch t.kind {
 	case taskMessage:
@@ -179,13 +179,13 @@ func (c *conn) dispatch(t *task) {
 			return
 		}
 		if c.departing.Load() > 0 {
-			c.inbox.prepend(t) // the membership ended just now: its leave handler comes first
+			c.inbox.prepend(t) // the membership just ended: its leave handler runs first
 			return
 		}
 		c.join(t, func(code string, err *Error) { c.refuseJoin(msg, code, err) })
 	case wire.LeaveChannel:
 		ack := newFrame(wire.System, wire.ExitAcknowledge, msg.Channel, msg.RequestID, emptyObject)
-		if m == nil || m.leave(ack, LeaveRequested) != nil { // the membership may have ended just now
+		if m == nil || m.leave(ack, LeaveRequested) != nil { // the membership may just have ended
 			c.tr.Send(ack)
 		}
 	case wire.Broadcast:
@@ -213,8 +213,8 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 	})
 }
 
-// join runs the handler that decides about a join. Every refusal has the one form
-// that all official clients understand (rule S-17).
+// join runs the join handler. All rejections have the form that all official clients
+// understand (rule S-17).
 func (c *conn) join(t *task, reject rejectJoin) {
 	msg := &t.msg
 	if j := msg.Join; j != nil && (j.Recover || j.Diff || j.From != nil) {
@@ -243,8 +243,8 @@ func (c *conn) join(t *task, reject rejectJoin) {
 	})
 }
 
-// answerJoin answers a request to join unless Accept did so, and reports a failure
-// that came later.
+// answerJoin answers a request to join, unless Accept already did, and reports an error
+// that occurred after Accept.
 func (c *conn) answerJoin(ctx *JoinContext, f *failure, reject rejectJoin) {
 	switch {
 	case ctx.member != nil && f != nil:
@@ -262,14 +262,14 @@ func (c *conn) answerJoin(ctx *JoinContext, f *failure, reject rejectJoin) {
 // rejectJoin answers a join with an error.
 type rejectJoin func(code string, err *Error)
 
-// joinByURL joins the channel of the URL with which the client connected. If the
-// request waits for the decision, it answers a rejection.
+// joinByURL joins the channel of the URL with which the client connected. If an HTTP
+// request waits for the decision, it responds to a rejection.
 func (c *conn) joinByURL(t *task) {
 	c.extended = true
 	reject := func(code string, err *Error) { c.refuseJoin(&t.msg, code, err) }
 	if t.decided != nil {
 		var rejection *Error
-		defer func() { t.decided <- rejection }() // also if the handler ends its goroutine
+		defer func() { t.decided <- rejection }() // even if the handler ends its goroutine
 		reject = func(_ string, err *Error) { rejection = err }
 	}
 	if c.over {
@@ -279,7 +279,7 @@ func (c *conn) joinByURL(t *task) {
 	c.join(t, reject)
 }
 
-// adviseReconnect tells a client that knows this message when to reconnect.
+// adviseReconnect sends a client that understands this message the time to reconnect.
 func (c *conn) adviseReconnect(reason string) {
 	if !c.extended {
 		return
@@ -289,7 +289,7 @@ func (c *conn) adviseReconnect(reason string) {
 	c.tr.Send(newFrame(wire.System, wire.Reconnect, wire.Endpoint, newRequestID(), body))
 }
 
-// mayJoin checks the limits of joining. Its error comes with an error code.
+// mayJoin checks the limits of joins. It returns an error with its code.
 func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	switch {
 	case !c.endpoint.validName(name):
@@ -306,14 +306,14 @@ func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 	return "", nil
 }
 
-// recovered reports what a client gets that asked for messages to be sent again.
+// recovered reports the result of a client's request for missed messages.
 func (c *conn) recovered(m *member, asked *Recovery, reason string) {
 	if f := c.endpoint.pond.cfg.observer.Recovered; f != nil && asked != nil {
 		c.endpoint.pond.observe("Recovered", func() { f(m.channel, m.user(), reason) })
 	}
 }
 
-// clock returns the time if the Observer wants to know how long handlers take.
+// clock returns the time if the Observer needs the duration of handlers.
 func (c *conn) clock() (now time.Time) {
 	if c.endpoint.pond.cfg.observer.Handled != nil {
 		now = time.Now()
@@ -321,8 +321,8 @@ func (c *conn) clock() (now time.Time) {
 	return now
 }
 
-// handled logs what the client does not see of the result of a handler, and reports
-// the result. It does not return if the Observer ends the goroutine.
+// handled reports the result of a handler, and logs the part that the client does not
+// receive. It does not return if the Observer ends the goroutine.
 func (c *conn) handled(ch *Channel, event string, began time.Time, failed *failure) {
 	f := c.endpoint.pond.cfg.observer.Handled
 	var took time.Duration
@@ -342,7 +342,7 @@ func (c *conn) logFailure(f *failure, ch *Channel, event string) {
 		slog.String("channel", ch.name), slog.String("event", event), slog.String("user", c.id))
 }
 
-// answer sends the answer to a message.
+// answer answers a message.
 func (c *conn) answer(action wire.Action, event string, to *wire.Message, body []byte) {
 	c.tr.Send(newFrame(action, event, to.Channel, to.RequestID, body))
 }
@@ -395,9 +395,9 @@ func (c *conn) enter(m *member) bool {
 
 var emptyObject = []byte("{}")
 
-// A conn is the context of its handlers. When one of them wants to wait for its end, or
-// to derive a context from it, the conn gets a context of package context, to which
-// package context attaches derived ones without a goroutine for each.
+// A conn is the context of its handlers. If a handler waits for its end or derives a
+// context from it, the conn gets a context of package context. Package context attaches
+// derived contexts to that one, without a goroutine for each.
 
 func (c *conn) Deadline() (time.Time, bool) { return time.Time{}, false }
 
@@ -427,8 +427,8 @@ func (c *conn) Err() error {
 	return nil
 }
 
-// Value returns nil, except to package context, which looks for the context that it
-// can attach others to.
+// Value returns nil, except for package context, which looks for a context to which it
+// can attach others.
 func (c *conn) Value(key any) any {
 	c.mu.Lock()
 	std := c.std
@@ -442,13 +442,14 @@ func (c *conn) Value(key any) any {
 // AfterFunc is [context.AfterFunc].
 func (c *conn) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.standard(), f) }
 
-// maxLinger is how long handlers may go on with the messages that a client sent
-// before it disconnected, until their context is cancelled.
+// maxLinger limits the time that handlers have for the messages that a client sent
+// before it disconnected. After it, their context is cancelled.
 const maxLinger = 5 * time.Second
 
 // Closed reports the end of the connection. If the server ended it, the context of
-// handlers is cancelled at once. If the client did, its earlier messages are handled
-// first, for at most maxLinger. In both cases memberships end after these messages.
+// handlers is cancelled immediately. If the client ended it, its earlier messages are
+// handled first, for at most maxLinger. In both cases, memberships end after these
+// messages.
 func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	cause := end.Cause
 	switch {
@@ -473,8 +474,8 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	c.inbox.push(&task{kind: taskEnd})
 }
 
-// cancel cancels the context of the client's handlers. The client can join no
-// channel any more.
+// cancel cancels the context of the client's handlers. The client cannot join channels
+// any more.
 func (c *conn) cancel() {
 	c.mu.Lock()
 	if c.linger != nil {

@@ -8,10 +8,10 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// A JoinContext carries one request to join a channel. See [ConnectionContext]
-// for what contexts have in common; this one and the later ones carry no values, and
-// are cancelled when the connection ends. If the client ended it, they are cancelled
-// after the client's earlier messages are handled, at most 5 s later.
+// A JoinContext carries one request to join a channel. See [ConnectionContext] for the
+// properties of all contexts. This context and the later ones have no values, and are
+// cancelled when the connection ends. If the client ended the connection, they are
+// cancelled after the client's earlier messages are handled, at most 5 s later.
 type JoinContext struct {
 	stdContext
 	conn    *conn
@@ -19,14 +19,14 @@ type JoinContext struct {
 	msg     *wire.Message
 	member  *member // nil until accepted
 	staged  map[string]any
-	replay  int // the largest number of messages to be sent again
+	replay  int // maximum number of messages to be sent again
 
 	accepting bool // Accept runs the handler for first joins
 }
 
-// AfterFunc calls f in a goroutine of its own when the context is done, and returns a
-// function that prevents it; see [context.AfterFunc], which uses it. With it,
-// [context.WithTimeout] and the like start no goroutine.
+// AfterFunc calls f in its own goroutine when the context is done, and returns a
+// function that prevents the call; see [context.AfterFunc]. Because of this method,
+// [context.WithTimeout] and similar functions start no goroutine.
 func (c *JoinContext) AfterFunc(f func()) (stop func() bool) { return c.conn.AfterFunc(f) }
 
 // Channel returns the channel that the client asks to join. It has no members
@@ -51,17 +51,17 @@ func (c *JoinContext) Query() url.Values {
 	return query(raw)
 }
 
-// Payload returns what the client sent along as a JSON object, undecoded. It must
-// not be changed.
+// Payload returns the payload of the request as an encoded JSON object, which must not
+// be modified.
 func (c *JoinContext) Payload() json.RawMessage { return c.msg.Payload }
 
-// Bind decodes the payload into v, a pointer. If it does not fit, or is ambiguous,
-// return the error to tell the client so with [http.StatusBadRequest]. See
-// [EventContext.Bind].
+// Bind decodes the payload into v, which must be a pointer. If the payload does not fit
+// or is ambiguous, Bind returns an error. If the handler returns this error, the client
+// receives it with [http.StatusBadRequest]. See [EventContext.Bind].
 func (c *JoinContext) Bind(v any) error { return bind(c.msg.Payload, v) }
 
-// Recovery returns what the client asks to be sent again when it is accepted, and
-// whether it asks for something. It never does in a lobby without [WithHistory].
+// Recovery returns the client's request for earlier messages, and whether there is one.
+// In a lobby without [WithHistory], there is none.
 func (c *JoinContext) Recovery() (Recovery, bool) {
 	if c.channel.log == nil || c.msg.Join == nil || c.msg.Join.From == nil {
 		return Recovery{}, false
@@ -71,9 +71,9 @@ func (c *JoinContext) Recovery() (Recovery, bool) {
 }
 
 // LimitReplay limits the number of messages that are sent again to this client, in
-// addition to the limits of [History]. A client that missed more is told to load
-// its state anew; one that asks for the last messages gets at most n. LimitReplay
-// has no effect after Accept. A negative n means 0.
+// addition to the limits of [History]. A client that missed more is notified that it
+// must load its state again; a client that asks for the last messages gets at most n.
+// LimitReplay has no effect after Accept. A negative n means 0.
 func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
 
 // Accept makes the client a member and acknowledges the join, before anything
@@ -130,8 +130,8 @@ func (c *JoinContext) occupy() error {
 	return nil
 }
 
-// assigns returns the state that the membership begins with: the connection's,
-// which later joins do not see changed (rule S-30), and what the handler added.
+// assigns returns the assigns that the membership starts with: those of the connection,
+// which later joins do not see changed (rule S-30), and those that the handler added.
 func (c *JoinContext) assigns() map[string]any {
 	assigns := User{conn: c.conn}.assigns()
 	for key, value := range c.staged {
@@ -140,15 +140,16 @@ func (c *JoinContext) assigns() map[string]any {
 	return assigns
 }
 
-// Decline returns the error that refuses the join with an HTTP status, by default
-// [http.StatusUnauthorized], and a message that the client sees. Return it.
+// Decline returns an error that rejects the join with an HTTP status and a message,
+// which the client receives. If code is zero, the status is [http.StatusUnauthorized].
+// Return the error.
 func (c *JoinContext) Decline(code int, message string) error { return refuse(code, message) }
 
-// Assign sets private state of the client in this channel: handlers see it,
-// clients never do.
+// Assign sets private state of the client in this channel. Handlers can read it;
+// clients never receive it.
 func (c *JoinContext) Assign(key string, value any) {
 	if c.member != nil {
-		_ = c.member.assign(key, value) // nobody can read it if the member left
+		_ = c.member.assign(key, value) // if the member left, no handler can read it
 		return
 	}
 	if c.staged == nil {
@@ -157,8 +158,8 @@ func (c *JoinContext) Assign(key string, value any) {
 	c.staged[key] = value
 }
 
-// Get returns private state of the client that was set with Assign, in this
-// channel or for the connection, or nil.
+// Get returns a value that was set with Assign for the client, in this channel or for
+// the connection, or nil.
 func (c *JoinContext) Get(key string) any {
 	if value, ok := c.staged[key]; ok && c.member == nil {
 		return value
@@ -166,8 +167,8 @@ func (c *JoinContext) Get(key string) any {
 	return c.User().Get(key)
 }
 
-// Track gives the new member a public state, a JSON object, and tells all tracked
-// members, this one included. It returns [ErrNotAccepted] before Accept.
+// Track gives the new member a presence, a JSON object, and notifies all tracked
+// members, including this one. It returns [ErrNotAccepted] before Accept.
 func (c *JoinContext) Track(presence any) error {
 	if c.member == nil {
 		return ErrNotAccepted
@@ -184,7 +185,7 @@ func (c *JoinContext) Reply(event string, payload any) error {
 	return c.member.reply(event, c.msg.RequestID, payload)
 }
 
-// Broadcast sends an event to all members, the new one included. It returns
+// Broadcast sends an event to all members, including the new one. It returns
 // [ErrNotAccepted] before Accept.
 func (c *JoinContext) Broadcast(event string, payload any) error {
 	if c.member == nil {
@@ -193,8 +194,8 @@ func (c *JoinContext) Broadcast(event string, payload any) error {
 	return c.channel.send(event, c.msg.RequestID, payload, allMembers)
 }
 
-// Others returns all members but the client as an audience. Sending to it returns
-// [ErrNotAccepted] if it was asked for before Accept.
+// Others returns all members except the client as an audience. If Others is called
+// before Accept, sending to the audience returns [ErrNotAccepted].
 func (c *JoinContext) Others() Audience {
 	if c.member == nil {
 		return Audience{err: ErrNotAccepted}

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// An OutgoingContext carries one event on its way to one member.
+// An OutgoingContext carries one event that is about to be sent to one member.
 type OutgoingContext struct {
 	stdContext
 	member  *member
@@ -18,7 +18,7 @@ type OutgoingContext struct {
 	changed bool
 }
 
-// outgoing is what handlers for outgoing events want to know of a frame.
+// outgoing contains the data of a frame for handlers for outgoing events.
 type outgoing struct {
 	handler *registered[*OutgoingContext]
 	action  wire.Action
@@ -29,8 +29,8 @@ type outgoing struct {
 }
 
 // Outgoing runs the handler for one recipient, on the goroutine that writes to it, and
-// returns what the recipient receives: the shared frame, one of its own, or nothing. It
-// does not return if the handler ends the goroutine.
+// returns the frame that the recipient receives: the shared frame, another one, or nil
+// for none. It does not return if the handler ends the goroutine.
 func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	out := f.Meta.(*outgoing)
 	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
@@ -63,9 +63,9 @@ func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 	}
 }
 
-// AfterFunc calls f in a goroutine of its own when the context is done, and returns a
-// function that prevents it; see [context.AfterFunc], which uses it. With it,
-// [context.WithTimeout] and the like start no goroutine.
+// AfterFunc calls f in its own goroutine when the context is done, and returns a
+// function that prevents the call; see [context.AfterFunc]. Because of this method,
+// [context.WithTimeout] and similar functions start no goroutine.
 func (c *OutgoingContext) AfterFunc(f func()) (stop func() bool) { return c.member.conn.AfterFunc(f) }
 
 // Channel returns the channel that the event was sent in.
@@ -74,28 +74,28 @@ func (c *OutgoingContext) Channel() *Channel { return c.member.channel }
 // User returns the recipient.
 func (c *OutgoingContext) User() User { return c.member.user() }
 
-// Action returns what the event is: "BROADCAST", or "SYSTEM" for a reply.
+// Action returns the action of the message: "BROADCAST", or "SYSTEM" for a reply.
 func (c *OutgoingContext) Action() string { return string(c.out.action) }
 
 // Event returns the name of the event.
 func (c *OutgoingContext) Event() string { return c.out.event }
 
-// Param returns a parameter of the event's name, decoded, or else the parameter of
-// the channel's name, or "" if neither pattern has one of that name.
+// Param returns a parameter of the event's name, decoded. If the event has none of that
+// name, Param returns the parameter of the channel's name, or "".
 func (c *OutgoingContext) Param(name string) string {
 	return c.member.channel.paramBehind(c.out.params, name)
 }
 
-// Payload returns the payload as the recipient would get it. It is shared by all
-// recipients and must not be changed: see Transform.
+// Payload returns the encoded payload. All recipients share it, so it must not be
+// modified: use Transform.
 func (c *OutgoingContext) Payload() json.RawMessage { return c.payload }
 
-// Bind decodes the payload into v, a pointer. It returns an error if the payload does
-// not fit or is ambiguous; see [EventContext.Bind]. Return the error to keep the event
-// from the recipient.
+// Bind decodes the payload into v, which must be a pointer. It returns an error if the
+// payload does not fit or is ambiguous; see [EventContext.Bind]. If the handler returns
+// the error, the recipient does not receive the event.
 func (c *OutgoingContext) Bind(v any) error { return bind(c.payload, v) }
 
-// Get returns private state of the recipient, or nil.
+// Get returns a value that was set with Assign for the recipient, or nil.
 func (c *OutgoingContext) Get(key string) any { return c.User().Get(key) }
 
 // Transform replaces the payload for this recipient alone. It must be a JSON
@@ -109,5 +109,5 @@ func (c *OutgoingContext) Transform(payload any) error {
 	return nil
 }
 
-// Block keeps the event from this recipient.
+// Block prevents the event from being sent to this recipient.
 func (c *OutgoingContext) Block() { c.blocked = true }

@@ -18,9 +18,9 @@
 //	})
 //	log.Fatal(http.ListenAndServe("127.0.0.1:8000", p))
 //
-// There are five types of handlers, each with a context of its own. They run when a
-// client connects ([ConnectionContext]), joins a channel ([JoinContext]), sends an
-// event ([EventContext]), is about to receive an event ([OutgoingContext]), and leaves
+// There are five types of handlers, each with its own context. They run when a client
+// connects ([ConnectionContext]), joins a channel ([JoinContext]), sends an event
+// ([EventContext]), is about to receive an event ([OutgoingContext]), and leaves
 // ([LeaveContext]). Each context is a [context.Context]. A client is rejected unless a
 // handler accepts it. To decline, or to answer with an error, a handler returns an
 // [*Error].
@@ -28,11 +28,11 @@
 // # Order and concurrency
 //
 // Handlers of one client run one at a time, in the order in which its messages
-// arrive. Over a WebSocket, that is the order in which they were sent. A client of an
-// event stream sends requests, and can send one before the server answered another, as
-// the official client does: such requests can arrive in any order. OnOutgoing handlers
-// run on the goroutine that writes to the client, also one at a time. Handlers of
-// different clients run concurrently.
+// arrive. Over a WebSocket, this is the order in which they were sent. A client of an
+// event stream sends HTTP requests. If it sends a request before the server responded
+// to an earlier one, as the official client does, they can arrive in any order.
+// OnOutgoing handlers run on the goroutine that writes to the client, also one at a
+// time. Handlers of different clients run concurrently.
 //
 // All members of a channel receive its events in the same order. Each client receives
 // its messages in the order in which they were queued: the acknowledgement of a join
@@ -51,7 +51,7 @@
 //
 // # History
 //
-// By default, a message is sent to the members of a channel and forgotten. The channels
+// By default, a message is sent to the members of a channel and not kept. The channels
 // of a lobby with [WithHistory] keep their latest messages, and a client that reconnects
 // receives the messages that it missed.
 //

@@ -13,9 +13,9 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// An Endpoint is one path where clients connect, and the channels that they meet
-// in. It is an [http.Handler] of its own, for routers that have done the matching
-// already. Its methods are safe for concurrent use.
+// An Endpoint is one path where clients connect, and the channels of these clients. It
+// is also an [http.Handler], for routers that match paths themselves. Its methods are
+// safe for concurrent use.
 type Endpoint struct {
 	// Static after construction.
 	pond *Pond
@@ -35,7 +35,7 @@ type Endpoint struct {
 	people  identityIndex[*conn]
 	slots   int // connections, and requests that may become one
 	closing bool
-	leaving int // connections when closing was set
+	leaving int // number of connections when closing was set
 
 	perAddress map[netip.Addr]int // of the slots; only with WithMaxConnsPerAddress
 }
@@ -139,9 +139,9 @@ func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
 	return nil
 }
 
-// admit registers c. It returns a reason to disconnect it at once if the endpoint shuts
-// down, or if [Endpoint.DisconnectIdentity] was called meanwhile. Both are decided under
-// one lock, so that no client is overlooked.
+// admit registers c. It returns a reason to disconnect c immediately if the endpoint is
+// shutting down, or if [Endpoint.DisconnectIdentity] was called in the meantime. One
+// lock covers both checks, so that no client is missed.
 func (e *Endpoint) admit(c *conn) *closeReason {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -155,7 +155,7 @@ func (e *Endpoint) admit(c *conn) *closeReason {
 	return c.unwanted
 }
 
-// abandon gives up a connection that does not start.
+// abandon discards a connection that is not started.
 func (e *Endpoint) abandon(c *conn) {
 	e.mu.Lock()
 	e.people.remove(c)
@@ -163,8 +163,8 @@ func (e *Endpoint) abandon(c *conn) {
 	e.release(c.addr)
 }
 
-// dismiss removes c from the endpoint. Its slot is given back when its network
-// connection is closed, too.
+// dismiss removes c from the endpoint. Its slot is released when its network connection
+// is also closed.
 func (e *Endpoint) dismiss(c *conn) {
 	e.mu.Lock()
 	delete(e.conns, c.id)
@@ -197,8 +197,8 @@ func (e *Endpoint) lobby(name string) (*Lobby, pattern.Params) {
 	return nil, nil
 }
 
-// features returns the member of the first message that says which extensions of the
-// protocol the endpoint has, or "".
+// features returns the member of the first message that lists the protocol extensions
+// of the endpoint, or "".
 func (e *Endpoint) features() string {
 	var diffs, histories bool
 	e.mu.Lock()
@@ -223,8 +223,8 @@ func (e *Endpoint) features() string {
 	return `,"features":[` + strings.Join(list, ",") + `]`
 }
 
-// validName reports whether a channel may have this name. Bytes that are not UTF-8, as
-// a URL may have, would reach clients as another name.
+// validName reports whether a channel may have this name. It must be valid UTF-8:
+// otherwise, clients would receive another name. A URL can contain other bytes.
 func (e *Endpoint) validName(name string) bool {
 	if len(name) > e.cfg.maxName || !utf8.ValidString(name) {
 		return false
@@ -265,8 +265,8 @@ func (e *Endpoint) isClosing() bool {
 	return e.closing
 }
 
-// drain waits until all connections and handlers have ended. When ctx is done it
-// aborts the remaining ones.
+// drain waits until all connections and handlers ended. When ctx is done, it aborts the
+// remaining connections.
 func (e *Endpoint) drain(ctx context.Context) error {
 	err := e.tasks.Wait(ctx)
 	if err == nil {
@@ -277,7 +277,7 @@ func (e *Endpoint) drain(ctx context.Context) error {
 			c.tr.Abort(ErrClosed)
 			c.cancel()
 		}
-		e.hub.AbortAll(ErrClosed) // includes those that are not in conns any more
+		e.hub.AbortAll(ErrClosed) // includes connections that are not in conns any more
 	}
 	return err
 }

@@ -11,52 +11,51 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// Why sending, joining and changing presence can fail. Returned from a handler,
-// they are an answer like any other [*Error].
+// Errors of sending, joining and changing presence. A handler may return them, like any
+// other [*Error].
 var (
-	// ErrClosed says that the connection, the channel or the Pond has ended.
+	// ErrClosed means that the connection, the channel or the Pond is closed.
 	ErrClosed = known(http.StatusGone, "the connection or the channel is closed")
 
-	// ErrNotMember says that the user is not, or no longer, in the channel.
+	// ErrNotMember means that the user is not a member of the channel, or not any more.
 	ErrNotMember = known(http.StatusNotFound, "not a member of this channel")
 
-	// ErrTracked says that the user has a presence already: use Update.
+	// ErrTracked means that the user already has a presence: use Update.
 	ErrTracked = known(http.StatusConflict, "presence is tracked already")
 
-	// ErrNotTracked says that the user has no presence: use Track.
+	// ErrNotTracked means that the user has no presence: use Track.
 	ErrNotTracked = known(http.StatusConflict, "presence is not tracked")
 
-	// ErrOverloaded says that so much is queued that the message was not: for all
-	// clients together, or for the client that a reply is for (see [WithOutboxSize]).
-	// Handlers of clients' messages are slowed down before the first happens; code that
-	// sends outside of handlers must slow down itself.
+	// ErrOverloaded means that the message was not queued, because the queue is full: that
+	// of all clients together, or that of the recipient of a reply (see [WithOutboxSize]).
+	// Handlers of clients' messages are slowed down before the common queue is full; code
+	// that sends outside of handlers must slow down itself.
 	ErrOverloaded = known(http.StatusServiceUnavailable, "too much is waiting to be sent")
 
-	// ErrNotAccepted says that a handler used what only a member has before it
+	// ErrNotAccepted means that a handler called a method that requires Accept before it
 	// called Accept.
 	ErrNotAccepted = errors.New("pond: Accept has not been called")
 
-	// ErrDecided says that a handler has called Accept already.
+	// ErrDecided means that the handler already called Accept.
 	ErrDecided = errors.New("pond: Accept has been called already")
 
-	// ErrSlowClient is the cause of a disconnection when the client did not read
-	// what was sent to it: see [WithOutboxSize] and [WithWriteTimeout].
+	// ErrSlowClient is the cause of a disconnection if the client did not read its
+	// messages in time: see [WithOutboxSize] and [WithWriteTimeout].
 	ErrSlowClient = errors.New("pond: client too slow")
 )
 
 func known(code int, message string) error { return &Error{Code: code, Message: message} }
 
-// An Error is an error that clients may see: its Code, Message and Details are
-// sent to them. Return one from a handler to answer the client with it. Any
-// other error is logged, and the client sees only [http.StatusInternalServerError]
-// and "internal error".
+// An Error is an error for clients: if a handler returns one, the client receives its
+// Code, Message and Details. Any other error is logged, and the client receives only
+// [http.StatusInternalServerError] and "internal error".
 //
-// A nil *Error that is returned as an error means success, for handlers. So a function
-// may return *Error, although nil must be returned as error elsewhere.
+// For handlers, a nil *Error that is returned as an error means success. So a handler
+// may call a function that returns *Error and return its result.
 type Error struct {
 	// Code is an HTTP status code. Zero stands for 500.
 	Code int
-	// Message is read by the client's developer or user.
+	// Message is a text for the client's developer or user.
 	Message string
 	// Details is encoded as JSON for the client, unless it is nil. If it cannot be
 	// encoded, the client receives the error without it, and the error is logged.
@@ -65,10 +64,10 @@ type Error struct {
 	Err error
 }
 
-// Errorf returns an [*Error] with a formatted message, which the client will
-// read. An error that is wrapped with %w becomes [Error.Err] and is found by
-// [errors.Is], and so its text is part of the message like that of any other
-// argument. To keep a cause from the client, set Err and leave it out of Message.
+// Errorf returns an [*Error] with a formatted message, which the client receives. An
+// error that is wrapped with %w becomes [Error.Err], so [errors.Is] finds it. Its text
+// is part of the message, like that of any other argument. To hide a cause from the
+// client, set Err and do not include it in Message.
 func Errorf(code int, format string, args ...any) error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: err.Error()}
@@ -104,7 +103,7 @@ func (e *Error) Unwrap() error {
 	return e.Err
 }
 
-// status returns Code as an HTTP status of an error.
+// status returns Code, or a valid HTTP status if Code is not one of an error.
 func (e *Error) status() int {
 	if e.Code < 400 || e.Code > 599 {
 		return http.StatusInternalServerError
@@ -112,11 +111,11 @@ func (e *Error) status() int {
 	return e.Code
 }
 
-// joined is the type of what [errors.Join] returns.
+// joined is the interface of the errors that [errors.Join] returns.
 var joined = reflect.TypeOf(errors.Join(ErrClosed))
 
-// succeeded reports whether a handler that returned err succeeded: err is nil, or a
-// nil *Error, or joins nothing else.
+// succeeded reports whether a handler that returned err succeeded: err is nil, a nil
+// *Error, or joins only such errors.
 func succeeded(err error) bool {
 	switch e := err.(type) { //nolint:errorlint // an error that wraps nothing is an error
 	case nil:
@@ -132,7 +131,7 @@ func succeeded(err error) bool {
 func failed(err error) bool { return !succeeded(err) }
 
 // findError returns the first *Error in the tree of err, or nil. Unlike
-// [errors.AsType] it skips those that are nil.
+// [errors.AsType], it skips nil pointers.
 func findError(err error) *Error {
 	for err != nil {
 		if e, ok := err.(*Error); ok { //nolint:errorlint // this is what looks into the tree
@@ -159,8 +158,8 @@ func findError(err error) *Error {
 	return nil
 }
 
-// public returns what a client may know of an error of ours. Errors of handlers are
-// taken apart by call.
+// public returns the part of an error of this package that a client may receive. For
+// errors of handlers, see call.
 func public(err error) *Error {
 	if e := findError(err); e != nil {
 		return e
@@ -188,7 +187,7 @@ func (e *Error) details() []byte {
 	return encoded
 }
 
-// refuse is the error of a decision against a client.
+// refuse returns the error of a rejected client.
 func refuse(code int, message string) error {
 	if code == 0 {
 		code = http.StatusUnauthorized
@@ -199,8 +198,8 @@ func refuse(code int, message string) error {
 	return &Error{Code: code, Message: message}
 }
 
-// badPayload is the answer to a payload that does not fit its Go type. The
-// decoder's text names Go types, so it stays here.
+// badPayload is the answer to a payload that does not fit its Go type. The decoder's
+// text names Go types, so the client does not receive it.
 func badPayload(err error) error {
 	return &Error{Code: http.StatusBadRequest, Message: "the payload does not have the expected form", Err: err}
 }

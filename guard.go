@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// Code of the application can panic, and it can end its goroutine with
-// runtime.Goexit, as t.FailNow does. Code of the application is:
+// Code of the application can panic, and it can end its goroutine with runtime.Goexit,
+// as t.FailNow does. This file calls such code:
 //
 //   - handlers,
-//   - methods of what handlers return and send: errors, details, payloads,
+//   - methods of values that handlers return and send: errors, details, payloads,
 //   - functions of the Observer,
-//   - the handler of the logger, and methods of what is logged.
+//   - the handler of the logger, and methods of logged values.
 //
-// It runs inside registered.call, which costs next to nothing but may not return, or
+// It runs inside registered.call, which costs almost nothing but may not return, or
 // inside isolate, which costs a goroutine.
 
-// errExited stands for the result of a function that ended its goroutine.
+// errExited represents the result of a function that ended its goroutine.
 var errExited = errors.New("the goroutine was ended (runtime.Goexit)")
 
-// isolate calls f in a goroutine of its own and waits for it, so that f cannot end
-// the goroutine of the caller. It returns a panicError or errExited unless f returns.
+// isolate calls f in a new goroutine and waits for it, so that f cannot end the
+// goroutine of the caller. It returns a panicError or errExited if f does not return.
 func isolate(f func()) error {
 	result := make(chan error)
 	go func() {
@@ -51,7 +51,7 @@ type registered[C any] struct {
 
 // call runs the handler on the goroutine of the caller, and then done, with nil if the
 // handler succeeded. If the handler or a method of its error ends the goroutine, done
-// still runs, but call does not return: what has to happen afterwards belongs in done
+// still runs, but call does not return. Code that must run afterwards belongs in done
 // or in a deferred function.
 func (r *registered[C]) call(ctx C, done func(*failure)) {
 	f := exited
@@ -69,28 +69,29 @@ func (r *registered[C]) call(ctx C, done func(*failure)) {
 	}
 }
 
-// A failure is the error of a handler, taken apart, so that only examine calls
-// methods of the error.
+// A failure contains the parts of a handler's error, so that only examine calls methods
+// of the error.
 type failure struct {
-	err    error  // that the handler returned, a panicError or errExited
-	public *Error // what the client sees; its Details are encoded
-	typed  bool   // the handler decided what the client sees
-	broken error  // why public lacks a part of err
+	err    error  // returned by the handler, a panicError, or errExited
+	public *Error // for the client; its Details are encoded
+	typed  bool   // the handler chose the error for the client
+	broken error  // why a part of err is missing in public
 
-	quiet      bool // it is not logged, because a panic was logged just before
-	suppressed int  // how often it was quiet before
+	quiet      bool // it is not logged, because a panic was logged shortly before
+	suppressed int  // number of quiet failures before
 }
 
 var (
-	// internalError is what a client sees of an error that is not meant for it.
+	// internalError is the error that a client receives instead of an error that is not
+	// for clients.
 	internalError = &Error{Message: "internal error"}
 
 	// exited is the failure of a handler that did not return.
 	exited = &failure{err: errExited, public: internalError}
 )
 
-// examine takes the error apart. If a method of the error panics or ends the
-// goroutine, f has what was found before.
+// examine fills in f from the error. If a method of the error panics or ends the
+// goroutine, f contains the parts that were found before.
 func (f *failure) examine() {
 	f.broken = errExited
 	if e := findError(f.err); e != nil {
@@ -129,8 +130,8 @@ func (f *failure) error() error {
 	return f.err
 }
 
-// hidden reports whether the client does not see all of the error, so that it must be
-// logged.
+// hidden reports whether the client does not receive the whole error, so that it must
+// be logged.
 func (f *failure) hidden() bool {
 	return f != nil && (!f.typed || f.broken != nil || f.public.status() >= http.StatusInternalServerError)
 }
@@ -150,14 +151,14 @@ func (f *failure) log(ctx context.Context, p *Pond, msg string, attrs ...slog.At
 	p.log(ctx, slog.LevelError, msg, attrs...)
 }
 
-// log logs a record. If the handler of the logger fails, it may be because of one of
-// the values, so it gets the record again without them.
+// log logs a record. If the handler of the logger fails, one of the values may be the
+// cause, so the handler gets the record again without them.
 func (p *Pond) log(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
 	err := isolate(func() { p.logger().LogAttrs(ctx, level, msg, attrs...) }) //nolint:sloglint // callers pass a literal
 	if err == nil {
 		return
 	}
-	_ = isolate(func() { // if this fails, too, there is no place to report it
+	_ = isolate(func() { // if this fails as well, it cannot be reported
 		plain := []slog.Attr{slog.String("log_error", err.Error())}
 		for _, a := range attrs {
 			if kind := a.Value.Kind(); kind == slog.KindAny || kind == slog.KindLogValuer {
@@ -201,13 +202,13 @@ func (p *Pond) observerFailed(function string, err error) {
 	}
 }
 
-// panicLogInterval is the shortest time between two records of panics in one place.
-// Without it, a client that knows how to make a handler panic could fill the disk: a
-// record with its stack is many times as long as a message.
+// panicLogInterval is the minimum time between two records of panics of the same
+// handler. Without it, a client that can make a handler panic could fill the disk: a
+// record with its stack is much longer than a message.
 const panicLogInterval = time.Second
 
 // maxPanicText limits the bytes of the value that a function panicked with. It may
-// contain what a client sent.
+// contain data of a client.
 const maxPanicText = 1 << 10
 
 // A panicLog limits the log records about the panics of one handler, or of one function
@@ -215,10 +216,10 @@ const maxPanicText = 1 << 10
 type panicLog struct {
 	mu         sync.Mutex // guards the following fields
 	last       time.Time  // of the last panic that was logged
-	suppressed int        // panics since then
+	suppressed int        // panics since then that were not logged
 }
 
-// allow reports whether a panic is to be logged, and how many were not logged before.
+// allow reports whether a panic should be logged, and how many were not logged before.
 func (l *panicLog) allow() (suppressed int, ok bool) {
 	now := time.Now()
 	l.mu.Lock()
@@ -232,7 +233,7 @@ func (l *panicLog) allow() (suppressed int, ok bool) {
 	return suppressed, true
 }
 
-// A panicError stands for the result of a function that panicked. Clients never see
+// A panicError represents the result of a function that panicked. Clients never receive
 // it.
 type panicError struct {
 	value any

@@ -24,7 +24,7 @@ type Handler[C any] func(ctx C) error
 //	func logged[C context.Context](next pond.Handler[C]) pond.Handler[C]
 type Middleware[C any] func(next Handler[C]) Handler[C]
 
-// Chain wraps h in middlewares. The first is the outermost: it runs first. A
+// Chain wraps h in middlewares. The first middleware is the outermost and runs first. A
 // middleware sees nil if the next handler returned a nil [*Error].
 func Chain[C any](h Handler[C], middlewares ...Middleware[C]) Handler[C] {
 	for _, m := range slices.Backward(middlewares) {
@@ -50,9 +50,9 @@ type Event[T any] string
 //	ctx.Broadcast(Said.With(m))
 func (e Event[T]) With(payload T) (name string, _ any) { return string(e), payload }
 
-// On registers h for an event. It is [Lobby.OnMessage] for payloads that are a T: a
-// payload that does not decode into one, or that is ambiguous, is answered with
-// [http.StatusBadRequest], and h does not see it. See [EventContext.Bind].
+// On is like [Lobby.OnMessage], but decodes the payload into a T for h. If the payload
+// does not decode into a T or is ambiguous, h is not called, and the client receives an
+// error with [http.StatusBadRequest]. See [EventContext.Bind].
 func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) error) {
 	if h == nil {
 		l.OnMessage(string(event), nil) // panics
@@ -66,8 +66,8 @@ func On[T any](l *Lobby, event Event[T], h func(ctx *EventContext, payload T) er
 	})
 }
 
-// bind decodes a payload for a handler. Members of the channel may get the same
-// payload, so it must mean the same to them.
+// bind decodes a payload for a handler. Members of the channel may receive the same
+// payload, so they must decode it to the same values.
 func bind(payload []byte, v any) error {
 	err := strictjson.Unmarshal(payload, v)
 	if err == nil {

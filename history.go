@@ -20,39 +20,39 @@ import (
 )
 
 // A History sets how many messages the channels of a lobby keep, for clients that
-// reconnect and for newcomers. A channel drops its oldest messages as soon as one
-// of the limits is reached. Zero stands for the default of a field.
+// reconnect and for newcomers. A channel drops its oldest messages when one of the
+// limits is reached. The zero value of a field means its default.
 //
-// Kept are broadcasts to all members, and to all but some. Replies, messages to
-// named users and presence are not kept. See [JoinContext.Recovery] for what
-// clients can ask for.
+// A channel keeps broadcasts to all members and those to all except some. It does not
+// keep replies, messages to named users, and presence. See [JoinContext.Recovery] for
+// the requests of clients.
 type History struct {
-	// Messages is the largest number of messages that a channel keeps. The default
-	// is 1,000.
+	// Messages is the maximum number of messages that a channel keeps. The default is
+	// 1,000.
 	Messages int
 
-	// Age is how long a channel keeps a message, and how long it exists after its
-	// last member left. The default is one hour.
+	// Age is the time for which a channel keeps a message, and for which the channel
+	// exists after its last member left. The default is one hour.
 	Age time.Duration
 
-	// Bytes is the largest size of the messages that a channel keeps, encoded as
-	// they are sent. The default is 1 MiB.
+	// Bytes is the maximum size of all messages that a channel keeps, encoded as they are
+	// sent. The default is 1 MiB.
 	Bytes int
 
-	// Newcomers is how many of the latest messages a client may ask for that was
-	// not there when they were sent. The default is 0. It says what well-behaved
-	// clients are shown, and hides nothing: a client that may join can claim to have
-	// been at any position, and gets what was sent since. See Replay.
+	// Newcomers is the maximum number of latest messages that a client gets when it joins
+	// for the first time. The default is 0. It is not access control: a client that may
+	// join can pretend to reconnect from any position, and gets the messages after it. See
+	// Replay.
 	Newcomers int
 
-	// Replay is how many messages a client that reconnects may have missed. A
-	// client that missed more has to load its state anew. So no client receives
-	// more than the latest Replay or Newcomers messages, whatever it claims. The
-	// default is all that the channel keeps.
+	// Replay is the maximum number of missed messages that a client gets when it
+	// reconnects. A client that missed more gets none, and must load its state again. So
+	// no client receives more than the latest Replay or Newcomers messages. The default is
+	// all messages that the channel keeps.
 	Replay int
 }
 
-// withDefaults returns h with defaults in place of zeros. It panics if a value is
+// withDefaults returns h with defaults instead of zeros. It panics if a value is
 // invalid.
 func (h History) withDefaults() History {
 	if h.Messages < 0 || h.Age < 0 || h.Bytes < 0 || h.Newcomers < 0 || h.Replay < 0 {
@@ -71,34 +71,34 @@ func setDefault[N int | time.Duration](n *N, value N) {
 	}
 }
 
-// WithHistory makes the channels of a lobby keep their latest messages. Clients
-// that lost their connection can get what they missed, and a channel exists for
-// [History.Age] after its last member left. An empty History stands for the
-// defaults. WithHistory panics if a value is negative. The default is no history.
+// WithHistory makes the channels of a lobby keep their latest messages. Clients that
+// lost their connection can get the messages that they missed, and a channel exists for
+// [History.Age] after its last member left. An empty History means the defaults.
+// WithHistory panics if a value is negative. The default is no history.
 func WithHistory(h History) LobbyOption {
 	h = h.withDefaults()
 	return func(c *lobbyConfig) { c.history = &h }
 }
 
-// A Position is a place in the history of a channel: behind the message with this
-// offset. Offsets increase, not necessarily by one. They start anew in another
+// A Position is a position in the history of a channel: that after the message with
+// this offset. Offsets increase, but not necessarily by one. They start again in each
 // epoch, and positions of different epochs cannot be compared.
 type Position struct {
 	Epoch  string
 	Offset uint64
 }
 
-// A HistoryStart says where [Endpoint.History] begins; see [Last] and [After].
+// A HistoryStart selects the first message of [Endpoint.History]; see [Last] and
+// [After].
 type HistoryStart struct {
 	position Position
 	last     int
 }
 
-// Last begins with the last n messages, or with the first message if the channel
-// keeps fewer.
+// Last selects the last n messages, or all messages if the channel keeps fewer.
 func Last(n int) HistoryStart { return HistoryStart{last: max(0, n)} }
 
-// After begins with the first message behind a position.
+// After selects the messages after a position.
 func After(p Position) HistoryStart { return HistoryStart{position: p} }
 
 // A HistoryEntry is one message in the history of a channel.
@@ -110,16 +110,16 @@ type HistoryEntry struct {
 	Payload   json.RawMessage // a JSON object
 }
 
-// ErrPositionLost means that a channel has no history behind a position: the
-// messages expired, or the position belongs to another epoch.
+// ErrPositionLost means that a channel does not keep all messages after a position:
+// they expired, or the position belongs to another epoch.
 var ErrPositionLost = known(http.StatusGone, "the history does not reach back to this position")
 
 // Publish sends an event to all members of a channel, like [Channel.Broadcast], but
-// finds the channel by name and does not need a member. In a lobby with history the
-// message is kept, and a client that joins later may ask for it; in other lobbies
-// only members receive it. Publish returns when the message is stored. Its errors
-// are those of [Audience.Broadcast]; [ErrClosed] after [Pond.Shutdown], ctx's error,
-// and an [*Error] with [http.StatusNotFound] if no lobby matches the name or with
+// finds the channel by name and does not need a member. In a lobby with history, the
+// message is kept, and a client that joins later can ask for it; in other lobbies, only
+// members receive it. Publish returns when the message is stored. It returns the errors
+// of [Audience.Broadcast], [ErrClosed] after [Pond.Shutdown], ctx's error, or an
+// [*Error] with [http.StatusNotFound] if no lobby matches the name, or with
 // [http.StatusBadRequest] if the name is invalid.
 func (e *Endpoint) Publish(ctx context.Context, channel, event string, payload any) error {
 	l, params, err := e.route(channel)
@@ -137,7 +137,7 @@ func (e *Endpoint) Publish(ctx context.Context, channel, event string, payload a
 		if err := ch.Broadcast(event, payload); !errors.Is(err, ErrClosed) {
 			return err
 		}
-		return nil // its last member left just now
+		return nil // its last member just left
 	}
 	for !e.isClosing() {
 		ch := e.registry.acquire(l, channel, params)
@@ -146,7 +146,7 @@ func (e *Endpoint) Publish(ctx context.Context, channel, event string, payload a
 		if !errors.Is(err, ErrClosed) {
 			return err
 		}
-		// The channel was closed just now: the next one has its name.
+		// The channel was just closed: continue with the next one of this name.
 	}
 	return ErrClosed
 }
@@ -163,12 +163,11 @@ func (e *Endpoint) route(channel string) (*Lobby, pattern.Params, error) {
 	return l, params, nil
 }
 
-// History returns the history of a channel, oldest first, up to the message that is
-// the latest when the iteration begins. It is empty if the channel has none.
+// History returns the history of a channel, oldest first, up to the latest message when
+// the iteration starts. It is empty if the channel has none.
 //
-// An error ends the iteration: [ErrPositionLost] if messages behind the start are
-// not kept, or not any more, ctx's error, or one of those that [Endpoint.Publish]
-// has for the name.
+// An error ends the iteration: [ErrPositionLost] if messages after the start are not
+// kept any more, ctx's error, or an error of [Endpoint.Publish] about the name.
 func (e *Endpoint) History(ctx context.Context, channel string, from HistoryStart) iter.Seq2[HistoryEntry, error] {
 	return func(yield func(HistoryEntry, error) bool) {
 		if _, _, err := e.route(channel); err != nil {
@@ -203,8 +202,8 @@ func (e *Endpoint) History(ctx context.Context, channel string, from HistoryStar
 	}
 }
 
-// historyStart returns the position where an iteration begins, and the offset where
-// it ends.
+// historyStart returns the position where an iteration starts, and the offset where it
+// ends.
 func (ch *Channel) historyStart(from HistoryStart) (start Position, end uint64, err error) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -219,7 +218,7 @@ func (ch *Channel) historyStart(from HistoryStart) (start Position, end uint64, 
 	return from.position, log.top, nil
 }
 
-// historyPage returns a copy of the first entries behind a position.
+// historyPage returns a copy of the first entries after a position.
 func (ch *Channel) historyPage(after Position) ([]logEntry, error) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
@@ -230,7 +229,7 @@ func (ch *Channel) historyPage(after Position) ([]logEntry, error) {
 	return slices.Clone(entries[:min(len(entries), pageFrames)]), nil
 }
 
-// public returns the entry as the application sees it.
+// public returns the entry for the application.
 func (e *logEntry) public(epoch string) HistoryEntry {
 	var m struct {
 		RequestID string          `json:"requestId"`
@@ -243,15 +242,15 @@ func (e *logEntry) public(epoch string) HistoryEntry {
 	}
 }
 
-// A messageLog keeps the numbered messages of one channel, oldest first. It is
-// guarded by the channel's mu.
+// A messageLog keeps the numbered messages of one channel, oldest first. The channel's
+// mu guards it.
 type messageLog struct {
 	limits *History
 	budget *historyBudget
 
 	epoch   string
-	top     uint64     // the latest offset that was given
-	lost    uint64     // the latest offset that was dropped, or 0
+	top     uint64     // the latest used offset
+	lost    uint64     // the latest dropped offset, or 0
 	entries []logEntry // entries[:first] were dropped
 	first   int
 	bytes   int // of entries[first:]
@@ -263,13 +262,13 @@ type logEntry struct {
 	at     int64 // when it was committed, in nanoseconds since 1970
 	event  string
 	text   []byte    // the message as a WebSocket frame
-	extra  *logExtra // nil if there is nothing to know
+	extra  *logExtra // nil if it would be empty
 }
 
-// logExtra is what is known of a message besides its text.
+// logExtra contains the data of a message that is not in its text.
 type logExtra struct {
-	except  []string  // the users that it was not for
-	handler *outgoing // what the handler for outgoing events sees
+	except  []string  // the users that must not receive it
+	handler *outgoing // for the handler for outgoing events
 	size    int       // in memory
 }
 
@@ -284,7 +283,7 @@ func newLogExtra(except []string, handler *outgoing) *logExtra {
 	return x
 }
 
-// What an entry costs in memory besides its text.
+// The memory of an entry in addition to its text.
 const (
 	entryCost    = 72
 	extraCost    = 48  // of a logExtra, rounded up
@@ -300,7 +299,7 @@ func (e *logEntry) size() int {
 	return size
 }
 
-// hiddenFrom reports whether the message was not for one of these users.
+// hiddenFrom reports whether one of these users must not receive the message.
 func (e *logEntry) hiddenFrom(ids ...string) bool {
 	if e.extra == nil {
 		return false
@@ -319,18 +318,18 @@ func (e *logEntry) frame(epoch string) (f *transport.Frame, handled bool) {
 	return f, false
 }
 
-// newEpoch returns the name of a log that begins: 22 characters of base64url.
+// newEpoch returns the name of a new log: 22 characters of base64url.
 func newEpoch() string {
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return base64.RawURLEncoding.EncodeToString(id[:])
 }
 
-// position returns the position behind the latest message.
+// position returns the position of the latest message.
 func (l *messageLog) position() Position { return Position{l.epoch, l.top} }
 
-// publish gives a message a number and keeps it. except are the users that it is
-// not for.
+// publish gives a message a number and keeps it. The users in except must not receive
+// it.
 func (l *messageLog) publish(d *draft, except []string) *transport.Frame {
 	l.top++
 	f := d.number(l.epoch, l.top)
@@ -342,9 +341,8 @@ func (l *messageLog) publish(d *draft, except []string) *transport.Frame {
 	return f
 }
 
-// append keeps a message, and drops old ones where limits are reached. The latest
-// message is kept in any case, so that a broadcast is not lost for members that
-// are catching up.
+// append keeps a message, and drops old ones if limits are reached. It always keeps the
+// latest message, so that a broadcast is not lost for members that are catching up.
 func (l *messageLog) append(e logEntry) {
 	if n := len(l.entries); n == cap(l.entries) { // most logs have few entries: grow by little
 		l.entries = append(make([]logEntry, 0, n+n/4+4), l.entries...)
@@ -391,12 +389,11 @@ func (l *messageLog) drop(n int) {
 	}
 }
 
-// kept returns the messages, oldest first. The result is valid as long as the log
-// is not changed.
+// kept returns the messages, oldest first. The result is valid until the log changes.
 func (l *messageLog) kept() []logEntry { return l.entries[l.first:] }
 
-// after returns the messages behind an offset, and whether all messages behind it
-// are still there.
+// after returns the messages after an offset, and whether all messages after it are
+// still kept.
 func (l *messageLog) after(offset uint64) (entries []logEntry, complete bool) {
 	kept := l.kept()
 	i, _ := slices.BinarySearchFunc(kept, offset+1, func(e logEntry, target uint64) int {
@@ -411,7 +408,7 @@ func (l *messageLog) after(offset uint64) (entries []logEntry, complete bool) {
 	return kept[i:], offset >= l.lost
 }
 
-// lastStart returns the offset behind which the last n messages are.
+// lastStart returns the offset after which the last n messages follow.
 func (l *messageLog) lastStart(n int) uint64 {
 	kept := l.kept()
 	switch {
@@ -433,5 +430,5 @@ type historyBudget struct {
 // exceededWith reports whether size more bytes would exceed the budget.
 func (b *historyBudget) exceededWith(size int) bool { return b.used.Load()+int64(size) > b.limit }
 
-// now returns the time as logs note it.
+// now returns the time in the form that logs use.
 func now() int64 { return time.Now().UnixNano() }

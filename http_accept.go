@@ -15,7 +15,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Transport is how a client is connected.
+// Transport is the transport of a connection.
 type Transport string
 
 // The transports.
@@ -24,13 +24,13 @@ const (
 	SSE       Transport = "sse"
 )
 
-// ServeHTTP serves one request of a client: to open a WebSocket or an event
-// stream, to send a message over the latter, or to end it.
+// ServeHTTP serves one request of a client: to open a WebSocket or an event stream, to
+// send a message for an event stream, or to end an event stream.
 //
-// The caller, such as a router, has already matched the path, so an endpoint whose
-// path has no parameters serves every request. One with parameters answers a path
-// that it does not match with [http.StatusNotFound]: no handler sees parameters that
-// are empty because the router and the endpoint disagree. [Pond.ServeHTTP] selects
+// The caller, such as a router, has already matched the path, so an endpoint whose path
+// has no parameters serves every request. An endpoint with parameters responds with
+// [http.StatusNotFound] if the path does not match, so that handlers never get empty
+// parameters because the paths of router and endpoint differ. [Pond.ServeHTTP] selects
 // the endpoint by path.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var params pattern.Params
@@ -45,8 +45,7 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
-	// Before anything else: the longer it takes, the more later requests of the client
-	// can overtake this one.
+	// Do this first: until then, later requests of the client can overtake this one.
 	c, t := e.takeTurn(r)
 	defer t.end()
 	if !e.cfg.serves(r) {
@@ -68,7 +67,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 	case r.Method == http.MethodGet && wantsEvents(r):
 		e.acceptStream(w, r, params)
 	case r.Method == http.MethodGet && r.Header.Get("Sec-WebSocket-Key") != "":
-		e.acceptWebSocket(w, r, params) // which says what a proxy has dropped
+		e.acceptWebSocket(w, r, params) // whose text names the header that a proxy dropped
 	case r.Method == http.MethodGet:
 		e.reject(w, r, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
 	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
@@ -81,15 +80,15 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 	}
 }
 
-// Limits of what a request to connect may contain. Parsed, a query parameter or a
-// cookie takes many times the bytes that it has in the request.
+// Limits of a request to connect. A parsed query parameter or cookie needs many times
+// the memory of its bytes in the request.
 const (
 	maxQueryParams = 1000
 	maxCookies     = 1000
 )
 
-// checkSize rejects a request whose query or cookies would cost much more memory
-// than they have bytes. It counts and parses nothing.
+// checkSize rejects a request whose query or cookies would need much more memory than
+// they have bytes. It counts separators and does not parse.
 func checkSize(r *http.Request) error {
 	if strings.Count(r.URL.RawQuery, "&") >= maxQueryParams {
 		return refuse(http.StatusBadRequest, "too many query parameters")
@@ -122,14 +121,14 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 	refusal := public(err)
 	status := refusal.status()
 	if c := refusal.Code; c >= 200 && c <= 599 {
-		status = c // 204 stops the retries of an EventSource, and redirects are welcome
+		status = c // 204 stops the retries of an EventSource, and redirects are allowed
 	}
 	e.refused(status)
 	abandonBody(w, r)
 	h := w.Header()
 	if r.ProtoMajor == 1 { // over HTTP/2 this would end the client's other requests
 		h.Set("Connection", "close")
-		if status == http.StatusUpgradeRequired { // which has to say to what
+		if status == http.StatusUpgradeRequired { // the status requires this header
 			h.Add("Connection", "Upgrade")
 			h.Set("Upgrade", "websocket")
 			h.Set("Sec-WebSocket-Version", "13")
@@ -189,11 +188,11 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 		return
 	}
 	defer c.abandonUnlessGreeted()
-	abandonBody(w, r) // a stream that cannot be hijacked would not begin before its body has come
+	abandonBody(w, r) // a stream that cannot be hijacked would not start before its body arrived
 	c.secret = newSecret()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache, no-transform, no-store") // not even the headers: one is a secret
+	h.Set("Cache-Control", "no-cache, no-transform, no-store") // not even the headers, because one is a secret
 	h.Set("X-Accel-Buffering", "no")                           // nginx: do not wait for more
 	h.Set("X-Connection-ID", c.secret)
 	if join != nil {
@@ -223,7 +222,7 @@ func (c *conn) serveStream(r *http.Request, taken bool) {
 	c.tr.Serve(r.Context())
 }
 
-// hijackFailed answers a request whose connection was accepted but cannot be taken
+// hijackFailed responds to a request whose connection was accepted but cannot be taken
 // over, because a wrapper of the ResponseWriter hides it. The error names the wrapper.
 func (e *Endpoint) hijackFailed(w http.ResponseWriter, r *http.Request, err error) {
 	e.logHijackFailed(r, err)
@@ -263,10 +262,10 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 }
 
 // decide runs the connection handler and returns why the client is rejected, or nil.
-// The goroutine of the request has to answer it, so the handler gets one of its own.
+// The goroutine of the request must respond, so the handler gets its own goroutine.
 func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	var f *failure
-	_ = isolate(func() { e.auth.call(ctx, func(failed *failure) { f = failed }) }) // f tells it
+	_ = isolate(func() { e.auth.call(ctx, func(failed *failure) { f = failed }) }) // f reports it
 	if f.hidden() {
 		f.log(ctx, e.pond, "pond: connection handler failed", slog.String("endpoint", e.Path()))
 	}
@@ -279,17 +278,17 @@ func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	return nil
 }
 
-// abandonUnlessGreeted is deferred: a wrapper of the ResponseWriter can panic, or end the
-// goroutine.
+// abandonUnlessGreeted is deferred, because a wrapper of the ResponseWriter can panic
+// or end the goroutine.
 func (c *conn) abandonUnlessGreeted() {
 	if c.tr == nil {
 		c.endpoint.abandon(c)
 	}
 }
 
-// greet queues the first messages of a connection, which tell the client its ID and
-// the replies of the connection handler, and makes the connection known. The caller
-// must start it.
+// greet queues the first messages of a connection, which contain the client's ID and
+// the replies of the connection handler, and registers the connection. The caller must
+// start it.
 func (c *conn) greet(tr *transport.Conn, ctx *ConnectionContext, secret string) {
 	c.tr = tr
 	c.slotUsers.Store(2)
@@ -300,7 +299,7 @@ func (c *conn) greet(tr *transport.Conn, ctx *ConnectionContext, secret string) 
 	for _, reply := range ctx.replies {
 		tr.Queue(&w, newFrame(wire.System, reply.event, wire.Endpoint, newRequestID(), reply.body), nil)
 	}
-	if f := c.endpoint.pond.cfg.observer.Connected; f != nil { // before anything else can be reported of the client
+	if f := c.endpoint.pond.cfg.observer.Connected; f != nil { // before other events of the client can be reported
 		c.endpoint.pond.observe("Connected", func() { f(c.endpoint, c.id, c.transport()) })
 	}
 	unwanted := c.endpoint.admit(c)
@@ -310,12 +309,12 @@ func (c *conn) greet(tr *transport.Conn, ctx *ConnectionContext, secret string) 
 	}
 }
 
-// unreadTimeout is how long a client may take to send the rest of a request that
-// was answered before its body was read.
+// unreadTimeout limits the time to send the rest of a request that was responded to
+// before its body was read.
 const unreadTimeout = 5 * time.Second
 
-// respond answers a request that does not become a connection. Every such response
-// depends on the moment, or on who asks, so none may be stored.
+// respond responds to a request that does not become a connection. Such a response
+// depends on the time or on the client, so it must not be cached.
 func respond(w http.ResponseWriter, status int, text string) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
@@ -330,10 +329,10 @@ func respond(w http.ResponseWriter, status int, text string) {
 }
 
 // abandonBody is called before the response to a request whose body, if there is
-// one, is not read. net/http waits for the rest of a body, to use the connection
-// again, as long as the client likes. So abandonBody sets a deadline, and has the
-// connection closed, without which the response would wait for the body as well.
-// Over HTTP/2, only the stream of the request ends.
+// one, is not read. To use the connection again, net/http waits for the rest of a body
+// without a limit. So abandonBody sets a deadline. It also makes net/http close the
+// connection: otherwise, the response would wait for the body as well. Over HTTP/2,
+// only the stream of the request ends.
 func abandonBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 {
 		return
@@ -355,8 +354,8 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// parseCookies reads Cookie headers as the official servers do: names without a
-// value are skipped, quotes belong to the value, the last of equal names counts.
+// parseCookies parses Cookie headers as the official servers do: names without a value
+// are skipped, quotes are part of the value, and of equal names, the last one counts.
 func parseCookies(headers []string) map[string]string {
 	cookies := map[string]string{}
 	for _, header := range headers {

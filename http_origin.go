@@ -12,13 +12,13 @@ import (
 )
 
 // An origin is the origin of pages that may connect: scheme, host and port in the
-// form in which browsers send them. It may stand for all subdomains of the host.
+// form in which browsers send them. It may represent all subdomains of the host.
 type origin struct {
 	scheme, host, port string
 	subdomains         bool
 }
 
-// Why [WithOrigins] rejects an origin. It would match no page.
+// Errors of [WithOrigins] for origins that would not match any page.
 var (
 	errOriginForm   = errors.New("want a scheme, a host and perhaps a port, such as https://example.com, https://*.example.com or http://localhost:8080")
 	errOriginScheme = errors.New("pages have https or http, even if they open WebSockets")
@@ -26,7 +26,7 @@ var (
 	errOriginIP     = errors.New("an IP address has no subdomains")
 )
 
-// parseOrigin reads an origin of the configuration.
+// parseOrigin parses an origin of the configuration.
 func parseOrigin(text string) (origin, error) {
 	o, err := configuredOrigin(text)
 	if err != nil {
@@ -42,8 +42,8 @@ func configuredOrigin(text string) (origin, error) {
 		return origin{}, errOriginForm
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
-		// The standard library has no public IDNA, and a rule of our own that
-		// differs from the browsers' would match a page of somebody else.
+		// The standard library has no public IDNA. An own implementation that differs from
+		// that of browsers could match a page of another site.
 		return origin{}, fmt.Errorf("write the host in ASCII, as browsers send it: new URL(%q).origin in the console of a browser returns it", text)
 	}
 	o, ok := splitOrigin(scheme + "://" + rest)
@@ -63,8 +63,8 @@ func configuredOrigin(text string) (origin, error) {
 	return o, nil
 }
 
-// endsInNumber reports whether browsers take a host for an IPv4 address (URL
-// standard, "ends in a number checker"). They also read forms such as 127.1.
+// endsInNumber reports whether browsers parse a host as an IPv4 address (URL standard,
+// "ends in a number checker"). They also accept forms such as 127.1.
 func endsInNumber(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	last := host[strings.LastIndexByte(host, '.')+1:]
@@ -77,8 +77,8 @@ func endsInNumber(host string) bool {
 // maxOrigin limits the bytes of an Origin header. A host has 253 at most.
 const maxOrigin = 512
 
-// splitOrigin reads the value of an Origin header (RFC 6454 section 7). It brings
-// the host into one form: lower case, and one text for each IP address.
+// splitOrigin parses the value of an Origin header (RFC 6454 section 7). It normalizes
+// the host: lower case, and one form for each IP address.
 func splitOrigin(text string) (origin, bool) {
 	if len(text) > maxOrigin {
 		return origin{}, false
@@ -125,11 +125,11 @@ func (o origin) matches(of origin) bool {
 	return o.host == of.host
 }
 
-// allows reports whether the page that makes the request may make it. Browsers send
-// an Origin with every WebSocket handshake and with every cross-origin request whose
-// response the page could read. They send none with other GET requests, which have
-// the cookies of the visitor nevertheless: these they mark with Sec-Fetch headers,
-// unless they are sent over plain HTTP.
+// allows reports whether the page that makes the request may make it. Browsers send an
+// Origin with every WebSocket handshake and with every cross-origin request whose
+// response the page could read. They send none with other GET requests, although these
+// contain the cookies of the visitor. Except over plain HTTP, they mark such requests
+// with Sec-Fetch headers.
 func (c *endpointConfig) allows(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 {
@@ -153,16 +153,16 @@ func (c *endpointConfig) allows(r *http.Request) bool {
 	return false
 }
 
-// fromElsewhere reports whether the headers of a request without an Origin say that
-// a page of another origin made it, or a page that may not read the response.
+// fromElsewhere reports whether, according to its headers, a request without an Origin
+// was made by a page of another origin, or by a page that may not read the response.
 func fromElsewhere(h http.Header) bool {
 	site := h.Get("Sec-Fetch-Site")
 	return site != "" && site != "same-origin" && site != "none" || h.Get("Sec-Fetch-Mode") == "no-cors"
 }
 
-// sameAs reports whether the page comes from where the request goes to. The
-// browser knows best; where it does not say, host and port decide. The scheme
-// cannot: a proxy may have taken TLS off.
+// sameAs reports whether the page has the origin of the request's target. If the
+// browser reports this in a header, the header decides; otherwise, host and port do.
+// The scheme is unknown, because a proxy may have terminated TLS.
 func (o origin) sameAs(r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
 		return true
@@ -177,8 +177,8 @@ func (o origin) sameAs(r *http.Request) bool {
 // crossOrigin reports whether pages on other origins may connect at all.
 func (c *endpointConfig) crossOrigin() bool { return c.anyOrigin || len(c.origins) > 0 }
 
-// allow lets a page on another origin, which has been allowed, read the answer
-// (Fetch standard, section 3.3).
+// allow sets the headers with which an allowed page on another origin can read the
+// response (Fetch standard, section 3.3).
 func (c *endpointConfig) allow(h http.Header, r *http.Request) {
 	if !c.crossOrigin() {
 		return
@@ -191,9 +191,9 @@ func (c *endpointConfig) allow(h http.Header, r *http.Request) {
 	}
 }
 
-// A hostPattern is what [WithHosts] allows in the Host header.
+// A hostPattern is a value of [WithHosts], which allows values of the Host header.
 type hostPattern struct {
-	host, port string // an empty port stands for all
+	host, port string // an empty port means all ports
 	subdomains bool
 }
 
@@ -209,7 +209,7 @@ func parseHostPattern(text string) (hostPattern, error) {
 	return h, nil
 }
 
-// splitHost reads the value of a Host header (RFC 9110 section 7.2).
+// splitHost parses the value of a Host header (RFC 9110 section 7.2).
 func splitHost(text string) (hostPattern, bool) {
 	if len(text) > maxOrigin {
 		return hostPattern{}, false
@@ -229,7 +229,7 @@ func splitHost(text string) (hostPattern, bool) {
 	return h, true
 }
 
-// matches reports whether the host of a request is one of p.
+// matches reports whether p matches the host of a request.
 func (p hostPattern) matches(of hostPattern) bool {
 	if p.port != "" && p.port != of.port {
 		return false

@@ -11,12 +11,12 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// bodyTimeout is how long a client may take to send the body of a POST.
+// bodyTimeout limits the time to send the body of a POST.
 const bodyTimeout = 30 * time.Second
 
-// takeTurn returns the event stream that the request is about, and the position of
-// the request among those of the stream. The stream is nil if there is none, and the
-// turn is nil if the request has no position.
+// takeTurn returns the event stream of a request, and the position of the request among
+// those of the stream. The stream is nil if there is none, and the turn is nil if the
+// request has no position.
 func (e *Endpoint) takeTurn(r *http.Request) (*conn, *turn) {
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
 		return nil, nil
@@ -28,9 +28,9 @@ func (e *Endpoint) takeTurn(r *http.Request) (*conn, *turn) {
 	return c, c.posts.take(e.cfg.postRequests)
 }
 
-// serveStream serves a request about an event stream: POST sends messages, and
-// DELETE ends the stream. The connection ID is a secret that only the stream itself
-// was sent, so a request with any other ID is answered as if there were no stream.
+// serveStream serves a request for an event stream: POST sends messages, and DELETE
+// ends the stream. The connection ID is a secret that was only sent on the stream
+// itself. If the ID is unknown, the response is that there is no such stream.
 func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, t *turn) {
 	var err error
 	bodyRead := false
@@ -59,7 +59,7 @@ func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, 
 }
 
 // endStream closes the stream, after the messages of earlier requests are in the
-// inbox. A slow handler does not delay that for longer than the close timeout.
+// inbox. A slow handler does not delay this for longer than the close timeout.
 func (c *conn) endStream(t *turn) {
 	if t != nil {
 		timeout := time.NewTimer(c.endpoint.cfg.closeTimeout)
@@ -73,7 +73,7 @@ func (c *conn) endStream(t *turn) {
 	c.forget()
 }
 
-// forget makes sure that the stream is not found again.
+// forget ensures that the stream is not found again.
 func (c *conn) forget() {
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
@@ -81,9 +81,10 @@ func (c *conn) forget() {
 }
 
 // post receives the messages in the body of a request. Messages of one stream are
-// handled in the order in which their requests arrived, however long their bodies
-// take. While the inbox is full, the request waits, as a WebSocket is not read. It
-// goes on waiting if its client gives up, because the client has sent the message.
+// handled in the order in which their requests arrived, even if their bodies arrive in
+// another order. While the inbox is full, the request waits, as a WebSocket is not
+// read. It continues to wait if its client closes the request, because the client
+// already sent the message.
 func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead bool, err error) {
 	if t == nil {
 		return false, c.tooManyPosts()
@@ -99,7 +100,7 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead b
 	switch {
 	case err != nil:
 		return true, err
-	case first == nil: // all of it is answered, or needs no answer
+	case first == nil: // all messages are answered, or need no answer
 		return true, nil
 	case c.inbox.wait(first):
 		c.inbox.start()
@@ -108,7 +109,8 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead b
 	return true, c.endpoint.streamGone()
 }
 
-// streamGone returns the response to a message that came after the end of its stream.
+// streamGone returns the response to a message that arrived after the end of its
+// stream.
 func (e *Endpoint) streamGone() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -118,7 +120,7 @@ func (e *Endpoint) streamGone() error {
 	return refuse(http.StatusNotFound, "connection not found")
 }
 
-// readBody reads the body of a POST, as far as the limits allow.
+// readBody reads the body of a POST within the limits.
 func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte, error) {
 	cfg := &c.endpoint.cfg
 	if r.ContentLength > int64(cfg.maxMessage) {
@@ -133,7 +135,7 @@ func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
 	var data bytes.Buffer
-	data.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead) // more when it has come
+	data.Grow(int(min(max(r.ContentLength, 0), 16<<10)) + bytes.MinRead) // grows when more data arrives
 	_, err := data.ReadFrom(body)
 	if err == nil {
 		_ = deadline.SetReadDeadline(time.Time{}) // the request may wait longer
@@ -148,7 +150,7 @@ func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte
 	return nil, &Error{Code: http.StatusBadRequest, Message: "the message could not be read", Err: err}
 }
 
-// A countingReader reserves room for what it reads.
+// A countingReader reserves room for the data that it reads.
 type countingReader struct {
 	io.Reader
 	turn  *turn
@@ -166,7 +168,8 @@ func (r *countingReader) Read(p []byte) (int, error) {
 var errTooManyPosts = errors.New("too many messages are waiting")
 
 // tooManyPosts rejects a POST because its client sends faster than its messages are
-// handled. The stream is told as well: the official client ignores the response.
+// handled. It also sends an error on the stream, because the official client ignores
+// the response.
 func (c *conn) tooManyPosts() error {
 	c.endpoint.limited(LimitPosts)
 	const text = "too many messages are waiting"
@@ -189,7 +192,7 @@ func (c *conn) decodeBody(data []byte) (first *task, err error) {
 	}
 	messages, err := wire.DecodeArray(data, c.endpoint.cfg.messageLimits())
 	if bad, ok := errors.AsType[*wire.DecodeError](err); ok {
-		if allowed := c.bucket.take(); allowed != rateOK { // or nonsense would be free
+		if allowed := c.bucket.take(); allowed != rateOK { // so that invalid messages also count
 			c.refuseRate(new(wire.Message), allowed)
 			return nil, refuse(http.StatusTooManyRequests, "too many messages")
 		}
@@ -219,7 +222,7 @@ type postQueue struct {
 // A turn is the position of a request in its queue.
 type turn struct {
 	queue *postQueue
-	ready chan struct{} // closed when all earlier requests have ended
+	ready chan struct{} // closed when all earlier requests ended
 	next  *turn
 	bytes int
 	ended bool
@@ -245,12 +248,11 @@ func (q *postQueue) take(limit int) *turn {
 	return t
 }
 
-// wait waits until all earlier requests have ended, but no longer than the connection
-// lives, or until timeout.
+// wait waits until all earlier requests ended, the connection ended, or the timeout.
 func (t *turn) wait(c *conn, timeout <-chan time.Time) {
 	select {
 	case <-t.ready:
-		return // mostly; so c makes no channel
+		return // the usual case, in which c needs no channel
 	default:
 	}
 	select {
@@ -261,7 +263,7 @@ func (t *turn) wait(c *conn, timeout <-chan time.Time) {
 }
 
 // reserve counts n bytes of the request, unless all requests together would have more
-// than the limit. A request that is alone may have more, or a large message could
+// than the limit. A single request may have more: otherwise, a large message could
 // never be sent.
 func (t *turn) reserve(n, limit int) bool {
 	q := t.queue
@@ -276,7 +278,7 @@ func (t *turn) reserve(n, limit int) bool {
 }
 
 // end removes the request from the queue. Later requests still wait for earlier ones.
-// A nil turn has nothing to end.
+// For a nil turn, end does nothing.
 func (t *turn) end() {
 	if t == nil {
 		return
@@ -299,7 +301,7 @@ func (t *turn) end() {
 	q.last = nil
 }
 
-// preflight tells a browser which requests a page of an allowed origin may make (Fetch
+// preflight responds with the requests that a page of an allowed origin may make (Fetch
 // standard, section 3.3.7).
 func (e *Endpoint) preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()

@@ -13,32 +13,32 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// WithJoinByURL lets clients join a channel with the URL that they connect to, for
-// clients that can do no more than open a URL, such as a browser's EventSource, curl
-// or htmx:
+// WithJoinByURL allows clients to join a channel with the URL that they connect to. It
+// is for clients that can only open a URL, such as a browser's EventSource, curl or
+// htmx:
 //
 //	GET /socket?join=/run/7&last=10
 //
-// The query parameter join is the name of a channel. The client joins it as if it had
-// sent a request to join with an empty payload; the join handler decides. In a lobby
-// with history, last asks for the last messages, and want=recover for positions. An
-// event stream that is opened by such a URL receives one channel, and has the
-// positions of messages in its id fields: an EventSource that reconnects sends the
-// latest one as Last-Event-ID, and receives what it missed. Clients that cannot set
-// headers may use the query parameter lastEventId.
+// The query parameter join is the name of a channel. This has the same effect as a
+// request to join with an empty payload; the join handler decides. In a lobby with
+// history, last asks for the last messages, and want=recover for positions. An event
+// stream with such a URL receives one channel, and its id fields contain the positions
+// of messages. An EventSource that reconnects sends the latest one as Last-Event-ID,
+// and receives the messages that it missed. Clients that cannot set headers may use the
+// query parameter lastEventId.
 //
-// If the join handler rejects the client of an event stream, the request is answered
-// with the status. Temporary rejections, with status 429 or 503, are an empty event
-// stream with a retry field, because an EventSource gives up after any other answer.
-// The default is off.
+// If the join handler rejects the client of an event stream, the response has the
+// status of the error. For temporary rejections, with status 429 or 503, the response
+// is an empty event stream with a retry field, because an EventSource does not retry
+// after other statuses. The default is off.
 func WithJoinByURL() EndpointOption {
 	return func(c *endpointConfig) { c.joinByURL = true }
 }
 
-// urlRequestID is the ID of the request to join that a URL stands for.
+// urlRequestID is the ID of a request to join by URL.
 const urlRequestID = "url"
 
-// urlJoin returns the request to join that the URL of a request stands for, or nil.
+// urlJoin returns the request to join in the URL of a request, or nil if there is none.
 func (e *Endpoint) urlJoin(r *http.Request) (*wire.Message, error) {
 	if !e.cfg.joinByURL || !strings.Contains(r.URL.RawQuery, "join") {
 		return nil, nil //nolint:nilnil // most URLs join no channel
@@ -46,7 +46,7 @@ func (e *Endpoint) urlJoin(r *http.Request) (*wire.Message, error) {
 	invalid := func(text string) (*wire.Message, error) { return nil, refuse(http.StatusBadRequest, text) }
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	switch {
-	case err != nil: // the parameter that is malformed may be join
+	case err != nil: // the malformed parameter may be join
 		return invalid("the query is malformed")
 	case !query.Has("join"):
 		return nil, nil //nolint:nilnil // the same
@@ -60,7 +60,7 @@ func (e *Endpoint) urlJoin(r *http.Request) (*wire.Message, error) {
 	}
 	for _, want := range query["want"] {
 		for extension := range strings.SplitSeq(want, ",") {
-			msg.Join.Want(extension) // a newer client may want more than we know
+			msg.Join.Want(extension) // a newer client may want extensions that are not known here
 		}
 	}
 	from := &wire.From{}
@@ -76,17 +76,18 @@ func (e *Endpoint) urlJoin(r *http.Request) (*wire.Message, error) {
 		msg.Join.From = from
 		var ok bool
 		if from.Epoch, from.Offset, ok = wire.ParsePosition(id); !ok {
-			from.Epoch, from.Offset = invalidEpoch, 0 // a browser would repeat a request that fails
+			from.Epoch, from.Offset = invalidEpoch, 0 // a browser would repeat a failed request
 		}
 	}
 	return msg, nil
 }
 
-// invalidEpoch stands for a Last-Event-ID that is not a position. No epoch has this
-// name.
+// invalidEpoch is the epoch of a Last-Event-ID that is not a position. No log has this
+// epoch.
 const invalidEpoch = "?"
 
-// lastEventID returns where a client wants to go on. The header is newer than the URL.
+// lastEventID returns the position after which a client wants to continue. The header
+// is newer than the URL.
 func lastEventID(r *http.Request, query url.Values) string {
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		return id
@@ -95,12 +96,12 @@ func lastEventID(r *http.Request, query url.Values) string {
 }
 
 // acceptURLStream opens an event stream that joins a channel. The join handler runs
-// before the first byte is written; what it sends is queued.
+// before the first byte is written; its messages are queued.
 func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *conn, ctx *ConnectionContext, join *wire.Message) {
 	c.url = join.Channel
 	c.greet(e.hub.NewStream(transport.StreamOptions{Named: e.cfg.wantsNamed(r), IDs: true}, c), ctx, c.secret)
 	opened := false
-	defer func() { // also if a wrapper of the ResponseWriter panics or ends the goroutine
+	defer func() { // even if a wrapper of the ResponseWriter panics or ends the goroutine
 		if !opened {
 			c.tr.Discard(ErrClosed)
 		}
@@ -137,19 +138,19 @@ func (e *Endpoint) acceptURLStream(w http.ResponseWriter, r *http.Request, c *co
 	}
 }
 
-// comeAgain is the rejection of a client that may be accepted when it comes again. An
-// event stream that joins by URL is told when, and nothing else.
+// comeAgain is the rejection of a client that may be accepted when it retries. An event
+// stream that joins by URL only receives the time.
 var comeAgain = &Error{Code: http.StatusServiceUnavailable}
 
 // interrupted reports whether a join was rejected because the connection or the channel
-// ended meanwhile. That says nothing about the next attempt.
+// ended in the meantime. The next attempt may succeed.
 func (c *conn) interrupted(rejection *Error) bool {
 	closed := public(ErrClosed)
 	return rejection.Code == closed.Code && rejection.Message == closed.Message ||
 		rejection.status() == http.StatusInternalServerError && c.Err() != nil
 }
 
-// rejectURL rejects an event stream that would join a channel.
+// rejectURL rejects an event stream that joins by URL.
 func (e *Endpoint) rejectURL(w http.ResponseWriter, r *http.Request, err error) {
 	status := public(err).status()
 	if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
@@ -170,14 +171,14 @@ func retryField(d time.Duration) []byte {
 	return append(strconv.AppendInt([]byte("retry: "), d.Milliseconds(), 10), "\n\n"...)
 }
 
-// reconnectsPerSecond is how many clients a server asks to reconnect in a second.
+// reconnectsPerSecond is the rate at which a server asks its clients to reconnect.
 const reconnectsPerSecond = 500
 
-// comeBack returns when a client that has to reconnect should do so: a random time,
-// so that the clients of a server that restarts do not all come at once.
+// comeBack returns a random delay before a reconnect, so that the clients of a server
+// that restarts do not all reconnect at once.
 func (e *Endpoint) comeBack() time.Duration {
 	e.mu.Lock()
-	clients := max(len(e.conns), e.leaving) // not only those that are still to be told
+	clients := max(len(e.conns), e.leaving) // not only the clients that were not notified yet
 	e.mu.Unlock()
 	return random(max(time.Second, time.Duration(clients)*time.Second/reconnectsPerSecond))
 }

@@ -8,20 +8,21 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// maxIdentity limits the bytes of an identity: many have one for each connection.
+// maxIdentity limits the bytes of an identity, because each connection stores one.
 const maxIdentity = 256
 
-// Identify says who the client is: the ID of a person or an account, which all of their
-// connections have, such as the subject of a token. Only the connection handler can
-// decide it, and later handlers read it with [User.Identity]. Clients never see it.
-// Nothing else follows from it: the client is accepted with Accept. Calling Identify
-// again replaces the identity. A client without one has the identity "".
+// Identify sets the identity of the client: the ID of a person or an account, such as
+// the subject of a token. All connections of a person have the same identity. Only the
+// connection handler can set it, and later handlers read it with [User.Identity].
+// Clients never receive it. Identify does not accept the client: use Accept. Another
+// call replaces the identity. The default is "".
 //
 // Identify returns an error if id is empty, is longer than 256 bytes, or is not valid
 // UTF-8.
 //
-// Call it before you check whether the person may connect. [Endpoint.DisconnectIdentity]
-// finds the connection from then on, so that nobody escapes who is connecting.
+// Call it before you check whether the person may connect. From then on,
+// [Endpoint.DisconnectIdentity] finds the connection, even if the client is still
+// connecting.
 func (c *ConnectionContext) Identify(id string) error {
 	switch {
 	case id == "":
@@ -40,7 +41,7 @@ func (c *ConnectionContext) Identify(id string) error {
 	return nil
 }
 
-// Identity returns who the user is, as the connection handler said with
+// Identity returns the identity that the connection handler set with
 // [ConnectionContext.Identify], or "". Several users may have the same identity: a
 // person with two tabs is two users.
 func (u User) Identity() string {
@@ -58,8 +59,8 @@ func (ch *Channel) ToIdentity(identities ...string) Audience {
 }
 
 // EvictIdentity evicts all members that have an identity, as [Channel.Evict] does. It
-// returns [ErrNotMember] if there are none. It does not keep the person from joining
-// again: that is decided by the join handler.
+// returns [ErrNotMember] if there are none. It does not prevent the person from joining
+// again: the join handler decides that.
 func (ch *Channel) EvictIdentity(identity, reason string) error {
 	ch.mu.Lock()
 	members := append([]*member(nil), ch.people[identity]...)
@@ -77,9 +78,9 @@ func (ch *Channel) EvictIdentity(identity, reason string) error {
 }
 
 // DisconnectIdentity disconnects all clients that have an identity, as
-// [Endpoint.Disconnect] does. It includes clients whose connection handler identified
-// them and has not returned: they are disconnected as soon as they are accepted. It
-// returns [ErrClosed] if there are none.
+// [Endpoint.Disconnect] does. This includes clients whose connection handler called
+// Identify and did not return yet: they are disconnected as soon as they are accepted.
+// It returns [ErrClosed] if there are none.
 func (e *Endpoint) DisconnectIdentity(identity string, code int, reason string) error {
 	if code == 0 {
 		code = ws.CloseNormal
@@ -104,17 +105,17 @@ func (e *Endpoint) DisconnectIdentity(identity string, code int, reason string) 
 	return nil
 }
 
-// A closeReason is what a client is disconnected with.
+// A closeReason contains the close code and the reason for a disconnected client.
 type closeReason struct {
 	code   int
 	reason string
 }
 
-// An identityIndex has the connections of an endpoint, or the members of a channel, by
-// identity. Those without an identity are not in it.
+// An identityIndex contains the connections of an endpoint, or the members of a
+// channel, by identity. It does not contain those without an identity.
 type identityIndex[T identified] map[string][]T
 
-// identified is a connection or a member. place returns where it keeps its place in the
+// identified is a connection or a member. place returns a pointer to its index in the
 // list of its identity.
 type identified interface {
 	comparable

@@ -19,10 +19,10 @@ type inbox struct {
 	bytes   int           // of these
 	running bool          // a goroutine runs tasks
 	room    chan struct{} // closed when a message fits again; nil while no goroutine waits for that
-	closed  bool          // no message is received any more: it would not be handled
+	closed  bool          // further messages are not accepted, because they would not be handled
 }
 
-// A task is one piece of work for a client.
+// A task is a unit of work for a client.
 type task struct {
 	next    *task
 	kind    taskKind
@@ -33,7 +33,7 @@ type task struct {
 type taskKind uint8
 
 const (
-	taskMessage   taskKind = iota // the client has sent something
+	taskMessage   taskKind = iota // a message of the client
 	taskJoin                      // the URL of the client joins a channel
 	taskDeparture                 // a membership ended; see conn.departed
 	taskShutdown                  // the endpoint shuts down
@@ -58,9 +58,10 @@ func (in *inbox) push(t *task) {
 	in.start()
 }
 
-// offer appends n messages of size bytes, which are linked, if the inbox has room for
-// one of that size. All of them come from one request, so their bytes are limited like
-// those of one message. If ok, the caller must ensure that they are handled.
+// offer appends n linked messages with a total of size bytes, if the inbox has room for
+// one message of that size. All of them are from one request, so their bytes are
+// limited like those of one message. If ok, the caller must ensure that they are
+// handled.
 func (in *inbox) offer(first *task, n, size int) (ok, closed bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -74,7 +75,7 @@ func (in *inbox) offer(first *task, n, size int) (ok, closed bool) {
 }
 
 // wait waits until linked messages fit into the inbox, and appends them. It returns
-// false if they would not be handled, because the client has left or is about to.
+// false if they would not be handled, because the client left or is about to leave.
 func (in *inbox) wait(first *task) bool {
 	n, size := 0, 0
 	for t := first; t != nil; t = t.next {
@@ -86,20 +87,20 @@ func (in *inbox) wait(first *task) bool {
 		if ok || closed {
 			return ok
 		}
-		in.start() // the messages in the inbox may be of the same read
+		in.start() // the messages in the inbox may be from the same read
 		<-in.vacancy(size)
 	}
 }
 
-// size returns about how many bytes a message is. Its names are as long as its
-// sender likes.
+// size returns the approximate size of a message in bytes. It includes the names, whose
+// length the sender chooses.
 func (t *task) size() int {
 	return len(t.msg.Event) + len(t.msg.Channel) + len(t.msg.RequestID) + len(t.msg.Payload)
 }
 
-// full reports whether a message of so many bytes has to wait. All that wait are
-// as much as one message may be, so that a slow handler does not make its client
-// expensive.
+// full reports whether a message of size bytes must wait. All waiting messages together
+// are limited to the size of one message, so that a client with a slow handler does not
+// use much memory.
 func (in *inbox) full(size int) bool {
 	cfg := &in.conn.endpoint.cfg
 	return in.waiting >= cfg.inbox || in.waiting > 0 && in.bytes+size > cfg.maxMessage
@@ -158,7 +159,7 @@ func (in *inbox) runInline() {
 	}
 }
 
-// run runs tasks until none is left.
+// run runs tasks until the inbox is empty.
 func (in *inbox) run() {
 	var t *task
 	defer func() {
@@ -166,8 +167,8 @@ func (in *inbox) run() {
 			in.conn.endpoint.tasks.Done()
 			return
 		}
-		// A handler ended the goroutine. Its event failed already. A task that ends
-		// several memberships is run again for the remaining ones.
+		// A handler ended the goroutine. Its event already failed. A task that ends several
+		// memberships runs again for the remaining ones.
 		if t.kind == taskShutdown || t.kind == taskEnd {
 			in.prepend(t)
 		}
@@ -194,9 +195,9 @@ func (in *inbox) take() *task {
 		return nil
 	}
 	if in.first = t.next; in.first == nil {
-		in.last = nil // or an idle client would keep its last message
+		in.last = nil // so that an idle client does not keep its last message
 	}
-	t.next = nil // or a context that a handler has kept would keep those behind it
+	t.next = nil // so that a context that a handler stored does not keep later tasks
 	if t.kind == taskMessage {
 		in.waiting--
 		in.bytes -= t.size()

@@ -15,8 +15,8 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// unknownMaxConns is the default of [WithMaxConns] where the system does not say
-// how many descriptors a process may have.
+// unknownMaxConns is the default of [WithMaxConns] if the maximum number of descriptors
+// is unknown.
 const unknownMaxConns = 100_000
 
 // A connCount counts the connections of all endpoints of a Pond. An endpoint
@@ -39,7 +39,7 @@ func newConnCount() *connCount {
 	return c
 }
 
-// reserve counts one connection more, unless limited is set and the limit is reached.
+// reserve counts another connection, unless limited is set and the limit is reached.
 func (c *connCount) reserve(limited bool) bool {
 	for {
 		n := c.n.Load()
@@ -63,8 +63,8 @@ func (c *connCount) log(p *Pond) {
 }
 
 // reserve takes a connection slot for a client at addr, which is the zero Addr
-// unless [WithMaxConnsPerAddress] is set. The error says why there is none. The
-// caller must give the slot back with release.
+// unless [WithMaxConnsPerAddress] is set. It returns an error if there is none. The
+// caller must return the slot with release.
 func (e *Endpoint) reserve(addr netip.Addr) error {
 	e.announce()
 	e.mu.Lock()
@@ -96,14 +96,14 @@ func (e *Endpoint) reserveLocked(addr netip.Addr) (met Limit, err error) {
 	return "", nil
 }
 
-// announce logs the limit of connections if nobody has chosen it.
+// announce logs the limit of connections if it is the default.
 func (e *Endpoint) announce() {
 	if e.cfg.maxConns == 0 {
 		e.pond.conns.log(e.pond)
 	}
 }
 
-// release gives back the slot of a client at addr.
+// release returns the slot of a client at addr.
 func (e *Endpoint) release(addr netip.Addr) {
 	e.mu.Lock()
 	e.slots--
@@ -117,9 +117,10 @@ func (e *Endpoint) release(addr netip.Addr) {
 	e.tasks.Done()
 }
 
-// clientAddress returns the address that the request is counted under: that of the
-// client, or of its network of 64 bits, which one IPv6 subscriber has. It is not
-// valid if it is unknown, as over a Unix socket without a proxy.
+// clientAddress returns the address for which the request counts: the client's IPv4
+// address, or its IPv6 network of 64 bits, because one subscriber usually has such a
+// network. The result is not valid if the address is unknown, as over a Unix socket
+// without a proxy.
 func (c *endpointConfig) clientAddress(r *http.Request) netip.Addr {
 	addr := parseAddress(r.RemoteAddr)
 	if len(c.trustedProxies) > 0 && (!addr.IsValid() || c.trusts(addr)) {
@@ -132,9 +133,9 @@ func (c *endpointConfig) clientAddress(r *http.Request) netip.Addr {
 	return addr
 }
 
-// forwardedFor returns the last address in the headers that is not a trusted
-// proxy's. Everything to the left of it can be made up by the client. proxy is the
-// address of the proxy that made the request.
+// forwardedFor returns the last address in the headers that is not that of a trusted
+// proxy. The client can forge all values to the left of it. proxy is the address of the
+// proxy that made the request.
 func (c *endpointConfig) forwardedFor(headers []string, proxy netip.Addr) netip.Addr {
 	for _, header := range slices.Backward(headers) {
 		for rest, more := header, true; more; {
@@ -147,7 +148,7 @@ func (c *endpointConfig) forwardedFor(headers []string, proxy netip.Addr) netip.
 			addr := parseAddress(strings.TrimSpace(part))
 			switch {
 			case !addr.IsValid():
-				return proxy // which passed on something else than an address
+				return proxy // which passed on a value that is not an address
 			case !c.trusts(addr):
 				return addr
 			}
@@ -166,8 +167,8 @@ func (c *endpointConfig) trusts(addr netip.Addr) bool {
 	return false
 }
 
-// parseAddress reads an IP address with or without a port. The result has no zone,
-// and is an IPv4 address if the text is one in the form of IPv6.
+// parseAddress parses an IP address with or without a port. The result has no zone, and
+// an IPv4-mapped IPv6 address becomes an IPv4 address.
 func parseAddress(text string) netip.Addr {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {
@@ -180,8 +181,8 @@ func parseAddress(text string) netip.Addr {
 	return addr.Unmap().WithZone("")
 }
 
-// unmapPrefix returns an IPv4 prefix for one that is written as IPv6, because
-// addresses are compared as IPv4 (RFC 4291 section 2.5.5.2).
+// unmapPrefix returns an IPv4 prefix for an IPv4-mapped IPv6 prefix, because addresses
+// are compared as IPv4 (RFC 4291 section 2.5.5.2).
 func unmapPrefix(p netip.Prefix) netip.Prefix {
 	if p.Addr().Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
@@ -189,27 +190,26 @@ func unmapPrefix(p netip.Prefix) netip.Prefix {
 	return p
 }
 
-// Released gives the connection's slot back, unless handlers still run.
+// Released returns the connection's slot, unless handlers still run.
 func (c *conn) Released(*transport.Conn) { c.releaseSlot() }
 
-// releaseSlot is called twice: when the network connection is closed, and when the
-// last handler has returned. The second call gives the slot back.
+// releaseSlot is called twice: when the network connection is closed, and when the last
+// handler returned. The second call returns the slot.
 func (c *conn) releaseSlot() {
 	if c.slotUsers.Add(-1) == 0 {
 		c.endpoint.release(c.addr)
 	}
 }
 
-// A bucket is the rate limit of one connection, and ends with it: a token bucket,
-// which holds burst tokens and gets perSecond new ones a second. A nil bucket
-// allows everything.
+// A bucket is the rate limit of one connection: a token bucket, which holds up to burst
+// tokens and gets perSecond new ones per second. A nil bucket has no limit.
 type bucket struct {
 	perSecond, burst float64
 
 	mu      sync.Mutex
 	tokens  float64
 	last    time.Time
-	refused float64 // messages refused since the last one that was allowed
+	refused float64 // rejected messages since the last allowed one
 }
 
 type rateVerdict uint8
@@ -217,7 +217,7 @@ type rateVerdict uint8
 const (
 	rateOK rateVerdict = iota
 	rateExceeded
-	rateAbuse // exceeded for as long as a whole burst
+	rateAbuse // the client exceeded the limit by a whole burst
 )
 
 func newBucket(perSecond float64, burst int) *bucket {

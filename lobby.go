@@ -9,9 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/pattern"
 )
 
-// A Lobby is a pattern of channel names and the handlers of those channels.
-// Register handlers before the endpoint serves; its methods are safe for
-// concurrent use all the same.
+// A Lobby is a pattern of channel names, with the handlers for these channels. Register
+// handlers before the endpoint serves clients. The methods are safe for concurrent use.
 type Lobby struct {
 	endpoint *Endpoint
 	pattern  *pattern.Pattern
@@ -30,20 +29,19 @@ type Lobby struct {
 func (l *Lobby) Pattern() string { return l.pattern.String() }
 
 // OnMessage registers h for an event that members send, or for a pattern of
-// events such as "move/:piece". The first match wins. An event that no handler
-// matches is answered with an error. See [On] for typed payloads. OnMessage
-// panics if the pattern is malformed or taken.
+// events such as "move/:piece". The first matching handler runs. If no handler matches,
+// the client receives an error. See [On] for typed payloads. OnMessage panics if the
+// pattern is malformed or taken.
 func (l *Lobby) OnMessage(event string, h Handler[*EventContext]) {
 	l.messages.add("message", event, h)
 }
 
-// OnOutgoing registers h for an event, or a pattern of events, on its way to
-// members: broadcasts and replies. It runs once for each recipient, and may
-// change or block the event for that recipient. It runs where the recipient is
-// written to, so its time is at the expense of that recipient alone, and events
-// keep their order. The first match wins; if it returns an error or panics, that
-// recipient does not get the event. OnOutgoing panics if the pattern is
-// malformed or taken.
+// OnOutgoing registers h for events that are sent to members, by name or pattern:
+// broadcasts and replies. It runs once per recipient, and may change or block the event
+// for that recipient. It runs on the goroutine that writes to the recipient, so a slow
+// handler delays only that recipient, and events stay in order. The first matching
+// handler runs. If it returns an error or panics, that recipient does not get the
+// event. OnOutgoing panics if the pattern is malformed or taken.
 func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 	l.outgoing.add("outgoing", event, h)
 }
@@ -100,19 +98,19 @@ func register[C any](l *Lobby, p *atomic.Pointer[registered[C]], method string, 
 }
 
 // ChannelName returns the name of a channel of this lobby: the lobby's pattern with
-// values in place of its parameters. The arguments are names and values in turns:
+// values instead of its parameters. The arguments are alternating names and values:
 //
 //	name, err := lobby.ChannelName("room", "ann@x.com") // "/chat/ann%40x.com"
 //
-// Names of channels are exact strings: "/chat/ann@x.com" is another channel, although
-// [Channel.Param] of both is "ann@x.com". ChannelName encodes values as
+// Names of channels are compared exactly: "/chat/ann@x.com" is another channel,
+// although [Channel.Param] returns "ann@x.com" for both. ChannelName encodes values as
 // encodeURIComponent does in JavaScript, so that servers and clients get the same name.
 // The value of "*" is not encoded.
 //
 // ChannelName returns an error if a value is missing, empty or not valid UTF-8, if the
-// pattern has no parameter of a name, if the value of "*" does not fit, if the name is
-// longer than [WithMaxChannelName] allows, or if another lobby was added earlier whose
-// pattern matches the name.
+// pattern does not have one of the parameters, if the value of "*" does not fit, if the
+// name is longer than [WithMaxChannelName] allows, or if the name belongs to another
+// lobby, which was added earlier.
 func (l *Lobby) ChannelName(params ...string) (string, error) {
 	name, err := l.channelName(params)
 	if err != nil {
@@ -153,13 +151,13 @@ func (l *Lobby) channelName(params []string) (string, error) {
 	return name, nil
 }
 
-// Literal returns a pattern that matches name and nothing else, whatever it is
-// made of: in a pattern, ':' and '*' have a meaning. Names with a '?' cannot be
-// matched, because a query begins there.
+// Literal returns a pattern that matches exactly name: it escapes characters that have
+// a meaning in patterns, such as ':' and '*'. A name with a '?' cannot be matched,
+// because '?' starts a query.
 func Literal(name string) string { return pattern.Escape(name) }
 
-// routes is a list of handlers, of which the first that matches an event is its.
-// It may be read while a handler is added.
+// routes is a list of handlers. The first handler that matches an event handles it. The
+// list may be read while a handler is added.
 type routes[C any] struct {
 	list atomic.Pointer[[]route[C]]
 }

@@ -22,7 +22,7 @@ type member struct {
 	recovers bool           // the client asked for recovery
 	diffs    bool           // the client asked for presence as differences
 
-	blocked int // numbered messages in a row that a handler blocked; owned by the connection's writer
+	blocked int // consecutive numbered messages that a handler blocked; owned by the connection's writer
 
 	// Guarded by channel.mu.
 	assigns  map[string]any // replaced, never changed
@@ -30,8 +30,8 @@ type member struct {
 	tracked  *transport.Seat // in the roster's group, unless diffs is set; nil unless tracked
 	follower *follower       // nil unless the member gets differences
 	feeding  *catchUp        // nil if the member is seated
-	hidden   int             // numbered messages in a row that were hidden from the member,
-	hiddenTo uint64          // up to this one
+	hidden   int             // consecutive numbered messages that were hidden from the member,
+	hiddenTo uint64          // up to this offset
 	left     bool
 	place    int  // in channel.people
 	picked   bool // while an audience is resolved
@@ -39,9 +39,9 @@ type member struct {
 
 func (m *member) user() User { return User{ID: m.conn.id, conn: m.conn, member: m} }
 
-// join makes m a member. The acknowledgement is the first message of the channel
-// that the client receives; the messages that it asks for follow. The reason says
-// why they do not, if they do not.
+// join makes m a member. The acknowledgement is the first message of the channel that
+// the client receives. The messages that it asked for follow; if they do not, join
+// returns the reason.
 func (m *member) join(request string, recovery *Recovery, limit int) (reason string, err error) {
 	err = m.channel.commit(func(tx *tx) error {
 		if err := tx.add(m); err != nil {
@@ -58,7 +58,7 @@ func (m *member) join(request string, recovery *Recovery, limit int) (reason str
 	return reason, err
 }
 
-// acknowledge answers a member that asks to join again. Nothing else changes.
+// acknowledge answers a member that asks to join again, and changes nothing.
 func (m *member) acknowledge(request string) error {
 	return m.commit(func(tx *tx) error {
 		tx.send(m, tx.acknowledgement(m, request), false)
@@ -66,8 +66,8 @@ func (m *member) acknowledge(request string) error {
 	})
 }
 
-// acknowledgement encodes the answer to a join. It has the position that the
-// channel is at.
+// acknowledgement encodes the answer to a join. It contains the current position of the
+// channel.
 func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
 	log := tx.ch.log
 	if log == nil {
@@ -80,9 +80,9 @@ func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
 	return tx.numberedNotice(wire.Acknowledge, request, m.acknowledged(position), log.top)
 }
 
-// acknowledged returns the payload of the answer to a join: a member for each
-// extension in force. recovery has the members of the one for recovery, if the client
-// asked for it.
+// acknowledged returns the payload of the answer to a join: a member for each extension
+// in use. recovery contains the members of the recovery extension, if the client asked
+// for it.
 func (m *member) acknowledged(recovery []byte) []byte {
 	body := []byte{'{'}
 	if recovery != nil {
@@ -113,7 +113,7 @@ func (m *member) leave(ack *transport.Frame, reason LeaveReason) error {
 	})
 }
 
-// evict does what [Channel.Evict] describes.
+// evict implements [Channel.Evict].
 func (m *member) evict(reason string) error {
 	ch := m.channel
 	quoted := string(wire.AppendString(nil, reason))
@@ -176,7 +176,7 @@ type departure struct {
 	detail string
 }
 
-// exit moves a membership that ended from members to departed. It is called with the
+// exit moves an ended membership from members to departed. It is called with the
 // channel's lock held.
 func (c *conn) exit(m *member, reason LeaveReason, detail string) {
 	c.mu.Lock()
@@ -192,8 +192,7 @@ func (c *conn) exit(m *member, reason LeaveReason, detail string) {
 	}
 }
 
-// leaveAll ends all memberships for one reason, and runs the leave handlers of all
-// that ended.
+// leaveAll ends all memberships for one reason, and runs their leave handlers.
 func (c *conn) leaveAll(reason LeaveReason) {
 	c.mu.Lock()
 	members := slices.Collect(maps.Values(c.members))
@@ -207,16 +206,16 @@ func (c *conn) leaveAll(reason LeaveReason) {
 	c.depart()
 }
 
-// depart runs the leave handlers of the memberships that ended. It is called by the
-// goroutine that runs the inbox, which also runs them before every message: a client
-// that joins again has left before.
+// depart runs the leave handlers of ended memberships. The goroutine that runs the
+// inbox calls it, also before every message, so that a client leaves before it joins
+// again.
 func (c *conn) depart() {
 	for c.departing.Load() > 0 {
 		c.leaveNext()
 	}
 }
 
-// leaveNext runs the leave handler of the first membership that ended, if there is one.
+// leaveNext runs the leave handler of the first ended membership, if there is one.
 func (c *conn) leaveNext() {
 	c.mu.Lock()
 	if len(c.departed) == 0 {
@@ -225,7 +224,7 @@ func (c *conn) leaveNext() {
 	}
 	d := c.departed[0]
 	if c.departed = c.departed[1:]; len(c.departed) == 0 {
-		c.departed = nil // or it would keep the members in memory
+		c.departed = nil // so that it does not keep the members in memory
 	}
 	c.departing.Add(-1)
 	c.mu.Unlock()

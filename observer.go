@@ -6,43 +6,43 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// An Observer is notified of events, for metrics and traces. Fields that are nil are
-// skipped, as in [net/http/httptrace.ClientTrace]. Its functions may be called
-// concurrently, must not block, and must not call back into what they observe: unlike
-// handlers, they are a part of the server. A function that panics is logged and has no
-// other effect. Names of events and channels are chosen by clients: do not make them
-// labels of a metric without a limit.
+// An Observer receives notifications for metrics and traces. Nil functions are skipped,
+// as in [net/http/httptrace.ClientTrace]. The functions may be called concurrently.
+// Unlike handlers, they are part of the server: they must not block, and must not call
+// methods of the objects that they observe. If a function panics, this is logged and
+// has no other effect. Clients choose the names of events and channels, so do not use
+// them as labels of metrics without a limit.
 //
 // Events of one client are reported in the order in which they happened: Connected,
 // then Joined and Left for each membership, then Disconnected.
 type Observer struct {
 	// Connected reports a new connection, and Disconnected its end. The cause is
-	// [ErrClosed], [ErrSlowClient], or what went wrong with the connection.
+	// [ErrClosed], [ErrSlowClient], or an error of the connection.
 	Connected    func(e *Endpoint, userID string, t Transport)
 	Disconnected func(e *Endpoint, userID string, t Transport, cause error)
 
-	// Refused reports a request that did not become a connection, with the status
-	// that it was answered with.
+	// Refused reports a request that did not become a connection, with the status of the
+	// response.
 	Refused func(e *Endpoint, status int)
 
-	// Joined and Left report the beginning and the end of a membership.
+	// Joined and Left report the start and the end of a membership.
 	Joined func(ch *Channel, u User)
 	Left   func(ch *Channel, u User, reason LeaveReason)
 
-	// Recovered reports that a client asked for messages to be sent again when it
-	// joined. The reason is empty if it gets them, and otherwise one of "epoch",
-	// "expired", "limit" and "unavailable": the client has to load its state anew.
+	// Recovered reports that a client asked for missed messages when it joined. The reason
+	// is empty if it gets them. Otherwise, it is one of "epoch", "expired", "limit" and
+	// "unavailable", and the client must load its state again.
 	Recovered func(ch *Channel, u User, reason string)
 
-	// Handled reports that the handler of a client's message has returned, how
-	// long it took, and the error that it returned. The event is empty, and the
-	// channel may have no member, when the message asked to join.
+	// Handled reports that the handler of a client's message returned, with its duration
+	// and error. For a request to join, the event is empty, and the channel may have no
+	// members.
 	Handled func(ch *Channel, event string, d time.Duration, err error)
 
-	// Sent reports a broadcast or a reply, and how many members it was for.
+	// Sent reports a broadcast or a reply, and its number of recipients.
 	Sent func(ch *Channel, event string, recipients int)
 
-	// Limited reports that a client met a limit.
+	// Limited reports that a client reached a limit.
 	Limited func(e *Endpoint, l Limit)
 }
 
@@ -69,7 +69,7 @@ const (
 	LimitSilence     Limit = "silence"      // WithPingInterval
 )
 
-// messageLimits are the limits that decoding checks.
+// messageLimits maps the limits that decoding checks.
 var messageLimits = map[wire.Limit]Limit{
 	wire.DepthLimit:     LimitDepth,
 	wire.EventLimit:     LimitEventName,

@@ -22,7 +22,7 @@ type LobbyOption func(*lobbyConfig)
 
 type lobbyConfig struct {
 	history *History // nil: no history
-	diffs   bool     // clients may ask for presence as differences
+	diffs   bool     // clients can request presence as differences
 }
 
 type config struct {
@@ -31,16 +31,16 @@ type config struct {
 	endpoint []EndpointOption
 }
 
-// WithLogger sets where errors of handlers and the like are logged. The default
-// is [slog.Default] at the time of logging.
+// WithLogger sets the logger, for example for errors of handlers. The default is
+// [slog.Default] at the time of logging.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithObserver sets the [Observer] that receives notifications, for metrics and
 // traces. The default is none.
 func WithObserver(o *Observer) Option { return func(c *config) { c.observer = o } }
 
-// WithEndpointDefaults sets options of all endpoints that are added later. Their
-// own options come after. The default is none.
+// WithEndpointDefaults sets options of all endpoints that are added later. The
+// endpoint's own options are applied after them. The default is none.
 func WithEndpointDefaults(opts ...EndpointOption) Option {
 	return func(c *config) { c.endpoint = append(c.endpoint, opts...) }
 }
@@ -106,9 +106,9 @@ func defaultEndpointConfig() endpointConfig {
 }
 
 // WithOrigins allows pages on other origins to connect from a browser, such as
-// "https://example.com" or, for all of its subdomains, "https://*.example.com".
-// The default is the origin of the endpoint itself, and only that. Clients that
-// are not browsers send no origin and are not affected.
+// "https://example.com" or, for all of its subdomains, "https://*.example.com". The
+// default is the origin of the endpoint itself. Clients that are not browsers send no
+// origin and are not affected.
 //
 // Case, default ports and the spelling of IPv6 addresses do not matter. WithOrigins
 // panics if an origin is malformed or could never match, such as one with a path
@@ -157,7 +157,7 @@ func WithAllowedHeaders(names ...string) EndpointOption {
 //
 // Set it if the endpoint accepts clients without a password, token or cookie because
 // only some machines can reach it, such as on localhost or in a private network. The
-// owner of a domain can let its name stand for such an address (DNS rebinding). For
+// owner of a domain can make its name resolve to such an address (DNS rebinding). For
 // the browser, the pages of that domain then have the origin of the endpoint.
 func WithHosts(hosts ...string) EndpointOption {
 	parsed := make([]hostPattern, 0, len(hosts))
@@ -176,10 +176,10 @@ func WithHosts(hosts ...string) EndpointOption {
 // upgrade. The default is 80 % of the file descriptors of the process
 // (RLIMIT_NOFILE, when [New] is called) for all endpoints of the Pond together, so
 // that clients are rejected before the server runs out of descriptors. It is logged
-// once. Where the number is unknown or unlimited, the default is 100,000.
+// once. If the number is unknown or unlimited, the default is 100,000.
 //
-// An endpoint with a limit of its own is not subject to the shared limit, but its
-// clients count there.
+// The shared limit does not apply to an endpoint with its own limit, but its clients
+// count for it.
 func WithMaxConns(n int) EndpointOption {
 	positive("WithMaxConns", n)
 	return func(c *endpointConfig) { c.maxConns = n }
@@ -217,112 +217,113 @@ func WithTrustedProxies(prefixes ...netip.Prefix) EndpointOption {
 	return func(c *endpointConfig) { c.trustedProxies = append(c.trustedProxies, trusted...) }
 }
 
-// WithMaxMessageSize bounds one message of a client in bytes, as it is sent and
-// as it is inflated. A larger one is answered with an error and
-// [http.StatusRequestEntityTooLarge]; a WebSocket is closed with 1009. The
-// default is 1 MiB.
+// WithMaxMessageSize limits the size of a client's message in bytes, both as sent and
+// after decompression. For a larger message, the client receives an error with
+// [http.StatusRequestEntityTooLarge], and a WebSocket is closed with 1009. The default
+// is 1 MiB.
 func WithMaxMessageSize(bytes int) EndpointOption {
 	positive("WithMaxMessageSize", bytes)
 	return func(c *endpointConfig) { c.maxMessage = bytes }
 }
 
-// WithMaxFragments bounds the WebSocket frames that a client may cut one message
-// into. More of them close the connection with 1008. The default is 1024.
+// WithMaxFragments limits the number of WebSocket frames in one message of a client. If
+// a message has more, the connection is closed with 1008. The default is 1024.
 func WithMaxFragments(n int) EndpointOption {
 	positive("WithMaxFragments", n)
 	return func(c *endpointConfig) { c.maxFragments = n }
 }
 
-// WithMaxDepth bounds how deep arrays and objects may be nested in a client's
-// message. A deeper one is answered with [http.StatusBadRequest]. The default
-// is 64.
+// WithMaxDepth limits the nesting of arrays and objects in a client's message. For a
+// deeper message, the client receives an error with [http.StatusBadRequest]. The
+// default is 64.
 func WithMaxDepth(n int) EndpointOption {
 	positive("WithMaxDepth", n)
 	return func(c *endpointConfig) { c.maxDepth = n }
 }
 
-// WithMaxEventName limits the name of an event that a client sends, query included,
-// in bytes. A longer one is answered with [http.StatusBadRequest]. The default is
-// 256. Members receive the name if a handler sends it on.
+// WithMaxEventName limits the name of an event that a client sends, including its
+// query, in bytes. For a longer name, the client receives an error with
+// [http.StatusBadRequest]. The default is 256. Members receive the name if a handler
+// sends it on.
 func WithMaxEventName(bytes int) EndpointOption {
 	positive("WithMaxEventName", bytes)
 	return func(c *endpointConfig) { c.maxEvent = bytes }
 }
 
-// WithMaxRequestID limits the ID that a client gives to a message, in bytes. A
-// longer one is answered with [http.StatusBadRequest]. The default is 256. All
-// members receive the ID with a broadcast that handles the message.
+// WithMaxRequestID limits the ID that a client gives to a message, in bytes. For a
+// longer ID, the client receives an error with [http.StatusBadRequest]. The default is
+// 256. All members receive the ID if the handler of the message broadcasts.
 func WithMaxRequestID(bytes int) EndpointOption {
 	positive("WithMaxRequestID", bytes)
 	return func(c *endpointConfig) { c.maxRequestID = bytes }
 }
 
-// WithMaxChannels bounds the channels that one client may be a member of. The
-// next join is refused with [http.StatusTooManyRequests]. The default is 128.
+// WithMaxChannels limits the number of channels that one client may be a member of.
+// Further joins are rejected with [http.StatusTooManyRequests]. The default is 128.
 func WithMaxChannels(n int) EndpointOption {
 	positive("WithMaxChannels", n)
 	return func(c *endpointConfig) { c.maxChannels = n }
 }
 
-// WithMaxChannelName bounds the name of a channel in bytes. Joining one with a
-// longer name, or with control characters in its name, is refused with
-// [http.StatusBadRequest]. The default is 256.
+// WithMaxChannelName limits the name of a channel in bytes. Joins with a longer name,
+// or with control characters in the name, are rejected with [http.StatusBadRequest].
+// The default is 256.
 func WithMaxChannelName(bytes int) EndpointOption {
 	positive("WithMaxChannelName", bytes)
 	return func(c *endpointConfig) { c.maxName = bytes }
 }
 
-// WithMaxPresence bounds the presence of one user in bytes of JSON. Track and
-// Update return an [*Error] with [http.StatusRequestEntityTooLarge] for more.
-// The default is 16 KiB.
+// WithMaxPresence limits the presence of one user in bytes of JSON. For a larger
+// presence, Track and Update return an [*Error] with
+// [http.StatusRequestEntityTooLarge]. The default is 16 KiB.
 func WithMaxPresence(bytes int) EndpointOption {
 	positive("WithMaxPresence", bytes)
 	return func(c *endpointConfig) { c.maxPresence = bytes }
 }
 
 // WithHistoryLimit limits the memory for the histories of all channels in bytes.
-// When it is reached, channels without members are removed, those that expire
-// first before the others, and then channels drop their oldest messages as they
+// When it is reached, channels without members are removed, starting with those that
+// expire first. If this is not enough, channels drop their oldest messages when they
 // get new ones. The default is 256 MiB.
 func WithHistoryLimit(bytes int) EndpointOption {
 	positive("WithHistoryLimit", bytes)
 	return func(c *endpointConfig) { c.historyBytes = int64(bytes) }
 }
 
-// WithOutboxSize sets how many bytes may be queued for a client before it is checked
-// whether the client reads. A client whose connection takes nothing for a second while
-// more is queued is disconnected with close code 1013, and leaves its channels with
-// [LeaveSlow]. A client that reads may lag behind up to four times as much: beyond
-// that, a reply returns [ErrOverloaded], and a broadcast disconnects the client. A
-// single larger message is sent if nothing else is queued. The default is 1 MiB.
+// WithOutboxSize limits the bytes that are queued for a client that does not read. If
+// more bytes are queued and the connection accepts no data for a second, the client is
+// disconnected with close code 1013, and leaves its channels with [LeaveSlow]. For a
+// client that reads, the limit is four times as high; above it, a reply returns
+// [ErrOverloaded], and a broadcast disconnects the client. A single larger message is
+// sent if the queue is empty. The default is 1 MiB.
 func WithOutboxSize(bytes int) EndpointOption {
 	positive("WithOutboxSize", bytes)
 	return func(c *endpointConfig) { c.outbox = bytes }
 }
 
-// WithInboxSize limits the messages of one client that wait for its handlers. Their
-// bytes are limited, too, to those of one message: see [WithMaxMessageSize]. When the
-// inbox is full, a WebSocket is not read, and POST requests for an event stream wait:
-// see [WithPostQueue]. The messages of one request may exceed the number, but not the
-// bytes. The default is 64.
+// WithInboxSize limits the number of messages of one client that wait for its handlers.
+// Their total size is limited to that of one message: see [WithMaxMessageSize]. When
+// the inbox is full, a WebSocket is not read, and POST requests for an event stream
+// wait: see [WithPostQueue]. The messages of one request may exceed the number, but not
+// the size. The default is 64.
 func WithInboxSize(messages int) EndpointOption {
 	positive("WithInboxSize", messages)
 	return func(c *endpointConfig) { c.inbox = messages }
 }
 
-// WithPostQueue limits the POST requests of one event stream that wait for its inbox,
-// and the bytes of their bodies, which are in memory. Further requests are rejected
-// with [http.StatusServiceUnavailable], and the stream receives an error message with
-// that status. One request may have more bytes if no other waits. The default is 1000
-// requests and 4 MiB.
+// WithPostQueue limits the number of POST requests of one event stream that wait for
+// its inbox, and the bytes of their bodies, which are in memory. Further requests are
+// rejected with [http.StatusServiceUnavailable], and the stream receives an error
+// message with that status. One request may have more bytes if no other request waits.
+// The default is 1000 requests and 4 MiB.
 func WithPostQueue(requests, bytes int) EndpointOption {
 	positive("WithPostQueue", requests)
 	positive("WithPostQueue", bytes)
 	return func(c *endpointConfig) { c.postRequests, c.postBytes = requests, bytes }
 }
 
-// WithWriteTimeout limits how long one write may wait for a client, before the client
-// is disconnected with close code 1013 as well. Large messages are split into several
+// WithWriteTimeout limits the time that one write may wait for a client. After it, the
+// client is disconnected with close code 1013. Large messages are split into several
 // writes, so a client that keeps reading has more time for them. The default is 30 s.
 func WithWriteTimeout(d time.Duration) EndpointOption {
 	positive("WithWriteTimeout", d)
@@ -341,8 +342,8 @@ func WithCloseTimeout(d time.Duration) EndpointOption {
 // ping, or that takes three intervals to send one message. On Linux, it closes an event
 // stream over HTTP/1.1 if the client's host has not acknowledged any data for this
 // interval and for [WithWriteTimeout]; a client that only stops reading stays. On other
-// systems, and over HTTP/2, the operating system decides when a client that vanished
-// without a packet is noticed, usually after 15 minutes. The default is 30 s.
+// systems, and over HTTP/2, the operating system detects a client that vanished without
+// closing its connection, usually after 15 minutes. The default is 30 s.
 func WithPingInterval(d time.Duration) EndpointOption {
 	positive("WithPingInterval", d)
 	return func(c *endpointConfig) { c.ping = d }
@@ -356,19 +357,19 @@ func WithCompression(fromBytes int) EndpointOption {
 	return func(c *endpointConfig) { c.compressFrom = fromBytes }
 }
 
-// SSEFraming is how messages are named in event streams.
+// SSEFraming is the use of the event field in event streams.
 type SSEFraming string
 
 // The framings. The query parameter sse=named or sse=unnamed of a request
 // overrides the endpoint's.
 const (
-	// SSEAuto is unnamed for what looks like a browser's EventSource, because
-	// the official JavaScript client listens to nothing else, and named for all
-	// others.
+	// SSEAuto is SSEUnnamed for requests that look like those of a browser's EventSource,
+	// because the official JavaScript client only receives unnamed events, and SSENamed
+	// for all others.
 	SSEAuto SSEFraming = ""
-	// SSENamed has the message's event in the event field.
+	// SSENamed sets the event field to the name of the message's event.
 	SSENamed SSEFraming = "named"
-	// SSEUnnamed has no event field.
+	// SSEUnnamed omits the event field.
 	SSEUnnamed SSEFraming = "unnamed"
 )
 
@@ -377,10 +378,10 @@ func WithSSEFraming(f SSEFraming) EndpointOption {
 	return func(c *endpointConfig) { c.framing = f }
 }
 
-// WithRateLimit bounds the messages of one client: perSecond on average, and
-// burst at once. A message beyond is answered with an error and
-// [http.StatusTooManyRequests]; a client that goes on for another burst of them
-// is disconnected with close code 1008. The default is no limit.
+// WithRateLimit limits the messages of one client: perSecond on average, and burst at
+// once. For each message above the limit, the client receives an error with
+// [http.StatusTooManyRequests]. If it continues until burst such messages are rejected,
+// it is disconnected with close code 1008. The default is no limit.
 func WithRateLimit(perSecond float64, burst int) EndpointOption {
 	positive("WithRateLimit", perSecond)
 	positive("WithRateLimit", burst)
@@ -402,14 +403,14 @@ func (c *endpointConfig) messageLimits() wire.Limits {
 	return wire.Limits{Depth: c.maxDepth, Event: c.maxEvent, RequestID: c.maxRequestID}
 }
 
-// positive panics if a limit does not make sense.
+// positive panics if a limit is not positive.
 func positive[N int | float64 | time.Duration](option string, n N) {
 	if n <= 0 {
 		panic(fmt.Sprintf("pond: %s(%v): must be positive", option, n)) //nolint:forbidigo // misuse at registration
 	}
 }
 
-// wantsNamed decides about the framing of one stream.
+// wantsNamed reports whether the events of a stream are named.
 func (c *endpointConfig) wantsNamed(r *http.Request) bool {
 	framing := c.framing
 	if asked := SSEFraming(r.URL.Query().Get("sse")); asked == SSENamed || asked == SSEUnnamed {

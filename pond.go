@@ -43,9 +43,9 @@ func New(opts ...Option) *Pond {
 }
 
 // Endpoint adds an endpoint for the request paths that match path, such as
-// "/socket" or "/:tenant/socket". auth decides about each connection. If a path
-// matches several endpoints, the first that was added serves it. Endpoint panics
-// if path is malformed or taken, or after [Pond.Shutdown].
+// "/socket" or "/:tenant/socket". auth decides whether a client may connect. If a path
+// matches several endpoints, the first that was added serves it. Endpoint panics if
+// path is malformed or taken, or after [Pond.Shutdown].
 //
 // Paths that are equivalent according to RFC 3986 section 6.2.2 match in the same way:
 // "/größe" matches "/gr%C3%B6%C3%9Fe", and "/socket" matches "/s%6Fcket". However,
@@ -121,8 +121,8 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // headerTimeout is the time for the headers of a request, unless the server sets one.
 const headerTimeout = 10 * time.Second
 
-// idleTimeout is how long a connection without requests stays open, unless the server
-// sets a time.
+// idleTimeout is the time for which a connection without requests stays open, unless
+// the server sets one.
 const idleTimeout = 2 * time.Minute
 
 // shutdownTimeout is the time that [Pond.Serve] gives clients and handlers to finish.

@@ -39,9 +39,9 @@ type Tracked[T any] struct {
 	Presence T
 }
 
-// PresenceAs returns what [Channel.Presence] does, decoded and in the same order. If the
-// presence of a user does not fit, or is ambiguous, it returns an error and the
-// presences before it; see [EventContext.Bind].
+// PresenceAs returns what [Channel.Presence] does, decoded and in the same order. If
+// the presence of a user does not fit or is ambiguous, PresenceAs returns an error and
+// the entries before it; see [EventContext.Bind].
 func PresenceAs[T any](ch *Channel) ([]Tracked[T], error) {
 	var tracked []Tracked[T]
 	for id, raw := range ch.Presence() {
@@ -147,13 +147,13 @@ func (m *member) setPresence(presence any, check func() error) error {
 	})
 }
 
-// A roster is the ordered list of a channel's tracked members. All but latest is
-// guarded by the channel's mu.
+// A roster is the ordered list of a channel's tracked members. The channel's mu guards
+// all fields except latest.
 //
 // Every tracked member receives the whole list with every change, unless it asked for
-// differences, which are the business of a differ. So the list is the cost of presence. It is encoded when it is about to be written, once, and
-// shared by all receivers. A queued frame holds no list: it refers to a version
-// by its number and a length.
+// differences, which a differ sends. So the list is the main cost of presence. It is
+// encoded once, when it is about to be written, and shared by all receivers. A queued
+// frame does not contain the list: it refers to a version by its number and a length.
 type roster struct {
 	channel *Channel
 	group   transport.Group // the tracked members; ready once there is one
@@ -193,7 +193,7 @@ func (r *roster) rebuild() {
 	r.latest.Store(&presenceList{version: r.latest.Load().version + 1, values: values, encoded: new(encodedList)})
 }
 
-// setPresence tracks m, or updates its presence in its place in the list, and
+// setPresence tracks m, or updates its presence at the same position in the list, and
 // notifies the tracked members.
 func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	r := &tx.ch.roster
@@ -227,14 +227,14 @@ func (tx *tx) notifyUntracked(m *member) {
 	tx.notify(wire.PresenceLeave, m.presence)
 }
 
-// notify sends a change of the roster to the members that see it, in the form that
-// each of them gets.
+// notify sends a change of the roster to the members that receive presence, in the form
+// that each requested.
 func (tx *tx) notify(event string, changed []byte) {
 	tx.ch.roster.broadcast(tx, event, changed)
 	tx.flushSoon()
 }
 
-// untrack takes m off the roster and reports whether it was on it.
+// untrack removes m from the roster and reports whether it was on it.
 func (tx *tx) untrack(m *member) bool {
 	if m.tracked == nil {
 		return false
@@ -251,10 +251,10 @@ func (tx *tx) untrack(m *member) bool {
 	return true
 }
 
-// broadcast commits a change for all tracked members. Receivers get the list as of
-// the change if that is a prefix of the current list, and otherwise the list as of
-// the moment when the change is written to them. So a client that lags behind does
-// not keep a list of its own in memory.
+// broadcast commits a change for all tracked members. If the list at the time of the
+// change is a prefix of the current list, receivers get that prefix, and otherwise the
+// list at the time when the change is written to them. So a client that lags behind
+// does not keep a separate list in memory.
 func (r *roster) broadcast(tx *tx, event string, changed []byte) {
 	head := wire.AppendPresenceHead(nil, event, r.channel.name, newRequestID())
 	tail := wire.AppendPresenceTail([]byte{']'}, changed)
@@ -276,8 +276,8 @@ func (r *roster) broadcast(tx *tx, event string, changed []byte) {
 	r.group.Broadcast(&tx.work, f, false)
 }
 
-// An encodedList is the JSON of one version of a roster, encoded as far as a
-// receiver needed it.
+// An encodedList is the JSON of one version of a roster, encoded up to the longest
+// prefix that a receiver needed.
 type encodedList struct {
 	mu   sync.Mutex // guards the following fields; no other lock is taken with it held
 	json []byte     // "[" and the values, separated by commas

@@ -11,26 +11,26 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// WithPresenceDiffs lets clients of a lobby ask for presence as differences: the
+// WithPresenceDiffs allows clients of a lobby to request presence as differences: the
 // presence of all tracked members once, in pages, and after that only the changes.
-// Clients that ask for it need not be tracked to see the others. Clients that do not
-// ask get the whole list with each change, if they are tracked. The default is that
-// all clients do.
+// Clients that request this need not be tracked to receive presence. The other clients
+// get the whole list with each change, if they are tracked. By default, all clients get
+// whole lists.
 func WithPresenceDiffs() LobbyOption { return func(c *lobbyConfig) { c.diffs = true } }
 
 // A differ sends the presence of a channel to its followers, the members that asked
-// for differences. It is guarded by the channel's mu.
+// for differences. The channel's mu guards it.
 //
-// A flush sends the changes since the last one. It follows a change at once if the
-// last flush was long enough ago, and otherwise as soon as it is. The changes in
-// between are merged: what counts is the presence before the first and after the last
-// one. Members that join between two flushes get their state from the second one, so
-// it is encoded once for all of them.
+// A flush sends the changes since the last one. It follows a change immediately if
+// enough time has passed since the last flush, and otherwise as soon as it has. The
+// changes in between are merged: only the presence before the first and after the last
+// change counts. Members that join between two flushes get their state with the second
+// one, so it is encoded once for all of them.
 //
-// A follower waits for a flush, then it is behind, and then it is seated. A seated
-// follower is in the group: it gets each difference when it is sent. A follower that
-// is behind reads the state, and the differences after it, at the pace of its socket.
-// After a flush that is too large for an outbox, all followers are behind.
+// A follower first waits for a flush, then it is behind, and then it is seated. A
+// seated follower is in the group: it gets each difference when it is sent. A follower
+// that is behind reads the state, and the differences after it, at the pace of its
+// socket. After a flush that is too large for an outbox, all followers are behind.
 type differ struct {
 	group     transport.Group // the seated followers; ready once there was a follower
 	followers int
@@ -43,18 +43,18 @@ type differ struct {
 	last    *sentDiff   // the latest difference
 	pages   []statePage // of the latest state, while tracked members were only added to it
 	flushed time.Time
-	timer   *time.Timer // runs while a flush is due
+	timer   *time.Timer // runs while a flush is scheduled
 }
 
-// A sentDiff is a difference that was sent. Followers that are behind find the later
-// ones from there.
+// A sentDiff is a difference that was sent. It links to the next one, for followers
+// that are behind.
 type sentDiff struct {
 	frame *transport.Frame
 	next  *sentDiff
 	bytes int // of all differences up to this one
 }
 
-// A follower is a member's share of its channel's differ.
+// A follower is the state of a member in its channel's differ.
 type follower struct {
 	seat  transport.Seat
 	stage followerStage
@@ -62,7 +62,7 @@ type follower struct {
 	// While the follower is behind.
 	state []*transport.Frame // the pages that were not queued
 	diff  *sentDiff          // the latest difference that was queued, or is part of the state
-	limit int                // how many bytes of differences it may lack
+	limit int                // maximum bytes of differences that it may lag behind
 }
 
 type followerStage uint8
@@ -75,18 +75,18 @@ const (
 )
 
 const (
-	// A busy channel flushes once per diffInterval plus diffCost per follower. The
-	// latter is several times what it costs to write to one, so the presence of a
-	// large channel leaves time for other things.
+	// A busy channel flushes once per diffInterval plus diffCost per follower. diffCost is
+	// several times the cost of a write to one follower, so the presence of a large
+	// channel leaves CPU time for other work.
 	diffInterval = 50 * time.Millisecond
 	diffCost     = 100 * time.Microsecond
 
-	// A follower that is behind may lack differences of maxBehind times the outbox
-	// size, besides the state. A connection holds as much, at most, for a client that
-	// reads; followers share the differences, so they cost less memory.
+	// A follower that is behind may lag by the state and by differences of maxBehind times
+	// the outbox size. That is also the maximum that a connection queues for a client that
+	// reads; followers share the differences, so they need less memory.
 	maxBehind = 4
 
-	// A page of a state or a difference has at most so many users and bytes.
+	// The maximum number of users and bytes in a page of a state or a difference.
 	diffPageUsers = 500
 	diffPageBytes = 64<<10 - 512 // with the rest of the message
 )
@@ -105,7 +105,7 @@ func (tx *tx) follow(m *member) {
 	tx.flushSoon()
 }
 
-// unfollow ends what follow began.
+// unfollow removes a follower.
 func (tx *tx) unfollow(m *member) {
 	d, f := &tx.ch.diffs, m.follower
 	m.follower = nil
@@ -124,7 +124,7 @@ func (tx *tx) unfollow(m *member) {
 	d.last = new(sentDiff)
 }
 
-// stop makes sure that no flush is due.
+// stop cancels a scheduled flush.
 func (d *differ) stop() {
 	if d.timer != nil {
 		d.timer.Stop()
@@ -132,8 +132,8 @@ func (d *differ) stop() {
 	}
 }
 
-// presenceChanges notes that the presence of m is about to change from before, which is
-// nil if m is not tracked.
+// presenceChanges records that the presence of m is about to change. before is the
+// current one, or nil if m is not tracked.
 func (tx *tx) presenceChanges(m *member, before json.RawMessage) {
 	d := &tx.ch.diffs
 	if d.followers == 0 {
@@ -183,12 +183,13 @@ func (ch *Channel) flushAfter(wait time.Duration) (timer *time.Timer) {
 	return timer
 }
 
-// flush sends the changes to the followers, and the state to those that wait for it.
+// flush sends the changes to the followers, and the state to the followers that wait
+// for it.
 func (tx *tx) flush() {
 	d := &tx.ch.diffs
 	d.flushed = time.Now()
 	room := tx.ch.lobby.endpoint.cfg.outbox / 2
-	seated := d.last // the latest difference that seated followers got
+	seated := d.last // the latest difference that seated followers received
 	for i, f := range tx.takeDiffs() {
 		d.last.next = &sentDiff{frame: f, bytes: d.last.bytes + f.Charge()}
 		if room -= f.Charge(); i == 0 || room >= 0 {
@@ -251,7 +252,7 @@ func (tx *tx) takeDiffs() []*transport.Frame {
 	return e.frames
 }
 
-// A diffEncoder encodes changes in as many differences as it takes.
+// A diffEncoder encodes changes in as many differences as necessary.
 type diffEncoder struct {
 	ch                     *Channel
 	joins, updates, leaves []byte // the elements of the lists
@@ -271,7 +272,8 @@ func (e *diffEncoder) add(list *[]byte, id string, presence []byte) {
 	e.users++
 }
 
-// entrySize is at least what [wire.AppendPresenceEntry] and a comma add.
+// entrySize is an upper bound of the bytes that [wire.AppendPresenceEntry] and a comma
+// add.
 func entrySize(id string, presence []byte) int {
 	return len(`{"id":"","presence":},`) + len(id) + len(presence)
 }
@@ -296,8 +298,8 @@ func (e *diffEncoder) end() {
 	e.users = 0
 }
 
-// A statePage is a part of the presence of all tracked members. Elements are added
-// to the last page, but what a queued frame refers to does not change.
+// A statePage is a part of the presence of all tracked members. Elements are added to
+// the last page, but the part to which a queued frame refers does not change.
 type statePage struct {
 	users    int
 	elements []byte // of the list, separated by commas
@@ -315,7 +317,7 @@ func (tx *tx) sendState() {
 	}
 	d.waiting = nil
 	if len(waiting) == 0 {
-		d.pages = nil // nobody joins, so do not keep them
+		d.pages = nil // no member joins, so do not keep them
 		return
 	}
 	frames, size := tx.stateFrames()
@@ -338,8 +340,8 @@ func (tx *tx) sendState() {
 	}
 }
 
-// unseat makes the seated followers read the differences behind after at the pace of
-// their sockets, because they are too many for an outbox.
+// unseat makes the seated followers read the differences that follow after at the pace
+// of their sockets, because the differences are too large for an outbox.
 func (tx *tx) unseat(after *sentDiff) {
 	d := &tx.ch.diffs
 	missing := d.last.bytes - after.bytes
@@ -356,10 +358,10 @@ func (tx *tx) unseat(after *sentDiff) {
 	}
 }
 
-// continueState queues the next pages for a follower that is behind when the client
-// took the pages before them.
+// continueState queues the next pages for a follower that is behind, when the client
+// received the previous ones.
 func (m *member) continueState() {
-	_ = m.commit(func(tx *tx) error { // a member that left gets nothing
+	_ = m.commit(func(tx *tx) error { // the member left
 		if f := m.follower; f != nil && f.stage == followerBehind {
 			tx.catchUp(m)
 		}
@@ -367,8 +369,8 @@ func (m *member) continueState() {
 	})
 }
 
-// catchUp queues what a follower lacks, up to a page. A follower that lacks nothing is
-// seated.
+// catchUp queues up to a page of the data that a follower has not received yet. A
+// follower that received all data is seated.
 func (tx *tx) catchUp(m *member) {
 	d, f := &tx.ch.diffs, m.follower
 	for room := tx.ch.pageRoom(); room > 0; {
@@ -385,8 +387,8 @@ func (tx *tx) catchUp(m *member) {
 	tx.queue(m, transport.NewMark(m.continueState), false)
 }
 
-// next returns the frame that a follower that is behind gets next, or nil if it is
-// not behind any more.
+// next returns the next frame for a follower that is behind, or nil if it is not behind
+// any more.
 func (f *follower) next() *transport.Frame {
 	if len(f.state) > 0 {
 		page := f.state[0]
@@ -400,13 +402,13 @@ func (f *follower) next() *transport.Frame {
 	return f.diff.frame
 }
 
-// pageRoom is how much is queued for a member at a time.
+// pageRoom returns the number of bytes that are queued for a member at a time.
 func (ch *Channel) pageRoom() int {
 	return min(diffPageBytes, ch.lobby.endpoint.cfg.outbox/4)
 }
 
-// stateFrames encodes the presence of all tracked members, and returns the number of
-// its bytes, too.
+// stateFrames encodes the presence of all tracked members. It also returns the number
+// of bytes.
 func (tx *tx) stateFrames() (frames []*transport.Frame, size int) {
 	ch := tx.ch
 	tx.buildPages()
@@ -428,8 +430,8 @@ func (tx *tx) stateFrames() (frames []*transport.Frame, size int) {
 	return frames, size
 }
 
-// buildPages brings the pages up to date. Members that were tracked since they were
-// built are added at the end.
+// buildPages updates the pages. Members that were tracked since the last call are added
+// at the end.
 func (tx *tx) buildPages() {
 	ch := tx.ch
 	d := &ch.diffs

@@ -9,23 +9,22 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A Recovery describes the messages that a client requests when it joins a channel
-// with history.
+// A Recovery is a client's request for earlier messages when it joins a channel with
+// history.
 type Recovery struct {
-	// Position is where the client was when it lost its connection. It is zero if
-	// the client is a newcomer.
+	// Position is the last position of the client before it lost its connection. It is
+	// zero if the client is a newcomer.
 	Position Position
 
-	// UserID is the user ID that the client says it had then. Messages that were
-	// not for this user are left out.
+	// UserID is the user ID that the client had then, according to the client. Messages
+	// that were not for this user are omitted.
 	UserID string
 
-	// Last is how many of the latest messages a newcomer asks for.
+	// Last is the number of latest messages that a newcomer requests.
 	Last int
 }
 
-// A catchUp is the state of a member that is catching up. It is guarded by the
-// channel's mu.
+// A catchUp is the state of a member that is catching up. The channel's mu guards it.
 //
 // A member of a channel with history is either seated or feeding. A seated member is in
 // the channel's group: every message after its start was queued for it. A feeding member
@@ -33,9 +32,9 @@ type Recovery struct {
 // for it, and it reads the rest from the log at the pace of its socket. Frames that are
 // not in the log are held until their position is reached.
 type catchUp struct {
-	cursor   uint64 // everything up to this offset was queued
-	to       uint64 // where the replay ends that was announced to the client
-	notified bool   // that the replay is complete
+	cursor   uint64 // all messages up to this offset were queued
+	to       uint64 // end of the replay, as announced to the client
+	notified bool   // the client was notified that the replay is complete
 	former   string // the user ID that the client had before
 	held     []heldFrame
 	bytes    int // of held
@@ -48,7 +47,8 @@ type heldFrame struct {
 	handled bool
 }
 
-// A page is how much is queued for a member at a time, unless its outbox is smaller.
+// A page limits the bytes that are queued for a member at a time. It is less if the
+// outbox is smaller.
 const (
 	pageFrames = 64
 	pageBytes  = 64 << 10
@@ -56,13 +56,13 @@ const (
 
 // Reasons for which a client does not receive the messages that it missed.
 const (
-	lostEpoch   = "epoch"   // another log, or an offset that it never had
-	lostExpired = "expired" // the log does not reach back so far
-	lostLimit   = "limit"   // more than the lobby, or the join handler, allows
+	lostEpoch   = "epoch"   // another log, or an offset that this log never had
+	lostExpired = "expired" // the log does not contain the messages any more
+	lostLimit   = "limit"   // more messages than the lobby or the join handler allows
 )
 
-// resume returns the offset after which the messages for a client that requests r
-// begin, or the reason for which it receives none.
+// resume returns the offset after which a client that requests r gets messages, or the
+// reason why it gets none.
 func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string) {
 	l.trim(now())
 	if r.Position == (Position{}) {
@@ -81,15 +81,15 @@ func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string
 	return r.Position.Offset, ""
 }
 
-// admit acknowledges a new member of a channel with history, and sends it what it
-// missed.
+// admit acknowledges a new member of a channel with history, and sends it the messages
+// that it missed.
 func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason string) {
 	log := tx.ch.log
 	start, replay := log.top, false
 	if recovery != nil {
 		start, reason = log.resume(recovery, limit)
 		replay = reason == ""
-		if !replay && recovery.Last > 0 { // the client starts anew, as a newcomer does
+		if !replay && recovery.Last > 0 { // the client starts again, as a newcomer does
 			start, replay = log.newcomerStart(recovery.Last, limit), true
 		}
 	}
@@ -117,7 +117,8 @@ func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (r
 	return reason
 }
 
-// newcomerStart returns where a client begins that asks for the last n messages.
+// newcomerStart returns the offset after which a client that asks for the last n
+// messages starts.
 func (l *messageLog) newcomerStart(n, limit int) uint64 {
 	return l.lastStart(min(n, l.limits.Newcomers, limit))
 }
@@ -130,8 +131,7 @@ func appendPosition(dst []byte, p Position) []byte {
 	return strconv.AppendUint(dst, p.Offset, 10)
 }
 
-// positionBody returns a position as a payload. The reason is left out if it is
-// empty.
+// positionBody returns a position as a payload. The reason is omitted if it is empty.
 func positionBody(p Position, reason string) []byte {
 	body := appendPosition([]byte{'{'}, p)
 	if reason != "" {
@@ -148,10 +148,10 @@ func (tx *tx) numberedNotice(event, request string, body []byte, offset uint64) 
 	return f
 }
 
-// feed queues the next page for a member that is feeding, and the rest when the
-// client took half of it. With the last page the member gets its seat.
+// feed queues the next page for a member that is feeding. It continues when the client
+// received half of the page. With the last page, the member gets its seat.
 func (m *member) feed() {
-	_ = m.commit(func(tx *tx) error { // a member that left gets nothing
+	_ = m.commit(func(tx *tx) error { // the member left
 		if m.feeding != nil {
 			tx.feed(m)
 		}
@@ -185,10 +185,10 @@ func (tx *tx) feed(m *member) {
 	tx.seat(m)
 }
 
-// skipLost moves a member behind the messages that the log dropped before the
-// member received them, and tells it. Held frames that were committed between these
-// messages follow: an acknowledgement among them must not move the client's position
-// before the client knows of the loss.
+// skipLost moves a member past the messages that the log dropped before the member
+// received them, and sends it a GAP. Held frames that were committed between these
+// messages follow the GAP: an acknowledgement among them must not move the client's
+// position before the client knows of the loss.
 func (tx *tx) skipLost(m *member) {
 	log, c := tx.ch.log, m.feeding
 	c.cursor = log.lost
@@ -196,8 +196,8 @@ func (tx *tx) skipLost(m *member) {
 	tx.queue(m, tx.numberedNotice(wire.Gap, newRequestID(), body, c.cursor), false)
 }
 
-// replay queues a message of the log, unless it was not for the member. It returns
-// the number of bytes that it queued.
+// replay queues a message of the log if it is for the member. It returns the number of
+// queued bytes.
 func (tx *tx) replay(m *member, e *logEntry) (size int) {
 	m.feeding.cursor = e.offset
 	if e.hiddenFrom(m.conn.id, m.feeding.former) {
@@ -209,21 +209,21 @@ func (tx *tx) replay(m *member, e *logEntry) (size int) {
 	return f.Charge()
 }
 
-// sendRecovered notifies a client, once, that it received the replay that was announced
-// to it.
+// sendRecovered notifies a client, once, that it received the whole announced replay.
 func (tx *tx) sendRecovered(m *member) {
 	c := m.feeding
 	if c.notified || c.cursor < c.to {
 		return
 	}
 	c.notified = true
-	at := max(c.to, c.cursor) // behind a gap, if the rest of the replay was lost
+	at := max(c.to, c.cursor) // after a gap, if the rest of the replay was lost
 	body := positionBody(Position{tx.ch.log.epoch, at}, "")
 	tx.queue(m, tx.numberedNotice(wire.Recovered, newRequestID(), body, at), false)
 }
 
-// hold keeps a frame for a member that is feeding until its place comes. A member
-// for which too much is held is disconnected like one that does not read.
+// hold keeps a frame for a member that is feeding until all earlier messages were
+// queued. If too many bytes are held for a member, it is disconnected like one that
+// does not read.
 func (tx *tx) hold(m *member, f *transport.Frame, handled bool) {
 	c := m.feeding
 	c.bytes += f.Charge()
@@ -245,7 +245,7 @@ func (tx *tx) release(m *member) int {
 	return h.frame.Charge()
 }
 
-// stopFeeding ends the catching up of a member, which is seated next or leaves.
+// stopFeeding ends the feeding of a member that gets its seat or leaves.
 func (tx *tx) stopFeeding(m *member) {
 	m.feeding = nil
 	i := slices.Index(tx.ch.feeding, m)
@@ -256,9 +256,9 @@ func (tx *tx) stopFeeding(m *member) {
 // its position.
 const maxHidden = 64
 
-// hide notes that a numbered message is hidden from a member. Its position moves
-// nevertheless. A client that asked for recovery is sent its position from time to time,
-// because an old position would expire.
+// hide records that a numbered message is hidden from a member, whose position still
+// moves. A client that asked for recovery gets its position from time to time, because
+// an old position would expire.
 func (tx *tx) hide(m *member, offset uint64) {
 	if !m.recovers {
 		return
@@ -274,8 +274,7 @@ func (tx *tx) hide(m *member, offset uint64) {
 	}
 }
 
-// positionNotice encodes the message that moves a client's position without
-// anything else.
+// positionNotice encodes a message that only moves a client's position.
 func (ch *Channel) positionNotice(p Position) *transport.Frame {
 	f := ch.notice(wire.System, wire.PositionEvent, positionBody(p, ""))
 	f.Number(p.Epoch, p.Offset)

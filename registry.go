@@ -8,11 +8,11 @@ import (
 	"github.com/pondsocket/pond/internal/pattern"
 )
 
-// A registry holds the channels of an endpoint by name, and decides when a channel
-// begins and ends. A channel is live while something refers to it: a join or a
-// call of Publish in progress, or a member. After that, a channel with history
-// lingers until its history expires. The registry's lock is never held together
-// with a channel's.
+// A registry holds the channels of an endpoint by name, and decides when a channel is
+// created and ends. A channel is live while there are references to it: a join or a
+// call of Publish in progress, or a member. After that, a channel with history lingers
+// until its history expires. The registry's lock is never held together with a
+// channel's.
 type registry struct {
 	budget *historyBudget
 
@@ -28,14 +28,13 @@ type registry struct {
 type channelStage uint8
 
 const (
-	channelLive      channelStage = iota // something refers to it
+	channelLive      channelStage = iota // there are references to it
 	channelLingering                     // it is kept for its history
 	channelGone                          // it is not in the registry any more
 )
 
-// lingeringCost is what a channel without members costs in memory besides its
-// messages and its group. It counts as history, so the number of such channels is
-// limited, too.
+// lingeringCost is the memory of a channel without members, in addition to its messages
+// and its group. It counts as history, so the number of such channels is limited, too.
 const lingeringCost = 1 << 10
 
 // find returns the channel with this name, or nil.
@@ -89,10 +88,10 @@ func (r *registry) release(ch *Channel) {
 		ch.end()
 		return
 	}
-	r.makeRoom(0) // a channel that lingers takes memory, too
+	r.makeRoom(0) // a lingering channel needs memory as well
 }
 
-// releaseOnly reports whether the channel has to end.
+// releaseOnly reports whether the channel must end.
 func (r *registry) releaseOnly(ch *Channel) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,8 +153,8 @@ func (r *registry) removeLocked(ch *Channel) {
 	delete(r.channels, ch.name)
 }
 
-// lingerLocked keeps a channel without references for its history. It reports
-// false if there is nothing to keep.
+// lingerLocked keeps a channel without references for its history. It returns false if
+// the history is empty.
 func (r *registry) lingerLocked(ch *Channel) bool {
 	used := ch.used.Load()
 	if ch.log == nil || used == 0 {
@@ -180,8 +179,8 @@ func (r *registry) reviveLocked(ch *Channel) {
 	r.budget.used.Add(-ch.lingeringCost())
 }
 
-// armLocked makes sure that the timer runs. It may run for a channel that does not
-// linger any more, and is set anew when it fires.
+// armLocked ensures that the timer runs. It may run for a channel that does not linger
+// any more; it is set again when it fires.
 func (r *registry) armLocked() {
 	wait := time.Duration(r.lingering[0].expiry - now())
 	if r.timer == nil {
@@ -191,7 +190,7 @@ func (r *registry) armLocked() {
 	}
 }
 
-// expire ends the channels whose history has expired.
+// expire ends the channels whose history expired.
 func (r *registry) expire() {
 	var expired []*Channel
 	r.mu.Lock()
@@ -212,9 +211,8 @@ func (r *registry) expire() {
 	}
 }
 
-// makeRoom ends channels without members, as long as the histories of all channels
-// would take more memory than they may with size more bytes. It reports whether they
-// would.
+// makeRoom ends channels without members until size more bytes fit into the limit of
+// all histories. It reports whether they still exceed it.
 func (r *registry) makeRoom(size int) (limited bool) {
 	for r.budget.exceededWith(size) {
 		limited = true
@@ -228,8 +226,8 @@ func (r *registry) makeRoom(size int) (limited bool) {
 }
 
 // nextLocked returns the lingering channel that expires next, or nil if there is none.
-// Code that has a *Channel may have sent messages since the channel began to linger,
-// so it moves channels that expire later than expected.
+// Code that has a *Channel may have sent messages while the channel lingers, so
+// nextLocked moves channels that expire later than expected.
 func (r *registry) nextLocked() *Channel {
 	for len(r.lingering) > 0 {
 		ch := r.lingering[0]

@@ -9,24 +9,23 @@ import (
 	"math/rand/v2"
 )
 
-// A User is a client as a channel sees it. It is a small value that may be kept
-// and copied. Its methods return what is true when they are called, and after the
-// user left, what was true then.
+// A User is a client in a channel. It is a small value that may be stored and copied.
+// Its methods return the current state, or, after the user left, the state at that
+// time.
 type User struct {
-	// ID stands for one connection, not for a person: a person with two tabs has two
-	// IDs, and gets a new one with each new connection. It is the same in all channels
-	// of the connection. It is public. See [ConnectionContext.Identify] for persons.
+	// ID identifies one connection, not a person: a person with two tabs has two IDs, and
+	// each new connection has a new one. It is the same in all channels of the connection.
+	// It is public. See [ConnectionContext.Identify] for persons.
 	ID string
 
 	conn   *conn
-	member *member // nil before the user has joined
+	member *member // nil before the user joined
 }
 
-// Get returns private state that was set with Assign, or nil.
+// Get returns a value that was set with Assign, or nil.
 func (u User) Get(key string) any { return u.assigns()[key] }
 
-// Assigns returns a copy of the user's private state in this channel. It is
-// never nil.
+// Assigns returns a copy of the user's assigns in this channel. It is never nil.
 func (u User) Assigns() map[string]any {
 	if assigns := u.assigns(); assigns != nil {
 		return maps.Clone(assigns)
@@ -34,8 +33,8 @@ func (u User) Assigns() map[string]any {
 	return map[string]any{}
 }
 
-// Presence returns the user's public state in this channel as a JSON object, or
-// nil if it is not tracked. The caller must not change it.
+// Presence returns the user's presence in this channel as a JSON object, or nil if the
+// user is not tracked. The caller must not modify it.
 func (u User) Presence() json.RawMessage {
 	if u.member == nil {
 		return nil
@@ -60,8 +59,8 @@ func (u User) assigns() map[string]any {
 	}
 }
 
-// assign returns assigns with a key set. Maps of assigns are shared, between a
-// connection and its memberships too, and never changed.
+// assign returns a copy of assigns with a key set. Maps of assigns are shared, for
+// example between a connection and its memberships, and never modified.
 func assign(assigns map[string]any, key string, value any) map[string]any {
 	changed := make(map[string]any, len(assigns)+1)
 	maps.Copy(changed, assigns)
@@ -69,7 +68,8 @@ func assign(assigns map[string]any, key string, value any) map[string]any {
 	return changed
 }
 
-// newRequestID names a message that answers none. It need not be hard to guess.
+// newRequestID returns the ID of a message that is not an answer. It need not be hard
+// to guess.
 func newRequestID() string {
 	var id [16]byte
 	binary.BigEndian.PutUint64(id[:8], rand.Uint64()) //nolint:gosec // an identifier, not a secret
@@ -77,14 +77,14 @@ func newRequestID() string {
 	return formatUUID(id)
 }
 
-// newUserID returns an ID that nobody else has, on any node.
+// newUserID returns an ID that is unique on all nodes.
 func newUserID() string {
 	var id [16]byte
 	_, _ = crand.Read(id[:]) // never fails
 	return formatUUID(id)
 }
 
-// formatUUID makes a version 4 UUID of random bytes (RFC 9562 section 5.4).
+// formatUUID returns a version 4 UUID of random bytes (RFC 9562 section 5.4).
 func formatUUID(id [16]byte) string {
 	id[6] = id[6]&0x0f | 0x40
 	id[8] = id[8]&0x3f | 0x80
@@ -98,6 +98,6 @@ func formatUUID(id [16]byte) string {
 	return string(text[:])
 }
 
-// newSecret returns a connection ID: 128 random bits and more, which only its own
-// stream ever sees.
+// newSecret returns a connection ID of at least 128 random bits. It is only sent on its
+// own stream.
 func newSecret() string { return crand.Text() }
