@@ -82,11 +82,11 @@ func (ch *Channel) paramBehind(event pattern.Params, name string) string {
 	return ch.Param(name)
 }
 
-// SetState stores a value of your program in the channel, usually a pointer to the state
-// of the room; [Lobby.OnFirstJoin] is the place to create it. It replaces the previous
-// value. Clients never see it. Handlers of several clients run at the same time, so guard
-// what they modify with a mutex inside of the value. The channel drops the value when it
-// has no members any more, after [Lobby.OnLastLeave].
+// SetState stores a value of your program in the channel, usually a pointer to the
+// state of the room. Create it in [Lobby.OnFirstJoin]. SetState replaces the previous
+// value. Clients never receive it. Handlers of different clients run concurrently, so
+// guard the state with a mutex. The channel drops the value when it has no members any
+// more, after [Lobby.OnLastLeave].
 func (ch *Channel) SetState(state any) { ch.state.Store(&state) }
 
 // State returns the value that was set with SetState, or nil.

@@ -77,9 +77,10 @@ func (c *JoinContext) Recovery() (Recovery, bool) {
 func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
 
 // Accept makes the client a member and acknowledges the join, before anything
-// else of the channel reaches the client. A client is declined unless Accept was
-// called. It returns [ErrDecided] if it was, [ErrClosed] if the connection or the
-// channel ended, and the error of [Lobby.OnFirstJoin] if that handler fails.
+// else of the channel reaches the client. If a handler returns without calling Accept,
+// the client is declined. Accept returns [ErrDecided] if it was called before,
+// [ErrClosed] if the connection or the channel ended, and the error of
+// [Lobby.OnFirstJoin] if that handler fails.
 func (c *JoinContext) Accept() error {
 	if c.member != nil || c.accepting {
 		return ErrDecided
@@ -109,8 +110,8 @@ func (c *JoinContext) Accept() error {
 	return nil
 }
 
-// occupy counts the client as a member. If it is the first one, it runs the handler for
-// first joins, whose error means that the client must not become a member.
+// occupy counts the client as a member. If it is the first one, occupy runs the handler
+// for first joins. If this returns an error, the client must not become a member.
 func (c *JoinContext) occupy() error {
 	o := c.channel.occupancy
 	h, err := o.enter(c.channel, c.conn)

@@ -46,18 +46,19 @@ func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 	l.outgoing.add("outgoing", event, h)
 }
 
-// OnLeave sets the handler that runs once for each membership that ended, whatever
-// ended it: a request of the client, [Channel.Evict], [Channel.Close], the end of the
-// connection or a shutdown. It runs among the other handlers of the client: after the
-// handler that runs when the membership ends, and before the client's next message is
-// handled. So when a client leaves a channel and joins it again, the leave handler
-// returns before the join handler runs. OnLeave panics if there is a handler already.
+// OnLeave sets the handler that runs once per membership when it ends for any reason: a
+// request of the client, [Channel.Evict], [Channel.Close], the end of the connection or
+// a shutdown. Like all handlers of a client, it does not run concurrently with others:
+// if the membership ends while a handler runs, the leave handler runs after it, and
+// before the client's next message is handled. So when a client leaves a channel and
+// joins it again, the leave handler returns before the join handler runs. OnLeave
+// panics if there is a handler already.
 func (l *Lobby) OnLeave(h Handler[*LeaveContext]) { register(l, &l.leave, "OnLeave", h) }
 
 // OnFirstJoin sets the handler that runs when a channel gets its first member, for
 // example to create the state of the room; see [Channel.SetState]. It runs inside
-// [JoinContext.Accept], before the client becomes a member, so a client that is declined
-// never causes it to run. It can use Assign, for example to give the first member a role.
+// [JoinContext.Accept], before the client becomes a member, so a declined client never
+// causes it to run. It can use Assign, for example to give the first member a role.
 // Reply, Broadcast and Track return [ErrNotAccepted], and Accept returns [ErrDecided].
 //
 // If the handler returns an error, Accept returns it and the client does not become a
@@ -76,12 +77,12 @@ func (l *Lobby) OnLeave(h Handler[*LeaveContext]) { register(l, &l.leave, "OnLea
 // joins a channel that has none. OnFirstJoin panics if there is a handler already.
 func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin, "OnFirstJoin", h) }
 
-// OnLastLeave sets the handler that runs when the last member of a channel left, after
-// its leave handler and in the same order relative to other handlers of that client; see
-// [Lobby.OnFirstJoin]. It runs once for each OnFirstJoin that succeeded, also if the first
-// client does not become a member after all because its connection or the channel ends.
-// Its context is that of the last client. Afterwards, [Channel.State] is nil.
-// OnLastLeave panics if there is a handler already.
+// OnLastLeave sets the handler that runs after the last member left a channel. It runs
+// after the leave handler of that member, and like it does not run concurrently with
+// other handlers of that client; see [Lobby.OnFirstJoin]. It runs once per successful
+// OnFirstJoin, even if the first client does not become a member because its connection
+// or the channel ends. Its context is that of the last client. Afterwards,
+// [Channel.State] is nil. OnLastLeave panics if there is a handler already.
 func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave, "OnLastLeave", h) }
 
 // hasEdges reports whether the lobby has a handler for the first join or the last leave.

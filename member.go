@@ -265,9 +265,9 @@ func (c *conn) endReason() LeaveReason {
 }
 
 // An occupancy counts the members of a channel, for [Lobby.OnFirstJoin] and
-// [Lobby.OnLastLeave]. A client is counted from before it is a member until its leave
-// handler returned. When a channel is closed, the next one with its name shares the
-// occupancy until the leave handlers of the closed one returned.
+// [Lobby.OnLastLeave]. A client counts from the time before it becomes a member until
+// its leave handler returned. When a channel is closed, the next one with its name
+// shares the occupancy until the leave handlers of the closed one returned.
 type occupancy struct {
 	closed int // closed channels that still have references; guarded by registry.mu
 
@@ -310,7 +310,7 @@ func (o *occupancy) tryEnter(ch *Channel) (h *registered[*JoinContext], wait <-c
 		return nil, nil, nil
 	}
 	o.channel = ch
-	ch.state.Store(nil) // code that has a *Channel may have set it after the last member left
+	ch.state.Store(nil) // code that stored the *Channel may have set it after the last member left
 	h = ch.lobby.firstJoin.Load()
 	if h == nil {
 		o.members = 1
@@ -333,9 +333,9 @@ func (o *occupancy) entered(ch *Channel, ok bool) {
 	}
 }
 
-// leave counts a client out. If it was the last one and h is not nil, the caller must run h
-// and then call vacate. leave need not wait: while another handler runs, no client is
-// counted.
+// leave removes a client from the count. If it was the last one and h is not nil, the
+// caller must run h and then call vacate. leave need not wait: no client is counted
+// while another handler runs.
 func (o *occupancy) leave(ch *Channel) (h *registered[*LeaveContext]) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -391,8 +391,9 @@ func (o *occupancy) wakeLocked() {
 	}
 }
 
-// vacate counts a member out whose leave handler returned, or a client that did not become
-// a member. It runs the handler for last leaves if it was the last one.
+// vacate removes a member whose leave handler returned, or a client that did not become
+// a member, from the count. If it was the last one, vacate runs the handler for last
+// leaves.
 func (c *conn) vacate(d departure) {
 	ch := d.member.channel
 	if h := ch.occupancy.leave(ch); h != nil {
@@ -402,9 +403,9 @@ func (c *conn) vacate(d departure) {
 }
 
 // awaitPredecessor waits until no closed channel with the name of ch has members whose
-// leave handlers did not return. It returns false at once if a membership of c itself
-// ends, because then the leave handler of c must run first: another client may wait for it.
-// Waiting later, inside of the join handler, could therefore deadlock.
+// leave handlers did not return. It returns false immediately if a membership of c
+// itself ends, because then the leave handler of c must run first: another client may
+// wait for it. So waiting later, in the join handler, could cause a deadlock.
 func (c *conn) awaitPredecessor(ch *Channel) bool {
 	for {
 		changed := ch.occupancy.predecessor(ch)

@@ -213,7 +213,7 @@ func TestRun(t *testing.T) {
 				}, withHistory)
 				return p
 			},
-			err: "more than once",
+			err: "were duplicated",
 			check: func(t *testing.T, r *verify.Result) {
 				if r.Duplicated != 10 || r.Lost != 0 {
 					t.Errorf("%d duplicated, %d lost", r.Duplicated, r.Lost)
@@ -354,7 +354,7 @@ func TestRunCannotVerify(t *testing.T) {
 		"rejected": {func() *pond.Pond {
 			p, _ := newPond(func(*pond.EventContext) error { return pond.Errorf(422, "what?") })
 			return p
-		}, nil, "422 what?; use -event and -payload"},
+		}, nil, "422 what?; use the -event and -payload"},
 		"unknown event": {plain, func(c *verify.Config) { c.Event = "x" }, `the server rejects the event "x"`},
 		"nothing comes": {func() *pond.Pond {
 			p, _ := newPond(func(ctx *pond.EventContext) error { return ctx.Reply("ok", nil) })
