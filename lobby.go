@@ -25,6 +25,9 @@ type Lobby struct {
 	lastLeave atomic.Pointer[registered[*LeaveContext]]
 }
 
+// Endpoint returns the endpoint of the lobby.
+func (l *Lobby) Endpoint() *Endpoint { return l.endpoint }
+
 // Pattern returns the pattern that the lobby was added with.
 func (l *Lobby) Pattern() string { return l.pattern.String() }
 

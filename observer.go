@@ -46,6 +46,58 @@ type Observer struct {
 	Limited func(e *Endpoint, l Limit)
 }
 
+// and returns an Observer that notifies o and then next. A function that fails does not
+// keep the other one from being called.
+func (o *Observer) and(next *Observer) *Observer {
+	switch {
+	case o == nil:
+		return next
+	case next == nil:
+		return o
+	}
+	return &Observer{
+		Connected:    both3(o.Connected, next.Connected),
+		Disconnected: both4(o.Disconnected, next.Disconnected),
+		Refused:      both2(o.Refused, next.Refused),
+		Joined:       both2(o.Joined, next.Joined),
+		Left:         both3(o.Left, next.Left),
+		Recovered:    both3(o.Recovered, next.Recovered),
+		Handled:      both4(o.Handled, next.Handled),
+		Sent:         both3(o.Sent, next.Sent),
+		Limited:      both2(o.Limited, next.Limited),
+	}
+}
+
+func both2[A, B any](f, g func(A, B)) func(A, B) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(a A, b B) { defer g(a, b); f(a, b) }
+}
+
+func both3[A, B, C any](f, g func(A, B, C)) func(A, B, C) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(a A, b B, c C) { defer g(a, b, c); f(a, b, c) }
+}
+
+func both4[A, B, C, D any](f, g func(A, B, C, D)) func(A, B, C, D) {
+	if f == nil {
+		return g
+	}
+	if g == nil {
+		return f
+	}
+	return func(a A, b B, c C, d D) { defer g(a, b, c, d); f(a, b, c, d) }
+}
+
 // A Limit names one of the limits of an endpoint.
 type Limit string
 

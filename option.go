@@ -35,9 +35,12 @@ type config struct {
 // [slog.Default] at the time of logging.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
-// WithObserver sets the [Observer] that receives notifications, for metrics and
-// traces. The default is none.
-func WithObserver(o *Observer) Option { return func(c *config) { c.observer = o } }
+// WithObserver adds an [Observer] that receives notifications, for metrics and traces.
+// With several of them, each receives all notifications, in the order of the options.
+// The default is none.
+func WithObserver(o *Observer) Option {
+	return func(c *config) { c.observer = c.observer.and(o) }
+}
 
 // WithEndpointDefaults sets options of all endpoints that are added later. The
 // endpoint's own options are applied after them. The default is none.

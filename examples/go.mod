@@ -14,6 +14,7 @@ require (
 	github.com/klauspost/compress v1.20.4
 	github.com/labstack/echo/v5 v5.4.4
 	github.com/pondsocket/pond v0.0.0
+	github.com/pondsocket/pond/metrics v0.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rs/cors v1.11.1
 	golang.org/x/net v0.61.0
@@ -58,4 +59,7 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace github.com/pondsocket/pond => ..
+replace (
+	github.com/pondsocket/pond => ..
+	github.com/pondsocket/pond/metrics => ../metrics
+)

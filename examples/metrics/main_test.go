@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,8 +14,8 @@ import (
 
 func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	p := chat(
-		pond.WithObserver(observer(reg)),
+	var log strings.Builder
+	p := monitored(reg, slog.New(slog.NewTextHandler(&log, nil)), -1, // all handlers are slow
 		pond.WithEndpointDefaults(pond.WithMaxMessageSize(1<<10), pond.WithOutboxSize(64<<10)),
 	)
 	pondtest.Run(t, handler(p, reg), func(t *testing.T, d *pondtest.Driver) {
@@ -34,15 +35,15 @@ func TestMetrics(t *testing.T) {
 		bob.Drain()
 		got := scrape(t, d)
 		for _, want := range []string{
-			`pond_clients{transport="websocket"} 1`,
-			`pond_clients{transport="sse"} 1`,
-			`pond_members 2`,
-			`pond_disconnected_total{cause="client"} 1`,
-			`pond_rejected_total{status="403"} 1`,
-			`pond_left_total{reason="connection_closed"} 1`,
-			`pond_limited_total{limit="message_size"} 1`,
-			`pond_deliveries_total 3`,
-			`pond_handler_seconds_count{result="ok"} 4`, // three joins and "say"
+			`pond_clients{endpoint="/socket",transport="websocket"} 1`,
+			`pond_clients{endpoint="/socket",transport="sse"} 1`,
+			`pond_members{endpoint="/socket",lobby="/chat/:room"} 2`,
+			`pond_disconnected_total{cause="client",endpoint="/socket",transport="websocket"} 1`,
+			`pond_rejected_total{endpoint="/socket",status="403"} 1`,
+			`pond_left_total{endpoint="/socket",lobby="/chat/:room",reason="connection_closed"} 1`,
+			`pond_limited_total{endpoint="/socket",limit="message_size"} 1`,
+			`pond_deliveries_total{endpoint="/socket",lobby="/chat/:room"} 3`,
+			`pond_handler_duration_seconds_count{endpoint="/socket",kind="message",lobby="/chat/:room",result="ok"} 1`,
 		} {
 			if !strings.Contains(got, "\n"+want+"\n") {
 				t.Errorf("no line %q", want)
@@ -50,6 +51,9 @@ func TestMetrics(t *testing.T) {
 		}
 		if t.Failed() {
 			t.Log(got)
+		}
+		if got := strings.Count(log.String(), `msg="slow handler" channel=/chat/1 event=say duration=`); got != 1 {
+			t.Errorf("the slow handler is logged %d times:\n%s", got, log.String())
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -47,15 +48,16 @@ func failingObserver(c *calls, fail func()) *pond.Observer {
 }
 
 // An Observer whose functions panic, or end their goroutine, changes nothing for
-// clients and handlers. It is logged, once a second for each function.
+// clients, handlers and a second Observer. It is logged, once a second for each function.
 func TestFault02_ObserversThatFail(t *testing.T) {
 	for _, how := range []string{"panic", "Goexit"} {
 		var log *logs
-		var c *calls
+		var c, second *calls
 		var returned int
 		server := func() *pond.Pond {
-			log, c, returned = new(logs), &calls{n: map[string]int{}}, 0
-			p := pond.New(pond.WithLogger(slog.New(log)), pond.WithObserver(failingObserver(c, failures[how])))
+			log, c, second, returned = new(logs), &calls{n: map[string]int{}}, &calls{n: map[string]int{}}, 0
+			p := pond.New(pond.WithLogger(slog.New(log)), pond.WithObserver(failingObserver(c, failures[how])),
+				pond.WithObserver(nil), pond.WithObserver(failingObserver(second, func() {})))
 			e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
 				if ctx.Query().Has("no") {
 					return ctx.Decline(403, "")
@@ -102,11 +104,13 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 				if returned != 2+3+2 {
 					t.Errorf("%d handlers returned", returned)
 				}
-				for function, want := range map[string]int{
+				calls := map[string]int{
 					"Connected": 1, "Disconnected": 1, "Refused": 1, "Joined": 2, "Left": 2, "Handled": 6, "Sent": 8, "Limited": 3, "Recovered": 1,
-				} {
-					if c.n[function] != want {
-						t.Errorf("%s was called %d times, want %d", function, c.n[function], want)
+				}
+				for field := range reflect.TypeFor[pond.Observer]().Fields() {
+					function, want := field.Name, calls[field.Name]
+					if want == 0 || c.n[function] != want || second.n[function] != want {
+						t.Errorf("%s was called %d times, and %d times of the second observer, want %d", function, c.n[function], second.n[function], want)
 					}
 					if got := log.count("observer failed function=" + function); got != 1 {
 						t.Errorf("%s is logged %d times", function, got)

@@ -58,6 +58,10 @@ var layers = map[string]layer{
 		"it has what brokers share, and knows the backend of none",
 	},
 	"internal/testserver": {nil, "it runs a program, and knows nothing about it"},
+	"metrics": {
+		[]string{"."},
+		"it counts what the public API reports, and nothing else",
+	},
 	"natsbroker": {
 		[]string{".", "internal/remotebroker"},
 		"a broker keeps the contract that the library states, and knows nothing else about it",
@@ -79,6 +83,7 @@ var layers = map[string]layer{
 
 // requires lists the modules that a package in a module of its own needs.
 var requires = map[string]string{
+	"metrics":     "github.com/prometheus/client_golang/...",
 	"natsbroker":  "github.com/nats-io/nats.go",
 	"redisbroker": "github.com/redis/rueidis",
 }

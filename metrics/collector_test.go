@@ -1,0 +1,215 @@
+package metrics_test
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/pondtest"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/pondsocket/pond/metrics"
+)
+
+// want has all metrics, after everything that TestCollector does but the shutdown.
+const want = `
+# HELP pond_clients Clients that are connected.
+# TYPE pond_clients gauge
+pond_clients{endpoint="/:tenant/socket",transport="sse"} 1
+pond_clients{endpoint="/:tenant/socket",transport="websocket"} 1
+# HELP pond_connected_total Connections.
+# TYPE pond_connected_total counter
+pond_connected_total{endpoint="/:tenant/socket",transport="sse"} 1
+pond_connected_total{endpoint="/:tenant/socket",transport="websocket"} 4
+# HELP pond_deliveries_total Recipients of broadcasts and replies.
+# TYPE pond_deliveries_total counter
+pond_deliveries_total{endpoint="/:tenant/socket",lobby="/chat/:room"} 3
+# HELP pond_disconnected_total Ended connections.
+# TYPE pond_disconnected_total counter
+pond_disconnected_total{cause="client",endpoint="/:tenant/socket",transport="websocket"} 1
+pond_disconnected_total{cause="server",endpoint="/:tenant/socket",transport="websocket"} 1
+pond_disconnected_total{cause="slow",endpoint="/:tenant/socket",transport="websocket"} 1
+# HELP pond_handler_duration_seconds Duration of handlers of joins and messages.
+# TYPE pond_handler_duration_seconds histogram
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="join",lobby="/chat/:room",result="ok",le="0.1"} 7
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="join",lobby="/chat/:room",result="ok",le="1"} 7
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="join",lobby="/chat/:room",result="ok",le="+Inf"} 7
+pond_handler_duration_seconds_sum{endpoint="/:tenant/socket",kind="join",lobby="/chat/:room",result="ok"} 0
+pond_handler_duration_seconds_count{endpoint="/:tenant/socket",kind="join",lobby="/chat/:room",result="ok"} 7
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="error",le="0.1"} 1
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="error",le="1"} 1
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="error",le="+Inf"} 1
+pond_handler_duration_seconds_sum{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="error"} 0
+pond_handler_duration_seconds_count{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="error"} 1
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="failure",le="0.1"} 2
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="failure",le="1"} 2
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="failure",le="+Inf"} 2
+pond_handler_duration_seconds_sum{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="failure"} 0
+pond_handler_duration_seconds_count{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="failure"} 2
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="ok",le="0.1"} 0
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="ok",le="1"} 1
+pond_handler_duration_seconds_bucket{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="ok",le="+Inf"} 1
+pond_handler_duration_seconds_sum{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="ok"} 0.5
+pond_handler_duration_seconds_count{endpoint="/:tenant/socket",kind="message",lobby="/chat/:room",result="ok"} 1
+# HELP pond_joined_total Memberships.
+# TYPE pond_joined_total counter
+pond_joined_total{endpoint="/:tenant/socket",lobby="/chat/:room"} 7
+# HELP pond_left_total Ended memberships.
+# TYPE pond_left_total counter
+pond_left_total{endpoint="/:tenant/socket",lobby="/chat/:room",reason="connection_closed"} 2
+pond_left_total{endpoint="/:tenant/socket",lobby="/chat/:room",reason="explicit_leave"} 2
+pond_left_total{endpoint="/:tenant/socket",lobby="/chat/:room",reason="slow_consumer"} 1
+# HELP pond_limited_total Limits that clients reached.
+# TYPE pond_limited_total counter
+pond_limited_total{endpoint="/:tenant/socket",limit="channel_name"} 1
+pond_limited_total{endpoint="/:tenant/socket",limit="outbox"} 1
+# HELP pond_members Members of channels.
+# TYPE pond_members gauge
+pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 2
+# HELP pond_messages_total Broadcasts and replies.
+# TYPE pond_messages_total counter
+pond_messages_total{endpoint="/:tenant/socket",lobby="/chat/:room"} 2
+# HELP pond_recovered_total Requests to recover missed messages.
+# TYPE pond_recovered_total counter
+pond_recovered_total{endpoint="/:tenant/socket",lobby="/chat/:room",result="epoch"} 1
+pond_recovered_total{endpoint="/:tenant/socket",lobby="/chat/:room",result="ok"} 1
+# HELP pond_rejected_total Requests that did not become a connection.
+# TYPE pond_rejected_total counter
+pond_rejected_total{endpoint="/:tenant/socket",status="403"} 1
+`
+
+// chat has one lobby and handlers with all results.
+func chat(opts ...pond.Option) (*pond.Pond, *pond.Endpoint) {
+	p := pond.New(append(opts, pond.WithLogger(slog.New(slog.DiscardHandler)))...)
+	e := p.Endpoint("/:tenant/socket", func(ctx *pond.ConnectionContext) error {
+		if ctx.Query().Has("no") {
+			return ctx.Decline(403, "")
+		}
+		return ctx.Accept()
+	}, pond.WithOutboxSize(64<<10))
+	l := e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, pond.WithHistory(pond.History{}))
+	l.OnMessage("say", func(ctx *pond.EventContext) error {
+		time.Sleep(500 * time.Millisecond)
+		return ctx.Broadcast("said", ctx.Payload())
+	})
+	l.OnMessage("forbidden", func(*pond.EventContext) error { return pond.Errorf(403, "no") })
+	l.OnMessage("broken", func(*pond.EventContext) error { return errors.New("no") })
+	l.OnMessage("panic", func(*pond.EventContext) error { panic("no") })
+	return p, e
+}
+
+func TestCollector(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	c := metrics.New(metrics.WithBuckets(.1, 1))
+	reg.MustRegister(c)
+	p, endpoint := chat(pond.WithObserver(c.Observer()))
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		d.Declined(pondtest.WebSocket, "/acme/socket?no")
+		connect := func(tr pondtest.Transport, tenant string) *pondtest.Session {
+			s := d.Connect(tr, "/"+tenant+"/socket")
+			s.Join("/chat/"+tenant, nil)
+			return s
+		}
+		ann, bob := connect(pondtest.WebSocket, "acme"), connect(pondtest.SSE, "acme")
+		ann.Join("/chat/"+strings.Repeat("x", 300), nil)
+		ann.Request("/chat/acme", "say", nil)
+		for _, event := range []string{"forbidden", "broken", "panic", "unknown"} {
+			ann.Request("/chat/acme", event, nil)
+		}
+		bob.Drain()
+
+		cid := connect(pondtest.WebSocket, "other")
+		cid.Leave("/chat/other")
+		cid.Join("/chat/other", nil, pondtest.Want("recover"), pondtest.Last(1))
+		cid.Leave("/chat/other")
+		cid.Join("/chat/other", nil, pondtest.Want("recover"), pondtest.From(pondtest.Position{Epoch: "old", Offset: 1}, ""))
+		cid.Close()
+		dee := connect(pondtest.WebSocket, "other")
+		if err := endpoint.Disconnect(dee.ID(), 4000, ""); err != nil {
+			t.Error(err)
+		}
+		slow := connect(pondtest.WebSocket, "slow")
+		slow.Stall()
+		if err := endpoint.Publish(t.Context(), "/chat/slow", "large", map[string]string{"text": strings.Repeat("x", 128<<10)}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		compare(t, reg, want)
+
+		if ch, ok := endpoint.Channel("/chat/acme"); !ok {
+			t.Error("no channel")
+		} else if n := allocations(ch); n > 0 {
+			t.Errorf("a broadcast and a handler cost %v allocations", n)
+		}
+		p.Shutdown(t.Context())
+		compare(t, reg, wantAtEnd, "pond_clients", "pond_members")
+	})
+	problems, err := testutil.GatherAndLint(reg)
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// allocations returns how often a Collector allocates for a broadcast and a handler.
+func allocations(ch *pond.Channel) float64 {
+	o := metrics.New().Observer()
+	return testing.AllocsPerRun(100, func() {
+		o.Sent(ch, "said", 10)
+		o.Handled(ch, "say", time.Second, nil)
+	})
+}
+
+const wantAtEnd = `
+# HELP pond_clients Clients that are connected.
+# TYPE pond_clients gauge
+pond_clients{endpoint="/:tenant/socket",transport="sse"} 0
+pond_clients{endpoint="/:tenant/socket",transport="websocket"} 0
+# HELP pond_members Members of channels.
+# TYPE pond_members gauge
+pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 0
+`
+
+// compare compares what is gathered, or the metrics with these names.
+func compare(t *testing.T, reg prometheus.Gatherer, want string, names ...string) {
+	t.Helper()
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+// The package comment has all metrics with their labels.
+func TestCollectorIsDocumented(t *testing.T) {
+	source, err := os.ReadFile("collector.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^//\t(pond_\w+) +(\w+(?:, \w+)*)  `).FindAllStringSubmatch(string(source), -1) {
+		documented[m[1]] = m[2]
+	}
+	descs := make(chan *prometheus.Desc, 100)
+	metrics.New().Describe(descs)
+	close(descs)
+	for d := range descs {
+		m := regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`).FindStringSubmatch(d.String())
+		if m == nil {
+			t.Fatalf("cannot read %s", d)
+		}
+		if got, want := documented[m[1]], strings.ReplaceAll(m[2], ",", ", "); got != want {
+			t.Errorf("%s: the comment has the labels %q, want %q", m[1], got, want)
+		}
+		delete(documented, m[1])
+	}
+	if len(documented) > 0 {
+		t.Errorf("documented, but not there: %v", documented)
+	}
+}
