@@ -96,7 +96,7 @@ func (s *server) killSome(name, kind string) (killed int) {
 	s.t.Helper()
 	m := s.command("CLIENT", "LIST")
 	list, _ := m.ToString()
-	for line := range strings.Lines(list) {
+	for line := range strings.Lines(strings.TrimPrefix(list, "txt:")) { // the format of a verbatim string
 		id, subscriptions, named := "", false, false
 		for field := range strings.FieldsSeq(line) {
 			key, value, _ := strings.Cut(field, "=")
