@@ -88,6 +88,7 @@ func (s *Server) Start() {
 func (s *Server) spawn() (exited chan struct{}) {
 	s.t.Helper()
 	cmd := exec.Command(s.program, s.args...)
+	endWithTest(cmd)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("this test needs the program: %v", err)
 	}
