@@ -16,10 +16,11 @@ type backoff struct {
 // advised a delay, next adds up to half of it.
 func (b *backoff) next(advice time.Duration) time.Duration {
 	span := b.most
-	if b.failures < 32 && b.first<<b.failures < b.most {
+	if b.first <= b.most>>b.failures {
 		span = b.first << b.failures
 	}
 	b.failures++
+	advice = min(advice, maxTime)
 	if advice > 0 {
 		return advice + random(max(advice/2, b.first/10))
 	}

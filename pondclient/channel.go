@@ -21,7 +21,7 @@ type Channel struct {
 	client *Client
 	m      *membership
 	events *buffer
-	in     chan struct{} // closed when the server answered the join, or the client stopped
+	in     chan struct{} // closed when the server answered the join, or the join failed
 	inUse  atomic.Bool
 
 	// Guarded by client.mu.
@@ -54,6 +54,9 @@ func (c *Client) Join(ctx context.Context, channel string, opts ...JoinOption) (
 	params, err := wire.Object(cfg.params)
 	if err != nil {
 		return nil, fmt.Errorf("pondclient: parameters of %q: %s", channel, strings.TrimPrefix(err.Error(), "wire: "))
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("pondclient: join %q: %w", channel, context.Cause(ctx))
 	}
 	ch, err := c.begin(channel, cfg, params)
 	if err != nil {
@@ -125,13 +128,10 @@ func (ch *Channel) wait(ctx context.Context) error {
 	switch {
 	case ch.err != nil:
 		return ch.err
-	case ch.settled && c.stopped == nil:
+	case ch.settled:
 		return nil
 	}
 	ch.leaveLocked()
-	if c.stopped != nil {
-		return c.stopped
-	}
 	return withFailure(fmt.Sprintf("join %q", ch.m.name), context.Cause(ctx), c.failure)
 }
 
@@ -142,9 +142,6 @@ func (ch *Channel) joinedLocked() {
 		close(ch.in)
 	}
 }
-
-// wakeLocked makes Join check the state of the client.
-func (ch *Channel) wakeLocked() { ch.joinedLocked() }
 
 // endLocked ends this Channel with its membership.
 func (ch *Channel) endLocked(err error) {
@@ -289,8 +286,10 @@ func (ch *Channel) enqueue(o *outgoing) error {
 
 // Request sends a message and waits for its answer, which is the first message of the
 // server with the same request ID. If the server answers with an error, Request returns
-// it as a [*pond.Error]. If ctx is done first, Request returns its error. The message
-// is then not sent, or, if it was already sent, the error is also [ErrUnknownOutcome].
+// it as a [*pond.Error]; if the server closes the connection because the message is too
+// large, the code of this error is 413. If ctx is done first, Request returns its error.
+// The message is then not sent, or, if it was already sent, the error is also
+// [ErrUnknownOutcome].
 //
 // If the connection is lost after the message was sent, Request fails with
 // [ErrUnknownOutcome], unless the message is [Idempotent]. Request can be called from a
@@ -300,8 +299,11 @@ func (ch *Channel) Request(ctx context.Context, event string, payload any, opts 
 	if err != nil {
 		return nil, err
 	}
-	if ch.client.cfg.legacy {
+	switch {
+	case ch.client.cfg.legacy:
 		return nil, fmt.Errorf("pondclient: the server has no request IDs: %w", errors.ErrUnsupported)
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("pondclient: request %q: %w", event, context.Cause(ctx))
 	}
 	o.answer = make(chan response, 1)
 	if err := ch.enqueue(o); err != nil {
@@ -325,8 +327,9 @@ func (c *Client) giveUp(o *outgoing, cause error) (*Message, error) {
 	}
 	err := fmt.Errorf("pondclient: request %q: %w", o.event, cause)
 	if !c.removeLocked(o) {
-		err = bothErrors(err, ErrUnknownOutcome)
+		o.maybe = true
 	}
+	err = o.unsent(err)
 	delete(c.requests, o.id)
 	o.state = settled
 	return nil, err
@@ -364,20 +367,18 @@ func (ch *Channel) Discard() []Unsent {
 func (ch *Channel) Leave(ctx context.Context) error {
 	c := ch.client
 	c.mu.Lock()
-	last := len(ch.m.handles) == 1
-	gone := ch.err != nil
-	c.mu.Unlock()
-	if gone {
+	defer c.unlock()
+	var cause error
+	for ch.err == nil && len(ch.m.handles) == 1 && ch.m.pending > 0 && cause == nil {
+		c.unlock()
+		cause = c.flush(ctx, ch.m)
+		c.mu.Lock() // and something may have been sent meanwhile
+	}
+	if ch.err != nil {
 		return nil
 	}
-	var cause error
-	if last {
-		cause = c.flush(ctx, ch.m)
-	}
-	c.mu.Lock()
-	defer c.unlock()
 	var unsent []Unsent
-	if ch.err == nil && len(ch.m.handles) == 1 && cause != nil {
+	if len(ch.m.handles) == 1 && ch.m.pending > 0 {
 		unsent = c.discardLocked(ch.m, true, ErrLeft)
 	}
 	ch.leaveLocked()

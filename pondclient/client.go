@@ -101,6 +101,9 @@ func New(endpoint string, opts ...Option) (*Client, error) {
 // temporary failures until ctx is done, so use a context with a deadline. After Dial
 // returns, ctx has no effect.
 func Dial(ctx context.Context, endpoint string, opts ...Option) (*Client, error) {
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("pondclient: not connected: %w", context.Cause(ctx))
+	}
 	c, err := New(endpoint, opts...)
 	if err != nil {
 		return nil, err
@@ -336,7 +339,7 @@ func (c *Client) Close(ctx context.Context) error {
 		return c.waitEnd(ctx, nil)
 	}
 	cause := c.flush(ctx, nil)
-	return c.waitEnd(ctx, c.finish(cause))
+	return c.waitEnd(ctx, c.finish(cause, nil))
 }
 
 // waitEnd waits until all goroutines of the client ended.
@@ -360,9 +363,9 @@ func (c *Client) waitEnd(ctx context.Context, err error) error {
 	}
 }
 
-// finish ends the client. If cause is not nil, it returns the messages that were not
-// sent.
-func (c *Client) finish(cause error) error {
+// finish ends the client. Loops over events end with failure. If cause is not nil, it
+// returns the messages that were not sent.
+func (c *Client) finish(cause, failure error) error {
 	c.mu.Lock()
 	defer c.unlock()
 	c.closing = true
@@ -372,7 +375,7 @@ func (c *Client) finish(cause error) error {
 	c.closed = true
 	unsent := c.discardLocked(nil, true, ErrClosed)
 	for _, m := range c.membershipsLocked() {
-		c.endLocked(m, nil, ErrClosed)
+		c.endLocked(m, failure, ErrClosed)
 	}
 	c.drainedLocked()
 	c.heartbeat.Stop()
@@ -390,7 +393,7 @@ func (c *Client) finish(cause error) error {
 
 // abandon ends the client without sending the queued messages.
 func (c *Client) abandon() {
-	_ = c.finish(ErrClosed)
+	_ = c.finish(ErrClosed, nil)
 	c.cancel(ErrClosed)
 }
 
@@ -420,8 +423,14 @@ func (c *Client) unlock() {
 	later := c.later
 	c.later = nil
 	c.mu.Unlock()
-	for _, f := range later {
-		f()
+	callAll(later)
+}
+
+// callAll calls all functions, also if one of them panics.
+func callAll(calls []func()) {
+	if len(calls) > 0 {
+		defer callAll(calls[1:])
+		calls[0]()
 	}
 }
 

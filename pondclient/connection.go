@@ -39,6 +39,9 @@ type connection struct {
 	writing  []*outgoing       // in a call of link.write
 	leaving  map[string]string // IDs of unconfirmed leaves, by channel
 	advice   time.Duration     // when to reconnect, if the server advised it
+
+	largest     *outgoing // of all sent messages
+	largestSize int       // its size
 }
 
 // A link is the transport of a connection.
@@ -105,11 +108,11 @@ func (n *connection) dial(ctx context.Context, token string) *ConnectionError {
 		l, err = n.dialStream(ctx, token)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			reached := asConnectionError(n.transport, err).reached
-			return &ConnectionError{Transport: n.transport, Err: context.Cause(ctx), reached: reached}
+		e := asConnectionError(n.transport, err)
+		if ctx.Err() != nil && e.Status == 0 {
+			return &ConnectionError{Transport: n.transport, Err: context.Cause(ctx), reached: e.reached}
 		}
-		return asConnectionError(n.transport, err)
+		return e
 	}
 	n.link = l
 	n.release = context.AfterFunc(n.client.ctx, l.abort)
@@ -121,8 +124,9 @@ func (n *connection) dial(ctx context.Context, token string) *ConnectionError {
 
 // read runs in its own goroutine.
 func (n *connection) read() {
-	err := n.link.read()
-	n.end(asConnectionError(n.transport, err))
+	err := errGoexit // unless it returns
+	defer func() { n.end(asConnectionError(n.transport, err)) }()
+	err = n.link.read()
 }
 
 // end records that the connection ended. The writer may still send a close frame.

@@ -51,6 +51,9 @@ var (
 	// too long: see [WithConnectTimeout].
 	ErrConnectTimeout = errors.New("the server did not accept the connection in time")
 
+	// errGoexit is the cause if a function of the program did not return.
+	errGoexit = errors.New("a function of the program called runtime.Goexit")
+
 	// ErrSilence is the cause of a [ConnectionError] if no data arrived in time: see
 	// [WithHeartbeat].
 	ErrSilence = errors.New("no data arrived in time")

@@ -75,9 +75,14 @@ const (
 	// of the channel was full: see [WithBuffer].
 	GapOverflow GapReason = "overflow"
 
-	// GapDisorder means that the server sent a message twice or out of order. The client
-	// does not deliver this message. It joins again and reports the result.
+	// GapDisorder means that the server sent a message twice or out of order, or
+	// positions that contradict each other. The client does not deliver this message.
+	// It joins again and reports the result.
 	GapDisorder GapReason = "disorder"
+
+	// GapInvalid means that the server sent something that is not a message of the
+	// protocol, such as invalid JSON.
+	GapInvalid GapReason = "invalid"
 )
 
 // A Gap reports that messages may be missing between the events before it and

@@ -12,6 +12,18 @@ func (c *Client) Sizes() (channels, requests, queued, bytes int) {
 	return len(c.channels), len(c.requests), c.pending, c.bytes
 }
 
+// Delays returns the delays before attempts that fail.
+func Delays(first, most time.Duration, attempts int) (delays []time.Duration) {
+	cfg := defaults()
+	WithBackoff(first, most, most)(&cfg)
+	_ = cfg.check()
+	b := backoff{first: cfg.first, most: cfg.most}
+	for range attempts {
+		delays = append(delays, b.next(0))
+	}
+	return delays
+}
+
 // Config lets tests combine options.
 type Config = config
 

@@ -33,6 +33,7 @@ type fake struct {
 	mu      sync.Mutex // guards the following fields
 	refuse  func(r *http.Request) *refusal
 	post    func(r *http.Request, body string) int
+	retry   string // Retry-After of refused POSTs
 	dials   []time.Time
 	opened  []time.Time // requests to connect
 	streams map[string]*socket
@@ -50,6 +51,7 @@ type refusal struct {
 	status int
 	header http.Header
 	text   string
+	hang   bool // the response does not end
 }
 
 // run runs a test with a fake server in a bubble.
@@ -140,6 +142,10 @@ func (no *refusal) write(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(w.Header(), no.header)
 	w.WriteHeader(no.status)
 	_, _ = io.WriteString(w, no.text)
+	if no.hang {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
 }
 
 // refuseWith sets the answer to requests to connect from now on.
@@ -237,7 +243,7 @@ func (f *fake) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	f.posts = append(f.posts, string(body))
-	s, answer := f.streams[r.Header.Get("X-Connection-ID")], f.post
+	s, answer, retry := f.streams[r.Header.Get("X-Connection-ID")], f.post, f.retry
 	f.mu.Unlock()
 	if s == nil {
 		http.Error(w, "connection not found", http.StatusNotFound)
@@ -245,7 +251,12 @@ func (f *fake) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	if answer != nil {
 		if status := answer(r, string(body)); status != 0 {
-			if status == http.StatusServiceUnavailable {
+			switch {
+			case status >= 300 && status < 400:
+				w.Header().Set("Location", "/login")
+			case retry != "":
+				w.Header().Set("Retry-After", retry)
+			case status == http.StatusServiceUnavailable:
 				w.Header().Set("Retry-After", "1")
 			}
 			http.Error(w, "no", status)

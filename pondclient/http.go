@@ -81,7 +81,7 @@ func printable(text []byte) string {
 // server's date, not with the local clock.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
-	if seconds, err := strconv.Atoi(value); err == nil {
+	if seconds, err := strconv.Atoi(value); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(min(max(seconds, 0), int(maxAdvice.Seconds()))) * time.Second
 	}
 	at, err := http.ParseTime(value)

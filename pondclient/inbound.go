@@ -19,12 +19,25 @@ func (c *Client) receive(n *connection, data []byte) {
 	defer c.unlock()
 	switch {
 	case n.ctx.Err() != nil || c.closed:
-	case err != nil:
+	case err != nil || f.Action == "":
 		c.warnLocked("the server sent an invalid message", slog.Any("error", err))
+		if c.conn == n {
+			c.invalidLocked(f.Channel)
+		}
 	case c.conn == n:
 		c.frameLocked(n, f)
 	case c.attempt == n && f.Action == wire.Connect && f.Event == wire.Connection:
 		c.welcomeLocked(n, f)
+	}
+}
+
+// invalidLocked reports a message that could not be decoded to its channel, or to all
+// channels if the name of the channel could not be decoded either.
+func (c *Client) invalidLocked(channel string) {
+	for _, m := range c.channels {
+		if m.phase == member && (channel == "" || channel == m.name) {
+			m.deliver(&Gap{Reason: GapInvalid, Position: m.position})
+		}
 	}
 }
 
@@ -56,24 +69,40 @@ func (c *Client) frameLocked(n *connection, f *frame) {
 		return
 	}
 	m := c.channels[f.Channel]
+	if m == nil && f.isError() {
+		m = c.joiningLocked(f.RequestID)
+	}
 	switch {
 	case f.Action == wire.System && f.Event == wire.ExitAcknowledge:
 		c.leftLocked(n, f)
 	case f.Action == wire.System && f.Event == reconnectEvent && f.Channel == wire.Endpoint:
 		n.advise(f)
-	case m == nil && f.Action == wire.ErrorAction:
+	case m == nil && f.isError():
 		c.strayErrorLocked(f)
 	case m == nil:
 		// It belongs to a channel that was left.
 	case f.Action == wire.System && f.Event == wire.Acknowledge:
 		c.acceptedLocked(m, f)
 	case f.isError() && slices.Contains(m.ids, f.RequestID):
-		c.refusedLocked(m, f)
+		c.refusedLocked(m, f.RequestID, serverError(f.Event, f.Payload))
 	case m.phase == joining:
 		m.hold(f)
 	case m.phase == member:
 		c.memberFrameLocked(m, f)
 	}
+}
+
+// joiningLocked returns the membership whose unanswered join has this ID, or nil.
+func (c *Client) joiningLocked(id string) *membership {
+	if !strings.HasPrefix(id, c.prefix) {
+		return nil
+	}
+	for _, m := range c.channels {
+		if slices.Contains(m.ids, id) {
+			return m
+		}
+	}
+	return nil
 }
 
 // identifyLocked sets the ID of a message of an old server to that of the join that it
@@ -170,10 +199,7 @@ func (c *Client) broadcastLocked(m *membership, f *frame) {
 	msg := &Message{Event: f.Event, Payload: f.Payload, RequestID: f.RequestID}
 	if f.Offset != nil && m.position.Epoch != "" {
 		if *f.Offset <= m.position.Offset {
-			c.warnLocked("the server sent a message out of order", slog.String("channel", m.name),
-				slog.Uint64("offset", *f.Offset), slog.Uint64("position", m.position.Offset))
-			m.deliver(&Gap{Reason: GapDisorder, Position: m.position})
-			c.rejoinLocked(m)
+			m.disorderLocked(slog.Uint64("offset", *f.Offset))
 			return
 		}
 		m.position.Offset = *f.Offset
@@ -204,15 +230,30 @@ func (m *membership) noticeLocked(f *frame) bool {
 	default:
 		return false
 	}
-	m.position = pond.Position{Epoch: p.Epoch, Offset: p.Offset}
+	follows := p.Epoch == m.position.Epoch && p.Offset >= m.position.Offset
 	switch {
-	case f.Event == gapEvent:
+	case f.Event == gapEvent && (follows || p.Epoch != m.position.Epoch && p.Epoch != ""):
+		m.position = pond.Position{Epoch: p.Epoch, Offset: p.Offset}
+		m.report = false // the rejoin did not recover everything
 		m.deliver(&Gap{Reason: p.Reason, Position: m.position})
-	case f.Event == recoveredEvent && m.report:
-		m.report = false
-		m.deliver(&Recovered{m.position})
+	case !follows:
+		m.disorderLocked(slog.String("event", f.Event), slog.String("payload", string(f.Payload[:min(len(f.Payload), maxReason)])))
+	default:
+		m.position.Offset = p.Offset
+		if f.Event == recoveredEvent && m.report {
+			m.report = false
+			m.deliver(&Recovered{m.position})
+		}
 	}
 	return true
+}
+
+// disorderLocked reports that a server contradicts itself, and joins again.
+func (m *membership) disorderLocked(attrs ...slog.Attr) {
+	m.client.warnLocked("the server sent a message out of order", append(attrs,
+		slog.String("channel", m.name), slog.Uint64("position", m.position.Offset))...)
+	m.deliver(&Gap{Reason: GapDisorder, Position: m.position})
+	m.client.rejoinLocked(m)
 }
 
 func (m *membership) presenceNotice(f *frame) {

@@ -1,6 +1,7 @@
 package pondclient
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/wire"
+	"github.com/pondsocket/pond/internal/ws"
 )
 
 // phase is the state of a membership on the current connection.
@@ -69,26 +71,32 @@ func (c *Client) joinLocked(m *membership) {
 	}
 	attempt, ctx := m.attempt, c.conn.ctx
 	c.tasks.Go(func() {
-		params, err := m.cfg.paramsFunc(ctx)
-		var payload []byte
-		if err == nil {
-			payload, err = wire.Object(params)
-		}
-		c.mu.Lock()
-		defer c.unlock()
-		switch {
-		case m.phase != joining || m.attempt != attempt || c.conn == nil || ctx.Err() != nil:
-			return // of an earlier attempt
-		case err == nil:
-			c.sendJoinLocked(m, payload)
-		case m.entered:
-			c.warnLocked("the parameters of a join failed", slog.String("channel", m.name), slog.Any("error", err))
-			m.phase = outside
-			c.joinLaterLocked(m)
-		default:
-			c.endLocked(m, err, err)
-		}
+		params, err := any(nil), errGoexit
+		defer func() { c.joinWith(ctx, m, attempt, params, err) }()
+		params, err = m.cfg.paramsFunc(ctx)
 	})
+}
+
+// joinWith sends a join when its parameters are known, or why there are none.
+func (c *Client) joinWith(ctx context.Context, m *membership, attempt int, params any, err error) {
+	var payload []byte
+	if err == nil {
+		payload, err = wire.Object(params)
+	}
+	c.mu.Lock()
+	defer c.unlock()
+	switch {
+	case m.phase != joining || m.attempt != attempt || c.conn == nil || ctx.Err() != nil:
+		return // of an earlier attempt
+	case err == nil:
+		c.sendJoinLocked(m, payload)
+	case m.entered:
+		c.warnLocked("the parameters of a join failed", slog.String("channel", m.name), slog.Any("error", err))
+		m.phase = outside
+		c.joinLaterLocked(m)
+	default:
+		c.endLocked(m, err, err)
+	}
 }
 
 func (c *Client) sendJoinLocked(m *membership, params []byte) {
@@ -110,7 +118,7 @@ func (c *Client) sendJoinLocked(m *membership, params []byte) {
 			extra.From = &from{Last: &m.cfg.last}
 		}
 	}
-	c.controlLocked(joinMessage(m.name, id, params, extra))
+	c.controlLocked(&outgoing{data: joinMessage(m.name, id, params, extra), id: id, join: m})
 	// If the server does not answer, join again, with increasing delays.
 	wait := min(c.cfg.joinTimeout<<min(len(m.ids)-1, 3), max(c.cfg.joinTimeout, time.Minute))
 	attempt := m.attempt
@@ -206,7 +214,7 @@ func (m *membership) locate(a *ack) {
 	rejoin := m.entered || asked != pond.Position{}
 	m.replayTo, m.report = 0, false
 	r := a.Recover
-	if r == nil || m.cfg.noRecovery {
+	if r == nil || r.Epoch == "" || m.cfg.noRecovery {
 		m.position = pond.Position{}
 		if rejoin {
 			m.deliver(&Gap{Reason: GapFresh})
@@ -214,17 +222,23 @@ func (m *membership) locate(a *ack) {
 		return
 	}
 	m.position = pond.Position{Epoch: r.Epoch, Offset: r.Offset}
+	recovered := r.Recovered != nil && *r.Recovered
+	if recovered {
+		m.replayTo = r.To
+	}
 	switch {
-	case r.Recovered == nil && !rejoin:
-		// The join did not ask for messages.
-	case r.Recovered == nil && m.position == asked:
+	case !rejoin:
+		m.report = recovered // after the messages that WithLast asked for
+	case m.position == asked && recovered:
+		m.report = true
+	case m.position == asked && r.Recovered == nil:
 		m.deliver(&Recovered{m.position})
-	case r.Recovered == nil:
+	case r.Recovered == nil, asked == pond.Position{}:
 		m.deliver(&Gap{Reason: GapFresh, Position: m.position})
-	case *r.Recovered:
-		m.replayTo, m.report = r.To, true
-	default:
+	case !recovered && r.Reason != "":
 		m.deliver(&Gap{Reason: GapReason(r.Reason), Position: m.position})
+	default: // a replay from somewhere else
+		m.deliver(&Gap{Reason: GapDisorder, Position: m.position})
 	}
 }
 
@@ -236,28 +250,36 @@ func (m *membership) steady(rejoined bool) {
 	m.setTimer(m.client.cfg.healthy, func() { m.tries = 0 })
 }
 
-// refusedLocked handles the rejection of a join.
-func (c *Client) refusedLocked(m *membership, f *frame) {
-	if !m.answers(f.RequestID) || m.phase != joining {
+// refusedLocked handles the rejection of the join with this ID.
+func (c *Client) refusedLocked(m *membership, id string, err *pond.Error) {
+	if !m.answers(id) || m.phase != joining {
 		return
 	}
 	m.setTimer(0, nil)
 	m.phase, m.ids = outside, nil
 	m.held, m.heldSize, m.heldLost = nil, 0, 0
-	err := serverError(f.Event, f.Payload)
 	if !m.entered {
 		c.endLocked(m, err, err)
 		return
 	}
-	switch c.cfg.policy(&ConnectionError{Transport: c.conn.transport, Status: err.Code, Reason: err.Message, Err: err}) {
-	case Retry:
+	reason := &ConnectionError{Transport: c.conn.transport, Status: err.Code, Reason: err.Message, Err: err}
+	attempt := m.attempt
+	c.laterLocked(func() { // the policy may use the client
+		action := Stop // unless it returns
+		defer func() { c.rejoinOrEnd(m, attempt, action, err) }()
+		action = c.cfg.policy(reason)
+	})
+}
+
+// rejoinOrEnd does what the policy says about a rejoin that was refused.
+func (c *Client) rejoinOrEnd(m *membership, attempt int, action Action, err *pond.Error) {
+	c.mu.Lock()
+	defer c.unlock()
+	switch {
+	case m.phase != outside || m.attempt != attempt:
+		// It joins again because the connection was lost meanwhile.
+	case action == Retry, action == Refresh && m.cfg.paramsFunc != nil && m.tries == 0:
 		c.joinLaterLocked(m)
-	case Refresh:
-		if m.cfg.paramsFunc != nil && m.tries == 0 {
-			c.joinLaterLocked(m)
-			return
-		}
-		c.endLocked(m, err, err)
 	default:
 		c.endLocked(m, err, err)
 	}
@@ -279,7 +301,7 @@ func (c *Client) leaveLocked(m *membership) {
 	}
 	id := c.nextIDLocked()
 	c.conn.leaving[m.name] = id
-	c.controlLocked(wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), m.name, id, nil))
+	c.controlLocked(&outgoing{data: wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), m.name, id, nil)})
 }
 
 // leftLocked handles the answer to a leave. If the channel is being joined again, the
@@ -314,7 +336,7 @@ func (c *Client) endLocked(m *membership, err, unanswered error) {
 		taken = append(taken, c.takeLocked(&c.conn.out, func(o *outgoing) bool { return o.m == m })...)
 	}
 	for _, o := range taken {
-		c.failLocked(o, unanswered)
+		c.failLocked(o, o.unsent(unanswered))
 	}
 	for _, h := range m.handles {
 		h.endLocked(err)
@@ -329,12 +351,17 @@ func (c *Client) endLocked(m *membership, err, unanswered error) {
 // stopLocked makes the events of a membership end with an error until the client starts
 // again.
 func (c *Client) stopLocked(m *membership) {
-	for _, h := range m.handles {
+	for _, h := range slices.Clone(m.handles) {
+		if !h.settled {
+			h.leaveLocked() // its join fails
+			h.err = c.stopped
+			h.joinedLocked()
+			continue
+		}
 		h.events.end(c.stopped)
-		h.wakeLocked()
 	}
 	for _, o := range c.takeLocked(&m.queue, func(o *outgoing) bool { return o.answer != nil }) {
-		c.failLocked(o, c.stopped)
+		c.failLocked(o, o.unsent(c.stopped))
 	}
 }
 
@@ -371,11 +398,14 @@ func (m *membership) presenceChanged(key string, before *Member) {
 }
 
 // lost removes a connection that ended.
-func (c *Client) lost(n *connection) {
+func (c *Client) lost(n *connection, reason *ConnectionError) {
 	c.mu.Lock()
 	defer c.unlock()
 	if c.closed || c.ctx.Err() != nil {
 		return // the end of the client settles all messages
+	}
+	if reason.Code == ws.CloseTooBig && n.largest != nil {
+		c.tooLargeLocked(n.largest, reason)
 	}
 	c.conn = nil
 	for _, m := range c.channels {

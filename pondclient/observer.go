@@ -40,12 +40,12 @@ func (q *queue) do(f func()) {
 		return
 	}
 	q.busy = true
+	defer func() { q.busy = false }() // also if a call panics
 	for len(q.calls) > 0 {
 		next := q.calls[0]
 		q.calls = q.calls[1:]
 		q.call(next)
 	}
-	q.busy = false
 }
 
 func (q *queue) call(f func()) {

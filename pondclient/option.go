@@ -83,8 +83,16 @@ func defaults() config {
 	}
 }
 
+// maxTime replaces longer times, which mean "never" and would overflow.
+const maxTime = 5 * 365 * 24 * time.Hour
+
 // check returns an error if the options are invalid.
 func (cfg *config) check() error {
+	for _, d := range []*time.Duration{
+		&cfg.connectTimeout, &cfg.joinTimeout, &cfg.probeAfter, &cfg.probeTimeout, &cfg.first, &cfg.most, &cfg.healthy,
+	} {
+		*d = min(*d, maxTime)
+	}
 	switch {
 	case cfg.transport != Auto && cfg.transport != WebSocket && cfg.transport != EventStream:
 		return errors.New("pondclient: unknown transport " + string(cfg.transport))
@@ -170,7 +178,7 @@ func WithObserver(o Observer) Option { return func(cfg *config) { cfg.observer =
 // WithPolicy sets the function that decides what the client does when an attempt to
 // connect fails, when a connection ends, or when the server rejects the rejoin of a
 // channel. The default is [DefaultAction]; policy can call it for the cases that it
-// does not decide.
+// does not decide. It may call methods of the client that do not wait.
 func WithPolicy(policy func(*ConnectionError) Action) Option {
 	return func(cfg *config) { cfg.policy = policy }
 }

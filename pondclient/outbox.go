@@ -5,17 +5,20 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/wire"
 )
 
 // An outgoing is a message to the server. Fields without a comment are static.
 type outgoing struct {
 	m          *membership // nil for joins and leaves
+	join       *membership // of a join
 	id         string
 	number     uint64
 	event      string
@@ -26,7 +29,17 @@ type outgoing struct {
 	reply      string        // the event that answers the request, or empty for any
 	answer     chan response // of a request, with capacity one; nil if no caller waits
 
-	state progress // guarded by client.mu
+	// Guarded by client.mu.
+	state progress
+	maybe bool // it was sent once, and may have arrived
+}
+
+// unsent returns the error of a message that is not sent (again).
+func (o *outgoing) unsent(err error) error {
+	if o.maybe {
+		return bothErrors(err, ErrUnknownOutcome)
+	}
+	return err
 }
 
 // A response is the end of a request.
@@ -49,7 +62,7 @@ const (
 // A verdict is the result of sending a message.
 type verdict struct {
 	result result
-	err    error // why it was rejected
+	err    *pond.Error // why it was rejected
 }
 
 type result int
@@ -119,8 +132,9 @@ func (c *Client) releaseLocked(m *membership) {
 }
 
 // controlLocked sends a join or a leave.
-func (c *Client) controlLocked(data []byte) {
-	c.conn.out = append(c.conn.out, &outgoing{data: data, state: ready})
+func (c *Client) controlLocked(o *outgoing) {
+	o.state = ready
+	c.conn.out = append(c.conn.out, o)
 	c.conn.writeSoon()
 }
 
@@ -136,6 +150,9 @@ func (c *Client) takeBatch(n *connection) []*outgoing {
 		o.state = writing
 		size += len(o.data)
 		count++
+		if len(o.data) > n.largestSize {
+			n.largest, n.largestSize = o, len(o.data)
+		}
 	}
 	batch := slices.Clone(n.out[:count])
 	if n.out = n.out[count:]; len(n.out) == 0 {
@@ -158,16 +175,23 @@ func (c *Client) settle(n *connection, batch []*outgoing, verdicts []verdict) {
 		}
 		switch {
 		case o.m == nil:
-			if v.result == refused {
-				c.warnLocked("the server rejected a join or a leave", slog.Any("error", v.err))
+			switch {
+			case v.result == refused && o.join != nil:
+				c.refusedLocked(o.join, o.id, v.err)
+			case v.result == refused:
+				c.warnLocked("the server rejected a leave", slog.Any("error", v.err))
 			}
 		case o.state == settled: // meanwhile
 			c.writtenLocked(o)
 		case v.result == sent:
 			c.writtenLocked(o)
-			o.state = written
+			o.state, o.maybe = written, true
+			if o.answer == nil { // only its size is of interest from now on
+				o.data, o.payload = nil, nil
+			}
 		case v.result == unsent, v.result == unknown && o.idempotent:
 			o.state = ready
+			o.maybe = o.maybe || v.result == unknown
 			again = append(again, o)
 		case v.result == refused:
 			c.writtenLocked(o)
@@ -224,6 +248,19 @@ func (c *Client) failLocked(o *outgoing, err error) {
 	o.m.deliver(&Failure{Event: o.event, Payload: o.payload, RequestID: o.id, Err: err})
 }
 
+// tooLargeLocked fails the largest message of a connection that the server closed
+// because one was too large, so that it is not sent again.
+func (c *Client) tooLargeLocked(o *outgoing, reason *ConnectionError) {
+	err := &pond.Error{Code: http.StatusRequestEntityTooLarge, Message: "the message is too large", Err: reason}
+	switch {
+	case o.join != nil:
+		c.refusedLocked(o.join, o.id, err)
+	case o.m != nil && o.m.phase != over:
+		c.removeLocked(o) // if it is to be sent again
+		c.failLocked(o, err)
+	}
+}
+
 // lostLocked returns the error of a message that may have arrived.
 func (c *Client) lostLocked() error {
 	if c.ctx.Err() != nil {
@@ -243,6 +280,7 @@ func (c *Client) requeueLocked(n *connection) {
 			c.bytes += len(o.data)
 			c.pending++
 			o.m.pending++
+			o.queued = time.Now()
 			back = append(back, o)
 		case o.state == written:
 			c.failLocked(o, c.lostLocked())
@@ -288,7 +326,7 @@ func (c *Client) expireLocked(now time.Time) {
 		late := func(o *outgoing) bool { return now.Sub(o.queued) >= c.cfg.queue.Age }
 		if slices.ContainsFunc(m.queue, late) {
 			for _, o := range c.takeLocked(&m.queue, late) {
-				c.failLocked(o, ErrExpired)
+				c.failLocked(o, o.unsent(ErrExpired))
 			}
 		}
 	}
@@ -324,11 +362,10 @@ func (c *Client) discardLocked(only *membership, all bool, err error) (list []Un
 	if c.conn != nil {
 		taken = append(taken, c.takeLocked(&c.conn.out, which)...)
 	}
-	unknown := map[*outgoing]bool{}
 	if c.conn != nil && all {
 		for _, o := range c.conn.writing {
 			if o.m != nil && which(o) && o.state == writing {
-				unknown[o] = true
+				o.maybe = true
 				taken = append(taken, o)
 			}
 		}
@@ -338,11 +375,9 @@ func (c *Client) discardLocked(only *membership, all bool, err error) (list []Un
 		switch {
 		case o.answer == nil:
 			o.state = settled
-			list = append(list, Unsent{o.m.name, o.event, o.payload, unknown[o]})
-		case unknown[o]:
-			c.failLocked(o, errors.Join(err, ErrUnknownOutcome))
+			list = append(list, Unsent{o.m.name, o.event, o.payload, o.maybe})
 		default:
-			c.failLocked(o, err)
+			c.failLocked(o, o.unsent(err))
 		}
 	}
 	return list

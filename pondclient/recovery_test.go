@@ -373,6 +373,7 @@ func TestAnInvalidMessageHarmsNothing(t *testing.T) {
 		events := collect(t, ch)
 		for _, text := range []string{`{`, `[]`, `"x"`, `null`, `{"action":7}`, `{"event":{}}`, `{"offset":"1"}`} {
 			s.raw(text)
+			events.is("gap:invalid")
 		}
 		// Several documents in one message, and payloads that are no objects.
 		s.raw(`{"action":"BROADCAST","event":"a","channelName":"/chat/1","requestId":"x","payload":null}` + "\n\n" +

@@ -24,7 +24,13 @@ type course struct {
 
 // run connects and reconnects until the client ends.
 func (c *Client) run() {
-	defer c.ended()
+	var failure error = &stoppedError{&ConnectionError{Err: errGoexit}} // unless it returns
+	defer func() { c.ended(failure) }()
+	c.keepConnecting()
+	failure = nil
+}
+
+func (c *Client) keepConnecting() {
 	k := course{backoff: backoff{first: c.cfg.first, most: c.cfg.most}}
 	for c.ctx.Err() == nil {
 		reason := c.visit(&k)
@@ -61,7 +67,7 @@ func (c *Client) visit(k *course) *ConnectionError {
 	c.observeConnected(n)
 	began := time.Now()
 	reason := c.serve(n)
-	c.lost(n)
+	c.lost(n, reason)
 	if time.Since(began) >= c.cfg.healthy {
 		k.backoff.reset()
 	}
@@ -244,9 +250,9 @@ func (c *Client) isShut() bool {
 	}
 }
 
-// ended is a channel that is closed when the client ends for any reason.
-func (c *Client) ended() {
-	_ = c.finish(ErrClosed) // if the root context ended it
+// ended ends the client if it has not ended yet. Loops over events end with failure.
+func (c *Client) ended(failure error) {
+	_ = c.finish(ErrClosed, failure) // if the root context ended it
 	c.cancel(ErrClosed)
 	c.tasks.Wait()
 	if c.own != nil {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -60,6 +61,11 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	req.Header.Set("Accept-Encoding", "identity") // compression can delay events
 	req.Header.Set("Cache-Control", "no-cache")
 	resp, err := c.http.Do(req)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		defer cancel()
+		defer stop()
+		return nil, refusal(EventStream, resp)
+	}
 	if err == nil && !stop() {
 		resp.Body.Close()
 		err = context.Cause(ctx)
@@ -67,10 +73,6 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	if err != nil {
 		cancel()
 		return nil, &ConnectionError{Transport: EventStream, Err: withoutURL(err), reached: reached}
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer cancel()
-		return nil, refusal(EventStream, resp)
 	}
 	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != "text/event-stream" {
 		cancel()
@@ -208,7 +210,7 @@ func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
 	case failed == nil:
 		setAll(verdicts, verdict{result: sent})
 		return nil
-	case failed.refused && len(batch) > 1: // no message was accepted, see rule X-22
+	case failed.refused && len(batch) > 1 && !failed.busy: // no message was accepted, see rule X-22
 		for i := range batch {
 			if err := s.send(batch[i:i+1], verdicts[i:i+1]); err != nil {
 				return err
@@ -216,7 +218,7 @@ func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
 		}
 		return nil
 	case failed.refused:
-		verdicts[0] = verdict{result: refused, err: &pond.Error{Code: failed.Status, Message: failed.Reason}}
+		setAll(verdicts, verdict{result: refused, err: failed.serverError()})
 		return nil
 	case failed.unknown:
 		setAll(verdicts, verdict{result: unknown})
@@ -235,6 +237,15 @@ type postError struct {
 	ConnectionError
 	refused bool // the server rejected the messages, and accepted none of them
 	unknown bool // the server may have accepted them
+	busy    bool // for longer than messages may be queued
+}
+
+// serverError returns the error of a rejected message.
+func (e *postError) serverError() *pond.Error {
+	if e.Status < 400 { // not a status of an error
+		return &pond.Error{Code: http.StatusBadGateway, Message: e.Reason}
+	}
+	return &pond.Error{Code: e.Status, Message: e.Reason}
 }
 
 // busyTries is the number of attempts to send a message to a busy server.
@@ -243,6 +254,7 @@ const busyTries = 10
 // deliver posts a body until the server accepts or rejects it.
 func (s *eventStream) deliver(body []byte) *postError {
 	renewed := false
+	var waited time.Duration
 	for busy := 0; ; {
 		failed := s.post(body, postTimeout)
 		if failed == nil {
@@ -264,6 +276,10 @@ func (s *eventStream) deliver(body []byte) *postError {
 				return failed
 			}
 			delay := max(failed.RetryAfter, time.Second)
+			if waited += delay; waited > s.conn.client.cfg.queue.Age {
+				failed.refused, failed.busy = true, true
+				return failed
+			}
 			if sleep(s.conn.ctx, delay+random(delay/2)) != nil {
 				return failed
 			}
@@ -301,6 +317,12 @@ func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 	resp, err := s.conn.client.http.Do(req)
 	if err != nil {
 		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Err: withoutURL(err)}, unknown: begun}
+	}
+	if resp.Request.Method != http.MethodPost { // as after 301, 302 and 303
+		resp.Body.Close()
+		status := resp.Request.Response.StatusCode
+		reason := fmt.Sprintf("the POST was redirected with status %d", status)
+		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Status: status, Reason: reason}}
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that net/http can use the connection again

@@ -55,6 +55,8 @@ type tokenCall struct {
 	done  chan struct{} // closed at the end
 	token Token         // set before that
 	err   error         // set before that
+
+	dropped bool // another token was set meanwhile
 }
 
 // get returns the token to send, which may be empty.
@@ -72,8 +74,8 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 		t.mu.Unlock()
 		select {
 		case <-call.done:
-			if call.err != nil {
-				return "", call.err
+			if call.err != nil || !call.dropped {
+				return call.token.Value, call.err
 			}
 		case <-ctx.Done():
 			return "", context.Cause(ctx)
@@ -92,15 +94,16 @@ func (t *tokens) callLocked() *tokenCall {
 		wait = 0
 	}
 	t.tasks.Go(func() {
+		defer t.finish(call, version)
 		ctx, cancel := context.WithTimeout(t.root, wait+t.timeout)
 		defer cancel()
 		if call.err = sleep(ctx, wait); call.err == nil {
 			t.mu.Lock()
 			t.asked = time.Now()
 			t.mu.Unlock()
+			call.err = errGoexit // unless the source returns
 			call.token, call.err = t.source(ctx)
 		}
-		t.finish(call, version)
 	})
 	return call
 }
@@ -117,7 +120,7 @@ func (t *tokens) finish(call *tokenCall, version int) {
 		}
 	}
 	if version != t.version {
-		call.err = nil // waiting goroutines get the token that was set
+		call.dropped, call.err = true, nil // waiting goroutines get the token that was set
 	}
 	close(call.done)
 }
