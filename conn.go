@@ -129,7 +129,7 @@ func (c *conn) Invalid(_ *transport.Conn, broken *ws.CloseError) {
 	}
 }
 
-// invalid answers an invalid message (rule S-17).
+// invalid answers an invalid message.
 func (c *conn) invalid(channel, request, message string, status int) {
 	if channel == "" {
 		channel = wire.Endpoint
@@ -214,7 +214,7 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 }
 
 // join runs the join handler. All rejections have the form that all official clients
-// understand (rule S-17).
+// understand.
 func (c *conn) join(t *task, reject rejectJoin) {
 	msg := &t.msg
 	if j := msg.Join; j != nil && (j.Recover || j.Diff || j.From != nil) {
@@ -307,7 +307,7 @@ func (c *conn) mayJoin(l *Lobby, name string) (code string, err *Error) {
 }
 
 // recovered reports the result of a client's request for missed messages.
-func (c *conn) recovered(m *member, asked *Recovery, reason string) {
+func (c *conn) recovered(m *member, asked *Recovery, reason GapReason) {
 	if f := c.endpoint.pond.cfg.observer.Recovered; f != nil && asked != nil {
 		c.endpoint.pond.observe("Recovered", func() { f(m.channel, m.user(), reason) })
 	}

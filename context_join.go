@@ -132,7 +132,7 @@ func (c *JoinContext) occupy() error {
 }
 
 // assigns returns the assigns that the membership starts with: those of the connection,
-// which later joins do not see changed (rule S-30), and those that the handler added.
+// of which it gets a copy, and those that the handler added.
 func (c *JoinContext) assigns() map[string]any {
 	assigns := User{conn: c.conn}.assigns()
 	for key, value := range c.staged {

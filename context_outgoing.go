@@ -98,8 +98,7 @@ func (c *OutgoingContext) Bind(v any) error { return bind(c.payload, v) }
 // Get returns a value that was set with Assign for the recipient, or nil.
 func (c *OutgoingContext) Get(key string) any { return c.User().Get(key) }
 
-// Transform replaces the payload for this recipient alone. It must be a JSON
-// object, like every payload.
+// Transform replaces the payload for this recipient only, with a JSON object.
 func (c *OutgoingContext) Transform(payload any) error {
 	body, err := wire.Object(payload)
 	if err != nil {

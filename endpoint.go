@@ -68,11 +68,10 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 func (e *Endpoint) Path() string { return e.path.String() }
 
 // Lobby adds a pattern of channel names, such as "/chat/:room_id" or "/files/*".
-// A channel is created when its first member joins and removed when its last
-// member leaves, or later if the lobby has a history. join decides about each
-// member. If a name matches several
-// lobbies, it belongs to the first that was added. Lobby panics if the pattern
-// is malformed or taken.
+// A channel is created when its first member joins and removed when its last member
+// leaves, or later if the lobby has a history. join decides who becomes a member. If a
+// name matches several lobbies, it belongs to the first that was added. Lobby panics if
+// the pattern is malformed or taken.
 func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...LobbyOption) *Lobby {
 	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: registered[*JoinContext]{handler: join}}
 	for _, opt := range opts {

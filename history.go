@@ -82,32 +82,35 @@ func WithHistory(h History) LobbyOption {
 
 // A Position is a position in the history of a channel: that after the message with
 // this offset. Offsets increase, but not necessarily by one. They start again in each
-// epoch, and positions of different epochs cannot be compared.
+// epoch, and positions of different epochs cannot be compared. The zero Position is before the
+// first message.
 type Position struct {
-	Epoch  string
-	Offset uint64
+	Epoch  string `json:"epoch"`
+	Offset uint64 `json:"offset"`
 }
 
 // A HistoryStart selects the first message of [Endpoint.History]; see [Last] and
-// [After].
+// [After]. The zero HistoryStart selects all messages that the channel keeps.
 type HistoryStart struct {
 	position Position
 	last     int
+	counted  bool // last counts
 }
 
 // Last selects the last n messages, or all messages if the channel keeps fewer.
-func Last(n int) HistoryStart { return HistoryStart{last: max(0, n)} }
+func Last(n int) HistoryStart { return HistoryStart{last: max(0, n), counted: true} }
 
-// After selects the messages after a position.
+// After selects the messages after a position, or all messages that the channel keeps if
+// the position is zero.
 func After(p Position) HistoryStart { return HistoryStart{position: p} }
 
 // A HistoryEntry is one message in the history of a channel.
 type HistoryEntry struct {
-	Position  Position
-	Time      time.Time // when the message was sent
-	Event     string
-	RequestID string
-	Payload   json.RawMessage // a JSON object
+	Position  Position        `json:"position"`
+	Time      time.Time       `json:"time"` // when the message was sent
+	Event     string          `json:"event"`
+	RequestID string          `json:"requestId"`
+	Payload   json.RawMessage `json:"payload"` // a JSON object
 }
 
 // ErrPositionLost means that a channel does not keep all messages after a position:
@@ -210,7 +213,11 @@ func (ch *Channel) historyStart(from HistoryStart) (start Position, end uint64, 
 	log := ch.log
 	log.trim(now())
 	if from.position == (Position{}) {
-		return Position{log.epoch, log.lastStart(from.last)}, log.top, nil
+		last := math.MaxInt
+		if from.counted {
+			last = from.last
+		}
+		return Position{log.epoch, log.lastStart(last)}, log.top, nil
 	}
 	if from.position.Epoch != log.epoch || from.position.Offset > log.top {
 		return Position{}, 0, ErrPositionLost

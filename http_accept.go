@@ -138,8 +138,8 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (e *Endpoint) refused(status int) {
-	if f := e.pond.cfg.observer.Refused; f != nil {
-		e.pond.observe("Refused", func() { f(e, status) })
+	if f := e.pond.cfg.observer.Rejected; f != nil {
+		e.pond.observe("Rejected", func() { f(e, status) })
 	}
 }
 

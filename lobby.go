@@ -44,7 +44,8 @@ func (l *Lobby) OnMessage(event string, h Handler[*EventContext]) {
 // for that recipient. It runs on the goroutine that writes to the recipient, so a slow
 // handler delays only that recipient, and events stay in order. The first matching
 // handler runs. If it returns an error or panics, that recipient does not get the
-// event. OnOutgoing panics if the pattern is malformed or taken.
+// event. It can run after the recipient left the channel. OnOutgoing panics if the pattern
+// is malformed or taken.
 func (l *Lobby) OnOutgoing(event string, h Handler[*OutgoingContext]) {
 	l.outgoing.add("outgoing", event, h)
 }

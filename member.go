@@ -42,7 +42,7 @@ func (m *member) user() User { return User{ID: m.conn.id, conn: m.conn, member: 
 // join makes m a member. The acknowledgement is the first message of the channel that
 // the client receives. The messages that it asked for follow; if they do not, join
 // returns the reason.
-func (m *member) join(request string, recovery *Recovery, limit int) (reason string, err error) {
+func (m *member) join(request string, recovery *Recovery, limit int) (reason GapReason, err error) {
 	err = m.channel.commit(func(tx *tx) error {
 		if err := tx.add(m); err != nil {
 			return err

@@ -21,18 +21,17 @@ type Observer struct {
 	Connected    func(e *Endpoint, userID string, t Transport)
 	Disconnected func(e *Endpoint, userID string, t Transport, cause error)
 
-	// Refused reports a request that did not become a connection, with the status of the
+	// Rejected reports a request that did not become a connection, with the status of the
 	// response.
-	Refused func(e *Endpoint, status int)
+	Rejected func(e *Endpoint, status int)
 
 	// Joined and Left report the start and the end of a membership.
 	Joined func(ch *Channel, u User)
 	Left   func(ch *Channel, u User, reason LeaveReason)
 
 	// Recovered reports that a client asked for missed messages when it joined. The reason
-	// is empty if it gets them. Otherwise, it is one of "epoch", "expired", "limit" and
-	// "unavailable", and the client must load its state again.
-	Recovered func(ch *Channel, u User, reason string)
+	// is empty if it gets them. Otherwise, the client must load its state again.
+	Recovered func(ch *Channel, u User, reason GapReason)
 
 	// Handled reports that the handler of a client's message returned, with its duration
 	// and error. For a request to join, the event is empty, and the channel may have no
@@ -58,7 +57,7 @@ func (o *Observer) and(next *Observer) *Observer {
 	return &Observer{
 		Connected:    both3(o.Connected, next.Connected),
 		Disconnected: both4(o.Disconnected, next.Disconnected),
-		Refused:      both2(o.Refused, next.Refused),
+		Rejected:     both2(o.Rejected, next.Rejected),
 		Joined:       both2(o.Joined, next.Joined),
 		Left:         both3(o.Left, next.Left),
 		Recovered:    both3(o.Recovered, next.Recovered),

@@ -35,8 +35,8 @@ func (ch *Channel) Presence() iter.Seq2[string, json.RawMessage] {
 
 // Tracked is the presence of one member, decoded.
 type Tracked[T any] struct {
-	UserID   string
-	Presence T
+	UserID   string `json:"userId"`
+	Presence T      `json:"presence"`
 }
 
 // PresenceAs returns what [Channel.Presence] does, decoded and in the same order. If

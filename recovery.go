@@ -54,36 +54,40 @@ const (
 	pageBytes  = 64 << 10
 )
 
-// Reasons for which a client does not receive the messages that it missed.
+// A GapReason says why a client does not receive the messages that it missed.
+type GapReason string
+
+// The reasons of gaps.
 const (
-	lostEpoch   = "epoch"   // another log, or an offset that this log never had
-	lostExpired = "expired" // the log does not contain the messages any more
-	lostLimit   = "limit"   // more messages than the lobby or the join handler allows
+	GapEpoch       GapReason = "epoch"       // the history started again, or never had the position
+	GapExpired     GapReason = "expired"     // the history does not contain the messages any more
+	GapLimit       GapReason = "limit"       // more messages than [History] or the join handler allows
+	GapUnavailable GapReason = "unavailable" // the history cannot be read at present
 )
 
 // resume returns the offset after which a client that requests r gets messages, or the
 // reason why it gets none.
-func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason string) {
+func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason GapReason) {
 	l.trim(now())
 	if r.Position == (Position{}) {
 		return l.newcomerStart(r.Last, limit), ""
 	}
 	if r.Position.Epoch != l.epoch || r.Position.Offset > l.top {
-		return l.top, lostEpoch
+		return l.top, GapEpoch
 	}
 	missed, complete := l.after(r.Position.Offset)
 	switch {
 	case !complete:
-		return l.top, lostExpired
+		return l.top, GapExpired
 	case len(missed) > min(l.limits.Replay, limit):
-		return l.top, lostLimit
+		return l.top, GapLimit
 	}
 	return r.Position.Offset, ""
 }
 
 // admit acknowledges a new member of a channel with history, and sends it the messages
 // that it missed.
-func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason string) {
+func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason GapReason) {
 	log := tx.ch.log
 	start, replay := log.top, false
 	if recovery != nil {
@@ -132,7 +136,7 @@ func appendPosition(dst []byte, p Position) []byte {
 }
 
 // positionBody returns a position as a payload. The reason is omitted if it is empty.
-func positionBody(p Position, reason string) []byte {
+func positionBody(p Position, reason GapReason) []byte {
 	body := appendPosition([]byte{'{'}, p)
 	if reason != "" {
 		body = append(append(append(body, `,"reason":"`...), reason...), '"')
@@ -192,7 +196,7 @@ func (tx *tx) feed(m *member) {
 func (tx *tx) skipLost(m *member) {
 	log, c := tx.ch.log, m.feeding
 	c.cursor = log.lost
-	body := positionBody(Position{log.epoch, c.cursor}, lostExpired)
+	body := positionBody(Position{log.epoch, c.cursor}, GapExpired)
 	tx.queue(m, tx.numberedNotice(wire.Gap, newRequestID(), body, c.cursor), false)
 }
 

@@ -37,6 +37,7 @@
 package metrics
 
 import (
+	"cmp"
 	"errors"
 	"strconv"
 	"time"
@@ -126,7 +127,7 @@ func (c *Collector) Observer() *pond.Observer {
 			c.clients.WithLabelValues(e.Path(), string(t)).Dec()
 			c.disconnected.WithLabelValues(e.Path(), string(t), causeOf(cause)).Inc()
 		},
-		Refused: func(e *pond.Endpoint, status int) {
+		Rejected: func(e *pond.Endpoint, status int) {
 			c.rejected.WithLabelValues(e.Path(), strconv.Itoa(status)).Inc()
 		},
 		Limited: func(e *pond.Endpoint, l pond.Limit) {
@@ -142,12 +143,9 @@ func (c *Collector) Observer() *pond.Observer {
 			c.members.WithLabelValues(endpoint, lobby).Dec()
 			c.left.WithLabelValues(endpoint, lobby, string(reason)).Inc()
 		},
-		Recovered: func(ch *pond.Channel, _ pond.User, failure string) {
+		Recovered: func(ch *pond.Channel, _ pond.User, failure pond.GapReason) {
 			endpoint, lobby := labels(ch.Lobby())
-			if failure == "" {
-				failure = "ok"
-			}
-			c.recovered.WithLabelValues(endpoint, lobby, failure).Inc()
+			c.recovered.WithLabelValues(endpoint, lobby, cmp.Or(string(failure), "ok")).Inc()
 		},
 		Sent: func(ch *pond.Channel, _ string, recipients int) {
 			endpoint, lobby := labels(ch.Lobby())

@@ -135,9 +135,9 @@ type ConnectionError struct {
 	reached   bool // the server or a proxy accepted the network connection
 }
 
-// Attempted reports whether an attempt to connect failed. Otherwise, the connection was
-// established and then lost.
-func (e *ConnectionError) Attempted() bool { return e.attempted }
+// Established reports whether the connection was established and then lost. Otherwise, an
+// attempt to connect failed.
+func (e *ConnectionError) Established() bool { return !e.attempted }
 
 func (e *ConnectionError) Error() string {
 	switch {

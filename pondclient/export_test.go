@@ -15,7 +15,7 @@ func (c *Client) Sizes() (channels, requests, queued, bytes int) {
 // Delays returns the delays before attempts that fail.
 func Delays(first, most time.Duration, attempts int) (delays []time.Duration) {
 	cfg := defaults()
-	WithBackoff(first, most, most)(&cfg)
+	WithBackoff(Backoff{First: first, Max: most, Healthy: most})(&cfg)
 	_ = cfg.check()
 	b := backoff{first: cfg.first, most: cfg.most}
 	for range attempts {

@@ -27,7 +27,7 @@ func welcomed(t testing.TB) (*Client, *connection, *Channel) {
 		cancel()
 		_ = c.Close(ctx)
 	})
-	n := c.newConnection(EventStream)
+	n := c.newConnection(SSE)
 	c.mu.Lock()
 	c.attempt = n
 	c.mu.Unlock()

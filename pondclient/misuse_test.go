@@ -88,7 +88,7 @@ func TestGoexitInFunctionsOfTheProgram(t *testing.T) {
 			})
 		},
 		"observer": func() pondclient.Option {
-			return pondclient.WithObserver(pondclient.Observer{
+			return pondclient.WithObserver(&pondclient.Observer{
 				Disconnected: func(*pondclient.ConnectionError, pondclient.Action, time.Duration) { runtime.Goexit() },
 			})
 		},
@@ -113,7 +113,7 @@ func TestGoexitInFunctionsOfTheProgram(t *testing.T) {
 	t.Run("observer of events", func(t *testing.T) {
 		run(t, func(t *testing.T, f *fake) {
 			n, dropped, lost := 0, 0, 0
-			c := f.client(pondclient.WithObserver(pondclient.Observer{
+			c := f.client(pondclient.WithObserver(&pondclient.Observer{
 				Dropped:      func(string, int) { dropped++; exits(&n) },
 				Disconnected: func(*pondclient.ConnectionError, pondclient.Action, time.Duration) { lost++ },
 			}))
@@ -335,7 +335,7 @@ func TestAStopEndsPendingJoins(t *testing.T) {
 	for range 100 {
 		run(t, func(t *testing.T, f *fake) {
 			var c *pondclient.Client
-			c = f.client(pondclient.WithObserver(pondclient.Observer{
+			c = f.client(pondclient.WithObserver(&pondclient.Observer{
 				Disconnected: func(_ *pondclient.ConnectionError, a pondclient.Action, _ time.Duration) {
 					if a == pondclient.Stop {
 						c.SetToken("another")

@@ -11,7 +11,7 @@ import (
 // those that wait.
 type Observer struct {
 	// Connected reports that the server accepted a connection.
-	Connected func(t Transport, userID string)
+	Connected func(userID string, t Transport)
 
 	// Disconnected reports that an attempt to connect failed or a connection ended. If the
 	// action is not [Stop], the next attempt follows after retryIn.

@@ -15,8 +15,8 @@ func TestAnObserverMayUseTheClient(t *testing.T) {
 		var c *pondclient.Client
 		var ch *pondclient.Channel
 		var calls []string
-		c, s := f.connected(pondclient.WithObserver(pondclient.Observer{
-			Connected: func(transport pondclient.Transport, id string) {
+		c, s := f.connected(pondclient.WithObserver(&pondclient.Observer{
+			Connected: func(id string, transport pondclient.Transport) {
 				calls = append(calls, "connected "+string(transport)+" "+id)
 			},
 			Disconnected: func(_ *pondclient.ConnectionError, action pondclient.Action, _ time.Duration) {

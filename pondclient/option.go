@@ -1,6 +1,7 @@
 package pondclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,8 +25,8 @@ const (
 
 	WebSocket Transport = "websocket"
 
-	// EventStream uses Server-Sent Events, and sends messages with POST requests.
-	EventStream Transport = "sse"
+	// SSE uses Server-Sent Events, and sends messages with POST requests.
+	SSE Transport = "sse"
 )
 
 // An Option configures a [Client].
@@ -43,7 +44,7 @@ type config struct {
 
 	root      context.Context
 	logger    *slog.Logger
-	observer  Observer
+	observer  *Observer
 	policy    func(*ConnectionError) Action
 	token     string
 	source    TokenSource
@@ -67,6 +68,7 @@ func defaults() config {
 		deflate:   true,
 		root:      context.Background(), //nolint:forbidigo // a client outlives the call that made it: see WithContext
 		logger:    slog.Default(),
+		observer:  &Observer{},
 		policy:    DefaultAction,
 
 		connectTimeout: 20 * time.Second,
@@ -94,18 +96,18 @@ func (cfg *config) check() error {
 		*d = min(*d, maxTime)
 	}
 	switch {
-	case cfg.transport != Auto && cfg.transport != WebSocket && cfg.transport != EventStream:
+	case cfg.transport != Auto && cfg.transport != WebSocket && cfg.transport != SSE:
 		return errors.New("pondclient: unknown transport " + string(cfg.transport))
 	case cfg.client != nil && (cfg.dial != nil || cfg.proxy != nil || cfg.tls != nil):
 		return errors.New("pondclient: WithHTTPClient excludes WithDialContext, WithProxy and WithTLSConfig: set them in its Transport")
-	case cfg.legacy && cfg.transport == EventStream:
+	case cfg.legacy && cfg.transport == SSE:
 		return errors.New("pondclient: WithLegacyServer excludes event streams")
 	case cfg.token != "" && cfg.source != nil:
 		return errors.New("pondclient: WithToken excludes WithTokenSource")
 	case cfg.connectTimeout <= 0 || cfg.joinTimeout <= 0 || cfg.probeAfter <= 0 || cfg.probeTimeout <= 0:
 		return errors.New("pondclient: timeouts must be positive")
 	case cfg.first <= 0 || cfg.most < cfg.first || cfg.healthy < 0:
-		return errors.New("pondclient: the delays of WithBackoff must be positive, and the first one must not exceed the longest")
+		return errors.New("pondclient: the delays of WithBackoff must be positive, and First must not exceed Max")
 	case cfg.queue.Messages < 0 || cfg.queue.Bytes <= 0 || cfg.queue.Age <= 0:
 		return errors.New("pondclient: the limits of WithQueue must be positive")
 	case cfg.maxMessage <= 0:
@@ -173,7 +175,9 @@ func WithLogger(l *slog.Logger) Option { return func(cfg *config) { cfg.logger =
 
 // WithObserver sets functions that receive notifications about connections and lost
 // events.
-func WithObserver(o Observer) Option { return func(cfg *config) { cfg.observer = o } }
+func WithObserver(o *Observer) Option {
+	return func(cfg *config) { cfg.observer = cmp.Or(o, &Observer{}) }
+}
 
 // WithPolicy sets the function that decides what the client does when an attempt to
 // connect fails, when a connection ends, or when the server rejects the rejoin of a
@@ -215,11 +219,27 @@ func WithHeartbeat(after, timeout time.Duration) Option {
 	return func(cfg *config) { cfg.probeAfter, cfg.probeTimeout = after, timeout }
 }
 
-// WithBackoff sets the delays before reconnects. Each delay is random. Its maximum
-// starts at first and doubles with each failure, up to most. It starts again at first
-// after a connection that lasted for healthy. The defaults are 1, 30 and 30 seconds.
-func WithBackoff(first, most, healthy time.Duration) Option {
-	return func(cfg *config) { cfg.first, cfg.most, cfg.healthy = first, most, healthy }
+// A Backoff sets the delays before a client reconnects. Each delay is random.
+type Backoff struct {
+	// First is the maximum of the first delay. The maximum doubles with each failure. The
+	// default is one second.
+	First time.Duration
+
+	// Max limits all delays. The default is 30 seconds.
+	Max time.Duration
+
+	// Healthy is how long a connection must last so that the maximum starts again at First.
+	// The default is 30 seconds.
+	Healthy time.Duration
+}
+
+// WithBackoff sets the delays before reconnects. Fields that are zero keep their default.
+func WithBackoff(b Backoff) Option {
+	return func(cfg *config) {
+		cfg.first = cmp.Or(b.First, cfg.first)
+		cfg.most = cmp.Or(b.Max, cfg.most)
+		cfg.healthy = cmp.Or(b.Healthy, cfg.healthy)
+	}
 }
 
 // A Queue limits the messages that are not sent yet.
@@ -308,7 +328,8 @@ func WithParamsFunc(f func(ctx context.Context) (any, error)) JoinOption {
 func WithLast(n int) JoinOption { return func(cfg *joinConfig) { cfg.last = n } }
 
 // WithPosition asks for all messages after p, which is the [Message.Position] that a
-// program stored before it ended. A [*Recovered] or [*Gap] event reports the result.
+// program stored before it ended. A [*Recovered] or [*Gap] event reports the result. The
+// zero Position has no effect: use [WithLast] when the program has not stored one.
 func WithPosition(p pond.Position) JoinOption { return func(cfg *joinConfig) { cfg.from = p } }
 
 // WithoutRecovery does not ask the server for messages that this client missed.

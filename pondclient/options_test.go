@@ -26,7 +26,7 @@ import (
 )
 
 func TestRequirement45CloseDrains(t *testing.T) {
-	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream} {
+	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 		t.Run(string(transport), func(t *testing.T) {
 			run(t, func(t *testing.T, f *fake) { // also what waits for a connection
 				c, s := f.connected(pondclient.WithTransport(transport))
@@ -146,7 +146,7 @@ func TestRequirement45Options(t *testing.T) {
 	plain := httptest.NewServer(echoServer(t))
 	defer plain.Close()
 	trust := server.Client().Transport.(*http.Transport).TLSClientConfig
-	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream} {
+	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 		over := pondclient.WithTransport(transport)
 		run := func(name string, test func(t *testing.T)) { t.Run(fmt.Sprint(transport, " ", name), test) }
 		run("TLS", func(t *testing.T) {
@@ -157,7 +157,7 @@ func TestRequirement45Options(t *testing.T) {
 		})
 		run("unknown certificate", func(t *testing.T) {
 			reasons := make(chan *pondclient.ConnectionError, 100)
-			c, err := pondclient.New(server.URL+"/socket", over, pondclient.WithLogger(quiet), pondclient.WithObserver(pondclient.Observer{
+			c, err := pondclient.New(server.URL+"/socket", over, pondclient.WithLogger(quiet), pondclient.WithObserver(&pondclient.Observer{
 				Disconnected: func(reason *pondclient.ConnectionError, _ pondclient.Action, _ time.Duration) { reasons <- reason },
 			}))
 			if err != nil {
@@ -245,7 +245,7 @@ func TestRequirement45Options(t *testing.T) {
 		"both":      {pondclient.WithHTTPClient(http.DefaultClient), pondclient.WithTLSConfig(trust)},
 		"tokens":    {pondclient.WithToken("x"), pondclient.WithTokenSource(func(context.Context) (t pondclient.Token, err error) { return })},
 		"timeout":   {pondclient.WithConnectTimeout(0)},
-		"backoff":   {pondclient.WithBackoff(time.Second, time.Millisecond, 0)},
+		"backoff":   {pondclient.WithBackoff(pondclient.Backoff{First: time.Second, Max: time.Millisecond})},
 		"queue":     {pondclient.WithQueue(pondclient.Queue{Bytes: -1})},
 		"size":      {pondclient.WithMaxMessageSize(0)},
 	} {

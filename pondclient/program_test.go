@@ -112,7 +112,7 @@ func tlsOff(f *fake) pondclient.Option {
 }
 
 func TestRequirement41TheRootContextEndsEverything(t *testing.T) {
-	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream} {
+	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 		for name, disturb := range map[string]func(s *socket){
 			"working":   func(*socket) {},
 			"stalled":   func(s *socket) { s.conn.(*pipenet.Conn).Hold() },
@@ -174,10 +174,10 @@ func TestRequirement41TheRootContextEndsEverything(t *testing.T) {
 }
 
 func TestRequirement44RacesWhileReconnecting(t *testing.T) {
-	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream} {
+	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 		t.Run(string(transport), func(t *testing.T) {
 			run(t, func(t *testing.T, f *fake) {
-				c := f.client(pondclient.WithTransport(transport), pondclient.WithBackoff(10*time.Millisecond, 50*time.Millisecond, 0))
+				c := f.client(pondclient.WithTransport(transport), pondclient.WithBackoff(pondclient.Backoff{First: 10 * time.Millisecond, Max: 50 * time.Millisecond, Healthy: 1}))
 				ctx, cancel := context.WithCancel(t.Context())
 				var tasks sync.WaitGroup
 				tasks.Go(func() { // a server that answers and breaks

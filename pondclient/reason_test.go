@@ -68,7 +68,7 @@ func TestRequirement9ReasonsAreTyped(t *testing.T) {
 					f.refuseWith(func(*http.Request) *refusal { return test.refuse })
 				}
 				got := make(chan end, 1000)
-				c := f.client(append(test.opts, pondclient.WithObserver(pondclient.Observer{
+				c := f.client(append(test.opts, pondclient.WithObserver(&pondclient.Observer{
 					Disconnected: func(reason *pondclient.ConnectionError, action pondclient.Action, _ time.Duration) {
 						got <- end{reason, action}
 					},

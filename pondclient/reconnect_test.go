@@ -188,7 +188,7 @@ func TestRequirement5SilenceAbandonsTheSocket(t *testing.T) {
 
 func TestRequirement5SilenceOfAnEventStream(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) {
-		_, s := f.connected(pondclient.WithTransport(pondclient.EventStream))
+		_, s := f.connected(pondclient.WithTransport(pondclient.SSE))
 		for range 60 {
 			time.Sleep(20 * time.Second)
 			s.stream(": keepalive\n\n")
@@ -203,7 +203,7 @@ func TestRequirement5SilenceOfAnEventStream(t *testing.T) {
 		}
 	})
 	run(t, func(t *testing.T, f *fake) { // a server without heartbeats is asked
-		f.connected(pondclient.WithTransport(pondclient.EventStream))
+		f.connected(pondclient.WithTransport(pondclient.SSE))
 		time.Sleep(time.Hour)
 		if n := f.connects(); n != 1 || len(f.posts) < 40 {
 			t.Errorf("%d connections and %d POSTs in an hour without heartbeats", n, len(f.posts))
@@ -295,8 +295,8 @@ func TestRequirement8OneDeadlineUpToTheWelcome(t *testing.T) {
 	}{
 		"no response":         {nil, hang},
 		"no message":          {nil, nil},
-		"stream, no response": {[]pondclient.Option{pondclient.WithTransport(pondclient.EventStream)}, hang},
-		"stream, no message":  {[]pondclient.Option{pondclient.WithTransport(pondclient.EventStream)}, nil},
+		"stream, no response": {[]pondclient.Option{pondclient.WithTransport(pondclient.SSE)}, hang},
+		"stream, no message":  {[]pondclient.Option{pondclient.WithTransport(pondclient.SSE)}, nil},
 		"dialer": {[]pondclient.Option{pondclient.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -310,7 +310,7 @@ func TestRequirement8OneDeadlineUpToTheWelcome(t *testing.T) {
 				var ends []time.Time
 				var reasons []*pondclient.ConnectionError
 				var mu sync.Mutex
-				observe := pondclient.WithObserver(pondclient.Observer{
+				observe := pondclient.WithObserver(&pondclient.Observer{
 					Disconnected: func(reason *pondclient.ConnectionError, _ pondclient.Action, _ time.Duration) {
 						mu.Lock()
 						defer mu.Unlock()

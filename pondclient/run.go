@@ -86,7 +86,7 @@ func (c *Client) choose(k *course) Transport {
 		k.fallback = time.Time{}
 	}
 	if k.stream || !k.fallback.IsZero() {
-		return EventStream
+		return SSE
 	}
 	return WebSocket
 }
@@ -277,7 +277,7 @@ func (c *Client) notify(reason *ConnectionError, action Action, delay time.Durat
 func (c *Client) observeConnected(n *connection) {
 	if f := c.cfg.observer.Connected; f != nil {
 		id := c.UserID()
-		c.observed.do(func() { f(n.transport, id) })
+		c.observed.do(func() { f(id, n.transport) })
 	}
 }
 

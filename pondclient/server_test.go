@@ -121,7 +121,7 @@ func (s *site) client(transport pondclient.Transport, opts ...pondclient.Option)
 	return c, l
 }
 
-var bothTransports = []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream}
+var bothTransports = []pondclient.Transport{pondclient.WebSocket, pondclient.SSE}
 
 // onSite runs a test with a real server over both transports.
 func onSite(t *testing.T, build func() (*pond.Pond, *pond.Endpoint), test func(t *testing.T, s *site, over pondclient.Transport)) {
@@ -400,7 +400,7 @@ func TestArraysOverAnEventStream(t *testing.T) {
 			inner.ServeHTTP(w, r)
 		})
 		s.mu.Unlock()
-		c, _ := s.client(pondclient.EventStream)
+		c, _ := s.client(pondclient.SSE)
 		ch, events := member(t, c)
 		var want strings.Builder
 		for i := range 300 {
@@ -432,7 +432,7 @@ func TestRequirement1ClientsObeyTheirServer(t *testing.T) {
 				var mu sync.Mutex
 				var advised []time.Duration
 				for range clients {
-					c, _ := s.client(transport, pondclient.WithObserver(pondclient.Observer{
+					c, _ := s.client(transport, pondclient.WithObserver(&pondclient.Observer{
 						Disconnected: func(reason *pondclient.ConnectionError, action pondclient.Action, retryIn time.Duration) {
 							mu.Lock()
 							defer mu.Unlock()

@@ -56,7 +56,7 @@ func TestRequirement43OverflowIsAGap(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) {
 		var mu sync.Mutex
 		dropped := map[string]int{}
-		c, s := f.connected(pondclient.WithObserver(pondclient.Observer{Dropped: func(channel string, n int) {
+		c, s := f.connected(pondclient.WithObserver(&pondclient.Observer{Dropped: func(channel string, n int) {
 			mu.Lock()
 			defer mu.Unlock()
 			dropped[channel] += n

@@ -64,7 +64,7 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	if err == nil && resp.StatusCode != http.StatusOK {
 		defer cancel()
 		defer stop()
-		return nil, refusal(EventStream, resp)
+		return nil, refusal(SSE, resp)
 	}
 	if err == nil && !stop() {
 		resp.Body.Close()
@@ -72,12 +72,12 @@ func (n *connection) dialStream(ctx context.Context, token string) (*eventStream
 	}
 	if err != nil {
 		cancel()
-		return nil, &ConnectionError{Transport: EventStream, Err: withoutURL(err), reached: reached}
+		return nil, &ConnectionError{Transport: SSE, Err: withoutURL(err), reached: reached}
 	}
 	if media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); media != "text/event-stream" {
 		cancel()
 		resp.Body.Close()
-		return nil, &ConnectionError{Transport: EventStream, Err: errNotStream, reached: true}
+		return nil, &ConnectionError{Transport: SSE, Err: errNotStream, reached: true}
 	}
 	s.body, s.header = resp.Body, resp.Header.Get(connectionID)
 	return s, nil
@@ -92,7 +92,7 @@ func (s *eventStream) read() error {
 	for {
 		line, err := s.line(lines, len(data))
 		if err != nil {
-			return &ConnectionError{Transport: EventStream, Err: err}
+			return &ConnectionError{Transport: SSE, Err: err}
 		}
 		switch name, value := field(line); {
 		case len(line) == 0:
@@ -316,20 +316,20 @@ func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 	req.Header.Set(connectionID, s.conn.connectionSecret(s.header))
 	resp, err := s.conn.client.http.Do(req)
 	if err != nil {
-		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Err: withoutURL(err)}, unknown: begun}
+		return &postError{ConnectionError: ConnectionError{Transport: SSE, Err: withoutURL(err)}, unknown: begun}
 	}
 	if resp.Request.Method != http.MethodPost { // as after 301, 302 and 303
 		resp.Body.Close()
 		status := resp.Request.Response.StatusCode
 		reason := fmt.Sprintf("the POST was redirected with status %d", status)
-		return &postError{ConnectionError: ConnectionError{Transport: EventStream, Status: status, Reason: reason}}
+		return &postError{ConnectionError: ConnectionError{Transport: SSE, Status: status, Reason: reason}}
 	}
 	if resp.StatusCode >= 200 && resp.StatusCode <= 299 {
 		_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) // so that net/http can use the connection again
 		resp.Body.Close()
 		return nil
 	}
-	return &postError{ConnectionError: *refusal(EventStream, resp)}
+	return &postError{ConnectionError: *refusal(SSE, resp)}
 }
 
 // ping checks whether the server still knows the stream. It posts a message that
@@ -340,7 +340,7 @@ func (s *eventStream) ping() {
 	case failed == nil:
 		s.conn.alive() // as far as the client knows
 	case failed.Status == http.StatusNotFound:
-		s.conn.abort(&ConnectionError{Transport: EventStream, Err: errStreamGone})
+		s.conn.abort(&ConnectionError{Transport: SSE, Err: errStreamGone})
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	overStream = pondclient.WithTransport(pondclient.EventStream)
+	overStream = pondclient.WithTransport(pondclient.SSE)
 	overBoth   = pondclient.WithTransport(pondclient.Auto)
 )
 
@@ -49,7 +49,7 @@ func TestRequirement30FallBackOnlyIfNoWebSocketOpened(t *testing.T) {
 				f.refuseWith(noWebSockets(status))
 				c := f.client(overBoth)
 				f.welcome()
-				if got := c.Transport(); got != pondclient.EventStream {
+				if got := c.Transport(); got != pondclient.SSE {
 					t.Errorf("transport %q", got)
 				}
 			})

@@ -208,7 +208,7 @@ func TestRequirement12RefreshFollowsTheLifetime(t *testing.T) {
 	}
 	run(t, func(t *testing.T, f *fake) { // tokens that are expired at once
 		source, calls := counted(time.Nanosecond)
-		c := f.client(pondclient.WithTokenSource(source), pondclient.WithBackoff(time.Millisecond, time.Millisecond, 0))
+		c := f.client(pondclient.WithTokenSource(source), pondclient.WithBackoff(pondclient.Backoff{First: time.Millisecond, Max: time.Millisecond, Healthy: 1}))
 		for range 100 {
 			f.welcome().cut()
 		}

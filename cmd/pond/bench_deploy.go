@@ -53,7 +53,7 @@ func (b *bench) deployment(flags *flag.FlagSet) (*deployment, error) {
 	})
 	d := &deployment{clients: clients, rooms: cmp.Or(c.Rooms, max(1, clients/100)), transport: pondclient.WebSocket, warmup: c.Warmup, asJSON: b.asJSON}
 	if c.Transport == load.SSE {
-		d.transport = pondclient.EventStream
+		d.transport = pondclient.SSE
 	}
 	rate := cmp.Or(c.Rate, 10_000)
 	switch {
@@ -200,7 +200,7 @@ func (d *deployment) print(w io.Writer, results []*deploy.Result) error {
 		}
 		return err
 	}
-	over := map[pondclient.Transport]string{pondclient.WebSocket: "WebSocket", pondclient.EventStream: "Server-Sent Events"}[d.transport]
+	over := map[pondclient.Transport]string{pondclient.WebSocket: "WebSocket", pondclient.SSE: "Server-Sent Events"}[d.transport]
 	var b strings.Builder
 	fmt.Fprintf(&b, "deploy over %s, with Ponds started by bench\n%s clients in %s get a message every %s; their server is drained and replaced.\n\n",
 		over, number(int64(d.clients)), count(d.rooms, "room"), formatDuration(d.every))

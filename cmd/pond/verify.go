@@ -63,7 +63,7 @@ type verification struct {
 func (v *verification) declare(flags *flag.FlagSet) {
 	c := &v.config
 	c.Header = http.Header{}
-	c.Transports = []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream}
+	c.Transports = []pondclient.Transport{pondclient.WebSocket, pondclient.SSE}
 	flags.IntVar(&c.Clients, "clients", 20, "`number` of clients that listen, and whose connections are broken")
 	flags.IntVar(&c.Publishers, "publishers", 2, "`number` of clients that publish; they listen as well")
 	flags.Float64Var(&c.Rate, "rate", 50, "`number` of messages per second, of all publishers")
@@ -76,7 +76,7 @@ func (v *verification) declare(flags *flag.FlagSet) {
 		case "ws":
 			c.Transports = []pondclient.Transport{pondclient.WebSocket}
 		case "sse":
-			c.Transports = []pondclient.Transport{pondclient.EventStream}
+			c.Transports = []pondclient.Transport{pondclient.SSE}
 		case "both":
 		default:
 			return errors.New("want ws, sse or both")
@@ -311,7 +311,7 @@ func trimZeros(f float64) string { return strings.TrimSuffix(fmt.Sprintf("%.1f",
 
 // pathTable formats a row for each address and transport.
 func pathTable(paths []verify.Path) string {
-	over := map[pondclient.Transport]string{pondclient.WebSocket: "WebSocket", pondclient.EventStream: "SSE"}
+	over := map[pondclient.Transport]string{pondclient.WebSocket: "WebSocket", pondclient.SSE: "SSE"}
 	table := [][]string{{"address", "transport", "clients", "reconnects", "live", "recovered", "announced", "silent", "duplicated", "disordered"}}
 	for _, p := range paths {
 		table = append(table, []string{

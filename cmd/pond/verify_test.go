@@ -161,7 +161,7 @@ func TestVerifiedText(t *testing.T) {
 		Cuts:  1, Reconnects: 2, Gaps: map[string]int64{"overflow": 1, "epoch": 2}, Removed: 1, History: true,
 		Paths: []verify.Path{
 			{URL: "http://one/socket", Transport: pondclient.WebSocket, Clients: 11},
-			{URL: "http://two/socket", Transport: pondclient.EventStream, Clients: 10, Reconnects: 2},
+			{URL: "http://two/socket", Transport: pondclient.SSE, Clients: 10, Reconnects: 2},
 		},
 		Latency:   &load.Latency{P50: time.Millisecond, P99: 2 * time.Millisecond, Max: 3 * time.Millisecond},
 		Recovery:  &load.Latency{P50: time.Second, P99: 2 * time.Second, Max: 3 * time.Second},

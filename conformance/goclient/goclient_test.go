@@ -37,7 +37,7 @@ var servers = []server{
 		answers: true, refused: "403", silent: true,
 	},
 	{
-		name: "pondsocket-asgi over SSE", env: "CONFORMANCE_ASGI", over: pondclient.EventStream,
+		name: "pondsocket-asgi over SSE", env: "CONFORMANCE_ASGI", over: pondclient.SSE,
 		answers: true, refused: "401", silent: true,
 	},
 	{

@@ -251,7 +251,7 @@ func TestAttackMetricsCardinality(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent), pond.WithObserver(&pond.Observer{
 		Connected:    func(e *pond.Endpoint, _ string, tr pond.Transport) { note(e.Path(), tr) },
 		Disconnected: func(e *pond.Endpoint, _ string, tr pond.Transport, _ error) { note(e.Path(), tr) },
-		Refused:      func(e *pond.Endpoint, status int) { note(e.Path(), status) },
+		Rejected:     func(e *pond.Endpoint, status int) { note(e.Path(), status) },
 		Left:         func(_ *pond.Channel, _ pond.User, reason pond.LeaveReason) { note(reason) },
 		Limited:      func(e *pond.Endpoint, l pond.Limit) { note(e.Path(), l) },
 	}))

@@ -38,9 +38,9 @@ func (t *transcript) observer() *pond.Observer {
 		Disconnected: func(e *pond.Endpoint, id string, tr pond.Transport, cause error) {
 			t.note("disconnected", e.Path(), id, tr, cause)
 		},
-		Refused: func(e *pond.Endpoint, status int) { t.note("refused", e.Path(), status) },
-		Joined:  func(ch *pond.Channel, u pond.User) { t.note("joined", ch.Name(), u.ID) },
-		Left:    func(ch *pond.Channel, u pond.User, why pond.LeaveReason) { t.note("left", ch.Name(), u.ID, why) },
+		Rejected: func(e *pond.Endpoint, status int) { t.note("refused", e.Path(), status) },
+		Joined:   func(ch *pond.Channel, u pond.User) { t.note("joined", ch.Name(), u.ID) },
+		Left:     func(ch *pond.Channel, u pond.User, why pond.LeaveReason) { t.note("left", ch.Name(), u.ID, why) },
 		Handled: func(ch *pond.Channel, event string, _ time.Duration, err error) {
 			t.note("handled", ch.Name(), event, err)
 		},

@@ -37,12 +37,12 @@ func failingObserver(c *calls, fail func()) *pond.Observer {
 	return &pond.Observer{
 		Connected:    func(*pond.Endpoint, string, pond.Transport) { called("Connected") },
 		Disconnected: func(*pond.Endpoint, string, pond.Transport, error) { called("Disconnected") },
-		Refused:      func(*pond.Endpoint, int) { called("Refused") },
+		Rejected:     func(*pond.Endpoint, int) { called("Rejected") },
 		Joined:       func(*pond.Channel, pond.User) { called("Joined") },
 		Left:         func(*pond.Channel, pond.User, pond.LeaveReason) { called("Left") },
 		Handled:      func(*pond.Channel, string, time.Duration, error) { called("Handled") },
 		Sent:         func(*pond.Channel, string, int) { called("Sent") },
-		Recovered:    func(*pond.Channel, pond.User, string) { called("Recovered") },
+		Recovered:    func(*pond.Channel, pond.User, pond.GapReason) { called("Recovered") },
 		Limited:      func(*pond.Endpoint, pond.Limit) { called("Limited") },
 	}
 }
@@ -105,7 +105,7 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 					t.Errorf("%d handlers returned", returned)
 				}
 				calls := map[string]int{
-					"Connected": 1, "Disconnected": 1, "Refused": 1, "Joined": 2, "Left": 2, "Handled": 6, "Sent": 8, "Limited": 3, "Recovered": 1,
+					"Connected": 1, "Disconnected": 1, "Rejected": 1, "Joined": 2, "Left": 2, "Handled": 6, "Sent": 8, "Limited": 3, "Recovered": 1,
 				}
 				for field := range reflect.TypeFor[pond.Observer]().Fields() {
 					function, want := field.Name, calls[field.Name]
@@ -121,8 +121,8 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 				d.Declined(tr, "/socket?no")
 				time.Sleep(time.Second)
 				d.Declined(tr, "/socket?no")
-				if got := log.count("observer failed function=Refused"); got != 3 {
-					t.Errorf("Refused is logged %d times in two seconds", got)
+				if got := log.count("observer failed function=Rejected"); got != 3 {
+					t.Errorf("Rejected is logged %d times in two seconds", got)
 				}
 				if got := log.count("suppressed=1"); got != 1 {
 					t.Errorf("what was not logged is not counted:\n%s", log.text())

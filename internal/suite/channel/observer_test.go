@@ -28,7 +28,7 @@ func TestObserver(t *testing.T) {
 			p := pond.New(pond.WithLogger(kit.Silent), pond.WithObserver(&pond.Observer{
 				Connected:    func(e *pond.Endpoint, _ string, _ pond.Transport) { note("connected %s", e.Path()) },
 				Disconnected: func(_ *pond.Endpoint, _ string, _ pond.Transport, err error) { note("disconnected %t", err != nil) },
-				Refused:      func(_ *pond.Endpoint, status int) { note("refused %d", status) },
+				Rejected:     func(_ *pond.Endpoint, status int) { note("refused %d", status) },
 				Joined:       func(ch *pond.Channel, _ pond.User) { note("joined %s", ch.Name()) },
 				Left:         func(ch *pond.Channel, _ pond.User, r pond.LeaveReason) { note("left %s %s", ch.Name(), r) },
 				Handled: func(ch *pond.Channel, event string, d time.Duration, err error) {

@@ -1,6 +1,8 @@
 package history_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"sync"
@@ -194,4 +196,53 @@ func TestX6OffsetOrderIsDeliveryOrder(t *testing.T) {
 			t.Errorf("%d offsets, want %d", len(at), members*each)
 		}
 	})
+}
+
+// The zero values of a start and of a position stand for the whole history, and entries
+// have a JSON form that a client in JavaScript can use.
+func TestHistoryFromTheBeginning(t *testing.T) {
+	p := pond.New(pond.WithLogger(kit.Silent))
+	e := p.Endpoint("/socket", kit.Accept)
+	e.Lobby("/log/:room", kit.Admit, pond.WithHistory(pond.History{Messages: 3}))
+	for i := range 5 {
+		if err := e.Publish(t.Context(), "/log/1", "said", map[string]int{"n": i}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, test := range map[string]struct {
+		from pond.HistoryStart
+		want int
+	}{
+		"zero start":    {pond.HistoryStart{}, 3},
+		"zero position": {pond.After(pond.Position{}), 3},
+		"last 2":        {pond.Last(2), 2},
+		"last 0":        {pond.Last(0), 0},
+		"last -1":       {pond.Last(-1), 0},
+	} {
+		var entries []pond.HistoryEntry
+		for entry, err := range e.History(t.Context(), "/log/1", test.from) {
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			entries = append(entries, entry)
+		}
+		if len(entries) != test.want {
+			t.Errorf("%s: %d messages, want %d", name, len(entries), test.want)
+			continue
+		}
+		for _, entry := range entries {
+			at, _ := json.Marshal(entry.Time)
+			want := fmt.Sprintf(`{"position":{"epoch":%q,"offset":%d},"time":%s,"event":"said","requestId":%q,"payload":{"n":%d}}`,
+				entry.Position.Epoch, entry.Position.Offset, at, entry.RequestID, entry.Position.Offset-1)
+			if got := kit.JSON(t, entry); got != want {
+				t.Errorf("%s is not %s", got, want)
+			}
+		}
+	}
+	for range e.History(t.Context(), "/log/none", pond.HistoryStart{}) {
+		t.Error("a channel that does not exist has a history")
+	}
+	if err := p.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -213,8 +213,8 @@ func (r *runner) join(ctx context.Context, number int) (*pondclient.Client, erro
 			}
 			return pondclient.Retry
 		}),
-		pondclient.WithObserver(pondclient.Observer{
-			Connected:    func(pondclient.Transport, string) { r.connected() },
+		pondclient.WithObserver(&pondclient.Observer{
+			Connected:    func(string, pondclient.Transport) { r.connected() },
 			Disconnected: r.disconnected,
 		}))
 	if err != nil {
@@ -241,7 +241,7 @@ func (r *runner) connected() {
 func (r *runner) disconnected(e *pondclient.ConnectionError, _ pondclient.Action, _ time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.drained.IsZero() && e.Attempted() {
+	if !r.drained.IsZero() && !e.Established() {
 		r.failed++
 	}
 }

@@ -115,7 +115,7 @@ func TestObedienceFlattensThePeak(t *testing.T) {
 }
 
 func TestEventStreams(t *testing.T) {
-	r := play(t, 200, false, pondclient.EventStream, 0)
+	r := play(t, 200, false, pondclient.SSE, 0)
 	if r.Back != 200 || r.Err() != nil {
 		t.Errorf("%+v, error %v", r, r.Err())
 	}

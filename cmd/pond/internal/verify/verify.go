@@ -236,7 +236,7 @@ func (r *runner) join(ctx context.Context, number int) (*client, error) {
 		pondclient.WithHeader(r.Header),
 		pondclient.WithDialContext(c.network.Dial),
 		pondclient.WithLogger(slog.New(slog.DiscardHandler)),
-		pondclient.WithBackoff(200*time.Millisecond, 3*time.Second, 10*time.Second),
+		pondclient.WithBackoff(pondclient.Backoff{First: 200 * time.Millisecond, Max: 3 * time.Second, Healthy: 10 * time.Second}),
 		pondclient.WithHeartbeat(3*time.Second, 2*time.Second),
 		pondclient.WithConnectTimeout(10 * time.Second),
 		pondclient.WithPolicy(func(e *pondclient.ConnectionError) pondclient.Action {
@@ -245,8 +245,8 @@ func (r *runner) join(ctx context.Context, number int) (*client, error) {
 			}
 			return pondclient.DefaultAction(e)
 		}),
-		pondclient.WithObserver(pondclient.Observer{
-			Connected:    func(pondclient.Transport, string) { c.connected() },
+		pondclient.WithObserver(&pondclient.Observer{
+			Connected:    func(string, pondclient.Transport) { c.connected() },
 			Disconnected: func(*pondclient.ConnectionError, pondclient.Action, time.Duration) { c.disconnected() },
 		}),
 	}

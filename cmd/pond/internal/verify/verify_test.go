@@ -83,7 +83,7 @@ func (c *cluster) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 func (c *cluster) config() verify.Config {
 	return verify.Config{
 		URLs:       []string{"http://one.test/socket"},
-		Transports: []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream},
+		Transports: []pondclient.Transport{pondclient.WebSocket, pondclient.SSE},
 		Channel:    "/chat/verify",
 		Event:      "message",
 		Clients:    8,
