@@ -54,7 +54,10 @@ func (c *connCount) reserve(limited bool) bool {
 
 func (c *connCount) release() { c.n.Add(-1) }
 
-// log logs the default limit, the first time that an endpoint uses it.
+// halfUsed reports whether half of the default limit is reached.
+func (c *connCount) halfUsed() bool { return c.n.Load()*2 >= c.limit }
+
+// log logs the default limit, once.
 func (c *connCount) log(p *Pond) {
 	if c.descriptors > 0 && !c.logged.Load() && c.logged.CompareAndSwap(false, true) {
 		p.log(context.Background(), slog.LevelInfo, "pond: connections are limited to 80 % of the file descriptors", //nolint:forbidigo // it belongs to no request
@@ -66,10 +69,12 @@ func (c *connCount) log(p *Pond) {
 // unless [WithMaxConnsPerAddress] is set. It returns an error if there is none. The
 // caller must return the slot with release.
 func (e *Endpoint) reserve(addr netip.Addr) error {
-	e.announce()
 	e.mu.Lock()
 	met, err := e.reserveLocked(addr)
 	e.mu.Unlock()
+	if e.pond.conns.halfUsed() {
+		e.announce()
+	}
 	if met != "" {
 		e.limited(met)
 	}

@@ -179,7 +179,8 @@ func WithHosts(hosts ...string) EndpointOption {
 // upgrade. The default is 80 % of the file descriptors of the process
 // (RLIMIT_NOFILE, when [New] is called) for all endpoints of the Pond together, so
 // that clients are rejected before the server runs out of descriptors. It is logged
-// once. If the number is unknown or unlimited, the default is 100,000.
+// once, by [Pond.Serve] or when half of it is reached. If the number is unknown or
+// unlimited, the default is 100,000.
 //
 // The shared limit does not apply to an endpoint with its own limit, but its clients
 // count for it.

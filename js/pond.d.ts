@@ -244,7 +244,7 @@ export interface Channel<E extends Events = Record<string, any>, P = any> {
   onGap(listener: (gap: { readonly reason: string }) => void): () => void;
 
   /**
-   * Calls the listener for errors that no promise reports. Without a listener, they go to Pond.onError, and without
+   * Calls the listener for errors that no promise reports, and for declined joins. Without a listener, they go to Pond.onError, and without
    * a listener there to the console.
    */
   onError(listener: (error: PondError) => void): () => void;

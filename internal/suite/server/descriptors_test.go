@@ -26,6 +26,9 @@ import (
 // fewDescriptors makes the test binary a server that may have as many files open.
 const fewDescriptors = "POND_TEST_FEW_DESCRIPTORS"
 
+// mounted makes this server an ordinary one, in which a Pond is the handler.
+const mounted = "POND_TEST_MOUNTED"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(fewDescriptors) == "" {
 		os.Exit(m.Run())
@@ -61,7 +64,15 @@ func serveWithFewDescriptors() error {
 		return err
 	}
 	fmt.Println(l.Addr())
-	return p.Serve(ctx, &http.Server{}, l)
+	if os.Getenv(mounted) == "" {
+		return p.Serve(ctx, &http.Server{}, l)
+	}
+	srv := &http.Server{Handler: p}
+	context.AfterFunc(ctx, func() { srv.Close() })
+	if err := srv.Serve(l); err != http.ErrServerClosed {
+		return err
+	}
+	return p.Shutdown(context.Background())
 }
 
 // upgrade returns the status of a WebSocket handshake, and the connection.
@@ -85,9 +96,15 @@ func upgrade(addr, path string) (int, net.Conn, error) {
 // share it, and the log says so. A server that runs out of descriptors nevertheless
 // goes on when there are some again.
 func TestFault22_DefaultLimitIsBelowTheDescriptors(t *testing.T) {
+	t.Run("Serve", func(t *testing.T) { defaultLimit(t) })
+	t.Run("mounted", func(t *testing.T) { defaultLimit(t, mounted+"=1") })
+}
+
+func defaultLimit(t *testing.T, env ...string) {
+	t.Helper()
 	const descriptors, limit = 120, 96
 	server := exec.Command(os.Args[0])
-	server.Env = append(os.Environ(), fmt.Sprintf("%s=%d", fewDescriptors, descriptors))
+	server.Env = append(append(os.Environ(), env...), fmt.Sprintf("%s=%d", fewDescriptors, descriptors))
 	stdin, _ := server.StdinPipe()
 	stdout, _ := server.StdoutPipe()
 	stderr, _ := server.StderrPipe()
