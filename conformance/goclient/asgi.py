@@ -1,4 +1,4 @@
-"""A server made with pondsocket-asgi, for the Go client. It has a handler for each thing that a client can notice."""
+"""A server made with pondsocket-asgi, for the Go client. It has a handler for each behaviour that a client can observe."""
 
 import os
 import signal

@@ -20,7 +20,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A server is an official server, and what is particular about it.
+// A server is an official server, with its particularities.
 type server struct {
 	name    string
 	env     string // the variable with the program and its arguments

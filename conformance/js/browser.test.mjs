@@ -57,8 +57,8 @@ for (const transport of ['WebSocket', 'SSE']) {
   }
 }
 
-// A page of the same site, which another port is, but of another origin: the request has the
-// cookies of the visitor, even those with SameSite=Strict, and no Origin.
+// A page on another port is of the same site, but of another origin: its request has the
+// cookies of the visitor, even those with SameSite=Strict, and no Origin header.
 test('Chromium: a request of another origin without an Origin header', { timeout: 60_000 }, async () => {
   const server = await new Server().start();
   const other = createServer((_, response) => response.end('<!doctype html>')).listen(0, '127.0.0.1');

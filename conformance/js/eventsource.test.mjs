@@ -1,5 +1,5 @@
-// A plain EventSource in Chromium, with no client library, on a stream that it joins by URL: cut links, restarts of
-// a proxy in front, and a restart of the server.
+// A plain EventSource in Chromium, without a client library, on a stream that joins by URL: broken connections,
+// restarts of a proxy, and a restart of the server.
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -131,7 +131,7 @@ async function listen(origin) {
 
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
-test('Chromium, EventSource: cut links and restarts of a proxy lose nothing', { timeout: 120_000 }, async () => {
+test('Chromium, EventSource: broken connections and restarts of a proxy lose no message', { timeout: 120_000 }, async () => {
   const server = await new Server().start();
   const proxy = await new Proxy(server).start();
   const publisher = await new Publisher().start(server);
@@ -145,10 +145,10 @@ test('Chromium, EventSource: cut links and restarts of a proxy lose nothing', { 
       if (round === 1) {
         await proxy.stop();
         await listener.lost();
-        await publisher.publish(n + 1, n + 20); // while nobody can connect
+        await publisher.publish(n + 1, n + 20); // while no client can connect
         await proxy.start();
       } else {
-        const burst = publisher.publish(n + 1, n + 20); // while the link is cut
+        const burst = publisher.publish(n + 1, n + 20); // while the connection is broken
         proxy.cut();
         await burst;
       }
@@ -165,7 +165,7 @@ test('Chromium, EventSource: cut links and restarts of a proxy lose nothing', { 
   }
 });
 
-test('Chromium, EventSource: after a restart of the server the log begins anew', { timeout: 120_000 }, async () => {
+test('Chromium, EventSource: after a restart of the server, a new history begins', { timeout: 120_000 }, async () => {
   const server = await new Server().start();
   let publisher = await new Publisher().start(server);
   const listener = await listen(`http://${server.host}`);

@@ -56,10 +56,10 @@ export const scenarios = {
     const stranger = await world.member('stranger', {}, '/chat/2');
 
     alice.send('say', { text });
-    await becomes(() => alice.got('say'), [{ text }], 'what alice got');
-    await becomes(() => bob.got('say'), [{ text }], 'what bob got');
+    await becomes(() => alice.got('say'), [{ text }], "alice's messages");
+    await becomes(() => bob.got('say'), [{ text }], "bob's messages");
     await stranger.caughtUp();
-    equal(stranger.got('say'), [], 'what was said in another channel');
+    equal(stranger.got('say'), [], 'messages in another channel');
   },
 
   async 'broadcast of difficult text'(world) {
@@ -68,7 +68,7 @@ export const scenarios = {
     const difficult = '"\\\n\r\t\u0000\u2028 <&> naïve – 日本語 🎉 '.repeat(1000); // also: many reads
 
     alice.send('say', { text: difficult });
-    await becomes(() => bob.got('say'), [{ text: difficult }], 'what bob got');
+    await becomes(() => bob.got('say'), [{ text: difficult }], "bob's messages");
   },
 
   async 'broadcast in order'(world) {
@@ -96,9 +96,9 @@ export const scenarios = {
     const bob = await world.member('bob');
 
     alice.send('say-others', { text });
-    await becomes(() => bob.got('say-others'), [{ text }], 'what bob got');
+    await becomes(() => bob.got('say-others'), [{ text }], "bob's messages");
     await alice.caughtUp();
-    equal(alice.got('say-others'), [], 'what the sender got');
+    equal(alice.got('say-others'), [], "the sender's messages");
   },
 
   async 'broadcast to some'(world) {
@@ -107,10 +107,10 @@ export const scenarios = {
     const carol = await world.member('carol');
 
     alice.send('say-some', { to: [alice.id, carol.id, 'nobody'], text });
-    await becomes(() => carol.got('say-some'), [{ text }], 'what carol got');
-    await becomes(() => alice.got('say-some'), [{ text }], 'what alice got');
+    await becomes(() => carol.got('say-some'), [{ text }], "carol's messages");
+    await becomes(() => alice.got('say-some'), [{ text }], "alice's messages");
     await bob.caughtUp();
-    equal(bob.got('say-some'), [], 'what bob got');
+    equal(bob.got('say-some'), [], "bob's messages");
   },
 
   async reply(world) {
@@ -120,13 +120,13 @@ export const scenarios = {
     const questions = Array.from({ length: 20 }, (_, i) => ({ i, text }));
     equal(await Promise.all(questions.map((q) => alice.ask('echo', q))), questions, 'answers');
     await bob.caughtUp();
-    equal(bob.got('echo'), [{}], "answers to bob, who got his own");
+    equal(bob.got('echo'), [{}], "bob's echoes: only his own");
   },
 
   async 'event with a parameter'(world) {
     const alice = await world.member('alice');
     alice.send('move/white%20king', { to: 'e2' });
-    await becomes(() => alice.got('moved'), [{ piece: 'white king', to: 'e2' }], 'what alice got');
+    await becomes(() => alice.got('moved'), [{ piece: 'white king', to: 'e2' }], "alice's messages");
   },
 
   async 'failed event'(world) {
@@ -150,7 +150,7 @@ export const scenarios = {
     const joined = alice.join();
     alice.send('say', { text });
     await joined;
-    await becomes(() => alice.got('say'), [{ text }], 'what alice got');
+    await becomes(() => alice.got('say'), [{ text }], "alice's messages");
   },
 
   async presence(world) {
@@ -183,11 +183,11 @@ export const scenarios = {
       ['update', away],
       ['leave', online('bob')],
       ['leave', online('carol')],
-    ], 'what alice saw');
+    ], "alice's presence events");
     await bob.caughtUp();
-    equal(bob.presence, [['join', online('bob')], ['join', online('carol')], ['update', away]], 'what bob saw');
+    equal(bob.presence, [['join', online('bob')], ['join', online('carol')], ['update', away]], "bob's presence events");
     await ghost.caughtUp();
-    equal(ghost.lists, [], 'what a member that is not tracked saw');
+    equal(ghost.lists, [], 'lists of a member that is not tracked');
   },
 
   async leave(world) {
@@ -197,11 +197,11 @@ export const scenarios = {
 
     bob.channel.leave();
     equal(bob.states.at(-1), 'CLOSED', 'state');
-    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'explicit_leave' }], 'farewells');
+    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'explicit_leave' }], 'left events');
     carol.client.disconnect();
-    await becomes(() => alice.got('left').at(1), { name: 'carol', reason: 'connection_closed' }, 'second farewell');
+    await becomes(() => alice.got('left').at(1), { name: 'carol', reason: 'connection_closed' }, 'second left event');
     equal(alice.channel.presence, [online('alice')], 'presence');
-    equal(bob.got('left'), [], 'farewells to bob, who has left');
+    equal(bob.got('left'), [], 'left events for bob after he left');
 
     const again = new Member(bob.client, '/chat/1', { name: 'bob' });
     await again.join();
@@ -215,14 +215,14 @@ export const scenarios = {
     alice.send('kick', { id: bob.id, reason: 'spam' });
     await becomes(() => bob.got('kicked_out'), [{ message: 'spam', code: 403, reason: 'spam' }], 'notice to bob');
     await becomes(() => bob.got('EVICTED'), [{ reason: 'spam' }], 'second notice to bob');
-    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'evicted' }], 'farewells');
+    await becomes(() => alice.got('left'), [{ name: 'bob', reason: 'evicted' }], 'left events');
     equal(alice.got('kicked'), [{ userId: bob.id, reason: 'spam' }], 'notice to alice');
     equal(alice.channel.presence, [online('alice')], 'presence');
 
-    equal((await bob.ask('say', { text })).code, 'CHANNEL_NOT_FOUND', 'answer to one who is no member');
-    await new Member(bob.client, '/chat/2', { name: 'bob' }).join(); // the connection stays
+    equal((await bob.ask('say', { text })).code, 'CHANNEL_NOT_FOUND', 'answer to a client that is not a member');
+    await new Member(bob.client, '/chat/2', { name: 'bob' }).join(); // the connection is still open
     await alice.caughtUp();
-    equal(alice.got('say'), [], 'what one who is no member said');
+    equal(alice.got('say'), [], 'messages of a client that is not a member');
   },
 
   async 'restart of the server'(world) {
@@ -240,11 +240,11 @@ export const scenarios = {
       await becomes(() => member.states, rejoined, 'states');
       await becomes(() => member.channel.presence.map((u) => u.name).sort(), ['alice', 'bob'], 'presence');
     }
-    await becomes(() => alice.got('say').at(0), { text: 'is anybody here?' }, 'what alice had said meanwhile');
+    await becomes(() => alice.got('say').at(0), { text: 'is anybody here?' }, 'message that alice sent while the server was down');
     bob.send('say', { text });
     for (const member of [alice, bob]) {
-      await becomes(() => member.got('say').at(-1), { text }, 'what bob said');
-      equal(before.includes(member.got('welcome')[1].id), false, 'an id of before');
+      await becomes(() => member.got('say').at(-1), { text }, "bob's message");
+      equal(before.includes(member.got('welcome')[1].id), false, 'an id from before the restart');
     }
   },
 };

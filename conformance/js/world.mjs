@@ -117,7 +117,7 @@ export class Member {
 
   /**
    * caughtUp returns when the member has received all that the server sent to
-   * it before: an answer never overtakes what was sent earlier.
+   * it before: an answer never overtakes messages that were sent earlier.
    */
   async caughtUp() {
     await this.ask('echo');

@@ -1,4 +1,4 @@
-"""What an application sees through the official Python client.
+"""The behaviour that an application observes with the official Python client.
 
 The scenarios are those of js/scenarios.mjs.
 """
@@ -63,10 +63,10 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         stranger = await self.world.member("stranger", "/chat/2")
 
         alice.send("say", **TEXT)
-        await becomes(lambda: alice.got("say"), [TEXT], "what alice got")
-        await becomes(lambda: bob.got("say"), [TEXT], "what bob got")
+        await becomes(lambda: alice.got("say"), [TEXT], "alice's messages")
+        await becomes(lambda: bob.got("say"), [TEXT], "bob's messages")
         await stranger.caught_up()
-        equal(stranger.got("say"), [], "what was said in another channel")
+        equal(stranger.got("say"), [], "messages in another channel")
 
     async def test_broadcast_of_difficult_text(self):
         alice = await self.world.member("alice")
@@ -74,7 +74,7 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         difficult = '"\\\n\r\t\0\u2028 <&> naïve – 日本語 🎉 ' * 1000  # also: many reads
 
         alice.send("say", text=difficult)
-        await becomes(lambda: bob.got("say"), [{"text": difficult}], "what bob got")
+        await becomes(lambda: bob.got("say"), [{"text": difficult}], "bob's messages")
 
     async def test_broadcast_in_order(self):
         members = [await self.world.member(name) for name in ("alice", "bob", "carol")]
@@ -89,9 +89,9 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         bob = await self.world.member("bob")
 
         alice.send("say-others", **TEXT)
-        await becomes(lambda: bob.got("say-others"), [TEXT], "what bob got")
+        await becomes(lambda: bob.got("say-others"), [TEXT], "bob's messages")
         await alice.caught_up()
-        equal(alice.got("say-others"), [], "what the sender got")
+        equal(alice.got("say-others"), [], "the sender's messages")
 
     async def test_broadcast_to_some(self):
         alice = await self.world.member("alice")
@@ -99,10 +99,10 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         carol = await self.world.member("carol")
 
         alice.send("say-some", to=[alice.id, carol.id, "nobody"], **TEXT)
-        await becomes(lambda: carol.got("say-some"), [TEXT], "what carol got")
-        await becomes(lambda: alice.got("say-some"), [TEXT], "what alice got")
+        await becomes(lambda: carol.got("say-some"), [TEXT], "carol's messages")
+        await becomes(lambda: alice.got("say-some"), [TEXT], "alice's messages")
         await bob.caught_up()
-        equal(bob.got("say-some"), [], "what bob got")
+        equal(bob.got("say-some"), [], "bob's messages")
 
     async def test_reply(self):
         alice = await self.world.member("alice")
@@ -116,7 +116,7 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
     async def test_event_with_a_parameter(self):
         alice = await self.world.member("alice")
         alice.send("move/white%20king", to="e2")
-        await becomes(lambda: alice.got("moved"), [{"piece": "white king", "to": "e2"}], "what alice got")
+        await becomes(lambda: alice.got("moved"), [{"piece": "white king", "to": "e2"}], "alice's messages")
 
     async def test_failed_event(self):
         alice = await self.world.member("alice")
@@ -133,7 +133,7 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         joined = asyncio.create_task(alice.join())
         alice.send("say", **TEXT)
         await joined
-        await becomes(lambda: alice.got("say"), [TEXT], "what alice got")
+        await becomes(lambda: alice.got("say"), [TEXT], "alice's messages")
 
     async def test_presence(self):
         alice = await self.world.member("alice", track=True)
@@ -158,11 +158,11 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
 
         joins = [("join", online(name)) for name in ("alice", "bob", "carol")]
         leaves = [("leave", online(name)) for name in ("bob", "carol")]
-        equal(alice.presence, [*joins, ("update", away), *leaves], "what alice saw")
+        equal(alice.presence, [*joins, ("update", away), *leaves], "alice's presence events")
         await bob.caught_up()
-        equal(bob.presence, [*joins[1:], ("update", away)], "what bob saw")
+        equal(bob.presence, [*joins[1:], ("update", away)], "bob's presence events")
         await ghost.caught_up()
-        equal(ghost.presence, [], "what a member that is not tracked saw")
+        equal(ghost.presence, [], "presence events of a member that is not tracked")
 
     async def test_leave(self):
         alice = await self.world.member("alice", track=True)
@@ -171,12 +171,12 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
 
         bob.channel.leave()
         equal(bob.states[-1], "CLOSED", "state")
-        await becomes(lambda: alice.got("left"), [{"name": "bob", "reason": "explicit_leave"}], "farewells")
+        await becomes(lambda: alice.got("left"), [{"name": "bob", "reason": "explicit_leave"}], "left events")
         await carol.client.disconnect()
-        goodbye = {"name": "carol", "reason": "connection_closed"}
-        await becomes(lambda: alice.got("left")[1:], [goodbye], "second farewell")
+        left = {"name": "carol", "reason": "connection_closed"}
+        await becomes(lambda: alice.got("left")[1:], [left], "second left event")
         equal(alice.channel.presence, [online("alice")], "presence")
-        equal(bob.got("left"), [], "farewells to bob, who has left")
+        equal(bob.got("left"), [], "left events for bob after he left")
 
         again = Member(bob.client, "/chat/1", name="bob")
         await again.join()
@@ -189,14 +189,14 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
         alice.send("kick", id=bob.id, reason="spam")
         await becomes(lambda: bob.got("EVICTED"), [{"reason": "spam"}], "notice to bob")
         equal(bob.got("kicked_out"), [{"message": "spam", "code": 403, "reason": "spam"}], "first notice to bob")
-        await becomes(lambda: alice.got("left"), [{"name": "bob", "reason": "evicted"}], "farewells")
+        await becomes(lambda: alice.got("left"), [{"name": "bob", "reason": "evicted"}], "left events")
         equal(alice.got("kicked"), [{"userId": bob.id, "reason": "spam"}], "notice to alice")
         equal(alice.channel.presence, [online("alice")], "presence")
 
-        equal((await bob.ask("say", **TEXT))["code"], "CHANNEL_NOT_FOUND", "answer to one who is no member")
+        equal((await bob.ask("say", **TEXT))["code"], "CHANNEL_NOT_FOUND", "answer to a client that is not a member")
         await Member(bob.client, "/chat/2", name="bob").join()  # the connection stays
         await alice.caught_up()
-        equal(alice.got("say"), [], "what one who is no member said")
+        equal(alice.got("say"), [], "messages of a client that is not a member")
 
     async def test_restart_of_the_server(self):
         alice = await self.world.member("alice", track=True)
@@ -213,10 +213,10 @@ class OfficialClient(unittest.IsolatedAsyncioTestCase):
             await becomes(lambda m=member: m.states, rejoined, "states")
             names = lambda m=member: sorted(user["name"] for user in m.channel.presence)
             await becomes(names, ["alice", "bob"], "presence")
-        await becomes(lambda: alice.got("say")[:1], [{"text": "is anybody here?"}], "what alice had said meanwhile")
+        await becomes(lambda: alice.got("say")[:1], [{"text": "is anybody here?"}], "message that alice sent while the server was down")
         bob.send("say", **TEXT)
         for member in alice, bob:
-            await becomes(lambda m=member: m.got("say")[-1:], [TEXT], "what bob said")
+            await becomes(lambda m=member: m.got("say")[-1:], [TEXT], "bob's message")
             equal(member.got("welcome")[1]["id"] in before, False, "an id of before")
 
 

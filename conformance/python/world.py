@@ -121,8 +121,8 @@ class Member:
         return [payload for name, payload in self.messages if name == event]
 
     async def caught_up(self):
-        """Return when the member has received all that was sent to it before.
+        """Return when the member received everything that was sent to it before.
 
-        An answer never overtakes what the server sent earlier.
+        An answer never overtakes messages that the server sent earlier.
         """
         await self.ask("echo")

@@ -40,7 +40,7 @@ type (
 		Name string `json:"name"`
 		Room string `json:"room"`
 	}
-	farewell struct {
+	departure struct {
 		Name   string           `json:"name"`
 		Reason pond.LeaveReason `json:"reason"`
 	}
@@ -131,5 +131,5 @@ func join(ctx *pond.JoinContext) error {
 
 func leave(ctx *pond.LeaveContext) error {
 	name, _ := ctx.Get("name").(string)
-	return ctx.Broadcast("left", farewell{name, ctx.Reason()})
+	return ctx.Broadcast("left", departure{name, ctx.Reason()})
 }

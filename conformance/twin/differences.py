@@ -1,4 +1,4 @@
-"""What clients see differently, and nothing else.
+"""All differences that clients can observe.
 
 docs/migration.md has a row for each of them, with the reason.
 """
@@ -7,10 +7,10 @@ import re
 
 
 class Difference:
-    """One thing that the two servers do differently.
+    """A difference in the behaviour of the two servers.
 
-    A line of pond's transcript that matches becomes the line, or the lines, or
-    nothing, that pondsocket-asgi has in its place.
+    A line of pond's transcript that matches is replaced with the line, the lines or
+    nothing of pondsocket-asgi.
     """
 
     def __init__(self, name, pond, python, transports=("websocket", "sse")):
@@ -20,7 +20,7 @@ class Difference:
         self.transports = transports
 
     def apply(self, lines):
-        """Return the lines as pondsocket-asgi has them, and in how many of them that is so."""
+        """Return the lines of pondsocket-asgi, and the number of changed lines."""
         changed = [self.pond.sub(self.python, line) for line in lines]
         return [part for line in changed for part in line.split("\n") if part], sum(map(str.__ne__, lines, changed))
 
@@ -42,7 +42,7 @@ DIFFERENCES = [
     Difference(
         "Texts of HTTP errors",
         r"(GET 404) (no endpoint at this path|connect with a WebSocket, or ask for text/event-stream)$"
-        r"|^(an id that nobody has .* DELETE 404) connection not found$",
+        r"|^(an unknown connection id .* DELETE 404) connection not found$",
         lambda m: m[3] or m[1] + (" endpoint not found" if "path" in m[2] else " PondSocket: not found"),
     ),
     Difference(
@@ -67,7 +67,7 @@ DIFFERENCES = [
     ),
     Difference(
         "An invalid cookie",
-        r"^(a cookie behind a broken one .*) s3cret$",
+        r"^(a cookie after an invalid one .*) s3cret$",
         r"\1 no cookie",
     ),
     Difference(
@@ -102,12 +102,12 @@ DIFFERENCES = [
     ),
     Difference(
         "A join without a matching lobby",
-        r'^(Bob joins what is not there .* SYSTEM) UNAUTHORIZED (.*) {"code": "CHANNEL_NOT_FOUND", .*}$',
+        r'^(Bob joins a channel without a lobby .* SYSTEM) UNAUTHORIZED (.*) {"code": "CHANNEL_NOT_FOUND", .*}$',
         r'\1 NOT_FOUND \2 {"channel": "/club/1"}',
     ),
     Difference(
         "An error of a handler",
-        r'^Bob says nothing \| Bob \| ERROR HANDLER_NOT_FOUND /team/1 \(own request\) {"code": 400, .*"say something".*}$',
+        r'^Bob sends an empty text \| Bob \| ERROR HANDLER_NOT_FOUND /team/1 \(own request\) {"code": 400, .*"say something".*}$',
         "",
     ),
     Difference(
@@ -117,7 +117,7 @@ DIFFERENCES = [
     ),
     Difference(
         "An event from a client that is not a member",
-        r'^(an event in a channel of others|Gus talks on) .* ERROR CHANNEL_NOT_FOUND \S+ \(own request\) .*"not a member.*}$',
+        r'^(an event in a channel that Bob did not join|Gus sends after the eviction) .* ERROR CHANNEL_NOT_FOUND \S+ \(own request\) .*"not a member.*}$',
         "",
     ),
     Difference(
@@ -163,7 +163,7 @@ DIFFERENCES = [
     ),
     Difference(
         "Assigns of another channel",
-        r"^(the host goes to another room \| Bob \| SYSTEM) refused (/team/3 \(own request\)) {.*}$",
+        r"^(the host joins another room \| Bob \| SYSTEM) refused (/team/3 \(own request\)) {.*}$",
         r"\1 muted \2 {}",
     ),
     Difference(
@@ -178,7 +178,7 @@ DIFFERENCES = [
     ),
     Difference(
         "Sending with the ID of another user",
-        r"^(a message with the user id of another) \| a stranger \| POST 404 connection not found$",
+        r"^(a message with the user id of another client) \| a stranger \| POST 404 connection not found$",
         "\n".join(
             [
                 r"\1 | a stranger | POST 204",
@@ -196,7 +196,7 @@ DIFFERENCES = [
     ),
     Difference(
         "Disconnecting with the ID of another user",
-        r"^(the goodbye of another) \| (a stranger \| DELETE 404 connection not found|Ann \| is connected)$",
+        r"^(a DELETE with the user id of another client) \| (a stranger \| DELETE 404 connection not found|Ann \| is connected)$",
         lambda m: f"{m[1]} | " + ("a stranger | DELETE 204" if "DELETE" in m[2] else "Ann | is not connected any more"),
     ),
     Difference(
@@ -206,7 +206,7 @@ DIFFERENCES = [
     ),
     Difference(
         "The close code of a shutdown",
-        r"^(the server ends \| Bob \| closed with) 1001$",
+        r"^(the server stops \| Bob \| closed with) 1001$",
         r"\1 1012",
         transports=["websocket"],
     ),

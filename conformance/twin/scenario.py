@@ -1,4 +1,4 @@
-"""A scenario of the team chat, from the view of its members."""
+"""A scenario of the team chat, as its members observe it."""
 
 from client import EventStream
 from world import TEAM
@@ -27,7 +27,7 @@ def play(world):
     world.step("Bob joins the board")
     bob.join("/team/board")
     world.settle(bob)
-    world.step("Bob joins what is not there")
+    world.step("Bob joins a channel without a lobby")
     bob.join("/club/1")
     world.settle(bob)
 
@@ -38,7 +38,7 @@ def play(world):
     departures(world, ann, bob)
     strangers_again(world, ann)
 
-    world.step("the server ends")
+    world.step("the server stops")
     world.terminate()
     bob.end()
 
@@ -51,12 +51,12 @@ def strangers(world):
         page.gone()
     world.step("no such endpoint")
     world.http("a stranger", "GET", "/api/nowhere", STREAM)
-    world.step("neither transport")
+    world.step("a plain GET")
     world.http("a stranger", "GET", "/api/socket?token=token-of-gus")
     world.step("no connection id")
     world.http("a stranger", "POST", "/api/socket", body="{}")
     world.http("a stranger", "DELETE", "/api/socket")
-    world.step("an id that nobody has")
+    world.step("an unknown connection id")
     world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": "guess"}, "{}")
     world.http("a stranger", "DELETE", "/api/socket", {"X-Connection-ID": "guess"})
     world.step("another method")
@@ -69,9 +69,9 @@ def strangers(world):
     world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": 'session="s3cret"'})
     world.step("an escaped cookie")
     world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "session=s%33cret"})
-    world.step("a cookie behind a broken one")
+    world.step("a cookie after an invalid one")
     world.http("a stranger", "GET", "/api/session", {**STREAM, "Cookie": "a[b]=c; session=s3cret"})
-    world.step("an announcement to nobody")
+    world.step("an announcement to an empty room")
     world.http("the office", "POST", "/announce/1", body="lunch")
 
 
@@ -82,7 +82,7 @@ def messages(world, ann, bob, gus):
     world.step("Bob types")
     bob.send("typing")
     world.settle(bob)
-    world.step("Bob whispers to Gus, and to nobody")
+    world.step("Bob whispers to Gus and to an unknown id")
     bob.send("whisper", to=[gus.id, "nobody"], text="psst")
     world.settle(bob)
     world.step("Bob counts")
@@ -98,13 +98,13 @@ def messages(world, ann, bob, gus):
 
 
 def errors(world, ann, bob):
-    world.step("Bob says nothing")
+    world.step("Bob sends an empty text")
     bob.send("say", text="")
     world.settle(bob)
     world.step("an event without a handler")
     bob.send("sing")
     world.settle(bob)
-    world.step("an event in a channel of others")
+    world.step("an event in a channel that Bob did not join")
     ann.join("/team/board")
     world.settle(ann)
     bob.send("say", "/team/board", text="hello?")
@@ -151,13 +151,13 @@ def presence(world, bob):
 
 
 def privileges(world, ann, bob, gus):
-    world.step("Bob would like to kick")
+    world.step("Bob tries to kick Gus")
     bob.send("kick", id=gus.id, reason="me")
     world.settle(bob)
     world.step("Bob is the host of a room")
     bob.join("/team/2", key="host")
     world.settle(bob)
-    world.step("the host goes to another room")
+    world.step("the host joins another room")
     bob.join("/team/3")
     bob.send("mute", "/team/3", id=bob.id)
     world.settle(bob)
@@ -170,10 +170,10 @@ def privileges(world, ann, bob, gus):
     ann.send("kick", id=gus.id, reason="spam")
     ann.until_event("left")
     world.settle(ann)
-    world.step("Gus talks on")
+    world.step("Gus sends after the eviction")
     gus.send("say", text="why?")
     world.settle(gus)
-    world.step("Gus comes back")
+    world.step("Gus joins again after the eviction")
     gus.join()
     world.settle(gus)
 
@@ -193,10 +193,10 @@ def departures(world, ann, bob):
 
 
 def strangers_again(world, ann):
-    """Requests of a client that knows the id of another."""
+    """Requests of a client that knows the id of another client."""
     world.step("a stream, as a browser opens it")
     stream = world.connect("Gus", headers={"Cache-Control": "no-cache"}, kind=EventStream)
-    world.step("a message with the user id of another")
+    world.step("a message with the user id of another client")
     join = '{"action":"JOIN_CHANNEL","event":"x","channelName":"/team/9","requestId":"x","payload":{}}'
     world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": stream.id}, join)
     stream.fence()
@@ -204,7 +204,7 @@ def strangers_again(world, ann):
     if world.transport == "websocket":
         world.step("a message with the id of a WebSocket")
         world.http("a stranger", "POST", "/api/socket", {"X-Connection-ID": ann.id}, join)
-    world.step("the goodbye of another")
+    world.step("a DELETE with the user id of another client")
     world.http("a stranger", "DELETE", "/api/socket", {"X-Connection-ID": ann.id})
     ann.ping()
     world.step("another path")

@@ -13,7 +13,7 @@ MIGRATION = pathlib.Path(__file__).parents[2] / "docs" / "migration.md"
 
 
 def transcript(server, transport):
-    """Play the scenario, and return what the clients saw."""
+    """Play the scenario, and return the transcript."""
     world = World(server, transport)
     try:
         play(world)

@@ -20,7 +20,7 @@ TEAM = "/team/1"
 
 
 class World:
-    """One server with one transport, and all that happens in it.
+    """One server with one transport, and everything that happens in it.
 
     The transcript has a line for each thing that a client could notice. Names
     stand for ids, and a relation for the id of a request, so that the lines of
@@ -32,7 +32,7 @@ class World:
         self.lines = []
         self.now = ""  # the step
         self.names = {}  # by user id
-        self.requests = {}  # the name of who made it, by id
+        self.requests = {}  # the name of the client that sent it, by id
         self.clients = {}  # by name
         self.conns = []  # of all clients
         # The server ends with its standard input, so that no orphan remains.
@@ -89,11 +89,11 @@ class World:
         self.note(who, f"{method} {status} {body}".strip())
 
     def settle(self, *actors):
-        """Note what everybody has received of what the actors have done.
+        """Record all messages that clients received because of the actors.
 
-        There is no waiting for what may come, but for what has to come after it:
-        the server handles one client's messages in order, and Ann's answer comes
-        after all that was sent in her channel before it.
+        It does not wait for messages that may arrive, but for an answer that must
+        arrive after them: the server handles the messages of one client in order, and
+        Ann's answer comes after everything that was sent in her channel before it.
         """
         for actor in actors:
             actor.fence()
@@ -136,7 +136,7 @@ class Client:
         self.ask("BROADCAST", event, channel, payload)
 
     def fence(self):
-        """Receive all that was sent to this client before now.
+        """Receive everything that was sent to this client before.
 
         Any server refuses to join a channel that matches no pattern, and the
         refusal does not overtake anything.
@@ -151,7 +151,7 @@ class Client:
             raise AssertionError(f"{self.world.now}: {self.name} was disconnected")
 
     def until_event(self, event):
-        """Receive until an event, which is noted.
+        """Receive until an event, which is recorded.
 
         A leave handler runs by itself, so there is nothing else to wait for.
         """

@@ -18,7 +18,7 @@ type hiddenError struct {
 func (e *hiddenError) Error() string {
 	const text = "%T hides %s: %s"
 	culprit := innermost(e.w)
-	remedy := "give it a method Unwrap, or keep its middleware away from the Pond"
+	remedy := "add an Unwrap method, or do not wrap the Pond in this middleware"
 	if fmt.Sprintf("%T", culprit) == "*http.timeoutWriter" {
 		remedy = "mount the Pond outside of http.TimeoutHandler"
 	}

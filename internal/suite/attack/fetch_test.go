@@ -10,9 +10,9 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A page cannot send requests without an Origin with the cookies of its visitor, unless
-// it is of the endpoint's own origin and could read the response. The connection handler
-// does not run for such a request.
+// A page of another origin cannot connect with the cookies of its visitor by a request
+// without an Origin header. Only pages of the endpoint's own origin, which can read the
+// response, can do so. The connection handler does not run for a rejected request.
 func TestFault17_RequestsOfPagesWithoutAnOrigin(t *testing.T) {
 	for name, test := range map[string]struct {
 		headers string
@@ -29,7 +29,7 @@ func TestFault17_RequestsOfPagesWithoutAnOrigin(t *testing.T) {
 		"same site":                     {"Sec-Fetch-Site: same-site, Sec-Fetch-Mode: cors", false, false},
 		"another site":                  {"Sec-Fetch-Site: cross-site, Sec-Fetch-Mode: cors", false, false},
 		"a link on the same site":       {"Sec-Fetch-Site: same-site, Sec-Fetch-Mode: navigate", false, false},
-		"a value of tomorrow":           {"Sec-Fetch-Site: same-party", false, false},
+		"an unknown value":              {"Sec-Fetch-Site: same-party", false, false},
 		"any origin is allowed":         {"Sec-Fetch-Site: same-site, Sec-Fetch-Mode: no-cors", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -72,8 +72,8 @@ func TestFault17_RequestsOfPagesWithoutAnOrigin(t *testing.T) {
 	}
 }
 
-// The name of an attacker that stands for the address of the server (DNS rebinding) is
-// the origin of the page and the host of its requests.
+// In DNS rebinding, the domain of an attacker resolves to the address of the server. The
+// domain is then the origin of the page and the host of its requests.
 func TestFault17_Hosts(t *testing.T) {
 	p, _, _ := kit.NewPond(pond.WithHosts("pond.example", "*.Wild.example", "localhost:8080", "[::1]", "[2001:DB8:0::2]:81"))
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {

@@ -103,8 +103,8 @@ func FuzzPost(f *testing.F) {
 // fuzzHost is the host that the requests of FuzzOpen name.
 const fuzzHost = "pond.example"
 
-// Every request to connect gets a status that says why, and no page of another
-// origin can connect.
+// The status of each response to a request to connect says why it was rejected, and no
+// page of another origin can connect.
 func FuzzOpen(f *testing.F) {
 	upgrade := "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, headers := range []string{
@@ -153,7 +153,7 @@ func FuzzOpen(f *testing.F) {
 		switch resp.StatusCode {
 		case http.StatusSwitchingProtocols, http.StatusOK:
 			if !mayEnter(sent) {
-				t.Errorf("got in from %q", sent.Header["Origin"])
+				t.Errorf("a page of %q can connect", sent.Header["Origin"])
 			}
 		case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
 			http.StatusExpectationFailed, http.StatusUpgradeRequired:

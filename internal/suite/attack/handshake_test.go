@@ -140,8 +140,8 @@ func TestAttackLargeHeadersAreForgotten(t *testing.T) {
 	kit.Eventually(t, "nothing is left of the headers", func() bool { return kit.Heap()-before < n*(64<<10) })
 }
 
-// serveOnPipes serves like [pond.Pond.Serve], but in a bubble, where timeouts pass
-// in no time. The connections of dial buffer as many bytes as given.
+// serveOnPipes serves like [pond.Pond.Serve], but in a bubble, where timeouts take no real
+// time. The connections of dial buffer as many bytes as given.
 func serveOnPipes(t *testing.T, p *pond.Pond, buffer int, test func(t *testing.T, dial func() net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestAttackSlowloris(t *testing.T) {
 				}
 				synctest.Wait()
 				if e.Len() != 0 {
-					t.Error("the client is still there")
+					t.Error("the client is still connected")
 				}
 			})
 		})
@@ -269,7 +269,7 @@ func TestAttackConnectsThatNeverEnd(t *testing.T) {
 		}
 		synctest.Wait()
 		if e.Len() != places {
-			t.Errorf("%d of %d places are taken", e.Len(), places)
+			t.Errorf("%d of %d slots are in use", e.Len(), places)
 		}
 	})
 }

@@ -25,8 +25,8 @@ func numbered(size int, format, separator string) string {
 	return b.String()
 }
 
-// Whatever a request consists of, it costs the server a small multiple of its bytes,
-// although the connection handler asks for all that there is to parse.
+// A request costs the server only a small multiple of its bytes in memory, whatever its
+// headers are, even if the connection handler parses all of them.
 func TestFault15_RequestsCostAFewTimesTheirBytes(t *testing.T) {
 	const size = 1 << 20
 	handler := func(ctx *pond.ConnectionContext) error {

@@ -47,9 +47,9 @@ func overheard(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, spy *pondtest
 	return found
 }
 
-// U1 and U2: nothing that a client sees of others allows it to send messages as
-// them, or to disconnect them. Only event streams can be addressed in this way, not
-// WebSockets.
+// U1 and U2: a client does not receive anything about other clients that allows it to
+// send messages as them, or to disconnect them. Only event streams can be addressed in
+// this way, not WebSockets.
 func TestProbeU1SpeakAsAnotherUser(t *testing.T) {
 	probeOthers(t, http.MethodPost)
 }
@@ -69,11 +69,11 @@ func probeOthers(t *testing.T, method string) {
 		}
 		found := overheard(t, d, e, spy, stream, socket)
 		if found[stream.ConnectionID()] || found[socket.ConnectionID()] {
-			t.Error("a connection ID is known to somebody else")
+			t.Error("another client knows a connection ID")
 		}
 		found[socket.ConnectionID()] = true // useless, even for its owner
 		if len(found) < 20 {
-			t.Fatalf("the spy has seen next to nothing: %v", found)
+			t.Fatalf("the spy received almost nothing: %v", found)
 		}
 		for _, s := range []*pondtest.Session{spy, stream, socket} {
 			s.Drain()
@@ -118,7 +118,7 @@ func TestAttackGuessConnectionIDs(t *testing.T) {
 		// 26 of 32 letters are 130 bits if all letters are equally likely.
 		for c, times := range count {
 			if mean := n * 26 / 32; times < mean/2 || times > 2*mean {
-				t.Errorf("%q comes %d times", c, times)
+				t.Errorf("%q occurs %d times", c, times)
 			}
 		}
 		if len(count) != 32 {

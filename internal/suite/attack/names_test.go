@@ -180,7 +180,7 @@ func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
 				answers = append(answers, strings.ReplaceAll(string(spy.Receive().Raw), room, "ROOM"))
 			}
 			if answers[0] != answers[1] {
-				t.Errorf("%s: %s for one in use, %s for none", action, answers[0], answers[1])
+				t.Errorf("%s: %s for a channel in use, %s for one that is not", action, answers[0], answers[1])
 			}
 		}
 		spy.Quiet()
@@ -189,8 +189,8 @@ func TestAttackForbiddenChannelsLookEmpty(t *testing.T) {
 	})
 }
 
-// Two names with different lone surrogates would become one name, which neither
-// client has sent: they are rejected wherever a name may be, and not repeated.
+// Two names with different lone surrogates would become the same name, which no client
+// sent. They are rejected in all places, and the answer does not repeat them.
 func TestFault26_LoneSurrogates(t *testing.T) {
 	build := func() *pond.Pond {
 		p := pond.New(pond.WithLogger(kit.Silent))
@@ -202,7 +202,7 @@ func TestFault26_LoneSurrogates(t *testing.T) {
 		s, other := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 		s.Join("/chat/1", nil)
 		other.Join("/chat/1", nil)
-		other.Join("/chat/\ufffd", nil) // as which they used to be known
+		other.Join("/chat/\ufffd", nil) // the name that all of them used to become
 		for _, lone := range []string{`\ud83d`, `\ud83e`, `\ude00`, `\ud83d\ud83d`} {
 			for _, action := range []string{"JOIN_CHANNEL", "LEAVE_CHANNEL", "BROADCAST"} {
 				for _, names := range [][3]string{{"/chat/" + lone, "e", "r"}, {"/chat/1", lone, "r"}, {"/chat/1", "e", lone}} {
@@ -221,15 +221,15 @@ func TestFault26_LoneSurrogates(t *testing.T) {
 		s.Quiet()
 		other.Quiet()
 
-		// In a payload they are the business of the application, and two escapes that
-		// are one character are nobody's.
+		// In a payload, the application decides. Two escapes that form one character are
+		// valid.
 		s.SendRaw([]byte(`{"action":"BROADCAST","event":"\ud83d\ude00","channelName":"/chat/1","requestId":"r","payload":{"s":"\ud83d"}}`))
 		kit.Is(t, other.Receive(), "BROADCAST", "\U0001F600", `{"s":"\ud83d"}`)
 	})
 }
 
-// A name in a URL may have bytes that are not UTF-8. It would be acknowledged under
-// another name, too.
+// A name in a URL can contain bytes that are not UTF-8. It is rejected, because the client
+// would receive another name.
 func TestFault26_URLsWithoutUTF8(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", kit.Accept, pond.WithJoinByURL())
@@ -252,7 +252,7 @@ func TestFault26_URLsWithoutUTF8(t *testing.T) {
 	}
 }
 
-// An array is not an object, although JavaScript says so, and nor is null.
+// Arrays and null are not objects, although typeof in JavaScript says so.
 func TestFault26_TopLevelKinds(t *testing.T) {
 	kit.OnBothPlain(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
 		s := d.Connect(tr, "/socket")
@@ -268,8 +268,8 @@ func TestFault26_TopLevelKinds(t *testing.T) {
 	})
 }
 
-// The names that a client gives to events and messages go to others, perhaps
-// without a handler having looked at them. So they are short.
+// Other members can receive the event names and request IDs of a client, even if no handler
+// checks them. So their length is limited.
 func TestFault18_LongNames(t *testing.T) {
 	var met kit.Limits
 	build := func() *pond.Pond {
@@ -315,7 +315,7 @@ func TestFault18_LongNames(t *testing.T) {
 		rejected(s, "requestId: Expected at most 256 bytes", pond.LimitRequestID, 2)
 		other.Quiet()
 
-		// What others get of the longest names that are allowed.
+		// What other members receive if all names have the largest allowed length.
 		send(s, long, long, long)
 		if m := other.Receive(); m.Event != long || m.RequestID != long || len(m.Raw) > 3*256+200 {
 			t.Errorf("got %d bytes: %v", len(m.Raw), m)

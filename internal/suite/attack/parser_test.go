@@ -24,8 +24,8 @@ func say(event, requestID, payload string) string {
 	return `{"action":"BROADCAST","channelName":"/chat/1","event":` + event + `,"requestId":` + requestID + `,"payload":` + payload + `}`
 }
 
-// The server reads megabytes of meaningless JSON once and rejects the message. It
-// handles the next message of the same client.
+// The server reads megabytes of useless JSON once, and rejects the message. It handles the
+// next message of the same client.
 func TestAttackHugeNonsense(t *testing.T) {
 	const size = 10 << 20 / kit.Slowdown
 	for name, text := range map[string]string{
@@ -191,11 +191,11 @@ func TestProbeU10EventInjection(t *testing.T) {
 				}
 				m := kit.Decode[pondtest.Message](t, []byte(event.Data))
 				if event.Name != want || m.Event != names[i] || string(m.Payload) != kit.JSON(t, map[string]string{"n": names[i]}) {
-					t.Errorf("%q came as %q: %s", names[i], event.Name, event.Data)
+					t.Errorf("%q was received as %q: %s", names[i], event.Name, event.Data)
 				}
 			}
 			if raw := string(s.Bytes()); strings.Contains(raw, "\nid:") || strings.Contains(raw, "\nretry:") {
-				t.Errorf("a field of somebody else's in %q", raw)
+				t.Errorf("a field of another message in %q", raw)
 			}
 		}
 	})

@@ -113,7 +113,7 @@ func TestAttackContentLengthLie(t *testing.T) {
 			t.Errorf("no event %s", event)
 		}
 		if got := fmt.Sprint(ask(post(secret) + "Connection: close\r\nContent-Length: 90\r\n\r\n" + message)); got != "[204]" {
-			t.Errorf("the truth: %s", got)
+			t.Errorf("the right length: %s", got)
 		}
 		expect("EXIT_ACKNOWLEDGE")
 
@@ -205,7 +205,7 @@ func TestAttackCSRF(t *testing.T) {
 		}
 		victim.Quiet()
 		if e.Len() != 1 {
-			t.Error("the victim is gone")
+			t.Error("the victim was disconnected")
 		}
 		// The header decides, not the content type.
 		if status := form(id); status != http.StatusNoContent {
@@ -235,7 +235,7 @@ func TestAttackBytesOnAStream(t *testing.T) {
 		other.Close()
 		for events.Scan() {
 			if strings.Contains(events.Text(), "INVALID_MESSAGE") {
-				t.Error("a message was made of it")
+				t.Error("the bytes became a message")
 			}
 		}
 	})

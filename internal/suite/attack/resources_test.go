@@ -53,7 +53,7 @@ func TestProbeU4TrickleReader(t *testing.T) {
 				synctest.Wait()
 				ch, ok := e.Channel("/chat/1")
 				if !ok || ch.Len() != 2 {
-					t.Fatal("they have not joined")
+					t.Fatal("not all members joined")
 				}
 				go func() {
 					buf := make([]byte, 1<<10)
@@ -82,7 +82,7 @@ func TestProbeU4TrickleReader(t *testing.T) {
 						t.Errorf("the slow client left with %s, %d are left", why, ch.Len())
 					}
 				default:
-					t.Error("the slow client is still there")
+					t.Error("the slow client is still connected")
 				}
 			})
 		})
@@ -97,8 +97,8 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// With a rate limit, every flood of messages has the same end: errors for one more
-// burst, then the end of the connection.
+// With a rate limit, every flood of messages has the same result: errors for one more
+// burst, and then the client is disconnected.
 func TestAttackFloodsMeetTheRateLimit(t *testing.T) {
 	const burst = 20
 	message := func(action, channel, event, payload string) string {
@@ -231,7 +231,7 @@ func TestAttackParallelJoins(t *testing.T) {
 		s.Reset()
 		synctest.Wait()
 		if left.Load() != most {
-			t.Errorf("%d have left", left.Load())
+			t.Errorf("%d members left", left.Load())
 		}
 	})
 }

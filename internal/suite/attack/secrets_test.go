@@ -157,7 +157,7 @@ func TestAttackSecretsStaySecret(t *testing.T) {
 			string(pond.LimitRate), string(pond.LimitOutbox), string(pond.LimitMessage), "refused", "said",
 		} {
 			if !strings.Contains(text, must) {
-				t.Errorf("nothing is said of %q", must)
+				t.Errorf("the transcript does not mention %q", must)
 			}
 		}
 		for _, secret := range secrets {

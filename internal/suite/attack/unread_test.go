@@ -63,8 +63,8 @@ var unreadRequests = []struct {
 	{"DELETE", "DELETE /socket HTTP/1.1\r\nHost: pond\r\nX-Connection-ID: ID\r\n", 204},
 }
 
-// A request that is answered before its body was read keeps its connection for a few
-// seconds only, on every path to an answer and however the body does not come.
+// A request that is answered before its body was read keeps its connection for only a few
+// seconds, for every kind of response and every way in which the body can be missing.
 func TestFault16_UnreadBodiesAreCut(t *testing.T) {
 	for name, body := range map[string]struct{ head, part string }{
 		"silence":      {"Content-Length: 1000\r\n", ""},
@@ -102,8 +102,8 @@ func TestFault16_UnreadBodiesAreCut(t *testing.T) {
 	}
 }
 
-// The same for a POST whose body is read in part, or not at all, and for one that has
-// no end: it has half a minute.
+// The same for a POST whose body is read in part, or not at all, and for a body that never
+// ends: the limit is half a minute.
 func TestFault16_BodiesOfPOSTsAreCut(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts   []pond.EndpointOption
@@ -155,8 +155,7 @@ func TestFault16_BodiesOfPOSTsAreCut(t *testing.T) {
 	}
 }
 
-// A connection whose requests were read to the end is used again, whatever the
-// responses were.
+// A connection whose requests were read to the end is reused, for all kinds of responses.
 func TestFault16_ReadBodiesKeepTheirConnection(t *testing.T) {
 	serveOnPipes(t, unreadServer(), 0, func(t *testing.T, dial func() net.Conn) {
 		secret, _ := openStream(t, dial())
@@ -188,7 +187,7 @@ func TestFault16_ReadBodiesKeepTheirConnection(t *testing.T) {
 	})
 }
 
-// Over HTTP/2 such a request ends its own stream. The others of the connection go on.
+// Over HTTP/2, such a request ends only its own stream, not the others of the connection.
 func TestFault16_UnreadBodiesHarmNoOtherStream(t *testing.T) {
 	kit.OnNetwork(t, unreadServer(), "HTTP/2", func(t *testing.T, client *http.Client, _ func() net.Conn) {
 		open, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://pond/socket", nil)
@@ -263,8 +262,8 @@ func TestFault16_ServeEndsWithUnreadBodies(t *testing.T) {
 	})
 }
 
-// A stream begins at once although its request announces a body, also where a middleware
-// does not let it take over the connection. When it ends, the connection is closed.
+// A stream begins at once even if its request announces a body, and even if a middleware
+// hides the connection. When the stream ends, the connection is closed.
 func TestFault16_StreamsWithUnreadBodies(t *testing.T) {
 	p, e, _ := kit.NewPond(pond.WithMaxConns(1))
 	synctest.Test(t, func(t *testing.T) {
@@ -296,7 +295,7 @@ func TestFault16_StreamsWithUnreadBodies(t *testing.T) {
 			conn.Close()
 			time.Sleep(time.Minute)
 			if e.Len() != 0 {
-				t.Errorf("%s: the client is still there", name)
+				t.Errorf("%s: the client is still connected", name)
 			}
 			server.Close()
 			<-ended

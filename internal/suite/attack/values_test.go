@@ -21,8 +21,8 @@ type note struct {
 	Quoted *note  `json:"quoted,omitempty"`
 }
 
-// strictPond is a server whose handlers decide by what they decode, and send what
-// they got: in a join, in a typed handler, and on the way out.
+// strictPond is a server whose handlers decide by the decoded payload, and send the
+// original payload: in a join handler, a typed handler and an outgoing filter.
 func strictPond(seen *[]note) *pond.Pond {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	l := p.Endpoint("/socket", kit.Accept).Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
@@ -71,8 +71,8 @@ var ambiguousPosts = map[string]string{
 	"lone surrogate":          `{"text":"\ud83d"}`,
 }
 
-// What a handler decodes is what members see. A payload that they could understand
-// differently is rejected, wherever a handler looks at it.
+// A handler decodes the same values that members receive. A payload that they could
+// understand differently is rejected in all handlers that decode it.
 func TestFault25_AmbiguousPayloads(t *testing.T) {
 	var seen []note
 	kit.OnBoth(t, func() *pond.Pond { seen = nil; return strictPond(&seen) }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
@@ -97,7 +97,7 @@ func TestFault25_AmbiguousPayloads(t *testing.T) {
 				t.Errorf("%s: got %v, %v", name, joined, posted)
 			}
 			s.Send("/chat/1", "raw", payload)
-			s.Quiet() // the filter keeps what it cannot judge
+			s.Quiet() // the filter blocks events that it cannot decode
 			other.Quiet()
 			if seen != nil {
 				t.Errorf("%s: handlers saw %+v", name, seen)
@@ -106,7 +106,7 @@ func TestFault25_AmbiguousPayloads(t *testing.T) {
 	})
 }
 
-// A payload with one meaning is handled, and sent on as it is.
+// A payload with only one meaning is handled, and sent unchanged.
 func TestFault25_UnambiguousPayloads(t *testing.T) {
 	var seen []note
 	kit.OnBoth(t, func() *pond.Pond { seen = nil; return strictPond(&seen) }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
@@ -133,7 +133,7 @@ func TestFault25_UnambiguousPayloads(t *testing.T) {
 	})
 }
 
-// A presence that a handler tracked without looking at it is not read either.
+// PresenceAs rejects an ambiguous presence that a handler tracked without decoding it.
 func TestFault25_AmbiguousPresence(t *testing.T) {
 	var failure error
 	var decoded []pond.Tracked[note]
@@ -160,8 +160,8 @@ func TestFault25_AmbiguousPresence(t *testing.T) {
 	})
 }
 
-// A target that nothing can be decoded into is the handler's mistake. The client is
-// not told that its payload is wrong.
+// A target that is not a pointer is a mistake in the handler. The error does not blame the
+// client's payload.
 func TestBindIntoNothing(t *testing.T) {
 	build := func() *pond.Pond {
 		p, _, l := kit.NewPond()

@@ -31,7 +31,7 @@ func TestChannelClose(t *testing.T) {
 		}
 		ann.Join("/chat/1", nil)
 		if again, ok := e.Channel("/chat/1"); !ok || again == ch {
-			t.Error("no new channel")
+			t.Error("the channel is not new")
 		}
 	})
 }

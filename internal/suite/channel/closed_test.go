@@ -28,6 +28,6 @@ func TestClosedChannelHasNoPresence(t *testing.T) {
 	}
 	ch.Close("")
 	for id := range ch.Presence() {
-		t.Errorf("%s is still there", id)
+		t.Errorf("%s is not removed", id)
 	}
 }

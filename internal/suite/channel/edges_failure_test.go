@@ -74,7 +74,8 @@ func TestFailingFirstJoin(t *testing.T) {
 	}
 }
 
-// Whatever the handlers at the end do, all of them run, and the channel can be used again.
+// The leave handler and OnLastLeave both run, even if they fail, and the channel can be used
+// again.
 func TestFailingLastLeave(t *testing.T) {
 	failures := map[string]func() error{
 		"no":     func() error { return nil },

@@ -42,8 +42,8 @@ func TestEdgesOfAClosedChannel(t *testing.T) {
 	})
 }
 
-// A client whose join handler still runs when the channel is closed makes nothing, and does
-// not wait for the members of the next channel with that name.
+// If a channel is closed while a join handler runs, OnFirstJoin does not run for that client,
+// and Accept does not wait for the members of the next channel with that name.
 func TestAcceptInAClosedChannel(t *testing.T) {
 	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
 		hold := make(chan struct{})
@@ -73,7 +73,7 @@ func TestAcceptInAClosedChannel(t *testing.T) {
 	})
 }
 
-// Nothing is kept of channels that were closed.
+// Closed channels leave nothing in memory.
 func TestMemoryOfClosedChannels(t *testing.T) {
 	const rooms = 10_000
 	s := newEdges()
@@ -101,8 +101,8 @@ func TestMemoryOfClosedChannels(t *testing.T) {
 	})
 }
 
-// A client that waits for a closed channel still leaves its own channels. Otherwise two
-// clients that wait for each other would never get on.
+// While the join of a client waits for a closed channel, leave handlers of that client still
+// run. Otherwise two clients could wait for each other forever.
 func TestDeparturesWhileAJoinWaits(t *testing.T) {
 	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
 		hold := make(chan struct{})

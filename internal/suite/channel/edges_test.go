@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A journal has the calls of handlers in their order. Its methods are safe for concurrent use.
+// A journal records the calls of handlers in order. It is safe for concurrent use.
 type journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -53,7 +53,7 @@ type edges struct {
 	first    func(ctx *pond.JoinContext) error
 	leave    func(ctx *pond.LeaveContext) error
 	last     func(ctx *pond.LeaveContext) error
-	rooms    int // that were made
+	rooms    int // created so far
 }
 
 func newEdges(opts ...pond.LobbyOption) *edges {
@@ -164,7 +164,7 @@ func TestFirstJoinContext(t *testing.T) {
 	})
 }
 
-// A client that is declined makes nothing.
+// OnFirstJoin does not run for a client that is declined.
 func TestDeclinedFirstJoin(t *testing.T) {
 	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
 		s.join = func(ctx *pond.JoinContext) error { return ctx.Decline(http.StatusForbidden, "no") }
@@ -223,7 +223,8 @@ func TestRejoinAtOnce(t *testing.T) {
 	})
 }
 
-// A client that joins while the leave handler of the last member runs takes the room over.
+// A client that joins while the leave handler of the last member runs keeps the state of the
+// room alive.
 func TestJoinDuringLastLeaveHandler(t *testing.T) {
 	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
 		hold := make(chan struct{})
@@ -328,7 +329,7 @@ func TestEdgesOfALingeringChannel(t *testing.T) {
 		ann.Join("/chat/1", nil)
 		s.expect(t, "first in <nil>, join in 2")
 		if ch != s.channel(t) {
-			t.Error("this is another channel")
+			t.Error("the channel is a new one")
 		}
 	}, pond.WithHistory(pond.History{Messages: 10}))
 }

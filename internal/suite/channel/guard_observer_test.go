@@ -135,7 +135,7 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 // failingLog is a handler of a logger that fails, always or for one kind of values.
 type failingLog struct {
 	logs
-	values bool // it fails because of values that are not plain
+	values bool // it fails only for values of application types
 	fail   func()
 }
 
@@ -154,8 +154,8 @@ func (l *failingLog) Handle(ctx context.Context, r slog.Record) error {
 	return l.logs.Handle(ctx, r)
 }
 
-// A logger that fails harms nothing. If it fails because of a value, it gets the
-// record without it.
+// A logger that fails has no other effect. If it fails because of a value, it gets the
+// record again without that value.
 func TestFault02_LoggersThatFail(t *testing.T) {
 	for _, how := range []string{"panic", "Goexit"} {
 		for _, values := range []bool{false, true} {

@@ -20,7 +20,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// check is a function of an application. It should return error, but many do not know.
+// check is a function of an application. It should return error, but such mistakes are
+// common.
 func check(fails bool) *pond.Error {
 	if fails {
 		return &pond.Error{Code: http.StatusConflict, Message: "conflict"}
@@ -28,8 +29,8 @@ func check(fails bool) *pond.Error {
 	return nil
 }
 
-// A nil *pond.Error that is returned as an error means success, in all handlers and
-// behind everything that joins errors.
+// A nil *pond.Error that is returned as an error means success, in all handlers and inside
+// of joined errors.
 func TestFault01_NilErrorIsSuccess(t *testing.T) {
 	left := 0
 	var seen []error
@@ -107,7 +108,7 @@ func TestFault01_NilErrorIsSuccess(t *testing.T) {
 		}
 		for _, err := range seen {
 			if err != nil {
-				t.Errorf("the observer saw %v", err)
+				t.Errorf("the observer received %v", err)
 			}
 		}
 	})
@@ -182,9 +183,8 @@ func failing(fail func()) map[string]struct {
 	}
 }
 
-// Errors and details whose methods panic, end the goroutine or fail harm only the
-// event that they are about, in all five handlers. The client gets as much of the
-// error as there is.
+// Errors and details whose methods panic, end the goroutine or fail affect only their own
+// event, in all five handlers. The client receives the parts of the error that can be read.
 func TestFault02_HostileErrors(t *testing.T) {
 	for how, fail := range failures {
 		errs := failing(fail)
@@ -281,7 +281,7 @@ func TestFault02_HostilePayloads(t *testing.T) {
 }
 
 // A handler that calls runtime.Goexit, as t.FailNow does, fails like one that panics.
-// It leaves nothing behind: neither a slot, nor a task, nor the right to write.
+// Slots, tasks and the right to write are released.
 func TestFault03_HandlersThatExit(t *testing.T) {
 	for how, fail := range failures {
 		if how == "return" {

@@ -24,7 +24,7 @@ func identified(ctx *pond.ConnectionContext) error {
 	return ctx.Accept()
 }
 
-// A person with several connections is reached, evicted and disconnected as one.
+// ToIdentity, EvictIdentity and DisconnectIdentity include all connections of a person.
 func TestIdentity(t *testing.T) {
 	var e *pond.Endpoint
 	var mu sync.Mutex // guards the following variable
@@ -106,8 +106,8 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-// A person who is banned while their client is connecting does not escape: neither
-// while the connection handler runs, nor by a client that is rejected anyway.
+// DisconnectIdentity includes clients whose connection handler still runs, and forgets
+// those that are rejected.
 func TestDisconnectIdentityWhileConnecting(t *testing.T) {
 	var p *pond.Pond
 	var e *pond.Endpoint
@@ -147,12 +147,12 @@ func TestDisconnectIdentityWhileConnecting(t *testing.T) {
 		if e.Len() != 0 {
 			t.Errorf("%d clients", e.Len())
 		}
-		s = d.Connect(tr, "/socket") // the ban was for those who were there
+		s = d.Connect(tr, "/socket") // only clients that were connected are disconnected
 		s.Join("/chat/1", nil)
 	})
 }
 
-// The connection handler can correct an identity, but not give one that is unusable.
+// The connection handler can replace an identity, but not set an invalid one.
 func TestIdentify(t *testing.T) {
 	p := pond.New(pond.WithLogger(kit.Silent))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {

@@ -59,7 +59,7 @@ func TestLeaveReasons(t *testing.T) {
 						t.Errorf("%s: left %q, want %q", tr, got, w)
 					}
 					if _, ok := e.Channel("/chat/1"); ok {
-						t.Error("the channel is still there")
+						t.Error("the channel still exists")
 					}
 					other.Join("/chat/1", nil)
 				})

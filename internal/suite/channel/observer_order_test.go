@@ -12,7 +12,7 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// reports collects what an Observer is notified of, for each client.
+// reports collects the notifications of an Observer, for each client.
 type reports struct {
 	mu sync.Mutex // guards the following field
 	of map[string][]string
@@ -33,7 +33,7 @@ func (r *reports) observer() *pond.Observer {
 	}
 }
 
-// What concerns one client is reported in order, however quickly the client is gone.
+// The events of one client are reported in order, even if the client disconnects at once.
 func TestFault05_OrderOfReports(t *testing.T) {
 	n := 2000 / kit.Slowdown
 	for name, request := range map[string]string{

@@ -36,8 +36,8 @@ func (b *logBuffer) take() []string {
 }
 
 // A handler that always panics logs one stack per second, and how many panics it did not
-// log, for each of the five kinds of handlers. It takes no record of another handler, and
-// what a client sends does not make the records long.
+// log, for each of the five kinds of handlers. It does not suppress records of other
+// handlers, and messages of clients do not make the records long.
 func TestFault21_PanicsDoNotFillTheLog(t *testing.T) {
 	const times = 50
 	large := strings.Repeat("x", 100_000)

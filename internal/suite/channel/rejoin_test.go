@@ -58,7 +58,7 @@ func TestFault12_LeaveBeforeJoin(t *testing.T) {
 				e = p.Endpoint("/socket", kit.Accept)
 				l = e.Lobby("/chat/:room", func(ctx *pond.JoinContext) error {
 					if ctx.Channel().Len() > 0 {
-						t.Error("the member is still there")
+						t.Error("the member did not leave")
 					}
 					err := ctx.Accept()
 					if err == nil {
@@ -111,9 +111,9 @@ func TestFault12_LeaveBeforeJoin(t *testing.T) {
 	}
 }
 
-// A list of members that an application keeps with its handlers is right at any time,
-// although clients join again as soon as they receive that they were evicted, or that
-// the channel was closed.
+// An application can keep a list of members in its join and leave handlers. The list is
+// always right, even if clients join again as soon as they are evicted or the channel is
+// closed.
 func TestFault12_RejoinAtOnce(t *testing.T) {
 	n, rounds := 500, 20/kit.Slowdown
 	for name, end := range map[string]func(ch *pond.Channel){
@@ -172,8 +172,8 @@ func TestFault12_RejoinAtOnce(t *testing.T) {
 	}
 }
 
-// rejoin joins a channel, and joins it again as often as told as soon as the client
-// receives the event notice.
+// rejoin joins a channel, and joins it again each time that the client receives the event
+// notice, up to the given number of times.
 func rejoin(conn net.Conn, channel, notice string, times int) error {
 	join := strings.Replace(kit.JoinMessage(0), "/chat/1", channel, 1)
 	frame := string([]byte{0x81, byte(0x80 | len(join)), 0, 0, 0, 0}) + join

@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A connection handler that replies before it accepts does not accept by that.
+// Reply in a connection handler does not accept the client.
 func TestReplyDoesNotAccept(t *testing.T) {
 	var early error
 	server := func() *pond.Pond {
@@ -36,7 +36,7 @@ func TestReplyDoesNotAccept(t *testing.T) {
 	})
 }
 
-// Sending to the zero Audience is an error, and no panic.
+// Sending to the zero Audience returns an error and does not panic.
 func TestZeroAudience(t *testing.T) {
 	var a pond.Audience
 	if err := a.Broadcast("x", nil); err == nil || !strings.HasPrefix(err.Error(), "pond: ") {
@@ -51,8 +51,8 @@ func TestTransportNames(t *testing.T) {
 	}
 }
 
-// Every handler in a channel finds the parameters of the channel's name. Parameters of
-// an event hide them.
+// Param returns parameters of the channel's name in every handler of a channel. Parameters
+// of the event's name with the same name come first.
 func TestParams(t *testing.T) {
 	var seen []string
 	server := func() *pond.Pond {

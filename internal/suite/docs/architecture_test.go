@@ -26,53 +26,53 @@ var layers = map[string]layer{
 	"internal/clusterwire": {
 		nil, "messages between nodes are bytes and rules; brokers move them, and nodes give them a meaning",
 	},
-	"internal/descriptors": {nil, "it asks the system one question"},
-	"internal/pipenet":     {nil, "it has to look like any other network"},
+	"internal/descriptors": {nil, "it asks the system for a limit"},
+	"internal/pipenet":     {nil, "it must behave like any other network"},
 	"internal/transport": {
 		[]string{"internal/ws"},
-		"it moves bytes, and knows neither channels nor messages",
+		"it moves bytes, and must not depend on channels or messages",
 	},
 	"internal/load": {
 		[]string{"internal/ws"},
-		"it measures whatever server listens, and must not share its mistakes",
+		"it measures any server, and must not share the mistakes of this one",
 	},
 	".": {
 		[]string{"internal/descriptors", "internal/pattern", "internal/strictjson", "internal/transport", "internal/wire", "internal/ws"},
-		"it must not depend on what is built from it",
+		"it must not depend on packages that are built on it",
 	},
 	"pondtest": {
 		[]string{"internal/pipenet", "internal/ws"},
-		"it tests any http.Handler, and knows only what a client sees",
+		"it tests any http.Handler, as a client observes it",
 	},
-	"internal/faultproxy": {nil, "it moves bytes, and knows neither side"},
+	"internal/faultproxy": {nil, "it moves bytes, and must not depend on clients or servers"},
 	"brokertest/memorybroker": {
 		[]string{"."},
-		"a broker keeps the contract that the library states, and knows nothing else about it",
+		"a broker depends only on the contract in the library",
 	},
 	"brokertest": {
 		[]string{"."},
-		"it tests any broker, and must not know one",
+		"it tests any broker, and must not depend on one",
 	},
 	"internal/remotebroker": {
 		[]string{"."},
-		"it has what brokers share, and knows the backend of none",
+		"it has the common parts of brokers, and does not depend on a backend",
 	},
-	"internal/testserver": {nil, "it runs a program, and knows nothing about it"},
+	"internal/testserver": {nil, "it runs any program"},
 	"metrics": {
 		[]string{"."},
-		"it counts what the public API reports, and nothing else",
+		"it counts only notifications of the public API",
 	},
 	"natsbroker": {
 		[]string{".", "internal/remotebroker"},
-		"a broker keeps the contract that the library states, and knows nothing else about it",
+		"a broker depends only on the contract in the library",
 	},
 	"redisbroker": {
 		[]string{".", "internal/remotebroker"},
-		"a broker keeps the contract that the library states, and knows nothing else about it",
+		"a broker depends only on the contract in the library",
 	},
 	"pondclient": {
 		[]string{".", "internal/wire", "internal/ws"},
-		"it is a client of any server, and shares with ours the types that both sides use",
+		"it is a client for any server, and shares with this one only the types that both sides use",
 	},
 	"js": {nil, "it serves a file to browsers, and works with any server"},
 	"internal/suite/kit": {
@@ -130,7 +130,7 @@ var bans = []ban{
 	{
 		pkg:    "unsafe",
 		except: []string{"internal/transport"}, // for one system call
-		why:    "a mistake over the bytes of strangers must be a panic, and nothing worse",
+		why:    "a mistake in the decoding of foreign bytes must at worst be a panic",
 	},
 }
 

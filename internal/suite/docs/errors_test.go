@@ -14,8 +14,8 @@ import (
 
 const catalogue = "docs/errors.md"
 
-// The catalogue of errors is complete: it has every sentinel, code and text in the
-// source that a client or an operator can get.
+// The catalogue of errors is complete: it contains every sentinel, code and text of the
+// source that a client or an operator can receive.
 func TestCatalogueIsComplete(t *testing.T) {
 	text := readCatalogue(t)
 	for word, where := range told(t) {

@@ -33,7 +33,7 @@ func TestDocumentsShowTestedCode(t *testing.T) {
 				continue
 			}
 			if b.text != want {
-				t.Errorf("%s:%d: is not what %s says:\n%s", name, b.line, b.source, want)
+				t.Errorf("%s:%d: differs from %s, which is:\n%s", name, b.line, b.source, want)
 			}
 		}
 	}
@@ -62,7 +62,7 @@ func TestDocumentsQuoteAllCode(t *testing.T) {
 	for name, doc := range documents(t) {
 		for _, b := range doc.code {
 			if b.kind == "" && !slices.Contains(unquoted, b.language) {
-				t.Errorf("%s:%d: %s without a mark that says from where it is", name, b.line, b.language)
+				t.Errorf("%s:%d: %s without a mark that names its source", name, b.line, b.language)
 			}
 		}
 	}

@@ -118,7 +118,7 @@ func (s *script) play(line string) {
 		code, reason := session.Closed()
 		s.same(line, strings.TrimSpace(strconv.Itoa(code)+" "+reason), message)
 	default:
-		s.t.Fatalf("%s: nobody knows what to do", line)
+		s.t.Fatalf("%s: unknown line", line)
 	}
 }
 
@@ -136,7 +136,7 @@ func (s *script) act(what string) {
 	case "shuts down":
 		go func() { _ = s.pond.Shutdown(context.Background()) }()
 	default:
-		s.t.Fatalf("the server does not know how to: %s", what)
+		s.t.Fatalf("unknown action of the server: %s", what)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// What a history keeps of a message besides its text counts, too: a client that chooses
-// for whom a message is not cannot fill memory with user IDs.
+// The limits of a history include what it keeps of a message besides its text. So a client
+// that chooses the members that do not receive a message cannot fill memory with user IDs.
 func TestHistoryBytesCountExceptions(t *testing.T) {
 	p, _, l := newPond(pond.History{Messages: 1 << 20, Bytes: 1 << 20})
 	type hidden struct{ IDs []string }

@@ -24,9 +24,8 @@ func exists(t *testing.T, e *pond.Endpoint, channel string, p pondtest.Position)
 	return true
 }
 
-// Channels without members count in the limit of the history, also if nothing is ever
-// sent to them: a client that joins and leaves one channel after the other does not
-// fill memory.
+// Channels without members count in the limit of the history, even if no message was sent to
+// them. So a client that joins and leaves one channel after the other cannot fill memory.
 func TestHistoryLimitCountsEmptyChannels(t *testing.T) {
 	const limit, channels = 64 << 10, 200
 	p, e, _ := newPond(pond.History{}, pond.WithHistoryLimit(limit))
@@ -54,8 +53,8 @@ func TestHistoryLimitCountsEmptyChannels(t *testing.T) {
 	})
 }
 
-// A message that code outside of handlers sends to a channel without members is kept
-// for the whole age of the history, like every other.
+// A message that code outside of handlers sends to a channel without members is kept for the
+// whole age of the history, like all others.
 func TestX3MessagesToALingeringChannelExtendIt(t *testing.T) {
 	p, e, _ := newPond(pond.History{Age: time.Hour, Newcomers: 10})
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {

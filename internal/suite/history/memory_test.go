@@ -21,7 +21,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// A history costs at most half as much again as the frames that it keeps.
+// A history uses at most 1.5 times the memory of the frames that it keeps.
 func TestHistoryMemory(t *testing.T) {
 	const channels, messages = 10_000 / kit.Slowdown, 100
 	_, e, _ := newPond(pond.History{}, pond.WithHistoryLimit(4<<30))

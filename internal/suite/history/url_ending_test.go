@@ -38,7 +38,7 @@ func onHTTP(t *testing.T, join func(ctx *pond.JoinContext) error, test func(t *t
 				s.server.StartTLS()
 			}
 			defer func() {
-				if !t.Failed() { // it would wait for what is left
+				if !t.Failed() { // it would wait for the remaining goroutines
 					s.server.Close()
 				}
 			}()
@@ -54,7 +54,7 @@ func (s *urlServer) end(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), kit.Patience)
 	defer cancel()
 	if err := s.pond.Shutdown(ctx); err != nil {
-		t.Error("something is left:", err)
+		t.Error("remaining goroutines:", err)
 	}
 }
 
@@ -85,7 +85,8 @@ func (s *urlServer) open(ctx context.Context) <-chan string {
 	return result
 }
 
-// The join handler of a client that vanished is told, like every other handler.
+// The context of the join handler of a client that vanished is canceled, like that of every
+// other handler.
 func TestX14ClientVanishesDuringTheJoin(t *testing.T) {
 	cancelled := make(chan struct{}, 1)
 	onHTTP(t, func(ctx *pond.JoinContext) error {
@@ -162,7 +163,7 @@ func wait[T any](t *testing.T, c <-chan T) (v T) {
 	select {
 	case v = <-c:
 	case <-ctx.Done():
-		t.Fatal("nothing happened")
+		t.Fatal("nothing arrived")
 	}
 	return v
 }

@@ -309,8 +309,8 @@ func TestX21ReconnectAdvice(t *testing.T) {
 	}
 }
 
-// The window is that of all clients that have to reconnect, not of those that are still
-// connected when a client gets its advice.
+// The window depends on the number of all clients that must reconnect, not on those that are
+// still connected when a client receives the advice.
 func TestX21AdviceIsUniform(t *testing.T) {
 	const clients = 1500 // a window of 3 s
 	p, _, _ := newPond(pond.History{})
@@ -332,7 +332,7 @@ func TestX21AdviceIsUniform(t *testing.T) {
 		}
 		for _, n := range thirds {
 			if n < clients/4 || n > clients*5/12 {
-				t.Fatalf("of %d clients, %v have to reconnect in each second", clients, thirds)
+				t.Fatalf("of %d clients, %v reconnect in each second", clients, thirds)
 			}
 		}
 	})

@@ -18,7 +18,7 @@ func JoinMessage(i int) string {
 	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/chat/1","requestId":"%d","payload":{}}`, i)
 }
 
-// Patience is how long tests wait for an event. Only a failure takes so long.
+// Patience is how long tests wait for an event. Only a failing test waits this long.
 const Patience = 30 * time.Second
 
 // Clients connects n clients at the same time over loopback. Each joins /chat/1 of

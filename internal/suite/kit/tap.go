@@ -76,13 +76,13 @@ func (p *TappedPond) Sent(t *testing.T, connection int) (messages [][]byte) {
 		var d ws.Decoder
 		d.Init(&ws.Config{}, ws.Client, false)
 		if err := d.Feed(rest, &messageSink{&messages}); err != nil {
-			t.Errorf("what was sent is no WebSocket: %v", err)
+			t.Errorf("the bytes are not WebSocket frames: %v", err)
 		}
 		return messages
 	}
 	stream, err := io.ReadAll(resp.Body)
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // it goes on
-		t.Errorf("what was sent is no body: %v", err)
+		t.Errorf("the bytes are not an HTTP body: %v", err)
 	}
 	for _, e := range ParseEventStream(string(stream)) {
 		messages = append(messages, []byte(e.Data))

@@ -93,7 +93,8 @@ func TestX19StateAndDiffs(t *testing.T) {
 	})
 }
 
-// Members that did not ask get lists, others do not, in the same channel.
+// In the same channel, members that asked for differences receive them, and other members
+// receive lists.
 func TestX19ListsForTheOthers(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
 		for _, room := range []string{"/chat/2", "/log/2"} {
@@ -134,7 +135,7 @@ func TestX19ListsForTheOthers(t *testing.T) {
 	})
 }
 
-// After a replay comes the state, and nothing before it.
+// The state follows a replay, and no difference comes before it.
 func TestX19StateFollowsTheReplay(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
 		const room = "/log/1"
@@ -252,7 +253,8 @@ func TestX20Merging(t *testing.T) {
 	})
 }
 
-// A user that left and came back between two differences is an update, or nothing.
+// If a user leaves and joins between two differences, the difference has an update, or
+// nothing if the presence is the same.
 func TestX19ComesBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
 		other := d.Connect(tr, "/socket")
@@ -272,7 +274,7 @@ func TestX19ComesBack(t *testing.T) {
 		must(t, ch.Track(other.ID(), map[string]int{"n": 1}))
 		time.Sleep(time.Second)
 		if l.read(t, s); l.frames != 0 {
-			t.Errorf("%d messages about a user that came back as it was", l.frames)
+			t.Errorf("%d messages about a user that left and joined unchanged", l.frames)
 		}
 		busy()
 		other.Leave(room)
@@ -290,7 +292,7 @@ func TestX19ComesBack(t *testing.T) {
 			t.Errorf("received %v, want %s", m, want)
 		}
 		busy()
-		must(t, ch.Untrack(s.ID())) // comes and goes
+		must(t, ch.Untrack(s.ID())) // joins and leaves
 		must(t, ch.Track(s.ID(), map[string]int{"n": 3}))
 		must(t, ch.Untrack(s.ID()))
 		time.Sleep(time.Second)

@@ -40,7 +40,7 @@ func channel(t *testing.T, e *pond.Endpoint, name string) *pond.Channel {
 	t.Helper()
 	ch, ok := e.Channel(name)
 	if !ok {
-		t.Fatalf("there is no channel %s", name)
+		t.Fatalf("channel %s does not exist", name)
 	}
 	return ch
 }
@@ -182,7 +182,7 @@ func (l *list) read(t *testing.T, s *pondtest.Session) (others []pondtest.Messag
 	return others
 }
 
-// equal checks that the client knows what the server knows.
+// equal checks that the client has the same list as the server.
 func (l *list) equal(t *testing.T, ch *pond.Channel) {
 	t.Helper()
 	if want := server(ch); !l.complete || !maps.Equal(l.users, want) {
@@ -190,7 +190,7 @@ func (l *list) equal(t *testing.T, ch *pond.Channel) {
 	}
 }
 
-// server returns the presence that the server knows.
+// server returns the list of the server.
 func server(ch *pond.Channel) map[string]string {
 	users := map[string]string{}
 	for id, presence := range ch.Presence() {

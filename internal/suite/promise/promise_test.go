@@ -94,7 +94,7 @@ func TestPromiseOrder(t *testing.T) {
 					first = seen
 				}
 				if strings.Join(seen, ",") != strings.Join(first, ",") {
-					t.Fatalf("clients 0 and %d saw different orders", i)
+					t.Fatalf("clients 0 and %d received different orders", i)
 				}
 				if len(seen) != clients*burst*4/5 {
 					t.Fatalf("client %d got %d messages of %d", i, len(seen), clients*burst*4/5)
@@ -283,7 +283,7 @@ func TestPromiseNoSecrets(t *testing.T) {
 			t.Errorf("connection ID %q", victim.ConnectionID())
 		}
 		if strings.Contains(string(spy.Bytes()), victim.ConnectionID()) {
-			t.Error("a connection ID is known to somebody else")
+			t.Error("another client knows a connection ID")
 		}
 	})
 }

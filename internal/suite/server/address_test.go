@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// The limit of connections per address: who is counted together, over both
+// The limit of connections per address: which clients are counted together, over both
 // transports, with and without proxies.
 func TestFault23_ConnectionsPerAddress(t *testing.T) {
 	trusted := pond.WithTrustedProxies(
@@ -29,28 +29,28 @@ func TestFault23_ConnectionsPerAddress(t *testing.T) {
 		a, b from
 		same bool
 	}{
-		"one address, two ports":        {nil, direct("203.0.113.7:1"), direct("203.0.113.7:2"), true},
-		"two addresses":                 {nil, direct("203.0.113.7:1"), direct("203.0.113.8:1"), false},
-		"one IPv6 network":              {nil, direct("[2001:db8:1:2::1]:1"), direct("[2001:db8:1:2:ffff::9]:1"), true},
-		"two IPv6 networks":             {nil, direct("[2001:db8:1:2::1]:1"), direct("[2001:db8:1:3::1]:1"), false},
-		"IPv4 written as IPv6":          {nil, direct("203.0.113.7:1"), direct("[::ffff:203.0.113.7]:1"), true},
-		"IPv4 is not one IPv6 network":  {nil, direct("[::ffff:203.0.113.7]:1"), direct("[::ffff:203.0.113.8]:1"), false},
-		"a header of a client":          {nil, direct("203.0.113.7:1", "198.51.100.1"), direct("203.0.113.7:1", "198.51.100.2"), true},
-		"of one who is no proxy":        {[]pond.EndpointOption{trusted}, direct("203.0.113.7:1", "198.51.100.1"), direct("203.0.113.7:1", "198.51.100.2"), true},
-		"behind a proxy":                {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.2"), false},
-		"one behind a proxy":            {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.1"), true},
-		"one made up the left part":     {[]pond.EndpointOption{trusted}, proxied("1.1.1.1, 198.51.100.1"), proxied("2.2.2.2,198.51.100.1"), true},
-		"made up in another line":       {[]pond.EndpointOption{trusted}, proxied("1.1.1.1", "198.51.100.1"), proxied("2.2.2.2", "198.51.100.1"), true},
-		"through two proxies":           {[]pond.EndpointOption{trusted}, proxied("198.51.100.1, 10.9.9.9"), proxied("198.51.100.2, 10.9.9.9"), false},
-		"two proxies, one client":       {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.1, 10.9.9.9"), true},
-		"proxies of IPv6 and of ::ffff": {[]pond.EndpointOption{trusted}, direct("[2001:db8:ffff::1]:1", "198.51.100.1, 172.17.0.1"), proxied("198.51.100.1"), true},
-		"with ports and brackets":       {[]pond.EndpointOption{trusted}, proxied("198.51.100.1:99"), proxied("[::ffff:198.51.100.1]:98"), true},
-		"IPv6 with a zone, in brackets": {[]pond.EndpointOption{trusted}, proxied("[2001:db8:1:2::1%en0]"), proxied("2001:db8:1:2::2"), true},
-		"IPv6 network behind a proxy":   {[]pond.EndpointOption{trusted}, proxied("[2001:db8:1:2::1]"), proxied("2001:db8:1:2::2"), true},
-		"no header: the proxy itself":   {[]pond.EndpointOption{trusted}, proxied(), proxied(), true},
-		"nonsense: the proxy itself":    {[]pond.EndpointOption{trusted}, proxied("198.51.100.1, unknown"), proxied("198.51.100.2, _hidden"), true},
-		"nonsense to the left":          {[]pond.EndpointOption{trusted}, proxied("unknown, 198.51.100.1"), proxied("198.51.100.1"), true},
-		"only proxies":                  {[]pond.EndpointOption{trusted}, proxied("10.1.1.1, 10.2.2.2"), proxied("10.1.1.1"), true},
+		"one address, two ports":              {nil, direct("203.0.113.7:1"), direct("203.0.113.7:2"), true},
+		"two addresses":                       {nil, direct("203.0.113.7:1"), direct("203.0.113.8:1"), false},
+		"one IPv6 network":                    {nil, direct("[2001:db8:1:2::1]:1"), direct("[2001:db8:1:2:ffff::9]:1"), true},
+		"two IPv6 networks":                   {nil, direct("[2001:db8:1:2::1]:1"), direct("[2001:db8:1:3::1]:1"), false},
+		"IPv4 written as IPv6":                {nil, direct("203.0.113.7:1"), direct("[::ffff:203.0.113.7]:1"), true},
+		"IPv4 is not one IPv6 network":        {nil, direct("[::ffff:203.0.113.7]:1"), direct("[::ffff:203.0.113.8]:1"), false},
+		"a header of a client":                {nil, direct("203.0.113.7:1", "198.51.100.1"), direct("203.0.113.7:1", "198.51.100.2"), true},
+		"from an address that is not a proxy": {[]pond.EndpointOption{trusted}, direct("203.0.113.7:1", "198.51.100.1"), direct("203.0.113.7:1", "198.51.100.2"), true},
+		"behind a proxy":                      {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.2"), false},
+		"one behind a proxy":                  {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.1"), true},
+		"with a forged left part":             {[]pond.EndpointOption{trusted}, proxied("1.1.1.1, 198.51.100.1"), proxied("2.2.2.2,198.51.100.1"), true},
+		"forged in another line":              {[]pond.EndpointOption{trusted}, proxied("1.1.1.1", "198.51.100.1"), proxied("2.2.2.2", "198.51.100.1"), true},
+		"through two proxies":                 {[]pond.EndpointOption{trusted}, proxied("198.51.100.1, 10.9.9.9"), proxied("198.51.100.2, 10.9.9.9"), false},
+		"two proxies, one client":             {[]pond.EndpointOption{trusted}, proxied("198.51.100.1"), proxied("198.51.100.1, 10.9.9.9"), true},
+		"proxies of IPv6 and of ::ffff":       {[]pond.EndpointOption{trusted}, direct("[2001:db8:ffff::1]:1", "198.51.100.1, 172.17.0.1"), proxied("198.51.100.1"), true},
+		"with ports and brackets":             {[]pond.EndpointOption{trusted}, proxied("198.51.100.1:99"), proxied("[::ffff:198.51.100.1]:98"), true},
+		"IPv6 with a zone, in brackets":       {[]pond.EndpointOption{trusted}, proxied("[2001:db8:1:2::1%en0]"), proxied("2001:db8:1:2::2"), true},
+		"IPv6 network behind a proxy":         {[]pond.EndpointOption{trusted}, proxied("[2001:db8:1:2::1]"), proxied("2001:db8:1:2::2"), true},
+		"no header: the proxy itself":         {[]pond.EndpointOption{trusted}, proxied(), proxied(), true},
+		"invalid: the proxy itself":           {[]pond.EndpointOption{trusted}, proxied("198.51.100.1, unknown"), proxied("198.51.100.2, _hidden"), true},
+		"invalid to the left":                 {[]pond.EndpointOption{trusted}, proxied("unknown, 198.51.100.1"), proxied("198.51.100.1"), true},
+		"only proxies":                        {[]pond.EndpointOption{trusted}, proxied("10.1.1.1, 10.2.2.2"), proxied("10.1.1.1"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var met kit.Limits
@@ -120,7 +120,7 @@ func TestFault23_DeclinedClientsKeepNoSlot(t *testing.T) {
 	})
 }
 
-// The header costs what its bytes cost.
+// Parsing the header takes time in proportion to its bytes.
 func TestFault23_LongForwardedFor(t *testing.T) {
 	p := pond.New()
 	p.Endpoint("/socket", kit.Accept, pond.WithMaxConnsPerAddress(1), pond.WithTrustedProxies(netip.MustParsePrefix("0.0.0.0/0")))

@@ -23,10 +23,12 @@ import (
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
-// fewDescriptors makes the test binary a server that may have as many files open.
+// fewDescriptors is the environment variable that makes the test binary a server with this
+// limit of open files.
 const fewDescriptors = "POND_TEST_FEW_DESCRIPTORS"
 
-// mounted makes this server an ordinary one, in which a Pond is the handler.
+// mounted is the environment variable that makes this server use a Pond as a handler, without
+// [pond.Pond.Serve].
 const mounted = "POND_TEST_MOUNTED"
 
 func TestMain(m *testing.M) {
@@ -93,8 +95,8 @@ func upgrade(addr, path string) (int, net.Conn, error) {
 }
 
 // The default of WithMaxConns leaves descriptors for other requests; all endpoints
-// share it, and the log says so. A server that runs out of descriptors nevertheless
-// goes on when there are some again.
+// share it, and it is logged. A server that runs out of descriptors anyway continues when
+// some are free again.
 func TestFault22_DefaultLimitIsBelowTheDescriptors(t *testing.T) {
 	t.Run("Serve", func(t *testing.T) { defaultLimit(t) })
 	t.Run("mounted", func(t *testing.T) { defaultLimit(t, mounted+"=1") })

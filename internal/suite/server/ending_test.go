@@ -36,8 +36,8 @@ func joinSayClose(polite bool) []byte {
 	return b
 }
 
-// The messages that a client sends before it ends its connection are handled,
-// however it ends.
+// The messages that a client sends before it ends its connection are handled, for all ways
+// to end a connection.
 func TestFault09_MessagesBeforeTheEndAreHandled(t *testing.T) {
 	for name, test := range map[string]struct {
 		polite bool
@@ -93,9 +93,9 @@ func TestFault09_MessagesBeforeTheEndAreHandled(t *testing.T) {
 	}
 }
 
-// A client's own end cancels the contexts of its handlers once its earlier messages
-// are handled, and after 5 s at the latest. If the server ends the connection, they
-// are cancelled at once.
+// If a client ends its connection, the contexts of its handlers are canceled after its
+// earlier messages are handled, at most 5 s later. If the server ends the connection, they
+// are canceled at once.
 func TestFault09_WhenContextsAreCancelled(t *testing.T) {
 	for name, test := range map[string]struct {
 		end  func(e *pond.Endpoint, s *pondtest.Session)

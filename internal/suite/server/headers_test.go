@@ -10,8 +10,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A page of an allowed origin may send what a stream by fetch needs, and what the
-// server allows besides. Others learn nothing.
+// A page of an allowed origin may send the headers that reading a stream with fetch needs,
+// and those that the server allows in addition. Other origins receive no permissions.
 func TestFault28_Preflight(t *testing.T) {
 	always := "Content-Type, X-Connection-ID, Authorization, Last-Event-ID, Cache-Control"
 	for name, test := range map[string]struct {

@@ -53,7 +53,7 @@ func TestMaxConnsIsExact(t *testing.T) {
 			t.Errorf("observed %d", met.Of(pond.LimitConns))
 		}
 		synctest.Wait()
-		// Places are free again when their clients are gone, and a rejected client does not keep one.
+		// A slot is free again when its client disconnected, and a rejected client does not keep one.
 		d.Connect(pondtest.WebSocket, "/socket")
 	})
 }
@@ -259,11 +259,11 @@ func TestHeartbeats(t *testing.T) {
 			synctest.Wait()
 		}
 		if took := time.Since(began); took < 30*time.Second || took > 61*time.Second {
-			t.Errorf("found after %v", took)
+			t.Errorf("detected after %v", took)
 		}
 		time.Sleep(3 * time.Hour)
 		if e.Len() != 2 || met.Of(pond.LimitSilence) != 1 {
-			t.Errorf("%d clients are left, %d were found silent", e.Len(), met.Of(pond.LimitSilence))
+			t.Errorf("%d clients are connected, %d were idle for too long", e.Len(), met.Of(pond.LimitSilence))
 		}
 		if n := strings.Count(string(stream.Bytes()), ": keepalive\n\n"); n < 3*120-1 || n > 3*120+4 {
 			t.Errorf("%d comments", n)

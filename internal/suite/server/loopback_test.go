@@ -73,7 +73,7 @@ func TestPromiseThousandEnds(t *testing.T) {
 			t.Errorf("%s: %d leave handlers ran", name, left.Load())
 		}
 		if _, ok := e.Channel("/chat/1"); ok {
-			t.Errorf("%s: the channel is still there", name)
+			t.Errorf("%s: the channel still exists", name)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("reason %v", reason.Load())
 	}
 	if srv.ReadHeaderTimeout == 0 {
-		t.Error("headers may take for ever")
+		t.Error("there is no limit on the time for headers")
 	}
 	if _, err := net.Dial("tcp", addr); err == nil {
 		t.Error("the server still listens")
@@ -243,7 +243,7 @@ func TestStreamsThatCannotBeTakenOver(t *testing.T) {
 				t.Errorf("the stream ended with %v", err)
 			}
 			if e.Len() != 0 {
-				t.Error("the client is still there")
+				t.Error("the client is still connected")
 			}
 		})
 	}
@@ -288,7 +288,7 @@ func TestWebSocketThatCannotBeTakenOver(t *testing.T) {
 		t.Errorf("status %d", w.Code)
 	}
 	if err := p.Shutdown(t.Context()); err != nil || e.Len() != 0 {
-		t.Errorf("something is left: %v", err)
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 
@@ -315,7 +315,7 @@ func TestChannelThatHasEndedIsClosed(t *testing.T) {
 	}
 	defer second.Close()
 	if err := ch.Broadcast("news", nil); !errors.Is(err, pond.ErrClosed) {
-		t.Errorf("a broadcast to nobody returned %v", err)
+		t.Errorf("a broadcast to a closed channel returned %v", err)
 	}
 }
 

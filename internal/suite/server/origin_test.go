@@ -10,8 +10,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// An origin is configured in some spelling, and browsers send it in one. Either
-// they are the same origin, or the configuration is rejected: none is accepted that
+// An origin can be written in several ways, but browsers send only one. An accepted
+// configuration matches the form that browsers send. All others are rejected, because they
 // could never match.
 func TestFault27_OriginsInAnySpelling(t *testing.T) {
 	for configured, rows := range map[string]map[string]bool{

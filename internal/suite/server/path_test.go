@@ -58,7 +58,7 @@ func TestFault24_EquivalentPaths(t *testing.T) {
 	})
 }
 
-// Two ways to write one path are one path.
+// Two equivalent spellings of a path are the same path.
 func TestFault24_EquivalentEndpointsAreTaken(t *testing.T) {
 	p := pond.New()
 	p.Endpoint("/größe/:id", kit.Accept)
@@ -92,8 +92,8 @@ func TestFault24_ChannelNamesAreExact(t *testing.T) {
 	})
 }
 
-// Whatever a router sends to an endpoint that has parameters, no handler sees an
-// empty one: neither a tenant nor anything else that is decided by it can be blanked.
+// In an endpoint with parameters, no handler sees an empty parameter, whatever path the router
+// sends to it. So a request cannot remove the tenant from its path.
 func TestFault24_NoParameterCanBeBlanked(t *testing.T) {
 	paths := []string{
 		"/", "//", "/x", "/x/", "//x", "/x/socket", "/x/socket/", "/x/socket/y", "//socket/y", "/%2F/socket/y", "/%2f%2e/s%6Fcket/%00",
@@ -150,7 +150,7 @@ func TestFault24_NoParameterCanBeBlanked(t *testing.T) {
 	}
 }
 
-// An endpoint without parameters serves whatever its router sends.
+// An endpoint without parameters serves all paths that its router sends to it.
 func TestFault24_RoutersDecide(t *testing.T) {
 	p := pond.New()
 	e := p.Endpoint("/socket", kit.Accept)

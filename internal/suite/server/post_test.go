@@ -88,8 +88,8 @@ func (c *postClient) expect(t *testing.T, event string) pondtest.Message {
 	return m
 }
 
-// The official client does not look at the status of its requests, so a burst must not
-// be rejected, even if handlers are slow.
+// The official client ignores the status of its requests, so a burst must not be rejected,
+// even if handlers are slow.
 func TestFault13_BurstsWait(t *testing.T) {
 	const burst = 500
 	for _, protocol := range kit.Protocols {
@@ -128,8 +128,8 @@ func TestFault13_BurstsWait(t *testing.T) {
 	}
 }
 
-// Requests that wait are limited in number and in bytes. A client that sends more is told
-// so on its stream; the bodies of rejected requests are not read.
+// The number and the bytes of waiting requests are limited. A client that sends more receives
+// an error on its stream. The bodies of rejected requests are not read.
 func TestFault13_TheQueueIsLimited(t *testing.T) {
 	for name, test := range map[string]struct {
 		opts      []pond.EndpointOption
@@ -204,8 +204,8 @@ func TestFault13_TheQueueIsLimited(t *testing.T) {
 	}
 }
 
-// A message whose body has come is handled, even if its client does not wait for the
-// response. It waits in its place for longer than a body may take.
+// A message whose body was received is handled, even if its client does not wait for the
+// response, and even if it waits for longer than a body may take.
 func TestFault13_GivingUpLosesNothing(t *testing.T) {
 	for _, protocol := range kit.Protocols {
 		t.Run(protocol, func(t *testing.T) {
@@ -247,8 +247,8 @@ func TestFault13_GivingUpLosesNothing(t *testing.T) {
 	}
 }
 
-// DELETE keeps its place: the messages of earlier requests are handled, but a slow handler
-// does not keep the client for longer than the close timeout.
+// DELETE is handled in order: after the messages of earlier requests. However, a slow handler
+// does not keep the client connected for longer than the close timeout.
 func TestFault13_DeleteComesAfterEarlierMessages(t *testing.T) {
 	for name, delay := range map[string]time.Duration{"fast": time.Second, "slow": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -305,8 +305,8 @@ func TestFault13_DeleteComesAfterEarlierMessages(t *testing.T) {
 	}
 }
 
-// Fault 6, for requests: 204 means that a message will be handled. From the beginning of a
-// shutdown on, that is not so.
+// Fault 6, for requests: 204 means that the message will be handled. After a shutdown began, a
+// message is not handled, so the status is 503.
 func TestFault06_NothingIsTakenDuringShutdown(t *testing.T) {
 	p, _, l := kit.NewPond()
 	var leaving, leave chan struct{}
@@ -326,7 +326,7 @@ func TestFault06_NothingIsTakenDuringShutdown(t *testing.T) {
 		for range c.events {
 		}
 		if handled.Load() != 0 {
-			t.Error("it was handled nevertheless")
+			t.Error("the message was handled")
 		}
 	})
 }
@@ -374,7 +374,7 @@ func TestX22_Fault14_ArraysOfMessages(t *testing.T) {
 			if status, text := send(test.messages...); status != test.status || text != test.text {
 				t.Errorf("%s: %d %q, want %d %q", name, status, text, test.status, test.text)
 			}
-			m := s.Receive() // the official client sees nothing but its stream
+			m := s.Receive() // the official client looks only at its stream
 			var payload struct{ Message string }
 			if m.Bind(t, &payload); m.Event != "INVALID_MESSAGE" || kit.Status(t, m) != test.status || payload.Message != test.text {
 				t.Errorf("%s: got %v", name, m)
@@ -387,8 +387,8 @@ func TestX22_Fault14_ArraysOfMessages(t *testing.T) {
 	})
 }
 
-// Messages of an array count one by one against the rate limit, and one that exceeds it
-// is answered by itself.
+// Each message of an array counts for the rate limit, and each one that exceeds it is answered
+// with an error.
 func TestX22_Fault14_ArraysAndTheRateLimit(t *testing.T) {
 	p := pond.New()
 	l := p.Endpoint("/socket", kit.Accept, pond.WithRateLimit(1, 5)).Lobby("/chat/:room", kit.Admit)
@@ -413,9 +413,9 @@ func TestX22_Fault14_ArraysAndTheRateLimit(t *testing.T) {
 		if count["ACKNOWLEDGE"] != 1 || count["n"] != 4 || count["HANDLER_NOT_FOUND"] != 2 {
 			t.Errorf("got %v", count)
 		}
-		for range 3 { // nonsense costs as much
+		for range 3 { // invalid messages count, too
 			if status := d.Push(s, []byte("[1]")); status != http.StatusTooManyRequests {
-				t.Errorf("nonsense: status %d", status)
+				t.Errorf("invalid messages: status %d", status)
 			}
 		}
 		if status := d.Push(s, []byte("["+strings.Join(body, ",")+"]")); status != http.StatusNoContent {

@@ -113,7 +113,7 @@ func TestShutdownCutsWhoDoesNotAnswer(t *testing.T) {
 		_, err = conn.Write([]byte{0x8a, 0x80, 0, 0, 0, 0})
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Error("the connection is still read")
+		t.Error("the server still reads from the connection")
 	}
 }
 

@@ -59,7 +59,7 @@ func TestFault11_ClientThatReadsIsNotSlow(t *testing.T) {
 						defer srv.Close()
 						defer srv.CloseClientConnections()
 						if err := readUntil(connect(t, srv), `"finished"`); err != nil {
-							t.Errorf("the client did not get everything: %.200v", err)
+							t.Errorf("the client did not receive all messages: %.200v", err)
 							select {
 							case reason := <-left:
 								t.Errorf("it left: %s", reason)

@@ -80,12 +80,12 @@ func TestHiddenConnections(t *testing.T) {
 		},
 		"no Unwrap": {
 			plain,
-			"server_test.plainWriter hides http.Hijacker: give it a method Unwrap",
-			"server_test.plainWriter hides http.Hijacker and http.Flusher: give it a method Unwrap",
+			"server_test.plainWriter hides http.Hijacker: add an Unwrap method",
+			"server_test.plainWriter hides http.Hijacker and http.Flusher: add an Unwrap method",
 		},
 		"behind a wrapper that would panic": {
 			func(h http.Handler) http.Handler { return plain(old(h)) },
-			"server_test.oldWriter hides http.Hijacker: give it a method Unwrap, or keep its middleware away from the Pond (panic: ",
+			"server_test.oldWriter hides http.Hijacker: add an Unwrap method, or do not wrap the Pond in this middleware (panic: ",
 			"server_test.oldWriter cannot stream: panic: ",
 		},
 		"behind a wrapper with Unwrap": {
@@ -93,7 +93,7 @@ func TestHiddenConnections(t *testing.T) {
 			"server_test.plainWriter hides http.Hijacker: ",
 			"server_test.plainWriter hides http.Hijacker and http.Flusher: ",
 		},
-		"behind one with an error of its own": {
+		"behind a wrapper with its own error": {
 			func(h http.Handler) http.Handler { return plain(polite(h)) },
 			"server_test.plainWriter hides http.Hijacker: ",
 			"server_test.plainWriter hides http.Hijacker and http.Flusher: ",
@@ -125,11 +125,11 @@ func TestHiddenConnections(t *testing.T) {
 					t.Errorf("%s: the log has %s", ask.headers[0], &log)
 				}
 				if id := w.Result().Header.Get("X-Connection-ID"); w.Code != http.StatusOK && id != "" {
-					t.Errorf("refused with the connection ID %s", id)
+					t.Errorf("the rejection has the connection ID %s", id)
 				}
 			}
 			if err := p.Shutdown(t.Context()); err != nil || e.Len() != 0 {
-				t.Errorf("something is left: %v", err)
+				t.Errorf("Shutdown: %v", err)
 			}
 		})
 	}

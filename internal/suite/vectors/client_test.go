@@ -32,7 +32,7 @@ func runClientAccepts(t *testing.T, _ string, each eachVector) {
 func officialSSEClient(stream string) (messages []string, err error) {
 	for _, e := range kit.ParseEventStream(stream) {
 		if e.Name != "" && e.Name != "message" {
-			return messages, fmt.Errorf("nobody listens to %s", e.Name)
+			return messages, fmt.Errorf("the client does not listen to %s", e.Name)
 		}
 		for line := range strings.SplitSeq(e.Data, "\n") {
 			var frame map[string]any

@@ -55,7 +55,7 @@ var scenes = map[string]func(s *stage) []pondtest.Message{
 		s.alice.Join("/chat/1", nil)
 		answers := s.send(s.alice, "JOIN_CHANNEL", "/chat/1", "", "ja2", "{}")
 		if twice := s.send(s.alice, "BROADCAST", "/chat/1", "message", "m", "{}"); len(twice) != 1 {
-			s.t.Errorf("who joins twice gets %v", twice)
+			s.t.Errorf("a second join is answered with %v", twice)
 		}
 		return answers
 	},
@@ -105,7 +105,7 @@ var scenes = map[string]func(s *stage) []pondtest.Message{
 		s.send(s.alice, "BROADCAST", "/chat/1", "update", "", aliceAway)
 		s.bob.Drain()
 		if left := s.send(s.alice, "BROADCAST", "/chat/1", "untrack", "", "{}"); len(left) > 0 {
-			s.t.Errorf("who is untracked gets %v", left)
+			s.t.Errorf("a member that is not tracked receives %v", left)
 		}
 		return s.bob.Drain()
 	},
@@ -187,7 +187,7 @@ func (s *stage) channel(name string) *pond.Channel {
 	synctest.Wait()
 	ch, ok := s.endpoint.Channel(name)
 	if !ok {
-		s.t.Fatalf("there is no channel %s", name)
+		s.t.Fatalf("channel %s does not exist", name)
 	}
 	return ch
 }
@@ -239,7 +239,7 @@ func runServerFrames(t *testing.T, mode string, each eachVector) {
 			name := strings.TrimPrefix(v.Name, "server-frame/")
 			scene := scenes[name]
 			if scene == nil {
-				t.Fatalf("%s: there is no such scene", v.Name)
+				t.Fatalf("%s: unknown scene", v.Name)
 			}
 			s := &stage{
 				t: t, d: d, tr: tr, server: server, endpoint: endpoint,

@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// routed is what a handler gets to know about the route of its message.
+// routed is the information that a handler has about the route of its message.
 type routed struct {
 	Params map[string]string
 	Query  url.Values

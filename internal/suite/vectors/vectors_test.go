@@ -86,7 +86,7 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	if total != len(vectors) {
-		t.Errorf("%d vectors have somebody who checks them, of %d", total, len(vectors))
+		t.Errorf("%d vectors are checked, of %d", total, len(vectors))
 	}
 	for _, v := range vectors {
 		_, elsewhere := clientSide[v.Name]
@@ -127,13 +127,13 @@ func loadVectors(t *testing.T) []vector {
 	names := map[string]bool{}
 	for _, v := range vectors {
 		if names[v.Name] {
-			t.Errorf("%s: there are two", v.Name)
+			t.Errorf("%s: two vectors have this name", v.Name)
 		}
 		names[v.Name] = true
 	}
 	for name := range deviations {
 		if !names[name] {
-			t.Errorf("%s: a deviation from nothing", name)
+			t.Errorf("%s: a deviation without a vector", name)
 		}
 	}
 	return vectors
