@@ -250,6 +250,9 @@ func (f *follower) repair(ctx context.Context) (done bool) {
 		f.restarts++
 		return false
 	}
+	if page.Top == (pond.Position{}) {
+		return !f.behind // the log was lost; its first entry, or a Gap, starts the next repair
+	}
 	if !page.Complete {
 		f.env.Errorf("page after %+v is incomplete", from)
 	}
