@@ -14,6 +14,7 @@ var toPondError = (error, code) => error instanceof PondError ? error : new Pond
 
 // src/time.ts
 var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+var later = (run, delay) => setTimeout(run, Math.min(delay, 2147483647));
 
 // src/pulse.ts
 var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
@@ -27,25 +28,25 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   constructor(probe, dead) {
     this.#probe = probe, this.#dead = dead;
   }
-  start(silence) {
-    this.#silence = silence, this.#probing = !0, this.b();
+  b(silence) {
+    this.#silence = silence, this.#probing = !0, this.c();
   }
-  stop() {
+  e() {
     clearTimeout(this.#timer);
   }
-  b() {
+  c() {
     this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
   }
   /** Sends a probe now. */
-  check() {
+  h() {
     this.#probing = !0, this.#probe(), this.#wait();
   }
   #wait() {
-    if (this.stop(), !this.#silence) return;
+    if (this.e(), !this.#silence) return;
     let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
-    this.#timer = setTimeout(() => {
+    this.#timer = later(() => {
       let late = since(began) > delay + LATE;
-      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.check() : this.#wait();
+      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.h() : this.#wait();
     }, delay);
   }
 };
@@ -54,7 +55,7 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
 var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
 function openStream(request, events) {
   let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
-    signal.aborted || (abort.abort(), events.d(toPondError(error, "NETWORK")));
+    signal.aborted || (abort.abort(), events.f(toPondError(error, "NETWORK")));
   }, read = async () => {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
@@ -65,7 +66,7 @@ function openStream(request, events) {
       let { done, value } = await reader.read();
       if (signal.aborted) return;
       if (done) throw new PondError("DISCONNECTED", "the event stream ended");
-      events.b();
+      events.c();
       let lines = (rest + value).split(/\r\n|\n|\r/);
       rest = lines.pop();
       for (let line of lines)
@@ -83,9 +84,9 @@ function openStream(request, events) {
     }).finally(() => clearTimeout(timer)), { ok, status } = response;
     if (ok) {
       returns = 0;
-      for (let message of messages) message.f?.();
+      for (let message of messages) message.i?.();
     } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
-      messages[0].g?.(await rejection(response));
+      messages[0].j?.(await rejection(response));
     else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
       for (let message of messages) message.sent = !1;
       if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
@@ -111,7 +112,7 @@ function openStream(request, events) {
   return read().catch(lost), {
     a: 0,
     // the backlog counts as queued
-    e(secret, several) {
+    g(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -133,17 +134,17 @@ async function rejection(response) {
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.h(), socket.onmessage = ({ data }) => {
-    events.b(), events.text(data);
-  }, socket.onclose = ({ code, reason }) => events.d(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
+  return socket.onopen = () => events.k(), socket.onmessage = ({ data }) => {
+    events.c(), events.text(data);
+  }, socket.onclose = ({ code, reason }) => events.f(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
     get a() {
       return socket.bufferedAmount;
     },
-    e() {
+    g() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.f?.());
+      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.i?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -161,10 +162,10 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   // the first one was sent to the server
   joined = !1;
   epoch = "";
-  c = !1;
+  d = !1;
   offset = 0;
   // of the newest numbered message
-  start = 0;
+  b = 0;
   // all messages after it up to offset are kept
   kept = [];
   characters = 0;
@@ -172,17 +173,17 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   users = /* @__PURE__ */ new Map();
   presence = "";
   // the latest full list
-  reset({ recover, diff }) {
-    this.joined = !0, this.c = !!recover, recover && this.jump(recover.epoch, recover.offset), this.diff = diff !== void 0, this.users.clear(), this.presence = "";
+  l({ recover, diff }) {
+    this.joined = !0, this.d = !!recover, recover && this.jump(recover.epoch, recover.offset), this.diff = diff !== void 0, this.users.clear(), this.presence = "";
   }
   /** Continues after an offset, without the earlier messages. */
   jump(epoch, offset) {
-    this.epoch = epoch, this.offset = this.start = offset, this.kept = [], this.characters = 0;
+    this.epoch = epoch, this.offset = this.b = offset, this.kept = [], this.characters = 0;
   }
   keep(offset, line) {
     for (this.offset = offset, this.kept.push({ offset, line }), this.characters += line.length; this.kept.length > KEPT || this.characters > KEPT_CHARACTERS; ) {
       let dropped = this.kept.shift();
-      this.start = dropped.offset, this.characters -= dropped.line.length;
+      this.b = dropped.offset, this.characters -= dropped.line.length;
     }
   }
 }, Hub = class {
@@ -227,10 +228,10 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
         this.#fallbackUntil = Date.now() + FALLBACK, this.#drop(), this.#dial(address);
       }
     }, events = {
-      h: () => {
+      k: () => {
       },
-      b: () => current() && this.#pulse.b(),
-      d: failed,
+      c: () => current() && this.#pulse.c(),
+      f: failed,
       text: (data) => {
         for (let line of String(data).split(`
 `)) line && current() && this.#receive(line);
@@ -241,7 +242,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     this.#timer = setTimeout(() => failed(new PondError("TIMEOUT", "no connection in time", 408)), DIAL_TIMEOUT), this.#link = stream ? openStream(request, events) : openWebSocket(url, Constructor, events);
   }
   #send(text, tab) {
-    this.#link?.send({ text, g: (error) => tab && this.#fail(tab, text, error) });
+    this.#link?.send({ text, j: (error) => tab && this.#fail(tab, text, error) });
   }
   /** Notifies a tab that the server rejected its message. */
   #fail(tab, text, { code, message, status }) {
@@ -254,7 +255,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     for (let tab of tabs) tab.close(status >= 1e3 ? status : status >= 400 ? 4e3 + status : 1006, error.message);
   }
   #drop() {
-    this.#ticket = null, this.#link?.close(), this.#link = null, this.#welcome = "", this.#pulse.stop(), clearTimeout(this.#timer), this.#channels.clear(), this.#requests.clear();
+    this.#ticket = null, this.#link?.close(), this.#link = null, this.#welcome = "", this.#pulse.e(), clearTimeout(this.#timer), this.#channels.clear(), this.#requests.clear();
   }
   // From the server
   #receive(line) {
@@ -275,7 +276,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
       if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, payload ?? {}, line);
       if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, null, line);
     }
-    offset !== void 0 && channel.c && channel.keep(offset, line), action === "SYSTEM" && channel.c && ["GAP", "POSITION", "RECOVERED"].includes(event) && (event === "GAP" ? channel.jump(payload.epoch, payload.offset) : channel.offset = payload.offset), action === "SYSTEM" && channel.diff && fold(channel.users, event, payload), action === "PRESENCE" && (channel.presence = line);
+    offset !== void 0 && channel.d && channel.keep(offset, line), action === "SYSTEM" && channel.d && ["GAP", "POSITION", "RECOVERED"].includes(event) && (event === "GAP" ? channel.jump(payload.epoch, payload.offset) : channel.offset = payload.offset), action === "SYSTEM" && channel.diff && fold(channel.users, event, payload), action === "PRESENCE" && (channel.presence = line);
     let owner = action === "BROADCAST" || action === "PRESENCE" ? void 0 : this.#requests.get(requestId);
     this.#tell(owner && channel.members.has(owner) ? [owner] : channel.members, line), (action === "SYSTEM" || action === "ERROR") && REMOVALS.includes(event) && this.#channels.delete(channelName);
   }
@@ -284,7 +285,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   }
   #connected(line, { channelName, payload }) {
     let { connectionId, features } = payload ?? {};
-    clearTimeout(this.#timer), this.#welcome = line, this.#link.e(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.start(HEARTBEAT);
+    clearTimeout(this.#timer), this.#welcome = line, this.#link.g(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.b(HEARTBEAT);
     for (let tab of [...this.#tabs])
       tab.open(), tab.text(line);
   }
@@ -292,7 +293,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   #answered(channel, name, acknowledged, line) {
     let { tab } = channel.a.shift(), here = this.#tabs.has(tab) && !channel.members.has(tab);
     if (acknowledged) {
-      channel.reset(acknowledged), here && (channel.members.add(tab), tab.text(line));
+      channel.l(acknowledged), here && (channel.members.add(tab), tab.text(line));
       for (let { tab: other, message } of channel.a.splice(0)) this.#join(other, message);
       channel.members.size || this.#end(name);
     } else {
@@ -323,8 +324,8 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
       return;
     }
     let payload = {}, { epoch, offset: to } = channel, replay = [];
-    if (channel.c && want.includes("recover")) {
-      let offset = from?.last === void 0 ? from?.offset : channel.kept.at(-from.last - 1)?.offset ?? channel.start, reason = from?.epoch !== void 0 && from.epoch !== epoch ? "epoch" : offset < channel.start || offset > to ? "expired" : void 0;
+    if (channel.d && want.includes("recover")) {
+      let offset = from?.last === void 0 ? from?.offset : channel.kept.at(-from.last - 1)?.offset ?? channel.b, reason = from?.epoch !== void 0 && from.epoch !== epoch ? "epoch" : offset < channel.b || offset > to ? "expired" : void 0;
       from ? reason ? payload.recover = { epoch, offset: to, recovered: !1, reason } : (payload.recover = { epoch, offset, to, recovered: !0 }, replay = channel.kept.filter((entry) => entry.offset > offset)) : payload.recover = { epoch, offset: to };
     }
     let diff = channel.diff && want.includes("diff");

@@ -15,7 +15,7 @@ function serverError({ event, payload }) {
   return new PondError(
     typeof code == "string" ? code : event,
     message ?? error?.message ?? reason ?? (typeof error == "string" ? error : "rejected by the server"),
-    status ?? (typeof code == "number" ? code : 0)
+    Number(status ?? code) || 0
   );
 }
 var reactions = {
@@ -52,7 +52,7 @@ var Listeners = class {
     };
   }
   /** Calls the listeners in the order of their registration, and returns whether there was one. */
-  emit(key, ...args) {
+  d(key, ...args) {
     let set = this.#sets.get(key), entries = [...set ?? []];
     for (let entry of entries)
       if (set.has(entry))
@@ -64,6 +64,10 @@ var Listeners = class {
     return entries.length > 0;
   }
 };
+
+// src/time.ts
+var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+var later = (run, delay) => setTimeout(run, Math.min(delay, 2147483647)), backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first * 2 ** attempt), spread = (delay) => delay + Math.random() * Math.max(1e3, delay / 2);
 
 // src/wire.ts
 var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
@@ -84,8 +88,8 @@ var Outbox = class {
     return [...this.#items.values()].filter(({ sent }) => !sent);
   }
   /** Sends an event now if the channel is joined, and otherwise after the join. */
-  k(joined, event, payload, options, reply) {
-    let { signal, timeout, idempotent = !1 } = options, { queued, i: waiting, options: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
+  q(joined, event, payload, options, reply) {
+    let { signal, timeout, idempotent = !1 } = options, { queued, n: waiting, b: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
       if (signal?.throwIfAborted(), payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
       let id = newId(), text = encode("BROADCAST", this.#channel, id, payload, event), size = new TextEncoder().encode(text).length;
       if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes)
@@ -96,35 +100,35 @@ var Outbox = class {
         }), reject(error);
       }, abort = () => settle(signal.reason);
       signal?.addEventListener("abort", abort);
-      let timer = setTimeout(
+      let timer = later(
         () => {
           reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.sent || settle(new PondError("EXPIRED", "queued for too long"));
         },
         reply ? timeout ?? requestTimeout : limits.age
-      ), item = { text, size, idempotent, reply, l: !1, g: settle, n: settle, o: () => reply || settle(null) };
-      this.#items.set(id, item), joined && this.p();
+      ), item = { text, size, idempotent, reply, r: !1, j: settle, v: settle, w: () => reply || settle(null) };
+      this.#items.set(id, item), joined && this.x();
     });
     return promise;
   }
   /** The channel is joined: sends the queued messages. */
-  p() {
+  x() {
     for (let item of this.#items.values())
-      item.l || (item.l = !0, this.#connection.send(item));
+      item.r || (item.r = !0, this.#connection.send(item));
   }
   /** The connection was lost: keeps the messages that may be sent again. */
-  c() {
+  e() {
     for (let item of this.#items.values())
-      item.sent && !item.idempotent && item.g(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.l = item.sent = !1;
+      item.sent && !item.idempotent && item.j(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.r = item.sent = !1;
   }
   /** Rejects all messages, or all except those whose result the link will report. */
   reject(error, all = !0) {
-    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.g(error);
+    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.j(error);
   }
 };
 
 // src/presence.ts
 var PresenceList = class {
-  list = [];
+  k = [];
   /** Whether the server sends differences. */
   diff = !1;
   #users = /* @__PURE__ */ new Map();
@@ -133,14 +137,14 @@ var PresenceList = class {
   #early = [];
   // differences that arrived before the last page
   /** Starts a membership. */
-  reset(diff) {
+  s(diff) {
     this.diff = diff, this.#complete = !1, this.#users = /* @__PURE__ */ new Map(), this.#early = [];
   }
   /** Handles a page of the state, and returns whether it was the last one. */
   state({ users, more }) {
     if (this.#apply({ joins: users }), more) return !1;
     for (let diff of this.#early.splice(0)) this.#apply(diff);
-    return this.list = [...this.#users.values()], this.#complete = !0;
+    return this.k = [...this.#users.values()], this.#complete = !0;
   }
   /** Handles a difference, and returns the changes, if the state is complete. */
   change(diff) {
@@ -149,7 +153,7 @@ var PresenceList = class {
       return;
     }
     let change = this.#apply(diff);
-    return this.list = [...this.#users.values()], change;
+    return this.k = [...this.#users.values()], change;
   }
   #apply({ joins = [], updates = [], leaves = [] }) {
     let users = this.#users, gone = leaves.flatMap(({ id }) => users.get(id) ?? []);
@@ -158,21 +162,17 @@ var PresenceList = class {
     return { joins, updates, leaves: gone };
   }
   /** Handles a PRESENCE message. It contains the whole list. If a server omits the list, it stays the same. */
-  full(event, { presence, changed }) {
-    return this.list = presence?.map(anonymous) ?? this.list, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
+  D(event, { presence, changed }) {
+    return this.k = presence?.map(anonymous) ?? this.k, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
   }
 }, anonymous = (presence) => ({ id: null, presence });
 
-// src/time.ts
-var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
-var backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first * 2 ** attempt), spread = (delay) => delay + Math.random() * Math.max(1e3, delay / 2);
-
 // src/room.ts
 var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
-  b = new Listeners();
-  d;
+  c = new Listeners();
+  f;
   a = IDLE;
-  options = {};
+  b = {};
   #name;
   #connection;
   #references = 0;
@@ -194,32 +194,32 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   // messages up to this offset are replayed
   #presence = new PresenceList();
   constructor(name, connection) {
-    this.#name = name, this.#connection = connection, this.d = new Outbox(name, connection);
+    this.#name = name, this.#connection = connection, this.f = new Outbox(name, connection);
   }
   get #active() {
     return ["joining", "joined"].includes(this.a.status);
   }
   /** Whether a change of the connection loses no messages. */
-  get t() {
+  get E() {
     return this.a.status !== "joined" || this.#position !== null;
   }
-  u() {
+  F() {
     !this.#references++ && !this.#active && this.join();
   }
   /**
    * Leaves one macrotask after the last release, so that a component that is unmounted and mounted again
    * immediately causes no traffic.
    */
-  v() {
-    --this.#references || setTimeout(() => this.#references || this.end(new PondError("LEFT", "left the channel")));
+  G() {
+    --this.#references || setTimeout(() => this.#references || this.t(new PondError("LEFT", "left the channel")));
   }
   // Joining
   /** Joins if the connection is up. A later call replaces an earlier one. */
   async join() {
-    let connection = this.#connection, { connected, features, options, e: tokens } = connection, attempt = this.#cancel();
-    if (connection.a.status === "closed") return this.end(new PondError("CLOSED", "the connection was closed"));
+    let connection = this.#connection, { g: connected, features, b: options, h: tokens } = connection, attempt = this.#cancel();
+    if (connection.a.status === "closed") return this.t(new PondError("CLOSED", "the connection was closed"));
     if (this.#change({ status: "joining" }), !connected) return;
-    let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.options, payload = params, text;
+    let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.b, payload = params, text;
     try {
       if (typeof params == "function") {
         let token = await tokens.get();
@@ -234,7 +234,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
       this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
       return;
     }
-    this.#attempts.add(id), this.#timer = setTimeout(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout), connection.send({ text, n: (error) => this.#attempt === attempt && this.#refused(error) });
+    this.#attempts.add(id), this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout), connection.send({ text, v: (error) => this.#attempt === attempt && this.#refused(error) });
   }
   /** Cancels the latest attempt. If it was already sent, its answer still counts. */
   #cancel() {
@@ -245,8 +245,8 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
   }
   #retry(error) {
-    let { options, e: tokens } = this.#connection;
-    this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
+    let { b: options, h: tokens } = this.#connection;
+    this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.o));
   }
   /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
   #rejoin(error) {
@@ -256,42 +256,42 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
   }
   #refused(error) {
-    let { options, e: tokens } = this.#connection;
+    let { b: options, h: tokens } = this.#connection;
     this.#attempts.clear();
     let reaction = reactionTo(error, options.reactions);
-    reaction === "refresh" && typeof this.options.params == "function" && tokens.q(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
+    reaction === "refresh" && typeof this.b.params == "function" && tokens.y(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
   }
   #acknowledged({ recover, diff }) {
     let before = this.#position, early = this.#held, recovered = recover?.recovered === !0;
-    this.#reset(), this.#joinedAt = mark(), this.#presence.reset(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
+    this.#reset(), this.#joinedAt = mark(), this.#presence.s(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
     let id = recovered && before ? before.id : this.#connection.userId;
     this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
     let outcome = recovered && before ? { status: "recovered" } : before ? { status: "gap", reason: recover?.reason ?? "unavailable" } : { status: "fresh", reason: recover?.reason };
-    this.d.p(), this.#change({ status: "joined", error: null, outcome }), this.b.emit("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
-    for (let message of early) (!recover || message.offset === void 0) && this.r(message);
+    this.f.x(), this.#change({ status: "joined", error: null, outcome }), this.c.d("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
+    for (let message of early) (!recover || message.offset === void 0) && this.z(message);
   }
   /** Ends the membership or the attempts to join, until the application joins again. */
   #stop(status, error) {
-    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.d.reject(error, !1);
+    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.f.reject(error, !1);
   }
   /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
-  w() {
+  H() {
     let { status, error } = this.a;
     (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
   }
-  connected() {
+  g() {
     this.a.status === "joining" && this.join();
   }
-  c() {
-    this.#active && (this.#reset(), this.d.c(), this.#change({ status: "joining" }));
+  e() {
+    this.#active && (this.#reset(), this.f.e(), this.#change({ status: "joining" }));
   }
   /** Leaves and frees the name. */
-  end(error) {
+  t(error) {
     let connection = this.#connection;
-    connection.f.get(this.#name) === this && (connection.connected && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.f.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.d.reject(error));
+    connection.i.get(this.#name) === this && (connection.g && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.i.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.f.reject(error));
   }
   // Receiving
-  r(message) {
+  z(message) {
     let { action, event, requestId, payload } = message, { status } = this.a;
     if (status === "joined") return this.#deliver(message);
     if (status !== "joining") return;
@@ -300,15 +300,15 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   }
   /** Settles the request that a message answers, and returns whether listeners must not receive the message. */
   #answered(message) {
-    let { action, event, requestId, payload } = message, item = this.d.get(requestId);
+    let { action, event, requestId, payload } = message, item = this.f.get(requestId);
     if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
-      return action !== "PRESENCE" && item?.g(null, payload), !1;
+      return action !== "PRESENCE" && item?.j(null, payload), !1;
     let error = serverError(message);
-    return item ? item.g(error) : this.#report(error), !0;
+    return item ? item.j(error) : this.#report(error), !0;
   }
   #deliver(message) {
     let { action, event, payload, offset } = message, position = this.#position;
-    if (action === "PRESENCE") return this.#present(this.#presence.full(event, payload ?? {}));
+    if (action === "PRESENCE") return this.#present(this.#presence.D(event, payload ?? {}));
     if (action === "SYSTEM" && this.#notice(event, payload ?? {}, position)) return;
     if (action === "ERROR" && REMOVALS.includes(event)) return this.#stop("removed", serverError(message));
     if (position && offset !== void 0) {
@@ -321,7 +321,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
       return;
     }
     let received = { ...message, replayed: offset !== void 0 && offset <= this.#replayEnd };
-    this.b.emit("message", received), this.b.emit(`on:${event}`, payload, received);
+    this.c.d("message", received), this.c.d(`on:${event}`, payload, received);
   }
   /** Handles protocol messages that are not for listeners of events, and returns whether the message was one. */
   #notice(event, payload, position) {
@@ -341,23 +341,23 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     return !0;
   }
   #present(change) {
-    let presence = this.#presence.list;
-    this.#change({ presence }), this.b.emit("presence", presence, change);
+    let presence = this.#presence.k;
+    this.#change({ presence }), this.c.d("presence", presence, change);
   }
   #gap(reason) {
-    this.b.emit("gap", { reason }) || this.#connection.report(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
+    this.c.d("gap", { reason }) || this.#connection.l(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
   }
   // Sending
-  k(event, payload, options = {}, reply) {
+  q(event, payload, options = {}, reply) {
     let { status, error } = this.a;
-    return this.#active ? this.d.k(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
+    return this.#active ? this.f.q(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
   // Reporting
   #report(error) {
-    this.b.emit("error", error) || this.#connection.report(error);
+    this.c.d("error", error) || this.#connection.l(error);
   }
   #change(part) {
-    Object.keys(part).some((key) => part[key] !== this.a[key]) && (this.a = { ...this.a, ...part }, this.b.emit("change", this.a));
+    Object.keys(part).some((key) => part[key] !== this.a[key]) && (this.a = { ...this.a, ...part }, this.c.d("change", this.a));
   }
 };
 
@@ -376,16 +376,16 @@ var Channel = class {
   }
   #use() {
     if (!this.#room) {
-      let room = this.#connection.room(this.name);
-      Object.assign(room.options, this.#options), this.#room = room, room.u(), this.#connection.a.status === "idle" && this.#connection.connect();
+      let room = this.#connection.I(this.name);
+      Object.assign(room.b, this.#options), this.#room = room, room.F(), this.#connection.a.status === "idle" && this.#connection.connect();
     }
     return this.#room;
   }
   #release() {
-    this.#joined || this.#disposers.size || (this.#room?.v(), this.#room = null);
+    this.#joined || this.#disposers.size || (this.#room?.G(), this.#room = null);
   }
   #listen(key, listener) {
-    let remove = this.#use().b.add(key, listener), dispose = () => {
+    let remove = this.#use().c.add(key, listener), dispose = () => {
       this.#disposers.delete(dispose) && (remove(), this.#release());
     };
     return this.#disposers.add(dispose), dispose;
@@ -435,8 +435,8 @@ var Channel = class {
       };
       signal?.addEventListener("abort", check);
       let removers = [
-        room.b.add("change", check),
-        connection.b.add("change", check),
+        room.c.add("change", check),
+        connection.c.add("change", check),
         () => signal?.removeEventListener("abort", check)
       ];
       check();
@@ -454,7 +454,7 @@ var Channel = class {
     return this.#submit(event, payload, options, !0);
   }
   #submit(event, payload, options, reply) {
-    return this.#room || this.#hold(), this.#room.k(event, payload, options, reply);
+    return this.#room || this.#hold(), this.#room.q(event, payload, options, reply);
   }
   leave() {
     this.#joined = !1;
@@ -475,25 +475,25 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   constructor(probe, dead) {
     this.#probe = probe, this.#dead = dead;
   }
-  start(silence) {
-    this.#silence = silence, this.#probing = !0, this.h();
+  J(silence) {
+    this.#silence = silence, this.#probing = !0, this.m();
   }
-  stop() {
+  A() {
     clearTimeout(this.#timer);
   }
-  h() {
+  m() {
     this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
   }
   /** Sends a probe now. */
-  check() {
+  B() {
     this.#probing = !0, this.#probe(), this.#wait();
   }
   #wait() {
-    if (this.stop(), !this.#silence) return;
+    if (this.A(), !this.#silence) return;
     let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
-    this.#timer = setTimeout(() => {
+    this.#timer = later(() => {
       let late = since(began) > delay + LATE;
-      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.check() : this.#wait();
+      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.B() : this.#wait();
     }, delay);
   }
 };
@@ -514,23 +514,23 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
   constructor(available) {
     this.#available = available;
   }
-  get j() {
+  get p() {
     return this.#available()[0];
   }
   next() {
-    return this.#fallback && this.#available()[1] || this.j;
+    return this.#fallback && this.#available()[1] || this.p;
   }
   /** The preferred transport opens again. */
-  reset() {
+  s() {
     this.#fallback = !1;
   }
   /** A connection opened. Returns whether the preferred transport should be tried again later. */
-  m(transport) {
-    return this.#rejection = null, this.#since = mark(), transport !== this.j ? !0 : (this.#worked = !0, this.#failures = 0, !1);
+  u(transport) {
+    return this.#rejection = null, this.#since = mark(), transport !== this.p ? !0 : (this.#worked = !0, this.#failures = 0, !1);
   }
   /** An attempt failed, or a connection ended. Returns the error that determines the reaction. */
-  c(transport, connected, error) {
-    if (this.#available().length < 2 || (transport !== this.j ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
+  e(transport, connected, error) {
+    if (this.#available().length < 2 || (transport !== this.p ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
     if (transport === "stream" && tellsNothing(error.status))
       return this.#rejection = error, new PondError("NO_STREAM", error.message);
     let rejection2 = transport === "websocket" && this.#rejection;
@@ -542,7 +542,7 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
 var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
 function openStream(request, events) {
   let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
-    signal.aborted || (abort.abort(), events.c(toPondError(error, "NETWORK")));
+    signal.aborted || (abort.abort(), events.e(toPondError(error, "NETWORK")));
   }, read = async () => {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
@@ -553,7 +553,7 @@ function openStream(request, events) {
       let { done, value } = await reader.read();
       if (signal.aborted) return;
       if (done) throw new PondError("DISCONNECTED", "the event stream ended");
-      events.h();
+      events.m();
       let lines = (rest + value).split(/\r\n|\n|\r/);
       rest = lines.pop();
       for (let line of lines)
@@ -571,9 +571,9 @@ function openStream(request, events) {
     }).finally(() => clearTimeout(timer)), { ok, status } = response;
     if (ok) {
       returns = 0;
-      for (let message of messages) message.o?.();
+      for (let message of messages) message.w?.();
     } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
-      messages[0].n?.(await rejection(response));
+      messages[0].v?.(await rejection(response));
     else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
       for (let message of messages) message.sent = !1;
       if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
@@ -597,9 +597,9 @@ function openStream(request, events) {
     }
   };
   return read().catch(lost), {
-    i: 0,
+    n: 0,
     // the backlog counts as queued
-    s(secret, several) {
+    C(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -640,11 +640,11 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     return this.#fresh ? this.#value : this.#pending ??= this.#refresh();
   }
   /** Milliseconds until get may ask for a new token. */
-  get delay() {
+  get o() {
     return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
   }
   /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
-  q(token) {
+  y(token) {
     if (token !== this.#value) return !0;
     if (typeof this.#source != "function") return !1;
     if (!this.#life) return !0;
@@ -653,11 +653,11 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     return this.#lastRejected = token, !again && ++this.#rejected < MAX_REJECTED;
   }
   /** Lets the next get ask for a new token if this one is older than a minute. */
-  x() {
+  K() {
     this.#at && since(this.#at) > 6e4 && (this.#life = 0);
   }
   /** Records that the server accepted the token. */
-  y() {
+  L() {
     this.#rejected = 0, this.#lastRejected = void 0;
   }
   async #refresh() {
@@ -674,17 +674,17 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.m(), socket.onmessage = ({ data }) => {
-    events.h(), events.text(data);
-  }, socket.onclose = ({ code, reason }) => events.c(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
+  return socket.onopen = () => events.u(), socket.onmessage = ({ data }) => {
+    events.m(), events.text(data);
+  }, socket.onclose = ({ code, reason }) => events.e(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
-    get i() {
+    get n() {
       return socket.bufferedAmount;
     },
-    s() {
+    C() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.o?.());
+      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.w?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -694,10 +694,10 @@ function openWebSocket(url, Constructor, events) {
 
 // src/connection.ts
 var MAX_ADVICE = 36e5, Connection = class {
-  f = /* @__PURE__ */ new Map();
-  b = new Listeners();
-  options;
-  e;
+  i = /* @__PURE__ */ new Map();
+  c = new Listeners();
+  b;
+  h;
   features = [];
   userId;
   a = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
@@ -730,32 +730,32 @@ var MAX_ADVICE = 36e5, Connection = class {
   #page = null;
   // removes the listeners of page events
   constructor(url, options = {}) {
-    this.#url = url, this.options = withDefaults(options), this.e = new Tokens(options.token), this.#route = new Route(() => this.options.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+    this.#url = url, this.b = withDefaults(options), this.h = new Tokens(options.token), this.#route = new Route(() => this.b.transports.filter((name) => name !== "websocket" || this.#WebSocket));
   }
   get #rooms() {
-    return [...this.f.values()];
+    return [...this.i.values()];
   }
   get #WebSocket() {
-    return this.options.WebSocket ?? globalThis.WebSocket;
+    return this.b.WebSocket ?? globalThis.WebSocket;
   }
-  get connected() {
+  get g() {
     return this.a.status === "connected";
   }
   /** Bytes that the transport accepted, but did not send yet. */
-  get i() {
-    return this.#link?.i ?? 0;
+  get n() {
+    return this.#link?.n ?? 0;
   }
   /** The messages of all channels that the server cannot have received yet. */
   get queue() {
-    return this.#rooms.flatMap((room) => room.d.queued);
+    return this.#rooms.flatMap((room) => room.f.queued);
   }
   get queued() {
     let { queue } = this;
     return { messages: queue.length, bytes: queue.reduce((bytes, { size }) => bytes + size, 0) };
   }
-  room(name) {
-    let room = this.f.get(name);
-    return room || this.f.set(name, room = new Room(name, this)), room;
+  I(name) {
+    let room = this.i.get(name);
+    return room || this.i.set(name, room = new Room(name, this)), room;
   }
   /** Connects now, unless it is connected, connecting or closed. */
   connect() {
@@ -764,35 +764,35 @@ var MAX_ADVICE = 36e5, Connection = class {
   }
   /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token) {
-    this.e = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
-    for (let room of this.#rooms) room.w();
+    this.h = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
+    for (let room of this.#rooms) room.H();
   }
   close() {
     this.#page?.abort(), this.#drop(), this.#become({ status: "closed" });
-    for (let room of this.#rooms) room.end(new PondError("CLOSED", "the connection was closed"));
+    for (let room of this.#rooms) room.t(new PondError("CLOSED", "the connection was closed"));
   }
   send(message) {
     this.#link?.send(message);
   }
   /** Reports an error that does not belong to a channel, or whose channel has no listener for it. */
-  report(error) {
-    this.b.emit("error", error) || console.error("pond:", error);
+  l(error) {
+    this.c.d("error", error) || console.error("pond:", error);
   }
   // Opening
   #open() {
-    let { connected } = this, transport = this.#route.next();
-    this.#drop(), this.#timer = setTimeout(() => {
+    let { g: connected } = this, transport = this.#route.next();
+    this.#drop(), this.#timer = later(() => {
       let message = "no connection in time";
       transport === "stream" && console.warn("pond:", message += "; over HTTP/1.1 all tabs share six connections to a host"), this.#lost(new PondError("TIMEOUT", message, 408));
-    }, this.options.timeout);
+    }, this.b.timeout);
     let ticket = this.#ticket = {};
     this.#become({ status: "connecting", transport: transport ?? null }), connected && this.#loseRooms(), this.#dial(transport, ticket);
   }
   async #dial(transport, ticket) {
-    let { options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
+    let { b: options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
     try {
       if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
-      let token = await this.e.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
+      let token = await this.h.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
       if (!valid()) return;
       let url = new URL(this.#url, globalThis.location?.href);
       for (let [name, value] of Object.entries(params))
@@ -806,32 +806,29 @@ var MAX_ADVICE = 36e5, Connection = class {
       }), events);
       this.#token = token, ticket === this.#ticket ? this.#link = link : this.#probeLink = link;
     } catch (error) {
-      valid() && events.c(toPondError(error, "SETUP"));
+      valid() && events.e(toPondError(error, "SETUP"));
     }
   }
   #events(ticket) {
     let current = () => ticket === this.#ticket;
     return {
-      h: () => current() && this.#pulse.h(),
-      m: () => {
-        let { welcomeAfter } = this.options;
-        !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = setTimeout(() => this.#welcome({}), welcomeAfter));
+      m: () => current() && this.#pulse.m(),
+      u: () => {
+        let { welcomeAfter } = this.b;
+        !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = later(() => this.#welcome({}), welcomeAfter));
       },
       text: (data) => {
         for (let line of String(data).split(`
-`)) {
-          if (!line) continue;
-          let message, first;
-          try {
-            message = JSON.parse(line), first = message.action === "CONNECT";
-          } catch {
-            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`));
-            continue;
-          }
-          current() ? this.#receive(message) : first && ticket === this.#probeTicket && (this.#route.reset(), this.#open());
-        }
+`))
+          if (line)
+            try {
+              let message = JSON.parse(line);
+              current() ? this.#receive(message) : message.action === "CONNECT" && ticket === this.#probeTicket && (this.#route.s(), this.#open());
+            } catch (cause) {
+              this.l(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+            }
       },
-      c: (error) => {
+      e: (error) => {
         current() ? this.#lost(error) : ticket === this.#probeTicket && this.#plan();
       }
     };
@@ -840,59 +837,61 @@ var MAX_ADVICE = 36e5, Connection = class {
   #receive(message) {
     let { action, event, channelName, payload } = message;
     if (action === "CONNECT") return this.#welcome(message);
-    let failed = action === "ERROR", room = this.f.get(channelName);
-    if (room) return room.r(message);
+    let failed = action === "ERROR", room = this.i.get(channelName);
+    if (room) return room.z(message);
     if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
     else {
       if (failed && event === "INVALID_MESSAGE" && this.features.length && this.a.transport === "stream") return;
-      failed ? this.report(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.b.emit(`on:${event}`, payload, message);
+      failed ? this.l(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.c.d(`on:${event}`, payload, message);
     }
   }
   #welcome({ channelName, payload }) {
     let { id, connectionId, features, heartbeatInterval } = payload ?? {};
-    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id, this.features = features ?? [], this.#link.s(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id;
+    let extended = Array.isArray(features);
+    this.features = extended ? features : [], this.#link.C(connectionId, extended), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.J(heartbeatInterval > 0 ? Math.max(1e3, heartbeatInterval * 1.5) : this.b.heartbeat);
     let { transport } = this.a;
-    this.#route.m(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
+    this.#route.u(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
   }
   #probe() {
     this.#probes++, this.send({ text: this.#probeText });
   }
   // Losing
   #lost(reason) {
-    let { options, e: tokens, connected } = this, { transport } = this.a;
-    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.y()), this.#drop();
-    let error = this.#route.c(transport, connected, reason);
-    !connected && transport === "websocket" && tokens.x(), this.#advise(reason.retryAfter);
+    let { b: options, h: tokens, g: connected } = this, { transport } = this.a;
+    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.L()), this.#drop();
+    let error = this.#route.e(transport, connected, reason);
+    !connected && transport === "websocket" && tokens.K(), this.#advise(reason.retryAfter);
     let reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || reaction === "refresh" && !tokens.q(this.#token))
-      this.#become({ status: "stopped", error }), this.report(error);
+    if (reaction === "stop" || reaction === "refresh" && !tokens.y(this.#token))
+      this.#become({ status: "stopped", error }), this.l(error);
     else {
-      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
-      this.#attempt++, this.#timer = setTimeout(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
+      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.o);
+      this.#attempt++, this.#timer = later(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
     connected && this.#loseRooms();
   }
   #advise(delay = 0) {
-    delay > 0 && (this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) });
+    delay > 0 && (this.#advice = { at: mark(), o: spread(Math.min(delay, MAX_ADVICE)) });
   }
   /** The delay before a reconnect that the server advised, in ms. */
   #advised() {
-    return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
+    return this.#advice ? Math.max(0, this.#advice.o - since(this.#advice.at)) : 0;
   }
   /** Abandons the link without waiting for its end, and all timers. */
   #drop() {
     let link = this.#link;
-    this.#ticket = this.#link = this.#connectedAt = null, clearTimeout(this.#timer), this.#pulse.stop(), this.#dropProbe(), link?.close();
+    this.#ticket = this.#link = this.#connectedAt = null, clearTimeout(this.#timer), this.#pulse.A(), this.#dropProbe(), link?.close();
   }
   #loseRooms() {
-    for (let room of this.#rooms) room.c();
+    for (let room of this.#rooms) room.e();
   }
   // Changing back to the preferred transport
   /** Tries the preferred transport later, in addition to the existing connection. */
   #plan() {
     this.#dropProbe(), this.#upgrade = setTimeout(() => {
-      if (!this.#rooms.every((room) => room.t)) return this.#plan();
-      this.#upgrade = setTimeout(() => this.#plan(), this.options.timeout), this.#dial(this.#route.j, this.#probeTicket = {});
+      if (!this.#rooms.every((room) => room.E)) return this.#plan();
+      this.#upgrade = setTimeout(() => this.#plan(), this.b.timeout), this.#dial(this.#route.p, this.#probeTicket = {});
     }, spread(PERIOD));
   }
   #dropProbe() {
@@ -903,28 +902,25 @@ var MAX_ADVICE = 36e5, Connection = class {
     if (this.#page || !globalThis.addEventListener) return;
     let { signal } = this.#page = new AbortController(), wake = ({ type, persisted }) => {
       let { status } = this.a;
-      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.check() : status === "waiting" && !this.#advised() && this.#open());
+      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.B() : status === "waiting" && !this.#advised() && this.#open());
     };
     for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }
   /** Changes the status. Channels join before listeners are called, because listeners may call any method. */
   #become(snapshot) {
-    if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.connected) for (let room of this.#rooms) room.connected();
-    this.b.emit("change", this.a);
+    if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.g) for (let room of this.#rooms) room.g();
+    this.c.d("change", this.a);
   }
-};
-function withDefaults(options) {
-  return {
-    credentials: "same-origin",
-    transports: ["websocket", "stream"],
-    timeout: 1e4,
-    requestTimeout: 3e4,
-    heartbeat: 4e4,
-    backoff: [1e3, 3e4],
-    ...options,
-    queue: { messages: 1e3, bytes: 1 << 20, age: 3e5, ...options.queue }
-  };
-}
+}, withDefaults = ({
+  credentials = "same-origin",
+  transports = ["websocket", "stream"],
+  timeout = 1e4,
+  requestTimeout = 3e4,
+  heartbeat = 4e4,
+  backoff: backoff2 = [1e3, 3e4],
+  queue: { messages = 1e3, bytes = 1 << 20, age = 3e5 } = {},
+  ...rest
+}) => ({ ...rest, credentials, transports, timeout, requestTimeout, heartbeat, backoff: backoff2, queue: { messages, bytes, age } });
 
 // src/pond.ts
 var Pond = class {
@@ -945,12 +941,12 @@ var Pond = class {
     this.#connection.setToken(token);
   }
   on(event, listener) {
-    return this.#connection.b.add(`on:${event}`, listener);
+    return this.#connection.c.add(`on:${event}`, listener);
   }
   onError(listener) {
-    return this.#connection.b.add("error", listener);
+    return this.#connection.c.add("error", listener);
   }
-  subscribe = (listener) => this.#connection.b.add("change", listener);
+  subscribe = (listener) => this.#connection.c.add("change", listener);
   getSnapshot = () => this.#connection.a;
   get status() {
     return this.getSnapshot().status;
@@ -962,7 +958,7 @@ var Pond = class {
     return this.#connection.queued;
   }
   clearQueue() {
-    for (let item of this.#connection.queue) item.g(new PondError("CLEARED", "the queue was cleared"));
+    for (let item of this.#connection.queue) item.j(new PondError("CLEARED", "the queue was cleared"));
   }
 };
 export {

@@ -5,7 +5,7 @@ import { Pulse } from "./pulse.js";
 import { Room } from "./room.js";
 import { PERIOD, Route } from "./route.js";
 import { openStream } from "./stream.js";
-import { backoff, HEALTHY, mark, since, spread, type Mark } from "./time.js";
+import { backoff, HEALTHY, later, mark, since, spread, type Mark } from "./time.js";
 import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
 import { evaluate, PROBE, probeFor, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
@@ -125,7 +125,7 @@ export class Connection {
     const { connected } = this;
     const transport = this.#route.next();
     this.#drop();
-    this.#timer = setTimeout(() => {
+    this.#timer = later(() => {
       let message = "no connection in time";
       if (transport === "stream") console.warn("pond:", (message += "; over HTTP/1.1 all tabs share six connections to a host"));
       this.#lost(new PondError("TIMEOUT", message, 408));
@@ -175,26 +175,22 @@ export class Connection {
         const { welcomeAfter } = this.options;
         if (!welcomeAfter || !current()) return;
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.#welcome({} as Message), welcomeAfter);
+        this.#timer = later(() => this.#welcome({} as Message), welcomeAfter);
       },
       text: (data) => {
         // Some servers send several messages in one frame, one per line.
         for (const line of String(data).split("\n")) {
           if (!line) continue;
-          let message: Message;
-          let first: boolean;
           try {
-            message = JSON.parse(line);
-            first = message.action === "CONNECT";
-          } catch {
-            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`));
-            continue;
-          }
-          if (current()) {
-            this.#receive(message);
-          } else if (first && ticket === this.#probeTicket) {
-            this.#route.reset();
-            this.#open();
+            const message: Message = JSON.parse(line);
+            if (current()) {
+              this.#receive(message);
+            } else if (message.action === "CONNECT" && ticket === this.#probeTicket) {
+              this.#route.reset();
+              this.#open();
+            }
+          } catch (cause) {
+            this.report(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
           }
         }
       },
@@ -228,12 +224,13 @@ export class Connection {
     this.#connectedAt = mark();
     this.#advice = null;
     this.userId = id;
-    this.features = features ?? [];
     // Servers that announce extensions also accept several messages in one POST.
-    this.#link!.welcome(connectionId, Array.isArray(features));
+    const extended = Array.isArray(features);
+    this.features = extended ? features : [];
+    this.#link!.welcome(connectionId, extended);
     this.#probeText = probeFor(channelName);
     this.#probes = 0;
-    this.#pulse.start(heartbeatInterval ? heartbeatInterval * 1.5 : this.options.heartbeat);
+    this.#pulse.start(heartbeatInterval > 0 ? Math.max(1000, heartbeatInterval * 1.5) : this.options.heartbeat);
     const { transport } = this.snapshot;
     if (this.#route.opened(transport)) this.#plan();
     this.#become({ status: "connected", transport, userId: id ?? null });
@@ -265,7 +262,7 @@ export class Connection {
     } else {
       const delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
       this.#attempt++;
-      this.#timer = setTimeout(() => this.#open(), delay);
+      this.#timer = later(() => this.#open(), delay);
       this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
     if (connected) this.#loseRooms();
@@ -341,17 +338,14 @@ export class Connection {
   }
 }
 
-function withDefaults(options: PondOptions) {
-  return {
-    credentials: "same-origin" as RequestCredentials,
-    transports: ["websocket", "stream"] as readonly Transport[],
-    timeout: 10_000,
-    requestTimeout: 30_000,
-    heartbeat: 40_000,
-    backoff: [1000, 30_000] as const,
-    ...options,
-    queue: { messages: 1000, bytes: 1 << 20, age: 300_000, ...options.queue },
-  };
-}
-
-
+/** Options that are undefined have their defaults, too. */
+const withDefaults = ({
+  credentials = "same-origin",
+  transports = ["websocket", "stream"],
+  timeout = 10_000,
+  requestTimeout = 30_000,
+  heartbeat = 40_000,
+  backoff = [1000, 30_000],
+  queue: { messages = 1000, bytes = 1 << 20, age = 300_000 } = {},
+  ...rest
+}: PondOptions) => ({ ...rest, credentials, transports, timeout, requestTimeout, heartbeat, backoff, queue: { messages, bytes, age } });

@@ -20,7 +20,7 @@ export function serverError({ event, payload }: { event: string; payload: any })
   return new PondError(
     typeof code === "string" ? code : event,
     message ?? error?.message ?? reason ?? (typeof error === "string" ? error : "rejected by the server"),
-    status ?? (typeof code === "number" ? code : 0),
+    Number(status ?? code) || 0,
   );
 }
 

@@ -1,6 +1,7 @@
 import type { RequestOptions } from "../pond.js";
 import type { Connection } from "./connection.js";
 import { PondError } from "./errors.js";
+import { later } from "./time.js";
 import { encode, newId, type Outgoing } from "./wire.js";
 
 /** A message of the application, from the call of send or request until its promise is settled. */
@@ -60,7 +61,7 @@ export class Outbox {
       };
       const abort = () => settle(signal!.reason);
       signal?.addEventListener("abort", abort);
-      const timer = setTimeout(
+      const timer = later(
         () => {
           if (reply) settle(new PondError("TIMEOUT", `no answer to ${event}`, 408));
           else if (!item.sent) settle(new PondError("EXPIRED", "queued for too long"));

@@ -1,4 +1,4 @@
-import { mark, since, type Mark } from "./time.js";
+import { later, mark, since, type Mark } from "./time.js";
 
 /** The time limit for the answer to a probe, in ms. */
 const TIMEOUT = 10_000;
@@ -52,7 +52,7 @@ export class Pulse {
     if (!this.#silence) return;
     const delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt));
     const began = mark();
-    this.#timer = setTimeout(() => {
+    this.#timer = later(() => {
       const late = since(began) > delay + LATE;
       if (this.#probing && !late) this.#dead();
       else if (late || since(this.#heardAt) >= this.#silence) this.check();

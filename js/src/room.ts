@@ -4,7 +4,7 @@ import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
 import { PresenceList } from "./presence.js";
-import { backoff, HEALTHY, mark, since, type Mark } from "./time.js";
+import { backoff, HEALTHY, later, mark, since, type Mark } from "./time.js";
 import { encode, evaluate, newId, REFUSALS, REMOVALS, type Message } from "./wire.js";
 
 export const IDLE: ChannelSnapshot = { status: "idle", presence: [], error: null, outcome: null };
@@ -98,7 +98,7 @@ export class Room {
       return;
     }
     this.#attempts.add(id);
-    this.#timer = setTimeout(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
+    this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
     connection.send({ text, failed: (error) => this.#attempt === attempt && this.#refused(error) });
   }
 
@@ -122,7 +122,7 @@ export class Room {
     this.#cancel();
     this.#change({ status: "joining", error });
     this.#report(error);
-    this.#timer = setTimeout(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
+    this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
 
   /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */

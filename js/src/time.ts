@@ -9,6 +9,9 @@ export const since = ([monotonic, wall]: Mark): number => Math.max(performance.n
 /** A connection or membership that lasted this long, in ms, was healthy: after it, delays are short again. */
 export const HEALTHY = 10_000;
 
+/** Calls a function later. Timers of the platform fire at once if the delay is longer than they can count. */
+export const later = (run: () => void, delay: number): ReturnType<typeof setTimeout> => setTimeout(run, Math.min(delay, 2 ** 31 - 1));
+
 /** A random delay below a limit that doubles with each attempt. */
 export const backoff = (attempt: number, [first, limit]: readonly [number, number]): number =>
   Math.random() * Math.min(limit, first * 2 ** attempt);

@@ -15,6 +15,7 @@ export class Clock {
 
   install() {
     globalThis.setTimeout = (fn, delay = 0, ...args) => {
+      if (!(delay <= 0x7fffffff)) delay = 1; // as everywhere
       const id = this.#next++;
       const at = this.now + Math.max(0, delay);
       let [low, high] = [0, this.#timers.length];
