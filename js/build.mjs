@@ -9,7 +9,7 @@ export const names = ["pond", "pond-shared"];
 
 // Members that are used between classes of the module, and that are not part of the API or the
 // protocol. Short names for them save 2 % of the size.
-const internal = /^(acquire|check|connected|delay|emit|end|failed|flush|full|healthy|heard|linked|list|listeners|lost|opened|options|outbox|preferred|receive|recovers|rejected|release|renew|report|reset|room|rooms|settle|snapshot|start|stop|submit|suspect|taken|tokens|waiting|welcome)$/;
+const internal = /^(acquire|active|change|check|connected|delay|emit|end|ended|failed|flush|full|healthy|heard|linked|list|listener|listeners|lost|opened|options|outbox|preferred|receive|recovers|rejectAll|rejected|release|renew|reply|report|reset|room|rooms|sent|settle|snapshot|start|state|stop|submit|suspect|taken|tokens|unsettled|waiting|welcome)$/;
 
 export async function bundle(name) {
   const { outputFiles } = await build({

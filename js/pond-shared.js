@@ -13,7 +13,10 @@ var PondError = class extends Error {
 var toPondError = (error, code) => error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });
 
 // src/time.ts
-var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+var stopwatch = () => {
+  let monotonic = performance.now(), wall = Date.now();
+  return () => Math.max(performance.now() - monotonic, Date.now() - wall);
+}, zero = () => 0;
 var later = (run, delay) => setTimeout(run, Math.min(delay, 2147483647));
 
 // src/pulse.ts
@@ -22,7 +25,8 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   #dead;
   #silence = 0;
   // ms after which to probe; 0 turns it off
-  #heardAt = [0, 0];
+  #quiet = zero;
+  // time since something arrived
   #probing = !1;
   #timer;
   constructor(probe, dead) {
@@ -35,18 +39,18 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
     clearTimeout(this.#timer);
   }
   c() {
-    this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
+    this.#quiet = stopwatch(), this.#probing && (this.#probing = !1, this.#wait());
   }
-  /** Sends a probe now. */
-  h() {
-    this.#probing = !0, this.#probe(), this.#wait();
+  /** Sends a probe now, unless one has no answer yet: repeated calls must not extend the time limit. */
+  i() {
+    this.#probing || (this.#probing = !0, this.#probe(), this.#wait());
   }
   #wait() {
     if (this.e(), !this.#silence) return;
-    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
+    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - this.#quiet()), passed = stopwatch();
     this.#timer = later(() => {
-      let late = since(began) > delay + LATE;
-      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.h() : this.#wait();
+      let late = passed() > delay + LATE;
+      this.#probing && !late ? this.#dead() : late || this.#quiet() >= this.#silence ? (this.#probing = !1, this.i()) : this.#wait();
     }, delay);
   }
 };
@@ -60,7 +64,7 @@ function openStream(request, events) {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
     if (!body || !headers.get("content-type")?.startsWith("text/event-stream"))
-      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+      throw new PondError("NO_STREAM", "not an event stream", 406);
     let reader = body.pipeThrough(new TextDecoderStream()).getReader(), rest = "", data = "";
     for (; ; ) {
       let { done, value } = await reader.read();
@@ -75,25 +79,25 @@ function openStream(request, events) {
     }
   }, post = async (messages) => {
     let texts = messages.map(({ text }) => text);
-    for (let message of messages) message.sent = !0;
-    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), response = await request({
+    for (let message of messages) message.g = !0;
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },
       body: texts.length > 1 ? `[${texts}]` : texts[0],
       signal
-    }).finally(() => clearTimeout(timer)), { ok, status } = response;
-    if (ok) {
+    }).then((response) => response.ok ? null : rejection(response)).finally(() => clearTimeout(timer));
+    if (!error) {
       returns = 0;
-      for (let message of messages) message.i?.();
-    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
-      messages[0].j?.(await rejection(response));
-    else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
-      for (let message of messages) message.sent = !1;
-      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
-      if (status === 401) throw await rejection(response);
-      messages.length > 1 ? batch = !1 : await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1e3));
-    } else
-      throw await rejection(response);
+      for (let message of messages) message.j?.();
+      return;
+    }
+    let { status, retryAfter = 1e3 } = error, alone = messages.length === 1;
+    if (status < 500 && ![401, 404, 429].includes(status) && alone) return messages[0].k?.(error);
+    if (status >= 500 && status !== 503) throw error;
+    for (let message of messages) message.g = !1;
+    if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "unknown event stream");
+    if (status === 401 || status === 503 && ++returns > MAX_RETURNS) throw error;
+    alone ? await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter, POST_TIMEOUT))) : batch = !1;
   }, pump = async () => {
     if (!(busy || !id)) {
       busy = !0;
@@ -112,7 +116,7 @@ function openStream(request, events) {
   return read().catch(lost), {
     a: 0,
     // the backlog counts as queued
-    g(secret, several) {
+    h(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -121,30 +125,26 @@ function openStream(request, events) {
     close: () => abort.abort()
   };
 }
-function retryAfter({ headers }) {
-  let seconds = Number(headers.get("retry-after"));
-  return seconds > 0 ? seconds * 1e3 : void 0;
-}
 async function rejection(response) {
-  let text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
-  return error.retryAfter = retryAfter(response), error;
+  let { status, headers } = response, text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${status}`, status), seconds = Number(headers.get("retry-after"));
+  return seconds > 0 && (error.retryAfter = seconds * 1e3), error;
 }
 
 // src/websocket.ts
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.k(), socket.onmessage = ({ data }) => {
+  return socket.onopen = () => events.l(), socket.onmessage = ({ data }) => {
     events.c(), events.text(data);
   }, socket.onclose = ({ code, reason }) => events.f(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
     get a() {
       return socket.bufferedAmount;
     },
-    g() {
+    h() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.i?.());
+      socket.readyState === 1 && (socket.send(message.text), message.g = !0, message.j?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -153,7 +153,7 @@ function openWebSocket(url, Constructor, events) {
 }
 
 // src/wire.ts
-var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", encodeLeave = (channelName) => encode("LEAVE_CHANNEL", channelName, newId(), {}), probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encodeLeave(PROBE);
 
 // src/hub.ts
 var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e3, FALLBACK = 3e5, HEARTBEAT = 4e4, Shared = class {
@@ -173,7 +173,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   users = /* @__PURE__ */ new Map();
   presence = "";
   // the latest full list
-  l({ recover, diff }) {
+  m({ recover, diff }) {
     this.joined = !0, this.d = !!recover, recover && this.jump(recover.epoch, recover.offset), this.diff = diff !== void 0, this.users.clear(), this.presence = "";
   }
   /** Continues after an offset, without the earlier messages. */
@@ -228,7 +228,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
         this.#fallbackUntil = Date.now() + FALLBACK, this.#drop(), this.#dial(address);
       }
     }, events = {
-      k: () => {
+      l: () => {
       },
       c: () => current() && this.#pulse.c(),
       f: failed,
@@ -242,7 +242,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     this.#timer = setTimeout(() => failed(new PondError("TIMEOUT", "no connection in time", 408)), DIAL_TIMEOUT), this.#link = stream ? openStream(request, events) : openWebSocket(url, Constructor, events);
   }
   #send(text, tab) {
-    this.#link?.send({ text, j: (error) => tab && this.#fail(tab, text, error) });
+    this.#link?.send({ text, k: (error) => tab && this.#fail(tab, text, error) });
   }
   /** Notifies a tab that the server rejected its message. */
   #fail(tab, text, { code, message, status }) {
@@ -285,7 +285,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   }
   #connected(line, { channelName, payload }) {
     let { connectionId, features } = payload ?? {};
-    clearTimeout(this.#timer), this.#welcome = line, this.#link.g(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.b(HEARTBEAT);
+    clearTimeout(this.#timer), this.#welcome = line, this.#link.h(connectionId, Array.isArray(features)), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.b(HEARTBEAT);
     for (let tab of [...this.#tabs])
       tab.open(), tab.text(line);
   }
@@ -293,7 +293,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   #answered(channel, name, acknowledged, line) {
     let { tab } = channel.a.shift(), here = this.#tabs.has(tab) && !channel.members.has(tab);
     if (acknowledged) {
-      channel.l(acknowledged), here && (channel.members.add(tab), tab.text(line));
+      channel.m(acknowledged), here && (channel.members.add(tab), tab.text(line));
       for (let { tab: other, message } of channel.a.splice(0)) this.#join(other, message);
       channel.members.size || this.#end(name);
     } else {
@@ -303,7 +303,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     }
   }
   #end(name) {
-    this.#channels.delete(name), this.#send(encode("LEAVE_CHANNEL", name, newId(), {}));
+    this.#channels.delete(name), this.#send(encodeLeave(name));
   }
   // From the tabs
   take(tab, text) {

@@ -19,7 +19,7 @@ export type Reaction = "retry" | "refresh" | "stop";
 
 /**
  * The reactions to HTTP statuses and WebSocket close codes. All others are "retry". A close
- * code from 4400 to 4599 counts as the HTTP status that is 4000 lower. Override entries with
+ * code from 4000 to 4999 counts as the HTTP status that is 4000 lower. Override entries with
  * the option `reactions`.
  */
 export const reactions: Readonly<Record<number, Reaction>>;

@@ -38,15 +38,17 @@ var reactions = {
 };
 function reactionTo({ status }, custom) {
   let table = { ...reactions, ...custom };
-  return table[status] ?? (status >= 4400 && status < 4600 ? table[status - 4e3] : void 0) ?? "retry";
+  return table[status] ?? table[status - 4e3] ?? "retry";
 }
 var toPondError = (error, code) => error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });
 
 // src/listeners.ts
 var Listeners = class {
+  /** No listener is called any more, and errors count as reported. */
+  o = !1;
   #sets = /* @__PURE__ */ new Map();
   add(key, listener) {
-    let entry = { listener }, set = this.#sets.get(key) ?? /* @__PURE__ */ new Set();
+    let entry = { H: listener }, set = this.#sets.get(key) ?? /* @__PURE__ */ new Set();
     return this.#sets.set(key, set.add(entry)), () => {
       set.delete(entry);
     };
@@ -55,22 +57,25 @@ var Listeners = class {
   d(key, ...args) {
     let set = this.#sets.get(key), entries = [...set ?? []];
     for (let entry of entries)
-      if (set.has(entry))
+      if (!(this.o || !set.has(entry)))
         try {
-          entry.listener(...args);
+          entry.H(...args);
         } catch (error) {
           (globalThis.reportError ?? console.error)(error);
         }
-    return entries.length > 0;
+    return this.o || entries.length > 0;
   }
 };
 
 // src/time.ts
-var mark = () => [performance.now(), Date.now()], since = ([monotonic, wall]) => Math.max(performance.now() - monotonic, Date.now() - wall);
+var stopwatch = () => {
+  let monotonic = performance.now(), wall = Date.now();
+  return () => Math.max(performance.now() - monotonic, Date.now() - wall);
+}, zero = () => 0;
 var later = (run, delay) => setTimeout(run, Math.min(delay, 2147483647)), backoff = (attempt, [first, limit]) => Math.random() * Math.min(limit, first * 2 ** attempt), spread = (delay) => delay + Math.random() * Math.max(1e3, delay / 2);
 
 // src/wire.ts
-var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {}), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
+var encode = (action, channelName, requestId, payload, event = action, extra) => JSON.stringify({ action, event, channelName, requestId, payload, ...extra }), newId = () => crypto.getRandomValues(new Uint32Array(4)).join("-"), REFUSALS = ["UNAUTHORIZED", "NOT_FOUND", "INTERNAL_ERROR"], REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"], PROBE = "pond.js/probe", encodeLeave = (channelName) => encode("LEAVE_CHANNEL", channelName, newId(), {}), probeFor = (sender) => sender === "GATEWAY" ? '{"action":"ping"}' : encodeLeave(PROBE), evaluate = async (value, token) => typeof value == "function" ? value({ token }) : value;
 
 // src/outbox.ts
 var Outbox = class {
@@ -85,12 +90,16 @@ var Outbox = class {
   }
   /** The messages that the server cannot have received yet. */
   get queued() {
-    return [...this.#items.values()].filter(({ sent }) => !sent);
+    return [...this.#items.values()].filter(({ g: sent }) => !sent);
+  }
+  /** Whether a loss of the connection now would leave the outcome of a message unknown. */
+  get I() {
+    return [...this.#items.values()].some(({ g: sent, idempotent }) => sent && !idempotent);
   }
   /** Sends an event now if the channel is joined, and otherwise after the join. */
-  q(joined, event, payload, options, reply) {
-    let { signal, timeout, idempotent = !1 } = options, { queued, n: waiting, b: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
-      if (signal?.throwIfAborted(), payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
+  s(joined, event, payload, options, reply) {
+    let { signal, timeout, idempotent = !1 } = options, { queued, p: waiting, c: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
+      if (payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
       let id = newId(), text = encode("BROADCAST", this.#channel, id, payload, event), size = new TextEncoder().encode(text).length;
       if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes)
         throw new PondError("QUEUE_FULL", "the queue is full", 429);
@@ -102,33 +111,33 @@ var Outbox = class {
       signal?.addEventListener("abort", abort);
       let timer = later(
         () => {
-          reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.sent || settle(new PondError("EXPIRED", "queued for too long"));
+          reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.g || settle(new PondError("EXPIRED", "queued for too long"));
         },
         reply ? timeout ?? requestTimeout : limits.age
-      ), item = { text, size, idempotent, reply, r: !1, j: settle, v: settle, w: () => reply || settle(null) };
-      this.#items.set(id, item), joined && this.x();
+      ), item = { text, size, idempotent, J: reply, t: !1, k: settle, y: settle, z: () => reply || settle(null) };
+      this.#items.set(id, item), joined && this.A();
     });
     return promise;
   }
   /** The channel is joined: sends the queued messages. */
-  x() {
+  A() {
     for (let item of this.#items.values())
-      item.r || (item.r = !0, this.#connection.send(item));
+      item.t || (item.t = !0, this.#connection.send(item));
   }
   /** The connection was lost: keeps the messages that may be sent again. */
   e() {
     for (let item of this.#items.values())
-      item.sent && !item.idempotent && item.j(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.r = item.sent = !1;
+      item.g && !item.idempotent && item.k(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.t = item.g = !1;
   }
   /** Rejects all messages, or all except those whose result the link will report. */
-  reject(error, all = !0) {
-    for (let item of this.#items.values()) (all || !item.sent || item.reply) && item.j(error);
+  B(error, all = !0) {
+    for (let item of this.#items.values()) (all || !item.g || item.J) && item.k(error);
   }
 };
 
 // src/presence.ts
 var PresenceList = class {
-  k = [];
+  l = [];
   /** Whether the server sends differences. */
   diff = !1;
   #users = /* @__PURE__ */ new Map();
@@ -137,23 +146,23 @@ var PresenceList = class {
   #early = [];
   // differences that arrived before the last page
   /** Starts a membership. */
-  s(diff) {
+  u(diff) {
     this.diff = diff, this.#complete = !1, this.#users = /* @__PURE__ */ new Map(), this.#early = [];
   }
   /** Handles a page of the state, and returns whether it was the last one. */
-  state({ users, more }) {
+  K({ users, more }) {
     if (this.#apply({ joins: users }), more) return !1;
     for (let diff of this.#early.splice(0)) this.#apply(diff);
-    return this.k = [...this.#users.values()], this.#complete = !0;
+    return this.l = [...this.#users.values()], this.#complete = !0;
   }
   /** Handles a difference, and returns the changes, if the state is complete. */
-  change(diff) {
+  L(diff) {
     if (!this.#complete) {
       this.#early.push(diff);
       return;
     }
     let change = this.#apply(diff);
-    return this.k = [...this.#users.values()], change;
+    return this.l = [...this.#users.values()], change;
   }
   #apply({ joins = [], updates = [], leaves = [] }) {
     let users = this.#users, gone = leaves.flatMap(({ id }) => users.get(id) ?? []);
@@ -162,29 +171,30 @@ var PresenceList = class {
     return { joins, updates, leaves: gone };
   }
   /** Handles a PRESENCE message. It contains the whole list. If a server omits the list, it stays the same. */
-  D(event, { presence, changed }) {
-    return this.k = presence?.map(anonymous) ?? this.k, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
+  M(event, { presence, changed }) {
+    return this.l = presence?.map(anonymous) ?? this.l, { joins: [], updates: [], leaves: [], [`${event.toLowerCase()}s`]: [anonymous(changed)] };
   }
 }, anonymous = (presence) => ({ id: null, presence });
 
 // src/room.ts
 var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
-  c = new Listeners();
+  b = new Listeners();
   f;
   a = IDLE;
-  b = {};
+  c = {};
   #name;
   #connection;
   #references = 0;
   #attempts = /* @__PURE__ */ new Set();
   // the joins without an answer
   #attempt = {};
-  // identifies the latest of them; a new object cancels it
+  // the latest of them; a new object cancels it
   #token;
   // the token of the latest join
   #tries = 0;
   // joins in a row without a healthy membership
-  #joinedAt = null;
+  #lasted = zero;
+  // time since it was joined
   #timer;
   // of the next join
   #held = [];
@@ -196,30 +206,32 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   constructor(name, connection) {
     this.#name = name, this.#connection = connection, this.f = new Outbox(name, connection);
   }
-  get #active() {
-    return ["joining", "joined"].includes(this.a.status);
+  /** Whether it is joining or joined. */
+  get q() {
+    return this.a.status.startsWith("join");
   }
   /** Whether a change of the connection loses no messages. */
-  get E() {
-    return this.a.status !== "joined" || this.#position !== null;
+  get N() {
+    return this.a.status !== "joined" || this.#position !== null && !this.f.I;
   }
-  F() {
-    !this.#references++ && !this.#active && this.join();
+  O() {
+    !this.#references++ && !this.q && this.join();
   }
   /**
    * Leaves one macrotask after the last release, so that a component that is unmounted and mounted again
    * immediately causes no traffic.
    */
-  G() {
-    --this.#references || setTimeout(() => this.#references || this.t(new PondError("LEFT", "left the channel")));
+  P() {
+    --this.#references || setTimeout(() => this.#references || this.v(new PondError("LEFT", "left the channel")));
   }
   // Joining
   /** Joins if the connection is up. A later call replaces an earlier one. */
   async join() {
-    let connection = this.#connection, { g: connected, features, b: options, h: tokens } = connection, attempt = this.#cancel();
-    if (connection.a.status === "closed") return this.t(new PondError("CLOSED", "the connection was closed"));
-    if (this.#change({ status: "joining" }), !connected) return;
-    let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.b, payload = params, text;
+    let connection = this.#connection, { i: connected, features, c: options, h: tokens } = connection, attempt = this.#cancel();
+    if (connection.a.status === "closed") return this.v(new PondError("CLOSED", "the connection was closed"));
+    if (this.#change({ status: "joining" }), !connected || this.#attempt !== attempt) return;
+    this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
+    let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.c, payload = params, text;
     try {
       if (typeof params == "function") {
         let token = await tokens.get();
@@ -234,64 +246,64 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
       this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
       return;
     }
-    this.#attempts.add(id), this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout), connection.send({ text, v: (error) => this.#attempt === attempt && this.#refused(error) });
+    this.#attempts.add(id), connection.send(Object.assign(attempt, { text, y: (error) => this.#attempt === attempt && this.#refused(error) }));
   }
   /** Cancels the latest attempt. If it was already sent, its answer still counts. */
   #cancel() {
-    return clearTimeout(this.#timer), this.#attempt = {};
+    return clearTimeout(this.#timer), this.#attempt.done = !0, this.#attempt = {};
   }
   /** Cancels all attempts: their answers do not count any more. */
   #reset() {
-    this.#cancel(), this.#attempts.clear(), this.#held = [], this.#joinedAt && since(this.#joinedAt) > 1e4 && (this.#tries = 0), this.#joinedAt = null;
+    this.#cancel(), this.#attempts.clear(), this.#held = [], this.#lasted() > 1e4 && (this.#tries = 0), this.#lasted = zero;
   }
   #retry(error) {
-    let { b: options, h: tokens } = this.#connection;
-    this.#cancel(), this.#change({ status: "joining", error }), this.#report(error), this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.o));
+    let { c: options, h: tokens } = this.#connection;
+    this.#cancel(), this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.w)), this.#change({ status: "joining", error }), this.#report(error);
   }
   /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
   #rejoin(error) {
     this.#sendLeave(), this.#reset(), this.#retry(error);
   }
   #sendLeave() {
-    this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
+    this.#connection.send({ text: encodeLeave(this.#name) });
   }
   #refused(error) {
-    let { b: options, h: tokens } = this.#connection;
+    let { c: options, h: tokens } = this.#connection;
     this.#attempts.clear();
     let reaction = reactionTo(error, options.reactions);
-    reaction === "refresh" && typeof this.b.params == "function" && tokens.y(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
+    reaction === "refresh" && typeof this.c.params == "function" && tokens.C(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
   }
   #acknowledged({ recover, diff }) {
     let before = this.#position, early = this.#held, recovered = recover?.recovered === !0;
-    this.#reset(), this.#joinedAt = mark(), this.#presence.s(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
+    this.#reset(), this.#lasted = stopwatch(), this.#presence.u(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
     let id = recovered && before ? before.id : this.#connection.userId;
     this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
     let outcome = recovered && before ? { status: "recovered" } : before ? { status: "gap", reason: recover?.reason ?? "unavailable" } : { status: "fresh", reason: recover?.reason };
-    this.f.x(), this.#change({ status: "joined", error: null, outcome }), this.c.d("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
-    for (let message of early) (!recover || message.offset === void 0) && this.z(message);
+    this.f.A(), this.#change({ status: "joined", error: null, outcome }), this.b.d("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
+    for (let message of early) (!recover || message.offset === void 0) && this.D(message);
   }
   /** Ends the membership or the attempts to join, until the application joins again. */
   #stop(status, error) {
-    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.f.reject(error, !1);
+    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.f.B(error, !1);
   }
   /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
-  H() {
+  Q() {
     let { status, error } = this.a;
     (status === "joining" && !this.#attempts.size || status === "declined" && error?.status === 401) && this.join();
   }
-  g() {
+  i() {
     this.a.status === "joining" && this.join();
   }
   e() {
-    this.#active && (this.#reset(), this.f.e(), this.#change({ status: "joining" }));
+    this.q && (this.#reset(), this.f.e(), this.#change({ status: "joining" }));
   }
   /** Leaves and frees the name. */
-  t(error) {
+  v(error) {
     let connection = this.#connection;
-    connection.i.get(this.#name) === this && (connection.g && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.i.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.f.reject(error));
+    connection.j.get(this.#name) === this && (connection.i && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.j.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.b.o = !0, this.f.B(error));
   }
   // Receiving
-  z(message) {
+  D(message) {
     let { action, event, requestId, payload } = message, { status } = this.a;
     if (status === "joined") return this.#deliver(message);
     if (status !== "joining") return;
@@ -302,13 +314,13 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   #answered(message) {
     let { action, event, requestId, payload } = message, item = this.f.get(requestId);
     if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
-      return action !== "PRESENCE" && item?.j(null, payload), !1;
+      return action !== "PRESENCE" && item?.k(null, payload), !1;
     let error = serverError(message);
-    return item ? item.j(error) : this.#report(error), !0;
+    return item ? item.k(error) : this.#report(error), !0;
   }
   #deliver(message) {
     let { action, event, payload, offset } = message, position = this.#position;
-    if (action === "PRESENCE") return this.#present(this.#presence.D(event, payload ?? {}));
+    if (action === "PRESENCE") return this.#present(this.#presence.M(event, payload ?? {}));
     if (action === "SYSTEM" && this.#notice(event, payload ?? {}, position)) return;
     if (action === "ERROR" && REMOVALS.includes(event)) return this.#stop("removed", serverError(message));
     if (position && offset !== void 0) {
@@ -321,7 +333,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
       return;
     }
     let received = { ...message, replayed: offset !== void 0 && offset <= this.#replayEnd };
-    this.c.d("message", received), this.c.d(`on:${event}`, payload, received);
+    this.b.d("message", received), this.b.d(`on:${event}`, payload, received);
   }
   /** Handles protocol messages that are not for listeners of events, and returns whether the message was one. */
   #notice(event, payload, position) {
@@ -329,9 +341,9 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     if (REMOVALS.includes(event))
       this.#stop("removed", serverError({ event, payload }));
     else if (diff && event === "PRESENCE_STATE")
-      this.#presence.state(payload) && this.#present(null);
+      this.#presence.K(payload) && this.#present(null);
     else if (diff && event === "PRESENCE_DIFF") {
-      let change = this.#presence.change(payload);
+      let change = this.#presence.L(payload);
       change && this.#present(change);
     } else if (position && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
       let { epoch, offset, reason } = payload;
@@ -341,23 +353,23 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     return !0;
   }
   #present(change) {
-    let presence = this.#presence.k;
-    this.#change({ presence }), this.c.d("presence", presence, change);
+    let presence = this.#presence.l;
+    this.#change({ presence }), this.b.d("presence", presence, change);
   }
   #gap(reason) {
-    this.c.d("gap", { reason }) || this.#connection.l(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
+    this.b.d("gap", { reason }) || this.#connection.m(new PondError("GAP", `messages of ${this.#name} were lost (${reason}): listen with onGap`));
   }
   // Sending
-  q(event, payload, options = {}, reply) {
+  s(event, payload, options = {}, reply) {
     let { status, error } = this.a;
-    return this.#active ? this.f.q(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
+    return this.q ? this.f.s(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
   // Reporting
   #report(error) {
-    this.c.d("error", error) || this.#connection.l(error);
+    this.b.d("error", error) || this.#connection.m(error);
   }
   #change(part) {
-    Object.keys(part).some((key) => part[key] !== this.a[key]) && (this.a = { ...this.a, ...part }, this.c.d("change", this.a));
+    Object.keys(part).some((key) => part[key] !== this.a[key]) && (this.a = { ...this.a, ...part }, this.b.d("change", this.a));
   }
 };
 
@@ -375,17 +387,15 @@ var Channel = class {
     this.name = name, this.#connection = connection, this.#options = options;
   }
   #use() {
-    if (!this.#room) {
-      let room = this.#connection.I(this.name);
-      Object.assign(room.b, this.#options), this.#room = room, room.F(), this.#connection.a.status === "idle" && this.#connection.connect();
-    }
-    return this.#room;
+    if (this.#room) return this.#room;
+    let room = this.#room = this.#connection.R(this.name);
+    return Object.assign(room.c, this.#options), room.O(), this.#connection.a.status === "idle" && this.#connection.connect(), room;
   }
   #release() {
-    this.#joined || this.#disposers.size || (this.#room?.G(), this.#room = null);
+    this.#joined || this.#disposers.size || (this.#room?.P(), this.#room = null);
   }
   #listen(key, listener) {
-    let remove = this.#use().c.add(key, listener), dispose = () => {
+    let remove = this.#use().b.add(key, listener), dispose = () => {
       this.#disposers.delete(dispose) && (remove(), this.#release());
     };
     return this.#disposers.add(dispose), dispose;
@@ -418,9 +428,9 @@ var Channel = class {
   }
   join({ signal } = {}) {
     let promise = new Promise((resolve, reject) => {
-      signal?.throwIfAborted(), this.#hold();
-      let room = this.#room, connection = this.#connection;
-      ["declined", "removed"].includes(room.a.status) && room.join();
+      signal?.throwIfAborted();
+      let room = this.#hold(), connection = this.#connection;
+      room.q || room.join();
       let check = () => {
         let { status, outcome, error } = room.a;
         if (signal?.aborted)
@@ -435,8 +445,8 @@ var Channel = class {
       };
       signal?.addEventListener("abort", check);
       let removers = [
-        room.c.add("change", check),
-        connection.c.add("change", check),
+        room.b.add("change", check),
+        connection.b.add("change", check),
         () => signal?.removeEventListener("abort", check)
       ];
       check();
@@ -445,7 +455,7 @@ var Channel = class {
     }), promise;
   }
   #hold() {
-    this.#joined = !0, this.#use();
+    return this.#joined = !0, this.#use();
   }
   send(event, payload, options) {
     return this.#submit(event, payload, options, !1);
@@ -454,7 +464,7 @@ var Channel = class {
     return this.#submit(event, payload, options, !0);
   }
   #submit(event, payload, options, reply) {
-    return this.#room || this.#hold(), this.#room.q(event, payload, options, reply);
+    return options?.signal?.aborted ? Promise.reject(options.signal.reason) : (this.#room ?? this.#hold()).s(event, payload, options, reply);
   }
   leave() {
     this.#joined = !1;
@@ -469,31 +479,32 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   #dead;
   #silence = 0;
   // ms after which to probe; 0 turns it off
-  #heardAt = [0, 0];
+  #quiet = zero;
+  // time since something arrived
   #probing = !1;
   #timer;
   constructor(probe, dead) {
     this.#probe = probe, this.#dead = dead;
   }
-  J(silence) {
-    this.#silence = silence, this.#probing = !0, this.m();
+  S(silence) {
+    this.#silence = silence, this.#probing = !0, this.n();
   }
-  A() {
+  E() {
     clearTimeout(this.#timer);
   }
-  m() {
-    this.#heardAt = mark(), this.#probing && (this.#probing = !1, this.#wait());
+  n() {
+    this.#quiet = stopwatch(), this.#probing && (this.#probing = !1, this.#wait());
   }
-  /** Sends a probe now. */
-  B() {
-    this.#probing = !0, this.#probe(), this.#wait();
+  /** Sends a probe now, unless one has no answer yet: repeated calls must not extend the time limit. */
+  F() {
+    this.#probing || (this.#probing = !0, this.#probe(), this.#wait());
   }
   #wait() {
-    if (this.A(), !this.#silence) return;
-    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt)), began = mark();
+    if (this.E(), !this.#silence) return;
+    let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - this.#quiet()), passed = stopwatch();
     this.#timer = later(() => {
-      let late = since(began) > delay + LATE;
-      this.#probing && !late ? this.#dead() : late || since(this.#heardAt) >= this.#silence ? this.B() : this.#wait();
+      let late = passed() > delay + LATE;
+      this.#probing && !late ? this.#dead() : late || this.#quiet() >= this.#silence ? (this.#probing = !1, this.F()) : this.#wait();
     }, delay);
   }
 };
@@ -504,33 +515,33 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
   #fallback = !1;
   // is next
   #failures = 0;
-  // failed attempts of the preferred transport in a row
+  // attempts of the preferred transport in a row that never opened
   #worked = !1;
-  // whether one ever opened
-  #since = [0, 0];
-  // of the fallback
+  // whether one ever did
+  #lasted = zero;
+  // time since a connection opened
   #rejection = null;
-  // of the event stream, used if a WebSocket does not open either
+  // of the event stream, to be believed if a WebSocket does not open either
   constructor(available) {
     this.#available = available;
   }
-  get p() {
+  get r() {
     return this.#available()[0];
   }
   next() {
-    return this.#fallback && this.#available()[1] || this.p;
+    return this.#fallback && this.#available()[1] || this.r;
   }
   /** The preferred transport opens again. */
-  s() {
+  u() {
     this.#fallback = !1;
   }
   /** A connection opened. Returns whether the preferred transport should be tried again later. */
-  u(transport) {
-    return this.#rejection = null, this.#since = mark(), transport !== this.p ? !0 : (this.#worked = !0, this.#failures = 0, !1);
+  x(transport) {
+    return this.#rejection = null, this.#lasted = stopwatch(), transport !== this.r ? !0 : (this.#worked = !0, this.#failures = 0, !1);
   }
   /** An attempt failed, or a connection ended. Returns the error that determines the reaction. */
   e(transport, connected, error) {
-    if (this.#available().length < 2 || (transport !== this.p ? this.#fallback = connected && since(this.#since) < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
+    if (this.#available().length < 2 || (transport !== this.r ? this.#fallback = connected && this.#lasted() < PERIOD : connected || (this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1)), connected)) return error;
     if (transport === "stream" && tellsNothing(error.status))
       return this.#rejection = error, new PondError("NO_STREAM", error.message);
     let rejection2 = transport === "websocket" && this.#rejection;
@@ -547,13 +558,13 @@ function openStream(request, events) {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
     if (!body || !headers.get("content-type")?.startsWith("text/event-stream"))
-      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+      throw new PondError("NO_STREAM", "not an event stream", 406);
     let reader = body.pipeThrough(new TextDecoderStream()).getReader(), rest = "", data = "";
     for (; ; ) {
       let { done, value } = await reader.read();
       if (signal.aborted) return;
       if (done) throw new PondError("DISCONNECTED", "the event stream ended");
-      events.m();
+      events.n();
       let lines = (rest + value).split(/\r\n|\n|\r/);
       rest = lines.pop();
       for (let line of lines)
@@ -562,25 +573,25 @@ function openStream(request, events) {
     }
   }, post = async (messages) => {
     let texts = messages.map(({ text }) => text);
-    for (let message of messages) message.sent = !0;
-    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), response = await request({
+    for (let message of messages) message.g = !0;
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },
       body: texts.length > 1 ? `[${texts}]` : texts[0],
       signal
-    }).finally(() => clearTimeout(timer)), { ok, status } = response;
-    if (ok) {
+    }).then((response) => response.ok ? null : rejection(response)).finally(() => clearTimeout(timer));
+    if (!error) {
       returns = 0;
-      for (let message of messages) message.w?.();
-    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1)
-      messages[0].v?.(await rejection(response));
-    else if (status < 500 || status === 503 && returns++ < MAX_RETURNS) {
-      for (let message of messages) message.sent = !1;
-      if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
-      if (status === 401) throw await rejection(response);
-      messages.length > 1 ? batch = !1 : await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1e3));
-    } else
-      throw await rejection(response);
+      for (let message of messages) message.z?.();
+      return;
+    }
+    let { status, retryAfter = 1e3 } = error, alone = messages.length === 1;
+    if (status < 500 && ![401, 404, 429].includes(status) && alone) return messages[0].y?.(error);
+    if (status >= 500 && status !== 503) throw error;
+    for (let message of messages) message.g = !1;
+    if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "unknown event stream");
+    if (status === 401 || status === 503 && ++returns > MAX_RETURNS) throw error;
+    alone ? await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter, POST_TIMEOUT))) : batch = !1;
   }, pump = async () => {
     if (!(busy || !id)) {
       busy = !0;
@@ -597,9 +608,9 @@ function openStream(request, events) {
     }
   };
   return read().catch(lost), {
-    n: 0,
+    p: 0,
     // the backlog counts as queued
-    C(secret, several) {
+    G(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -608,23 +619,19 @@ function openStream(request, events) {
     close: () => abort.abort()
   };
 }
-function retryAfter({ headers }) {
-  let seconds = Number(headers.get("retry-after"));
-  return seconds > 0 ? seconds * 1e3 : void 0;
-}
 async function rejection(response) {
-  let text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
-  return error.retryAfter = retryAfter(response), error;
+  let { status, headers } = response, text = (await response.text().catch(() => "")).slice(0, 500).trim(), error = new PondError("REJECTED", text || `status ${status}`, status), seconds = Number(headers.get("retry-after"));
+  return seconds > 0 && (error.retryAfter = seconds * 1e3), error;
 }
 
 // src/token.ts
-var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
+var MIN_INTERVAL = 1e4, MAX_REFRESH = 3e4, MAX_REJECTED = 3, Tokens = class {
   #source;
   #value;
+  #age = () => 1 / 0;
+  // time since the start of the last refresh
   #life = 0;
-  // lifetime of the value from #at, in ms
-  #at = null;
-  // of the last refresh
+  // the age at which the value is too old
   #rejected = 0;
   // in a row
   #lastRejected;
@@ -633,18 +640,18 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     this.#source = source, typeof source != "function" && (this.#value = source);
   }
   get #fresh() {
-    return typeof this.#source != "function" || this.#at !== null && since(this.#at) < this.#life;
+    return typeof this.#source != "function" || this.#age() < this.#life;
   }
   /** Returns the token, after a refresh if it expired. */
   async get() {
-    return this.#fresh ? this.#value : this.#pending ??= this.#refresh();
+    return this.#fresh ? this.#value : ((!this.#pending || this.#age() > MAX_REFRESH) && (this.#pending = this.#refresh().finally(() => this.#pending = null)), this.#pending);
   }
   /** Milliseconds until get may ask for a new token. */
-  get o() {
-    return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
+  get w() {
+    return this.#fresh ? 0 : Math.max(0, MIN_INTERVAL - this.#age());
   }
   /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
-  y(token) {
+  C(token) {
     if (token !== this.#value) return !0;
     if (typeof this.#source != "function") return !1;
     if (!this.#life) return !0;
@@ -653,20 +660,17 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
     return this.#lastRejected = token, !again && ++this.#rejected < MAX_REJECTED;
   }
   /** Lets the next get ask for a new token if this one is older than a minute. */
-  K() {
-    this.#at && since(this.#at) > 6e4 && (this.#life = 0);
+  T() {
+    this.#age() > 6e4 && (this.#life = 0);
   }
   /** Records that the server accepted the token. */
-  L() {
+  U() {
     this.#rejected = 0, this.#lastRejected = void 0;
   }
   async #refresh() {
-    try {
-      let token = await this.#source(), { value, expiresIn = 1 / 0 } = typeof token == "object" ? token : { value: token };
-      return this.#value = value, this.#life = Math.max(MIN_INTERVAL, expiresIn * 900), value;
-    } finally {
-      this.#at = mark(), this.#pending = null;
-    }
+    this.#age = stopwatch();
+    let token = await this.#source(), { value, expiresIn = 1 / 0 } = typeof token == "object" ? token : { value: token };
+    return this.#value = value, this.#life = Math.max(MIN_INTERVAL, expiresIn * 900 || 0), value;
   }
 };
 
@@ -674,17 +678,17 @@ var MIN_INTERVAL = 1e4, MAX_REJECTED = 3, Tokens = class {
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.u(), socket.onmessage = ({ data }) => {
-    events.m(), events.text(data);
+  return socket.onopen = () => events.x(), socket.onmessage = ({ data }) => {
+    events.n(), events.text(data);
   }, socket.onclose = ({ code, reason }) => events.e(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
-    get n() {
+    get p() {
       return socket.bufferedAmount;
     },
-    C() {
+    G() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.sent = !0, message.w?.());
+      socket.readyState === 1 && (socket.send(message.text), message.g = !0, message.z?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -694,9 +698,9 @@ function openWebSocket(url, Constructor, events) {
 
 // src/connection.ts
 var MAX_ADVICE = 36e5, Connection = class {
-  i = /* @__PURE__ */ new Map();
-  c = new Listeners();
-  b;
+  j = /* @__PURE__ */ new Map();
+  b = new Listeners();
+  c;
   h;
   features = [];
   userId;
@@ -711,9 +715,10 @@ var MAX_ADVICE = 36e5, Connection = class {
   // the deadline of the attempt, or the next attempt
   #attempt = 0;
   // attempts in a row that did not lead to a healthy connection
-  #connectedAt = null;
-  #advice = null;
-  // when to reconnect, if the server advised it
+  #lasted = zero;
+  // time since it connected
+  #advised = zero;
+  // time left until the reconnect, if the server advised it
   #route;
   #upgrade;
   // starts an attempt with the preferred transport, or aborts it
@@ -724,26 +729,27 @@ var MAX_ADVICE = 36e5, Connection = class {
     () => this.#probe(),
     () => this.#lost(new PondError("SILENT", "the server does not answer"))
   );
-  #probeText = "";
+  #sender = "";
+  // the channel name of messages that belong to no channel
   #probes = 0;
   // without an answer
   #page = null;
   // removes the listeners of page events
   constructor(url, options = {}) {
-    this.#url = url, this.b = withDefaults(options), this.h = new Tokens(options.token), this.#route = new Route(() => this.b.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+    this.#url = url, this.c = withDefaults(options), this.h = new Tokens(options.token), this.#route = new Route(() => this.c.transports.filter((name) => name !== "websocket" || this.#WebSocket));
   }
   get #rooms() {
-    return [...this.i.values()];
+    return [...this.j.values()];
   }
   get #WebSocket() {
-    return this.b.WebSocket ?? globalThis.WebSocket;
+    return this.c.WebSocket ?? globalThis.WebSocket;
   }
-  get g() {
+  get i() {
     return this.a.status === "connected";
   }
   /** Bytes that the transport accepted, but did not send yet. */
-  get n() {
-    return this.#link?.n ?? 0;
+  get p() {
+    return this.#link?.p ?? 0;
   }
   /** The messages of all channels that the server cannot have received yet. */
   get queue() {
@@ -753,9 +759,9 @@ var MAX_ADVICE = 36e5, Connection = class {
     let { queue } = this;
     return { messages: queue.length, bytes: queue.reduce((bytes, { size }) => bytes + size, 0) };
   }
-  I(name) {
-    let room = this.i.get(name);
-    return room || this.i.set(name, room = new Room(name, this)), room;
+  R(name) {
+    let room = this.j.get(name);
+    return room || this.j.set(name, room = new Room(name, this)), room;
   }
   /** Connects now, unless it is connected, connecting or closed. */
   connect() {
@@ -765,31 +771,32 @@ var MAX_ADVICE = 36e5, Connection = class {
   /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token) {
     this.h = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
-    for (let room of this.#rooms) room.H();
+    for (let room of this.#rooms) room.Q();
   }
   close() {
     this.#page?.abort(), this.#drop(), this.#become({ status: "closed" });
-    for (let room of this.#rooms) room.t(new PondError("CLOSED", "the connection was closed"));
+    for (let room of this.#rooms) room.v(new PondError("CLOSED", "the connection was closed"));
+    this.b.o = !0;
   }
   send(message) {
     this.#link?.send(message);
   }
   /** Reports an error that does not belong to a channel, or whose channel has no listener for it. */
-  l(error) {
-    this.c.d("error", error) || console.error("pond:", error);
+  m(error) {
+    this.b.d("error", error) || console.error("pond:", error);
   }
   // Opening
   #open() {
-    let { g: connected } = this, transport = this.#route.next();
+    let { i: connected } = this, transport = this.#route.next();
     this.#drop(), this.#timer = later(() => {
       let message = "no connection in time";
       transport === "stream" && console.warn("pond:", message += "; over HTTP/1.1 all tabs share six connections to a host"), this.#lost(new PondError("TIMEOUT", message, 408));
-    }, this.b.timeout);
+    }, this.c.timeout);
     let ticket = this.#ticket = {};
     this.#become({ status: "connecting", transport: transport ?? null }), connected && this.#loseRooms(), this.#dial(transport, ticket);
   }
   async #dial(transport, ticket) {
-    let { b: options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
+    let { c: options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
     try {
       if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
       let token = await this.h.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
@@ -812,9 +819,9 @@ var MAX_ADVICE = 36e5, Connection = class {
   #events(ticket) {
     let current = () => ticket === this.#ticket;
     return {
-      m: () => current() && this.#pulse.m(),
-      u: () => {
-        let { welcomeAfter } = this.b;
+      n: () => current() && this.#pulse.n(),
+      x: () => {
+        let { welcomeAfter } = this.c;
         !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = later(() => this.#welcome({}), welcomeAfter));
       },
       text: (data) => {
@@ -823,9 +830,14 @@ var MAX_ADVICE = 36e5, Connection = class {
           if (line)
             try {
               let message = JSON.parse(line);
-              current() ? this.#receive(message) : message.action === "CONNECT" && ticket === this.#probeTicket && (this.#route.s(), this.#open());
+              if (current())
+                this.#receive(message);
+              else if (message.action === "CONNECT" && ticket === this.#probeTicket) {
+                if (!this.#movable) return this.#plan();
+                this.#route.u(), this.#open();
+              }
             } catch (cause) {
-              this.l(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
+              this.m(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
             }
       },
       e: (error) => {
@@ -837,61 +849,63 @@ var MAX_ADVICE = 36e5, Connection = class {
   #receive(message) {
     let { action, event, channelName, payload } = message;
     if (action === "CONNECT") return this.#welcome(message);
-    let failed = action === "ERROR", room = this.i.get(channelName);
-    if (room) return room.z(message);
+    let failed = action === "ERROR", room = this.j.get(channelName);
+    if (room) return room.D(message);
     if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
     else {
       if (failed && event === "INVALID_MESSAGE" && this.features.length && this.a.transport === "stream") return;
-      failed ? this.l(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : this.c.d(`on:${event}`, payload, message);
+      failed ? this.m(serverError(message)) : action === "SYSTEM" && event === "RECONNECT" ? this.#advise(payload.after) : channelName === this.#sender && this.b.d(`on:${event}`, payload, message);
     }
   }
-  #welcome({ channelName, payload }) {
+  #welcome({ channelName = "ENDPOINT", payload }) {
     let { id, connectionId, features, heartbeatInterval } = payload ?? {};
-    clearTimeout(this.#timer), this.#connectedAt = mark(), this.#advice = null, this.userId = id;
+    clearTimeout(this.#timer), this.#lasted = stopwatch(), this.#advised = zero, this.userId = id;
     let extended = Array.isArray(features);
-    this.features = extended ? features : [], this.#link.C(connectionId, extended), this.#probeText = probeFor(channelName), this.#probes = 0, this.#pulse.J(heartbeatInterval > 0 ? Math.max(1e3, heartbeatInterval * 1.5) : this.b.heartbeat);
+    this.features = extended ? features : [], this.#link.G(connectionId, extended), this.#sender = channelName, this.#probes = 0, this.#pulse.S(heartbeatInterval > 0 ? Math.max(1e3, heartbeatInterval * 1.5) : this.c.heartbeat);
     let { transport } = this.a;
-    this.#route.u(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
+    this.#route.x(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
   }
   #probe() {
-    this.#probes++, this.send({ text: this.#probeText });
+    this.#probes++, this.send({ text: probeFor(this.#sender) });
   }
   // Losing
   #lost(reason) {
-    let { b: options, h: tokens, g: connected } = this, { transport } = this.a;
-    this.#connectedAt && since(this.#connectedAt) > 1e4 && (this.#attempt = 0, tokens.L()), this.#drop();
+    let { c: options, h: tokens, i: connected } = this, { transport } = this.a;
+    this.#lasted() > 1e4 && (this.#attempt = 0, tokens.U()), this.#drop();
     let error = this.#route.e(transport, connected, reason);
-    !connected && transport === "websocket" && tokens.K(), this.#advise(reason.retryAfter);
+    !connected && transport === "websocket" && tokens.T(), this.#advise(reason.retryAfter);
     let reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || reaction === "refresh" && !tokens.y(this.#token))
-      this.#become({ status: "stopped", error }), this.l(error);
+    if (reaction === "stop" || reaction === "refresh" && !tokens.C(this.#token))
+      this.#become({ status: "stopped", error }), this.m(error);
     else {
-      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.o);
+      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.w);
       this.#attempt++, this.#timer = later(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
     connected && this.#loseRooms();
   }
-  #advise(delay = 0) {
-    delay > 0 && (this.#advice = { at: mark(), o: spread(Math.min(delay, MAX_ADVICE)) });
-  }
-  /** The delay before a reconnect that the server advised, in ms. */
-  #advised() {
-    return this.#advice ? Math.max(0, this.#advice.o - since(this.#advice.at)) : 0;
+  #advise(delay) {
+    if (!(delay > 0)) return;
+    let passed = stopwatch(), wait = spread(Math.min(delay, MAX_ADVICE));
+    this.#advised = () => Math.max(0, wait - passed());
   }
   /** Abandons the link without waiting for its end, and all timers. */
   #drop() {
     let link = this.#link;
-    this.#ticket = this.#link = this.#connectedAt = null, clearTimeout(this.#timer), this.#pulse.A(), this.#dropProbe(), link?.close();
+    this.#ticket = this.#link = null, this.#lasted = zero, clearTimeout(this.#timer), this.#pulse.E(), this.#dropProbe(), link?.close();
   }
   #loseRooms() {
     for (let room of this.#rooms) room.e();
   }
   // Changing back to the preferred transport
+  /** Whether a change of the connection loses no messages and leaves no outcome unknown. */
+  get #movable() {
+    return this.#rooms.every((room) => room.N);
+  }
   /** Tries the preferred transport later, in addition to the existing connection. */
   #plan() {
     this.#dropProbe(), this.#upgrade = setTimeout(() => {
-      if (!this.#rooms.every((room) => room.E)) return this.#plan();
-      this.#upgrade = setTimeout(() => this.#plan(), this.b.timeout), this.#dial(this.#route.p, this.#probeTicket = {});
+      if (!this.#movable) return this.#plan();
+      this.#upgrade = setTimeout(() => this.#plan(), this.c.timeout), this.#dial(this.#route.r, this.#probeTicket = {});
     }, spread(PERIOD));
   }
   #dropProbe() {
@@ -902,17 +916,16 @@ var MAX_ADVICE = 36e5, Connection = class {
     if (this.#page || !globalThis.addEventListener) return;
     let { signal } = this.#page = new AbortController(), wake = ({ type, persisted }) => {
       let { status } = this.a;
-      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.B() : status === "waiting" && !this.#advised() && this.#open());
+      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.F() : status === "waiting" && !this.#advised() && !this.h.w && this.#open());
     };
     for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }
   /** Changes the status. Channels join before listeners are called, because listeners may call any method. */
   #become(snapshot) {
-    if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.g) for (let room of this.#rooms) room.g();
-    this.c.d("change", this.a);
+    if (this.a = { transport: null, userId: null, retryAt: null, error: null, ...snapshot }, this.i) for (let room of this.#rooms) room.i();
+    this.b.d("change", this.a);
   }
 }, withDefaults = ({
-  credentials = "same-origin",
   transports = ["websocket", "stream"],
   timeout = 1e4,
   requestTimeout = 3e4,
@@ -920,7 +933,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   backoff: backoff2 = [1e3, 3e4],
   queue: { messages = 1e3, bytes = 1 << 20, age = 3e5 } = {},
   ...rest
-}) => ({ ...rest, credentials, transports, timeout, requestTimeout, heartbeat, backoff: backoff2, queue: { messages, bytes, age } });
+}) => ({ ...rest, transports, timeout, requestTimeout, heartbeat, backoff: backoff2, queue: { messages, bytes, age } });
 
 // src/pond.ts
 var Pond = class {
@@ -941,12 +954,12 @@ var Pond = class {
     this.#connection.setToken(token);
   }
   on(event, listener) {
-    return this.#connection.c.add(`on:${event}`, listener);
+    return this.#connection.b.add(`on:${event}`, listener);
   }
   onError(listener) {
-    return this.#connection.c.add("error", listener);
+    return this.#connection.b.add("error", listener);
   }
-  subscribe = (listener) => this.#connection.c.add("change", listener);
+  subscribe = (listener) => this.#connection.b.add("change", listener);
   getSnapshot = () => this.#connection.a;
   get status() {
     return this.getSnapshot().status;
@@ -958,7 +971,7 @@ var Pond = class {
     return this.#connection.queued;
   }
   clearQueue() {
-    for (let item of this.#connection.queue) item.j(new PondError("CLEARED", "the queue was cleared"));
+    for (let item of this.#connection.queue) item.k(new PondError("CLEARED", "the queue was cleared"));
   }
 };
 export {

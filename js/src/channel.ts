@@ -22,14 +22,12 @@ export class Channel implements PublicChannel {
   }
 
   #use(): Room {
-    if (!this.#room) {
-      const room = this.#connection.room(this.name);
-      Object.assign(room.options, this.#options);
-      this.#room = room;
-      room.acquire();
-      if (this.#connection.snapshot.status === "idle") this.#connection.connect();
-    }
-    return this.#room;
+    if (this.#room) return this.#room;
+    const room = (this.#room = this.#connection.room(this.name));
+    Object.assign(room.options, this.#options);
+    room.acquire();
+    if (this.#connection.snapshot.status === "idle") this.#connection.connect();
+    return room; // a listener may have called leave
   }
 
   #release(): void {
@@ -88,10 +86,9 @@ export class Channel implements PublicChannel {
   join({ signal }: { signal?: AbortSignal } = {}): Promise<JoinOutcome> {
     const promise = new Promise<JoinOutcome>((resolve, reject) => {
       signal?.throwIfAborted();
-      this.#hold();
-      const room = this.#room!;
+      const room = this.#hold();
       const connection = this.#connection;
-      if (["declined", "removed"].includes(room.snapshot.status)) void room.join();
+      if (!room.active) void room.join();
       const check = () => {
         const { status, outcome, error } = room.snapshot;
         if (signal?.aborted) {
@@ -120,9 +117,9 @@ export class Channel implements PublicChannel {
     return promise;
   }
 
-  #hold(): void {
+  #hold(): Room {
     this.#joined = true;
-    this.#use();
+    return this.#use();
   }
 
   send(event: string, payload?: unknown, options?: SendOptions): Promise<void> {
@@ -134,8 +131,9 @@ export class Channel implements PublicChannel {
   }
 
   #submit(event: string, payload: unknown, options: RequestOptions | undefined, reply: boolean): Promise<any> {
-    if (!this.#room) this.#hold(); // a handle with listeners is released with them
-    return this.#room!.submit(event, payload, options, reply);
+    if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
+    const room = this.#room ?? this.#hold(); // a handle with listeners is released with them
+    return room.submit(event, payload, options, reply);
   }
 
   leave(): void {

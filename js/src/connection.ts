@@ -5,7 +5,7 @@ import { Pulse } from "./pulse.js";
 import { Room } from "./room.js";
 import { PERIOD, Route } from "./route.js";
 import { openStream } from "./stream.js";
-import { backoff, HEALTHY, later, mark, since, spread, type Mark } from "./time.js";
+import { backoff, HEALTHY, later, spread, stopwatch, zero } from "./time.js";
 import { Tokens } from "./token.js";
 import { openWebSocket } from "./websocket.js";
 import { evaluate, PROBE, probeFor, type Link, type LinkEvents, type Message, type Outgoing } from "./wire.js";
@@ -31,8 +31,8 @@ export class Connection {
   #token: string | undefined; // the one that the attempt used
   #timer: Timer; // the deadline of the attempt, or the next attempt
   #attempt = 0; // attempts in a row that did not lead to a healthy connection
-  #connectedAt: Mark | null = null;
-  #advice: { at: Mark; delay: number } | null = null; // when to reconnect, if the server advised it
+  #lasted = zero; // time since it connected
+  #advised = zero; // time left until the reconnect, if the server advised it
 
   #route: Route;
   #upgrade: Timer; // starts an attempt with the preferred transport, or aborts it
@@ -43,7 +43,7 @@ export class Connection {
     () => this.#probe(),
     () => this.#lost(new PondError("SILENT", "the server does not answer")),
   );
-  #probeText = "";
+  #sender = ""; // the channel name of messages that belong to no channel
   #probes = 0; // without an answer
   #page: AbortController | null = null; // removes the listeners of page events
 
@@ -108,6 +108,7 @@ export class Connection {
     this.#drop();
     this.#become({ status: "closed" });
     for (const room of this.#rooms) room.end(new PondError("CLOSED", "the connection was closed"));
+    this.listeners.ended = true;
   }
 
   send(message: Outgoing): void {
@@ -175,7 +176,7 @@ export class Connection {
         const { welcomeAfter } = this.options;
         if (!welcomeAfter || !current()) return;
         clearTimeout(this.#timer);
-        this.#timer = later(() => this.#welcome({} as Message), welcomeAfter);
+        this.#timer = later(() => this.#welcome({}), welcomeAfter);
       },
       text: (data) => {
         // Some servers send several messages in one frame, one per line.
@@ -186,6 +187,7 @@ export class Connection {
             if (current()) {
               this.#receive(message);
             } else if (message.action === "CONNECT" && ticket === this.#probeTicket) {
+              if (!this.#movable) return this.#plan();
               this.#route.reset();
               this.#open();
             }
@@ -215,20 +217,21 @@ export class Connection {
     else if (failed && event === "INVALID_MESSAGE" && this.features.length && this.snapshot.transport === "stream") return;
     else if (failed) this.report(serverError(message));
     else if (action === "SYSTEM" && event === "RECONNECT") this.#advise(payload.after);
-    else this.listeners.emit(`on:${event}`, payload, message);
+    // Messages of a channel that was left are not for these listeners.
+    else if (channelName === this.#sender) this.listeners.emit(`on:${event}`, payload, message)
   }
 
-  #welcome({ channelName, payload }: Message): void {
+  #welcome({ channelName = "ENDPOINT", payload }: Partial<Message>): void {
     const { id, connectionId, features, heartbeatInterval } = payload ?? {};
     clearTimeout(this.#timer);
-    this.#connectedAt = mark();
-    this.#advice = null;
+    this.#lasted = stopwatch();
+    this.#advised = zero;
     this.userId = id;
     // Servers that announce extensions also accept several messages in one POST.
     const extended = Array.isArray(features);
     this.features = extended ? features : [];
     this.#link!.welcome(connectionId, extended);
-    this.#probeText = probeFor(channelName);
+    this.#sender = channelName;
     this.#probes = 0;
     this.#pulse.start(heartbeatInterval > 0 ? Math.max(1000, heartbeatInterval * 1.5) : this.options.heartbeat);
     const { transport } = this.snapshot;
@@ -238,7 +241,7 @@ export class Connection {
 
   #probe(): void {
     this.#probes++;
-    this.send({ text: this.#probeText });
+    this.send({ text: probeFor(this.#sender) });
   }
 
   // Losing
@@ -246,7 +249,7 @@ export class Connection {
   #lost(reason: PondError): void {
     const { options, tokens, connected } = this;
     const { transport } = this.snapshot;
-    if (this.#connectedAt && since(this.#connectedAt) > HEALTHY) {
+    if (this.#lasted() > HEALTHY) {
       this.#attempt = 0;
       tokens.healthy();
     }
@@ -268,19 +271,18 @@ export class Connection {
     if (connected) this.#loseRooms();
   }
 
-  #advise(delay = 0): void {
-    if (delay > 0) this.#advice = { at: mark(), delay: spread(Math.min(delay, MAX_ADVICE)) };
-  }
-
-  /** The delay before a reconnect that the server advised, in ms. */
-  #advised(): number {
-    return this.#advice ? Math.max(0, this.#advice.delay - since(this.#advice.at)) : 0;
+  #advise(delay?: number): void {
+    if (!(delay! > 0)) return;
+    const passed = stopwatch();
+    const wait = spread(Math.min(delay!, MAX_ADVICE));
+    this.#advised = () => Math.max(0, wait - passed());
   }
 
   /** Abandons the link without waiting for its end, and all timers. */
   #drop(): void {
     const link = this.#link;
-    this.#ticket = this.#link = this.#connectedAt = null;
+    this.#ticket = this.#link = null;
+    this.#lasted = zero;
     clearTimeout(this.#timer);
     this.#pulse.stop();
     this.#dropProbe();
@@ -293,12 +295,16 @@ export class Connection {
 
   // Changing back to the preferred transport
 
+  /** Whether a change of the connection loses no messages and leaves no outcome unknown. */
+  get #movable(): boolean {
+    return this.#rooms.every((room) => room.recovers);
+  }
+
   /** Tries the preferred transport later, in addition to the existing connection. */
   #plan(): void {
     this.#dropProbe();
     this.#upgrade = setTimeout(() => {
-      // A channel that cannot recover would lose messages.
-      if (!this.#rooms.every((room) => room.recovers)) return this.#plan();
+      if (!this.#movable) return this.#plan();
       this.#upgrade = setTimeout(() => this.#plan(), this.options.timeout);
       void this.#dial(this.#route.preferred, (this.#probeTicket = {}));
     }, spread(PERIOD));
@@ -323,7 +329,7 @@ export class Connection {
       } else if (type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible")) {
         // The connection may be dead without an error, or a new one may be possible again.
         if (status === "connected") this.#pulse.check();
-        else if (status === "waiting" && !this.#advised()) this.#open();
+        else if (status === "waiting" && !this.#advised() && !this.tokens.delay) this.#open();
       }
     };
     // Some are events of the document that do not bubble, so capture them.
@@ -340,7 +346,6 @@ export class Connection {
 
 /** Options that are undefined have their defaults, too. */
 const withDefaults = ({
-  credentials = "same-origin",
   transports = ["websocket", "stream"],
   timeout = 10_000,
   requestTimeout = 30_000,
@@ -348,4 +353,4 @@ const withDefaults = ({
   backoff = [1000, 30_000],
   queue: { messages = 1000, bytes = 1 << 20, age = 300_000 } = {},
   ...rest
-}: PondOptions) => ({ ...rest, credentials, transports, timeout, requestTimeout, heartbeat, backoff, queue: { messages, bytes, age } });
+}: PondOptions) => ({ ...rest, transports, timeout, requestTimeout, heartbeat, backoff, queue: { messages, bytes, age } });

@@ -2,7 +2,7 @@ import { PondError } from "./errors.js";
 import { Pulse } from "./pulse.js";
 import { openStream } from "./stream.js";
 import { openWebSocket } from "./websocket.js";
-import { encode, newId, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type LinkEvents, type Message } from "./wire.js";
+import { encode, encodeLeave, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type LinkEvents, type Message } from "./wire.js";
 
 /** Limits of the numbered messages of a channel that the hub keeps for tabs that join later. */
 const KEPT = 500;
@@ -253,7 +253,7 @@ export class Hub {
 
   #end(name: string): void {
     this.#channels.delete(name);
-    this.#send(encode("LEAVE_CHANNEL", name, newId(), {}));
+    this.#send(encodeLeave(name));
   }
 
   // From the tabs

@@ -2,6 +2,8 @@ type Listener = (...args: any[]) => void;
 
 /** Listeners by key. Registrations are independent: adding a function twice results in two calls and two disposers. */
 export class Listeners {
+  /** No listener is called any more, and errors count as reported. */
+  ended = false;
   #sets = new Map<string, Set<{ listener: Listener }>>();
 
   add(key: string, listener: Listener): () => void {
@@ -18,13 +20,13 @@ export class Listeners {
     const set = this.#sets.get(key);
     const entries = [...(set ?? [])];
     for (const entry of entries) {
-      if (!set!.has(entry)) continue; // removed by an earlier listener
+      if (this.ended || !set!.has(entry)) continue; // by an earlier listener
       try {
         entry.listener(...args);
       } catch (error) {
         (globalThis.reportError ?? console.error)(error); // it must not prevent the calls of the others
       }
     }
-    return entries.length > 0;
+    return this.ended || entries.length > 0;
   }
 }

@@ -33,12 +33,16 @@ export class Outbox {
     return [...this.#items.values()].filter(({ sent }) => !sent);
   }
 
+  /** Whether a loss of the connection now would leave the outcome of a message unknown. */
+  get unsettled(): boolean {
+    return [...this.#items.values()].some(({ sent, idempotent }) => sent && !idempotent);
+  }
+
   /** Sends an event now if the channel is joined, and otherwise after the join. */
   submit(joined: boolean, event: string, payload: unknown, options: RequestOptions, reply: boolean): Promise<any> {
     const { signal, timeout, idempotent = false } = options;
     const { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection;
     const promise = new Promise<unknown>((resolve, reject) => {
-      signal?.throwIfAborted();
       payload ??= {};
       if (typeof payload !== "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
       const id = newId();
@@ -93,7 +97,7 @@ export class Outbox {
   }
 
   /** Rejects all messages, or all except those whose result the link will report. */
-  reject(error: PondError, all = true): void {
+  rejectAll(error: PondError, all = true): void {
     for (const item of this.#items.values()) if (all || !item.sent || item.reply) item.settle(error);
   }
 }

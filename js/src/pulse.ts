@@ -1,4 +1,4 @@
-import { later, mark, since, type Mark } from "./time.js";
+import { later, stopwatch, zero } from "./time.js";
 
 /** The time limit for the answer to a probe, in ms. */
 const TIMEOUT = 10_000;
@@ -14,7 +14,7 @@ export class Pulse {
   #probe: () => void;
   #dead: () => void;
   #silence = 0; // ms after which to probe; 0 turns it off
-  #heardAt: Mark = [0, 0];
+  #quiet = zero; // time since something arrived
   #probing = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -34,14 +34,15 @@ export class Pulse {
   }
 
   heard(): void {
-    this.#heardAt = mark();
+    this.#quiet = stopwatch();
     if (!this.#probing) return;
     this.#probing = false;
     this.#wait();
   }
 
-  /** Sends a probe now. */
+  /** Sends a probe now, unless one has no answer yet: repeated calls must not extend the time limit. */
   check(): void {
+    if (this.#probing) return;
     this.#probing = true;
     this.#probe();
     this.#wait();
@@ -50,13 +51,15 @@ export class Pulse {
   #wait(): void {
     this.stop();
     if (!this.#silence) return;
-    const delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - since(this.#heardAt));
-    const began = mark();
+    const delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - this.#quiet());
+    const passed = stopwatch();
     this.#timer = later(() => {
-      const late = since(began) > delay + LATE;
+      const late = passed() > delay + LATE;
       if (this.#probing && !late) this.#dead();
-      else if (late || since(this.#heardAt) >= this.#silence) this.check();
-      else this.#wait();
+      else if (late || this.#quiet() >= this.#silence) {
+        this.#probing = false;
+        this.check();
+      } else this.#wait();
     }, delay);
   }
 }

@@ -4,8 +4,8 @@ import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
 import { PresenceList } from "./presence.js";
-import { backoff, HEALTHY, later, mark, since, type Mark } from "./time.js";
-import { encode, evaluate, newId, REFUSALS, REMOVALS, type Message } from "./wire.js";
+import { backoff, HEALTHY, later, stopwatch, zero } from "./time.js";
+import { encode, encodeLeave, evaluate, newId, REFUSALS, REMOVALS, type Message, type Outgoing } from "./wire.js";
 
 export const IDLE: ChannelSnapshot = { status: "idle", presence: [], error: null, outcome: null };
 
@@ -28,10 +28,10 @@ export class Room {
   #references = 0;
 
   #attempts = new Set<string>(); // the joins without an answer
-  #attempt = {}; // identifies the latest of them; a new object cancels it
+  #attempt: Partial<Outgoing> = {}; // the latest of them; a new object cancels it
   #token: string | undefined; // the token of the latest join
   #tries = 0; // joins in a row without a healthy membership
-  #joinedAt: Mark | null = null;
+  #lasted = zero; // time since it was joined
   #timer: ReturnType<typeof setTimeout> | undefined; // of the next join
   #held: Message[] = []; // events that arrived before the answer
 
@@ -45,17 +45,18 @@ export class Room {
     this.outbox = new Outbox(name, connection);
   }
 
-  get #active(): boolean {
-    return ["joining", "joined"].includes(this.snapshot.status);
+  /** Whether it is joining or joined. */
+  get active(): boolean {
+    return this.snapshot.status.startsWith("join");
   }
 
   /** Whether a change of the connection loses no messages. */
   get recovers(): boolean {
-    return this.snapshot.status !== "joined" || this.#position !== null;
+    return this.snapshot.status !== "joined" || (this.#position !== null && !this.outbox.unsettled);
   }
 
   acquire(): void {
-    if (!this.#references++ && !this.#active) this.join();
+    if (!this.#references++ && !this.active) this.join();
   }
 
   /**
@@ -75,8 +76,9 @@ export class Room {
     const attempt = this.#cancel();
     if (connection.snapshot.status === "closed") return this.end(new PondError("CLOSED", "the connection was closed"));
     this.#change({ status: "joining" });
-    if (!connected) return;
+    if (!connected || this.#attempt !== attempt) return; // a listener may have done anything
 
+    this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
     const id = newId();
     const want = ["diff", "recover"].filter((feature) => features.includes(feature));
     const { params, last } = this.options;
@@ -98,13 +100,13 @@ export class Room {
       return;
     }
     this.#attempts.add(id);
-    this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
-    connection.send({ text, failed: (error) => this.#attempt === attempt && this.#refused(error) });
+    connection.send(Object.assign(attempt, { text, failed: (error: PondError) => this.#attempt === attempt && this.#refused(error) } satisfies Outgoing));
   }
 
   /** Cancels the latest attempt. If it was already sent, its answer still counts. */
-  #cancel(): object {
+  #cancel(): Partial<Outgoing> {
     clearTimeout(this.#timer);
+    this.#attempt.done = true;
     return (this.#attempt = {});
   }
 
@@ -113,16 +115,16 @@ export class Room {
     this.#cancel();
     this.#attempts.clear();
     this.#held = [];
-    if (this.#joinedAt && since(this.#joinedAt) > HEALTHY) this.#tries = 0;
-    this.#joinedAt = null;
+    if (this.#lasted() > HEALTHY) this.#tries = 0;
+    this.#lasted = zero;
   }
 
   #retry(error: PondError): void {
     const { options, tokens } = this.#connection;
     this.#cancel();
+    this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
     this.#change({ status: "joining", error });
     this.#report(error);
-    this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.delay));
   }
 
   /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
@@ -133,7 +135,7 @@ export class Room {
   }
 
   #sendLeave(): void {
-    this.#connection.send({ text: encode("LEAVE_CHANNEL", this.#name, newId(), {}) });
+    this.#connection.send({ text: encodeLeave(this.#name) });
   }
 
   #refused(error: PondError): void {
@@ -150,7 +152,7 @@ export class Room {
     const early = this.#held;
     const recovered = recover?.recovered === true;
     this.#reset();
-    this.#joinedAt = mark();
+    this.#lasted = stopwatch();
     this.#presence.reset(diff !== undefined);
     this.#replayEnd = recovered ? recover.to : 0;
     // During the replay, messages that excluded the earlier user ID are not for this client
@@ -177,7 +179,7 @@ export class Room {
     this.#position = null;
     this.#change({ status, error });
     this.#report(error);
-    this.outbox.reject(error, false);
+    this.outbox.rejectAll(error, false);
   }
 
   /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
@@ -191,7 +193,7 @@ export class Room {
   }
 
   lost(): void {
-    if (!this.#active) return;
+    if (!this.active) return;
     this.#reset();
     this.outbox.lost();
     this.#change({ status: "joining" });
@@ -205,7 +207,8 @@ export class Room {
     this.#reset();
     connection.rooms.delete(this.#name);
     this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error });
-    this.outbox.reject(error);
+    this.listeners.ended = true;
+    this.outbox.rejectAll(error);
   }
 
   // Receiving
@@ -298,7 +301,7 @@ export class Room {
 
   submit(event: string, payload: unknown, options: RequestOptions = {}, reply: boolean): Promise<any> {
     const { status, error } = this.snapshot;
-    if (this.#active) return this.outbox.submit(status === "joined", event, payload, options, reply);
+    if (this.active) return this.outbox.submit(status === "joined", event, payload, options, reply);
     return Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
 

@@ -1,6 +1,6 @@
 import type { Transport } from "../pond.js";
 import { PondError } from "./errors.js";
-import { mark, since, type Mark } from "./time.js";
+import { stopwatch, zero } from "./time.js";
 
 /** The time for which the fallback is used before the preferred transport is tried again, in ms and before jitter. */
 export const PERIOD = 300_000;
@@ -15,10 +15,10 @@ const PATIENCE = 3;
 export class Route {
   #available: () => readonly Transport[];
   #fallback = false; // is next
-  #failures = 0; // failed attempts of the preferred transport in a row
-  #worked = false; // whether one ever opened
-  #since: Mark = [0, 0]; // of the fallback
-  #rejection: PondError | null = null; // of the event stream, used if a WebSocket does not open either
+  #failures = 0; // attempts of the preferred transport in a row that never opened
+  #worked = false; // whether one ever did
+  #lasted = zero; // time since a connection opened
+  #rejection: PondError | null = null; // of the event stream, to be believed if a WebSocket does not open either
 
   constructor(available: () => readonly Transport[]) {
     this.#available = available;
@@ -40,7 +40,7 @@ export class Route {
   /** A connection opened. Returns whether the preferred transport should be tried again later. */
   opened(transport: Transport | null): boolean {
     this.#rejection = null;
-    this.#since = mark();
+    this.#lasted = stopwatch();
     if (transport !== this.preferred) return true;
     this.#worked = true;
     this.#failures = 0;
@@ -51,7 +51,7 @@ export class Route {
   lost(transport: Transport | null, connected: boolean, error: PondError): PondError {
     if (this.#available().length < 2) return error;
     if (transport !== this.preferred) {
-      this.#fallback = connected && since(this.#since) < PERIOD;
+      this.#fallback = connected && this.#lasted() < PERIOD;
     } else if (!connected) {
       this.#fallback = ++this.#failures >= (this.#worked ? PATIENCE : 1);
     }

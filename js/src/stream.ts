@@ -32,7 +32,7 @@ export function openStream(request: Request, events: LinkEvents): Link {
     const { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
     if (!body || !headers.get("content-type")?.startsWith("text/event-stream")) {
-      throw new PondError("NO_STREAM", "the response is not an event stream", 406);
+      throw new PondError("NO_STREAM", "not an event stream", 406);
     }
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
@@ -58,30 +58,30 @@ export function openStream(request: Request, events: LinkEvents): Link {
     const texts = messages.map(({ text }) => text);
     for (const message of messages) message.sent = true;
     const timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT);
-    const response = await request({
+    const error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },
       body: texts.length > 1 ? `[${texts}]` : texts[0]!,
       signal,
-    }).finally(() => clearTimeout(timer));
-    const { ok, status } = response;
-    if (ok) {
+    })
+      .then((response) => (response.ok ? null : rejection(response)))
+      .finally(() => clearTimeout(timer));
+    if (!error) {
       returns = 0;
       for (const message of messages) message.taken?.();
-    } else if (status < 500 && ![401, 404, 429].includes(status) && messages.length === 1) {
-      messages[0]!.failed?.(await rejection(response));
-    } else if (status < 500 || (status === 503 && returns++ < MAX_RETURNS)) {
-      // The server accepted none of them. If there are several, send each separately, so that
-      // only the invalid one fails.
-      for (const message of messages) message.sent = false;
-      backlog.unshift(...messages);
-      if (status === 404) throw new PondError("NETWORK", "the server does not know this event stream");
-      if (status === 401) throw await rejection(response);
-      if (messages.length > 1) batch = false;
-      else await new Promise((resolve) => setTimeout(resolve, retryAfter(response) ?? 1000));
-    } else {
-      throw await rejection(response);
+      return;
     }
+    const { status, retryAfter = 1000 } = error;
+    const alone = messages.length === 1;
+    if (status < 500 && ![401, 404, 429].includes(status) && alone) return messages[0]!.failed?.(error);
+    if (status >= 500 && status !== 503) throw error;
+    // None was taken. If they were several, each goes alone, so that only the bad one fails.
+    for (const message of messages) message.sent = false;
+    backlog.unshift(...messages);
+    if (status === 404) throw new PondError("NETWORK", "unknown event stream");
+    if (status === 401 || (status === 503 && ++returns > MAX_RETURNS)) throw error;
+    if (alone) await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter, POST_TIMEOUT)));
+    else batch = false;
   };
 
   const pump = async () => {
@@ -118,14 +118,11 @@ export function openStream(request: Request, events: LinkEvents): Link {
   };
 }
 
-function retryAfter({ headers }: Response): number | undefined {
-  const seconds = Number(headers.get("retry-after")); // a date would depend on the clock
-  return seconds > 0 ? seconds * 1000 : undefined;
-}
-
 async function rejection(response: Response): Promise<PondError> {
+  const { status, headers } = response;
   const text = (await response.text().catch(() => "")).slice(0, 500).trim();
-  const error = new PondError("REJECTED", text || `status ${response.status}`, response.status);
-  error.retryAfter = retryAfter(response);
+  const error = new PondError("REJECTED", text || `status ${status}`, status);
+  const seconds = Number(headers.get("retry-after")); // a date would depend on the clock
+  if (seconds > 0) error.retryAfter = seconds * 1000;
   return error;
 }

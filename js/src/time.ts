@@ -1,15 +1,22 @@
-/** A point in time on two clocks: one stops while the machine sleeps, and the user may set the other. */
-export type Mark = [monotonic: number, wall: number];
+/** Milliseconds that have passed, or are left. */
+export type Clock = () => number;
 
-export const mark = (): Mark => [performance.now(), Date.now()];
+/**
+ * Measures the time since the call on two clocks: one stops while the machine sleeps, and the user may set the other.
+ * The result includes time asleep, and does not depend on a wall clock that is set back.
+ */
+export const stopwatch = (): Clock => {
+  const monotonic = performance.now();
+  const wall = Date.now();
+  return () => Math.max(performance.now() - monotonic, Date.now() - wall);
+};
 
-/** Milliseconds since a mark. The result includes time asleep, and does not depend on a wall clock that is set back. */
-export const since = ([monotonic, wall]: Mark): number => Math.max(performance.now() - monotonic, Date.now() - wall);
+export const zero: Clock = () => 0;
 
 /** A connection or membership that lasted this long, in ms, was healthy: after it, delays are short again. */
 export const HEALTHY = 10_000;
 
-/** Calls a function later. Timers of the platform fire at once if the delay is longer than they can count. */
+/** Calls a function later. The timers of the platform fire at once if a delay is longer than 2^31 - 1 ms. */
 export const later = (run: () => void, delay: number): ReturnType<typeof setTimeout> => setTimeout(run, Math.min(delay, 2 ** 31 - 1));
 
 /** A random delay below a limit that doubles with each attempt. */

@@ -1,8 +1,11 @@
 import type { TokenSource } from "../pond.js";
-import { mark, since, type Mark } from "./time.js";
+import { stopwatch, type Clock } from "./time.js";
 
 /** The minimum time between two refreshes in ms, for any lifetime of a token. */
 const MIN_INTERVAL = 10_000;
+
+/** After this time, in ms, a refresh without a result does not prevent the next one. */
+const MAX_REFRESH = 30_000;
 
 /** The number of rejected tokens in a row after which the client stops. */
 const MAX_REJECTED = 3;
@@ -11,8 +14,8 @@ const MAX_REJECTED = 3;
 export class Tokens {
   #source: TokenSource | undefined;
   #value: string | undefined;
-  #life = 0; // lifetime of the value from #at, in ms
-  #at: Mark | null = null; // of the last refresh
+  #age: Clock = () => Infinity; // time since the start of the last refresh
+  #life = 0; // the age at which the value is too old
   #rejected = 0; // in a row
   #lastRejected: string | undefined;
   #pending: Promise<string | undefined> | null = null;
@@ -23,17 +26,21 @@ export class Tokens {
   }
 
   get #fresh(): boolean {
-    return typeof this.#source !== "function" || (this.#at !== null && since(this.#at) < this.#life);
+    return typeof this.#source !== "function" || this.#age() < this.#life;
   }
 
   /** Returns the token, after a refresh if it expired. */
   async get(): Promise<string | undefined> {
-    return this.#fresh ? this.#value : (this.#pending ??= this.#refresh());
+    if (this.#fresh) return this.#value;
+    if (!this.#pending || this.#age() > MAX_REFRESH) {
+      this.#pending = this.#refresh().finally(() => (this.#pending = null));
+    }
+    return this.#pending;
   }
 
   /** Milliseconds until get may ask for a new token. */
   get delay(): number {
-    return this.#fresh || !this.#at ? 0 : Math.max(0, MIN_INTERVAL - since(this.#at));
+    return this.#fresh ? 0 : Math.max(0, MIN_INTERVAL - this.#age());
   }
 
   /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
@@ -49,7 +56,7 @@ export class Tokens {
 
   /** Lets the next get ask for a new token if this one is older than a minute. */
   suspect(): void {
-    if (this.#at && since(this.#at) > 60_000) this.#life = 0;
+    if (this.#age() > 60_000) this.#life = 0;
   }
 
   /** Records that the server accepted the token. */
@@ -59,15 +66,11 @@ export class Tokens {
   }
 
   async #refresh(): Promise<string | undefined> {
-    try {
-      const token = await (this.#source as Exclude<TokenSource, string>)();
-      const { value, expiresIn = Infinity } = typeof token === "object" ? token : { value: token };
-      this.#value = value;
-      this.#life = Math.max(MIN_INTERVAL, expiresIn * 900); // a tenth before its end
-      return value;
-    } finally {
-      this.#at = mark();
-      this.#pending = null;
-    }
+    this.#age = stopwatch();
+    const token = await (this.#source as Exclude<TokenSource, string>)();
+    const { value, expiresIn = Infinity } = typeof token === "object" ? token : { value: token };
+    this.#value = value;
+    this.#life = Math.max(MIN_INTERVAL, expiresIn * 900 || 0); // a tenth before its end
+    return value;
   }
 }

@@ -23,9 +23,12 @@ export const REMOVALS = ["kicked_out", "EVICTED", "evicted", "destroyed"];
 /** The name of a channel that no client joins. The server answers a request to leave it. */
 export const PROBE = "pond.js/probe";
 
+/** A message that leaves a channel. */
+export const encodeLeave = (channelName: string): string => encode("LEAVE_CHANNEL", channelName, newId(), {});
+
 /** A message that a server answers, but that has no effect. It depends on the sender of the server's first message. */
 export const probeFor = (sender: string): string =>
-  sender === "GATEWAY" ? '{"action":"ping"}' : encode("LEAVE_CHANNEL", PROBE, newId(), {});
+  sender === "GATEWAY" ? '{"action":"ping"}' : encodeLeave(PROBE);
 
 /** Evaluates an option that may be a function of the token. */
 export const evaluate = async <T>(value: T | ((context: { token: string | undefined }) => T | Promise<T>), token: string | undefined): Promise<T> =>

@@ -1,8 +1,11 @@
 // Servers and networks that break the rules: a bad message costs its reporting and nothing else.
 
 import assert from "node:assert/strict";
+import { History } from "./history.mjs";
 import { it } from "./world.mjs";
 
+const second = 1000;
+const minute = 60 * second;
 const name = "/room/1";
 const junk = [null, 0, -1, 1e300, true, "", "x", "__proto__", "constructor", [], [null], [[]], {}, { id: null }, { users: 7 }, { toString: 1 }];
 
@@ -110,4 +113,173 @@ it("options that are undefined have their defaults, and Infinity is no limit", a
   await clock.advance(5000);
   await queued;
   assert.equal(pond.status, "connected");
+});
+
+it("6: waking up again and again does not put off the end of a dead connection", async (world) => {
+  const { clock, server } = world;
+  const page = world.page();
+  const { peer } = await world.connected();
+  server.silent = true;
+  for (let i = 0; i < 3; i++) {
+    page.fire("visibilitychange");
+    await clock.advance(4 * second);
+  }
+  assert.notEqual(peer.lostBy, undefined);
+});
+
+it("10: a token function that hangs or throws once does not stop the client, nor does one of a channel", async (world) => {
+  const { clock } = world;
+  const failures = [() => new Promise(() => {}), () => Promise.reject(new Error("no network")), () => { throw new Error("at once"); }, () => null];
+  for (const fail of failures) {
+    let n = 0;
+    const pond = world.pond({ token: () => (n++ ? "t" : fail()) });
+    pond.connect();
+    await clock.advance(2 * minute);
+    assert.equal(pond.status, "connected", String(fail));
+    assert.equal(n, 2);
+
+    let tries = 0;
+    const room = pond.channel(name, { params: () => (tries++ ? {} : fail()) });
+    room.onError(() => {});
+    room.join();
+    await clock.advance(minute);
+    assert.equal(room.status, "joined", String(fail));
+    pond.close();
+  }
+});
+
+it("12: a lifetime that makes no sense does not lead to a refresh for each join", async (world) => {
+  const { clock } = world;
+  const channel = { params: ({ token }) => ({ token }) };
+  for (const expiresIn of [Number.NaN, "soon", null, -1, 0, {}, undefined, "3600", Infinity]) {
+    let n = 0;
+    const { pond } = await world.joined({ token: () => (n++, { value: "t", expiresIn }), channel });
+    for (let i = 0; i < 5; i++) {
+      pond.channel(`/other/${i}`, channel).join();
+      await clock.advance(10);
+    }
+    assert.equal(n, 1, String(expiresIn));
+    pond.close();
+  }
+});
+
+it("12: waking up does not ask for tokens more often than every ten seconds", async (world) => {
+  const { clock } = world;
+  const page = world.page();
+  let n = 0;
+  const token = () => {
+    n++;
+    throw new Error("no network");
+  };
+  world.pond({ token }).connect();
+  for (let i = 0; i < 60; i++) {
+    page.fire("online");
+    await clock.advance(second);
+  }
+  assert.ok(n > 1 && n <= 7, `${n} in a minute`);
+});
+
+it("31: a request without its answer keeps the transport, even if it is made while the other one opens", async (world) => {
+  const { clock, server } = world;
+  new History(server, name);
+  server.websocket = false;
+  const pond = world.pond({ requestTimeout: 3_600_000 });
+  const room = pond.channel(name);
+  room.join();
+  await clock.advance(15 * second);
+  assert.equal(pond.getSnapshot().transport, "stream");
+  server.websocket = true;
+  server.delay = second;
+  while (server.last.transport === "stream") await clock.advance(500);
+  const answer = room.request("silence"); // the WebSocket is not open yet
+  await clock.advance(10 * minute);
+  assert.equal(pond.getSnapshot().transport, "stream");
+  const [{ requestId }] = server.live[0].sent("BROADCAST");
+  server.live[0].system(name, "silence", { ok: 1 }, requestId);
+  assert.deepEqual(await answer, { ok: 1 });
+  await clock.advance(10 * minute);
+  assert.equal(pond.getSnapshot().transport, "websocket");
+  assert.equal(server.live.length, 1);
+});
+
+it("messages of a channel that was left do not reach the pond's listeners", async (world) => {
+  const { clock, server } = world;
+  for (const gateway of [false, true]) {
+    server.gateway = gateway;
+    const { pond, room, peer } = await world.joined();
+    const got = [];
+    pond.on("say", ({ n }) => got.push(n));
+    room.leave();
+    await clock.advance(1);
+    peer.broadcast(name, "say", { n: 1 });
+    peer.system(gateway ? "GATEWAY" : "ENDPOINT", "say", { n: 2 });
+    assert.deepEqual(got, [2]);
+    pond.close();
+  }
+});
+
+it("20: joins do not pile up while POSTs are rejected for a while", async (world) => {
+  const { clock, server } = world;
+  server.features = ["recover"];
+  const { pond } = await world.connected({ transports: ["stream"] });
+  server.postStatus = () => 429;
+  const room = pond.channel(name);
+  room.onError(() => {});
+  room.join();
+  await clock.advance(5 * minute);
+  server.postStatus = () => 204;
+  await clock.advance(minute);
+  assert.equal(room.status, "joined");
+  assert.equal(server.last.sent("JOIN_CHANNEL").length, 1);
+});
+
+it("21: a send that was aborted before causes no traffic", async (world) => {
+  const { clock } = world;
+  const { pond, peer } = await world.connected();
+  const room = pond.channel(name);
+  await assert.rejects(room.send("x", {}, { signal: AbortSignal.abort() }), { name: "AbortError" });
+  await assert.rejects(room.request("x", {}, { signal: AbortSignal.abort(new Error("mine")) }), { message: "mine" });
+  await assert.rejects(room.join({ signal: AbortSignal.abort() }), { name: "AbortError" });
+  await clock.advance(10);
+  assert.deepEqual(peer.received, []);
+  assert.equal(room.status, "idle");
+});
+
+for (const after of ["1e9", "Infinity", "86400", "0", "-1", "NaN", "Thu, 01 Jan 2026 00:00:00 GMT", ""]) {
+  it(`C-X4: Retry-After "${after}" of a POST neither floods the server nor stops the client`, async (world) => {
+    const { clock, server } = world;
+    const { room, pond } = await world.joined({ transports: ["stream"] });
+    let posts = 0;
+    let busy = true;
+    server.postHeaders = { "retry-after": after };
+    server.postStatus = () => (busy ? (posts++, 503) : 204);
+    const sent = room.send("kept"); // none of these was taken
+    await clock.advance(minute);
+    assert.ok(posts >= 2 && posts < 60, `${posts} POSTs in a minute`);
+    busy = false;
+    await clock.advance(2 * minute);
+    await sent;
+    assert.equal(pond.status, "connected");
+    assert.equal(server.peers.flatMap((each) => each.sent("BROADCAST")).length, 1);
+  });
+}
+
+it("C-X4: a rejected POST whose body never ends does not stop the others", async (world) => {
+  const { clock, server } = world;
+  let endless = 1;
+  const fetch = async (url, init) => {
+    if (!endless || !init.body?.includes("BROADCAST")) return server.fetch(url, init);
+    endless--;
+    const start = (controller) => init.signal.addEventListener("abort", () => controller.error(init.signal.reason));
+    return new Response(new ReadableStream({ start }), { status: 400 });
+  };
+  const { room } = await world.joined({ transports: ["stream"], fetch });
+  const one = room.send("one").catch(({ code }) => code);
+  const two = room.send("two", {}, { idempotent: true });
+  for (let i = 0; i < 60; i++) {
+    server.last.broadcast(name, "tick"); // so that the stream is not silent
+    await clock.advance(second);
+  }
+  await two;
+  assert.equal(await one, "OUTCOME_UNKNOWN");
 });
