@@ -253,7 +253,7 @@ it("34: POSTs are strictly in order, one at a time, and of no other method than 
   const methods = new Set();
   const fetch = (url, init) => {
     methods.add(init.method ?? "GET");
-    assert.equal(init.credentials, "same-origin");
+    assert.equal(new Request(url, { credentials: init.credentials }).credentials, "same-origin");
     return server.fetch(url, init);
   };
   const { room, pond } = await world.joined({ transports: ["stream"], fetch });
