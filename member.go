@@ -301,7 +301,7 @@ func (o *occupancy) tryEnter(ch *Channel) (h *registered[*JoinContext], wait <-c
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case ch.lobby.endpoint.registry.isGone(ch):
+	case ch.lobby.hasEdges() && ch.lobby.endpoint.registry.isGone(ch):
 		return nil, nil, ErrClosed // the next channel with this name may have members
 	case o.busy, o.channel != nil && o.channel != ch:
 		return nil, o.waitLocked(), nil

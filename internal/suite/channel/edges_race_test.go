@@ -1,6 +1,7 @@
 package channel_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -147,6 +148,47 @@ func TestDisconnectWhileAJoinWaits(t *testing.T) {
 			t.Errorf("%d clients are connected, want Ann alone", n)
 		}
 		close(hold)
+	})
+}
+
+// A shutdown runs all handlers in turns, too, even if a join waits for a closed channel. Nothing
+// waits longer than the context of Shutdown.
+func TestShutdownWhileAJoinWaits(t *testing.T) {
+	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
+		hold := make(chan struct{})
+		s.leave = func(*pond.LeaveContext) error { <-hold; return nil }
+		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		ann.Join("/chat/1", nil)
+		s.channel(t).Close("")
+		synctest.Wait()
+		bob.SendJoin("/chat/1", nil)
+		s.expect(t, "first in <nil>, join in 1, leave 1")
+		ended := make(chan error, 1)
+		go func() { ended <- s.Shutdown(t.Context()) }()
+		s.expect(t, "")
+		close(hold)
+		s.expect(t, "last 1 channel_closed, first in <nil>, join in 2, leave 2, last 2 server_shutdown")
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	onEdges(t, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *edges) {
+		hold := make(chan struct{})
+		defer close(hold)
+		s.leave = func(*pond.LeaveContext) error { <-hold; return nil }
+		ann, bob := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
+		ann.Join("/chat/1", nil)
+		s.channel(t).Close("")
+		synctest.Wait()
+		bob.SendJoin("/chat/1", nil)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 3*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		s.expect(t, "first in <nil>, join in 1, leave 1, join in <nil>")
 	})
 }
 
