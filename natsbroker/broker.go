@@ -37,7 +37,7 @@ const defaultMaxBytes = 1 << 20
 type Broker struct {
 	cfg     config
 	url     string
-	subject string // of all topics: "pond.default."
+	subject string // of all subjects: "pond.default."
 	core    *remotebroker.Core
 
 	maxBytes atomic.Int64
@@ -201,8 +201,8 @@ func (b *Broker) Subscribe(ctx context.Context, topic string, r pond.Receiver) (
 	return b.core.Subscribe(ctx, topic, b.subject+token(topic), r)
 }
 
-// added subscribes on the connection, if there is one. If that fails, the next connection
-// does it.
+// added subscribes on the connection, if there is one. If this fails, the next
+// connection subscribes.
 func (b *Broker) added(ctx context.Context, s *remotebroker.Subscription) {
 	l := b.current()
 	if l == nil {

@@ -25,7 +25,7 @@ var (
 type link struct {
 	broker   *Broker
 	conn     *nats.Conn
-	messages chan *nats.Msg // of all subscriptions
+	messages chan *nats.Msg // messages of all subscriptions
 	closed   chan struct{}  // closed when the connection is closed
 
 	mu   sync.Mutex                    // guards the following fields
@@ -165,7 +165,7 @@ func (l *link) violation(subject string) error {
 	return nil
 }
 
-// remove ends the subscription of a subject, unless it has another receiver already.
+// remove ends the subscription of a subject, unless it already has another receiver.
 func (l *link) remove(subject string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -38,7 +38,7 @@ type Broker struct {
 	prefix string // of channels: "pondsocket:v1:default:"
 	keys   string // of keys: "pondsocket:log1:default:"
 	core   *remotebroker.Core
-	look   chan struct{} // has an element if the slots of a cluster may have moved
+	look   chan struct{} // has an element if the slots of a cluster may have changed
 
 	client atomic.Pointer[rueidis.Client] // nil until the first connection
 
@@ -78,11 +78,11 @@ func WithMaxBytes(bytes int) Option {
 	return func(c *config) { c.maxBytes = bytes }
 }
 
-// WithProbeInterval sets how long the subscriptions may be idle before the broker
-// checks that they still receive, by a message to itself. If it does not arrive within
-// the same time, the broker reconnects: after three intervals at most. After two
-// intervals, it asks a Redis cluster again which server has which slots. The default is
-// 1.5 s.
+// WithProbeInterval sets the idle time after which the broker checks its subscriptions
+// by sending a message to itself. If the message does not arrive within the same time,
+// the broker reconnects, so it detects a dead connection within three intervals. In a
+// Redis cluster, the broker requests the slots of the servers every two intervals. The
+// default is 1.5 s.
 func WithProbeInterval(d time.Duration) Option {
 	if d <= 0 {
 		panic(fmt.Sprintf("redisbroker: WithProbeInterval(%v): must be positive", d)) //nolint:forbidigo // misuse at registration
@@ -176,8 +176,8 @@ func (b *Broker) run() {
 // MaxBytes returns the maximum size of a message; see [WithMaxBytes].
 func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }
 
-// Health returns nil if the subscriptions are connected, and the last probe arrived. In a
-// Redis cluster, this is about the subscriptions at all of its servers.
+// Health returns nil if the subscriptions are connected, and the last probe arrived. In
+// a Redis cluster, this applies to the subscriptions at all of its servers.
 func (b *Broker) Health() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -251,7 +251,7 @@ func (l *link) command(cmd rueidis.Completed) error {
 	return l.conn.Do(ctx, cmd).Error()
 }
 
-// confirm says that the link receives a topic from now on, unless its slot has moved to
+// confirm records that the link receives a topic from now on, unless its slot moved to
 // another server.
 func (l *link) confirm(s *remotebroker.Subscription) {
 	s.Confirm(l, errReconnected, func() bool { return l.server.owns(s.Topic) })

@@ -8,17 +8,18 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A server is a Redis server from which the broker receives messages: the only one, the
-// master that Sentinels name, or one of those that share the slots of a Redis cluster.
+// A server is a Redis server from which the broker receives messages: the only server,
+// the master that Sentinels report, or one of the servers that share the slots of a
+// Redis cluster.
 type server struct {
 	broker *Broker
 	addr   string // in a cluster
 	probe  string // the topic of the probes
 
-	ctx     context.Context // ends with the broker, or when the server has no slots any more
+	ctx     context.Context // ends when the broker is closed, or when the server has no slots any more
 	cancel  context.CancelFunc
-	trouble remotebroker.Trouble // why the subscriptions receive nothing; nil: they do
-	wake    chan struct{}        // has an element if dirty has
+	trouble remotebroker.Trouble // why the subscriptions do not work; nil if they do
+	wake    chan struct{}        // has an element if dirty is not empty
 
 	dirty map[string]bool // topics that may have to be subscribed to or unsubscribed; guarded by broker.mu
 }
@@ -44,8 +45,8 @@ func (s *server) run(client rueidis.Client) {
 	})
 }
 
-// runAlone is run for a server of a cluster, with a client of its own: that of the broker
-// does not say which server executes a command.
+// runAlone is run for a server of a cluster, with its own client: the client of the
+// broker does not select a particular server.
 func (s *server) runAlone() {
 	b := s.broker
 	option := b.option
@@ -66,13 +67,13 @@ func (s *server) runAlone() {
 	})
 }
 
-// fail says that the server was lost.
+// fail records that the connection to the server was lost.
 func (s *server) fail(err error) {
 	s.trouble.Set(err)
 	s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
 }
 
-// changedLocked says that a topic was added or removed. It needs the broker's lock.
+// changedLocked records that a topic was added or removed. It needs the broker's lock.
 func (s *server) changedLocked(topic string) {
 	s.dirty[topic] = true
 	select {

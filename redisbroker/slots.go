@@ -19,21 +19,21 @@ import (
 // slotCount is the number of slots of a Redis cluster.
 const slotCount = 16384
 
-// slotsRetryAfter is the time between two questions for the servers of a cluster while the
-// broker knows too few of them.
+// slotsRetryAfter is the time between two requests for the slots of a cluster while the
+// broker does not know the servers of all slots.
 const slotsRetryAfter = 500 * time.Millisecond
 
-// slotsInterval is the time between two questions otherwise.
+// slotsInterval is the time between two requests otherwise.
 func (c *config) slotsInterval() time.Duration { return 2 * c.probeInterval }
 
-// slots says which server of a Redis cluster has which topics.
+// slots maps topics to the servers of a Redis cluster.
 //
-// The servers of a cluster pass published messages on to each other, but lose them
-// silently whenever two of them are not connected. So the broker subscribes to a topic at
-// the server where all brokers publish to it, which is the one that has its log.
+// The servers of a cluster forward published messages to each other, but lose them
+// silently while two of them are not connected. So all brokers publish and subscribe to
+// a topic at the server that has its log.
 type slots struct {
 	client rueidis.Client
-	owners [slotCount]*server // nil: none that is known; guarded by Broker.mu
+	owners [slotCount]*server // nil if unknown; guarded by Broker.mu
 }
 
 // of returns the slot of a topic.
@@ -42,7 +42,7 @@ func (t *slots) of(b *Broker, topic string) uint16 {
 	return cmd.Slot()
 }
 
-// ownerLocked returns the server of a topic, or nil if none is known. It needs the
+// ownerLocked returns the server of a topic, or nil if it is unknown. It needs the
 // broker's lock.
 func (b *Broker) ownerLocked(topic string) *server {
 	if b.slots != nil {
@@ -54,7 +54,7 @@ func (b *Broker) ownerLocked(topic string) *server {
 	return nil
 }
 
-// changed says that a topic was added or removed.
+// changed records that a topic was added or removed.
 func (b *Broker) changed(topic string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -93,7 +93,7 @@ func (b *Broker) followSlots(client rueidis.Client) {
 	}
 }
 
-// lookAgain asks for the servers of a cluster at once.
+// lookAgain requests the servers of a cluster immediately.
 func (b *Broker) lookAgain() {
 	select {
 	case b.look <- struct{}{}:
@@ -101,8 +101,9 @@ func (b *Broker) lookAgain() {
 	}
 }
 
-// assign takes the addresses of all slots, and moves the subscriptions whose server has
-// changed. A slot without an address stays where it is: a failover may be in progress.
+// assign stores the addresses of all slots, and moves the subscriptions whose server
+// changed. A slot without an address keeps its server, because a failover may be in
+// progress.
 func (b *Broker) assign(addrs *[slotCount]string, start func(*server)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -154,11 +155,11 @@ func (b *Broker) assign(addrs *[slotCount]string, start func(*server)) error {
 	return nil
 }
 
-var errNoSlots = errors.New("redisbroker: no server of the cluster says which slots it has")
+var errNoSlots = errors.New("redisbroker: no server of the cluster reports its slots")
 
 // askSlots asks the servers of a cluster, in random order, for the address of each slot.
-// It prefers a server that takes the cluster for complete: one that lost the others does
-// not know that a replica may have replaced it.
+// It prefers a server that reports a complete cluster: a server that lost the others
+// does not know that a replica may have replaced it.
 func askSlots(ctx context.Context, client rueidis.Client) (addrs *[slotCount]string, err error) {
 	nodes := client.Nodes()
 	order := make([]string, 0, len(nodes))
@@ -184,8 +185,8 @@ func askSlots(ctx context.Context, client rueidis.Client) (addrs *[slotCount]str
 	return nil, err
 }
 
-// askServer asks one server for the address of each slot, and whether it takes the
-// cluster for complete.
+// askServer asks one server for the address of each slot, and whether the cluster is
+// complete.
 func askServer(ctx context.Context, node rueidis.Client, addr string) (addrs *[slotCount]string, complete bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, remotebroker.DialTimeout)
 	defer cancel()
@@ -212,8 +213,8 @@ func askServer(ctx context.Context, node rueidis.Client, addr string) (addrs *[s
 }
 
 // slotRange decodes an element of the answer to CLUSTER SLOTS: the first and the last
-// slot, and host and port of the master before those of its replicas. A server without a
-// name for the host means the one under which it was asked.
+// slot, and host and port of the master before those of its replicas. If the host is
+// empty, it is the host of the request.
 func slotRange(r rueidis.RedisMessage, asked string) (first, last int64, addr string, err error) {
 	fields, err := r.ToArray()
 	if err != nil {

@@ -5,20 +5,20 @@ import (
 	"strconv"
 )
 
-// Limits bound what [Decode] accepts.
+// Limits are the limits of messages that [Decode] accepts.
 type Limits struct {
 	Bytes int // of a message
 	Depth int // levels of arrays and objects; the message itself is the first
 	Users int // in one message, and recipients
 }
 
-// DefaultLimits are for messages from nodes that are trusted, but may be broken.
+// DefaultLimits are for messages from nodes that are trusted, but may have faults.
 var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 128, Users: 50_000}
 
 // Decode parses a message that was received for a channel. It must be strict JSON
-// in valid UTF-8 within the limits; names of members are case-sensitive, the last of
-// several members of one name counts, and members that the type does not use are
-// skipped, whatever they are.
+// in valid UTF-8 within the limits; names of members are case-sensitive, if a name
+// occurs several times, the last member counts, and members that the type does not use
+// are skipped.
 //
 // A message for another endpoint or channel is rejected, because the names of topics
 // are not unique: see [Topic]. The error is a [Reason].
@@ -47,14 +47,14 @@ func Decode(data []byte, endpoint, channel string, lim Limits) (Message, error) 
 	return m, nil
 }
 
-// A decoder has the raw members of one message. Those that are missing are nil.
+// A decoder contains the raw members of one message. Missing members are nil.
 type decoder struct {
 	members [memberCount][]byte
 	limits  Limits
 }
 
-// envelope sets the fields that all messages have. It expects m to have the endpoint
-// and the channel that the message is to be for.
+// envelope sets the fields that all messages have. The endpoint and the channel in m
+// are the expected ones.
 func (d *decoder) envelope(m *Message) Reason {
 	version, err := strconv.ParseFloat(string(d.members[versionMember]), 64)
 	if text(d.members[protocolMember]) != Protocol || err != nil || version != Version {
@@ -85,7 +85,7 @@ func (d *decoder) envelope(m *Message) Reason {
 	return ""
 }
 
-// typeOf returns the type that a raw value names, or "".
+// typeOf returns the type in a raw value, or "".
 func typeOf(raw []byte) Type {
 	if !isString(raw) {
 		return ""
@@ -141,7 +141,7 @@ func (d *decoder) body(m *Message) Reason {
 	case UserGetRequest:
 		m.FromNode = text(d.members[fromNodeMember])
 		if m.RequestID = text(d.members[requestMember]); m.RequestID == "" {
-			return BadRequest // nobody could use an answer
+			return BadRequest // an answer would have no recipient
 		}
 	case UserGetResponse:
 		m.RequestID = text(d.members[requestMember])
@@ -150,8 +150,8 @@ func (d *decoder) body(m *Message) Reason {
 	return ""
 }
 
-// users sets the users of a state response. A Go server sends none at all in place of
-// an empty list. Entries without an ID are skipped.
+// users sets the users of a state response. A Go server omits the member instead of
+// sending an empty list. Entries without an ID are skipped.
 func (d *decoder) users(m *Message) (why Reason) {
 	raw := d.members[usersMember]
 	if !isArray(raw) {
@@ -191,7 +191,7 @@ func decodeUser(entry []byte) (u User) {
 }
 
 // userMessage sets the fields of a message for clients. It rejects a message without
-// valid recipients, which other servers deliver to all.
+// valid recipients, which other servers deliver to all users.
 func (d *decoder) userMessage(m *Message) Reason {
 	if m.Event = text(d.members[eventMember]); m.Event == "" {
 		return BadEvent
@@ -251,8 +251,8 @@ func (d *decoder) recipients(raw []byte, m *Message) (why Reason) {
 	return why
 }
 
-// assigns sets a new value of all assigns, or of one. If there are both, all assigns
-// count, as for the JavaScript server.
+// assigns sets a new value of all assigns, or of one. If both are present, all assigns
+// count, as in the JavaScript server.
 func (d *decoder) assigns(m *Message) Reason {
 	all, key := d.members[assignsMember], d.members[keyMember]
 	switch {
@@ -277,8 +277,8 @@ func object(raw []byte) []byte {
 	return compact(raw)
 }
 
-// decodeExt returns the extensions in a raw value. Everything that is not as our
-// nodes write it is skipped.
+// decodeExt returns the extensions in a raw value. It skips members that pond nodes
+// would not write in this form.
 func decodeExt(raw []byte) (ext Ext) {
 	if !isObject(raw) {
 		return ext

@@ -12,10 +12,10 @@ import (
 const extVersion = 1
 
 // Append appends a message. It returns an error, and dst unchanged, for a message that
-// another node could not use: without a part of the envelope, without a user where
-// there must be one, or a [UserMessage] without an event, a sender, a request ID, an
-// object as payload, or recipients. A JavaScript server ends when it receives one
-// without an event, and a Go server sends one without recipients to all.
+// another node could not use: if a part of the envelope or a required user is missing,
+// or if a [UserMessage] has no event, sender, request ID, object as payload, or
+// recipients. A JavaScript server crashes when it receives one without an event, and a
+// Go server sends one without recipients to all users.
 //
 // JSON values must be valid and compact. Objects that are nil are empty.
 func Append(dst []byte, m *Message) ([]byte, error) {
@@ -34,9 +34,8 @@ func Append(dst []byte, m *Message) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// IsFrom reports whether data is a message that [Append] wrote for the source. It
-// only compares its beginning, so that a node can skip its own messages without
-// decoding them.
+// IsFrom reports whether data is a message that [Append] wrote for the source. It only
+// compares the start, so that a node can skip its own messages without decoding them.
 func IsFrom(data []byte, source string) bool {
 	const head = `{"protocol":"pondsocket.distributed","version":1,"sourceNodeId":`
 	rest, ok := bytes.CutPrefix(data, []byte(head))
@@ -47,7 +46,7 @@ func IsFrom(data []byte, source string) bool {
 	return rest[0] == '"' && string(rest[1:end]) == source && rest[end] == '"' && rest[end+1] == ','
 }
 
-// appendSourcePrefix appends what all messages of a source begin with.
+// appendSourcePrefix appends the common start of all messages of a source.
 func appendSourcePrefix(dst []byte, source string) []byte {
 	dst = append(dst, `{"protocol":"pondsocket.distributed","version":1`...)
 	return appendMember(dst, `,"sourceNodeId":`, source)
@@ -226,7 +225,7 @@ func appendObject(dst []byte, literal string, value []byte) []byte {
 func appendString(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
-	start := 0 // of what is not appended yet
+	start := 0 // of the part that is not appended yet
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// NewID returns a UUID of version 7 for a node or a message: IDs of one source that
-// are made later sort later, to the millisecond.
+// NewID returns a UUID of version 7 for a node or a message: later IDs of one source
+// sort after earlier ones, to the millisecond.
 func NewID(now time.Time) string {
 	var id [16]byte
 	_, _ = rand.Read(id[6:]) // never fails

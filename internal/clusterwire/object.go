@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// check returns why data is not one JSON object in valid UTF-8 whose containers
-// nest at most maxDepth levels, or "".
+// check returns "" if data is one JSON object in valid UTF-8 whose containers nest at
+// most maxDepth levels, and the fault otherwise.
 func check(data []byte, maxDepth int) Reason {
 	depth, inString := 0, false
 	for i := 0; i < len(data); i++ {
@@ -86,7 +86,7 @@ func valueLen(data []byte) int {
 			depth++
 		case c == '}', c == ']':
 			if depth == 0 {
-				return i // of the container around a number or a literal
+				return i // end of the container around a number or a literal
 			}
 			if depth--; depth == 0 {
 				return i + 1
@@ -119,7 +119,7 @@ func isNumber(raw []byte) bool {
 	return len(raw) > 0 && (raw[0] == '-' || '0' <= raw[0] && raw[0] <= '9')
 }
 
-// text returns what a JSON string stands for, and "" for all other values.
+// text returns the string that a JSON string encodes, and "" for all other values.
 func text(raw []byte) string {
 	if !isString(raw) {
 		return ""
@@ -127,8 +127,8 @@ func text(raw []byte) string {
 	return string(unquote(raw))
 }
 
-// unquote returns what a valid JSON string stands for. Surrogates without their
-// other half become U+FFFD.
+// unquote returns the string that a valid JSON string encodes. Lone surrogates become
+// U+FFFD.
 func unquote(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw[1 : len(raw)-1]
@@ -140,8 +140,8 @@ func unquote(raw []byte) []byte {
 	return []byte(s)
 }
 
-// compact returns a valid value without white space outside its strings. If there
-// is none, that is the value itself.
+// compact returns a valid value without white space outside its strings. If there is
+// none, the result is the value itself.
 func compact(raw []byte) []byte {
 	inString := false
 	for i := 0; i < len(raw); i++ {

@@ -8,9 +8,9 @@ const (
 	recentAge      = 2 * time.Minute
 )
 
-// A Recent remembers the messages of the last two minutes, in order to detect those
-// that arrive twice. If there are very many, it remembers at least the last 32Ki, and
-// at most 64Ki. The zero value is ready for use.
+// A Recent stores the IDs of the messages of the last two minutes, to detect messages
+// that arrive twice. If there are very many, it stores between the last 32Ki and the
+// last 64Ki. The zero value is ready for use.
 type Recent struct {
 	young, old map[messageKey]struct{} // old: from before the last rotation
 	rotated    time.Time
@@ -18,8 +18,8 @@ type Recent struct {
 
 type messageKey struct{ source, id string }
 
-// Add remembers a message and reports whether it is new. Messages without an ID
-// always are. now must not go back.
+// Add stores a message and reports whether it is new. Messages without an ID are always
+// new. now must not go back.
 func (r *Recent) Add(m *Message, now time.Time) bool {
 	if m.ID == "" {
 		return true
@@ -36,7 +36,7 @@ func (r *Recent) Add(m *Message, now time.Time) bool {
 	return !ok
 }
 
-// rotate forgets the older half, and what is older than two generations.
+// rotate removes the older half, and IDs that are older than two generations.
 func (r *Recent) rotate(now time.Time) {
 	r.old = r.young
 	if now.Sub(r.rotated) >= 2*recentAge {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Limits of one state response of ours.
+// Limits of one state response of this node.
 const (
 	chunkUsers = 500
 	chunkBytes = 256 << 10
@@ -37,8 +37,8 @@ func Chunks(users []User) iter.Seq[[]User] {
 }
 
 // ApplyAssigns returns the assigns of a remote user after an [AssignsUpdate]: all of
-// them are replaced, or one is set. It does not change old. A nil map is a user that is
-// not known, and stays nil.
+// them are replaced, or one is set. It does not change old. A nil map means an unknown
+// user, and stays nil.
 func (m *Message) ApplyAssigns(old map[string]json.RawMessage) map[string]json.RawMessage {
 	if old == nil {
 		return nil
@@ -58,7 +58,7 @@ func (m *Message) ApplyAssigns(old map[string]json.RawMessage) map[string]json.R
 
 // IsFirsthand reports whether the users in a [StateResponse] of this source are its
 // own. JavaScript servers, whose IDs are not UUIDs, answer with all users that they
-// know, so a user may be connected to another node than the source.
+// know, so a user may be connected to a node other than the source.
 func IsFirsthand(source string) bool {
 	if len(source) != len("00000000-0000-0000-0000-000000000000") {
 		return false
@@ -78,16 +78,16 @@ func IsFirsthand(source string) bool {
 	return true
 }
 
-// notices are events that other servers tell all nodes about although they are meant
-// for one client of theirs.
+// notices are events that other servers send to all nodes, although they are for one of
+// their own clients.
 var notices = map[string]bool{
 	"ACKNOWLEDGE": true, "EXIT_ACKNOWLEDGE": true, "NOT_FOUND": true, "HANDLER_NOT_FOUND": true,
 	"UNAUTHORIZED": true, "INTERNAL_ERROR": true,
 }
 
 // IsNotice reports whether a [UserMessage] of another server is an acknowledgement or
-// an error for one of its own clients. Go and JavaScript servers publish them; for
-// clients of other nodes they mean nothing.
+// an error for one of its own clients. Go and JavaScript servers publish them, but
+// clients of other nodes must not receive them.
 func (m *Message) IsNotice() bool {
 	return m.Type == UserMessage && m.Ext == (Ext{}) && notices[m.Event]
 }

@@ -10,8 +10,8 @@ const Heartbeat = "__heartbeat__"
 func EndpointName(pattern string) string { return strings.TrimLeft(pattern, "/") }
 
 // Topic returns the topic of a channel, without the prefix and the namespace of the
-// cluster. Neither name is escaped, so that two channels of different endpoints may
-// have the same topic: [Decode] compares the names that are in the message.
+// cluster. Neither name is escaped, so two channels of different endpoints may have the
+// same topic: [Decode] compares the names in the message.
 func Topic(endpoint, channel string) string { return endpoint + ":" + channel }
 
 // FullTopic returns the name that other servers use for a topic, for example with

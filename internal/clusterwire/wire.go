@@ -1,14 +1,14 @@
-// Package clusterwire reads and writes the messages between the nodes of a cluster:
+// Package clusterwire decodes and encodes the messages between the nodes of a cluster:
 // version 1 of the distributed protocol of PondSocket. A message is one JSON object
 // with the members of an envelope and those of its type:
 //
 //	{"protocol":"pondsocket.distributed","version":1,"sourceNodeId":"n1","type":"USER_LEFT","messageId":"m1",
 //	 "endpointName":"api/socket","channelName":"/chat/1","timestamp":1795393466272,"userId":"u1"}
 //
-// [Append] writes what the JavaScript, Python, Rust and Go servers of PondSocket
-// accept, and refuses what would harm one of them. [Decode] accepts what they
-// write, with the differences between them, and rejects everything that is
-// ambiguous. docs/cluster-protocol.md describes the format.
+// The output of [Append] is valid for the JavaScript, Python, Rust and Go servers of
+// PondSocket; Append rejects messages that would cause a fault in one of them. [Decode]
+// accepts the messages of these servers, with their differences, and rejects ambiguous
+// messages. docs/cluster-protocol.md describes the format.
 //
 // All functions are safe for concurrent use. A [Recent] is not.
 package clusterwire
@@ -22,8 +22,8 @@ const (
 // A Type is the kind of a message.
 type Type string
 
-// The types. The comment of each names the fields of [Message] that it uses besides
-// the envelope.
+// The types. The comment of each type lists the fields of [Message] that it uses in
+// addition to the envelope.
 const (
 	StateRequest    Type = "STATE_REQUEST"     // FromNode
 	StateResponse   Type = "STATE_RESPONSE"    // Users
@@ -57,16 +57,16 @@ type Message struct {
 	User       string
 	Assigns    []byte
 	Presence   []byte
-	Key        string // with Value, in place of Assigns: one key was set
+	Key        string // with Value, instead of Assigns: one key was set
 	Value      []byte // any JSON value
 	From       string // the user that sent it, or FromChannel
 	Event      string
-	Payload    []byte // any JSON value; our nodes send objects only
+	Payload    []byte // any JSON value; pond nodes send only objects
 	RequestID  string
 	Recipients Recipients
 	Reason     string
 	Users      []User
-	FromNode   string // not always Source: do not rely on it
+	FromNode   string // not always Source, so do not rely on it
 	Node       string // of a heartbeat
 
 	Ext Ext
@@ -79,7 +79,7 @@ type User struct {
 	Presence []byte
 }
 
-// Recipients say who receives a [UserMessage].
+// Recipients are the recipients of a [UserMessage].
 type Recipients struct {
 	To  Audience
 	IDs []string // of Listed
@@ -88,23 +88,24 @@ type Recipients struct {
 // An Audience is one of the forms of [Recipients].
 type Audience uint8
 
-// The audiences. The zero value is none, and invalid.
+// The audiences. The zero value is invalid.
 const (
 	AllUsers Audience = iota + 1
 	AllExceptSender
 	Listed
 )
 
-// Ext is what our nodes tell each other. Other nodes ignore it, and theirs is zero.
+// Ext contains the extensions of pond nodes. Other nodes ignore it; in their messages,
+// it is zero.
 type Ext struct {
-	Boot   string // of the source: another one is another run of the node
+	Boot   string // of the source; different in each run of the node
 	Seq    uint64 // counts the messages of a boot in a topic, from 1
 	Action string // of the client's frame, if it is not BROADCAST
 	Epoch  string // with Offset: the position in the log of the channel
 	Offset uint64
 }
 
-// A Reason says why [Decode] rejected a message. It is the error of Decode.
+// A Reason is the reason why [Decode] rejected a message. It is the error of Decode.
 type Reason string
 
 // The reasons.
@@ -129,6 +130,6 @@ const (
 // Error returns the reason.
 func (r Reason) Error() string { return "clusterwire: message rejected: " + string(r) }
 
-// emptyObject stands for absent objects. Its capacity is its length, so that
-// appending to it copies it.
+// emptyObject is used for absent objects. Its capacity is its length, so that appending
+// to it copies it.
 var emptyObject = []byte{'{', '}'}

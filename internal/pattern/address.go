@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// SplitAddress cuts an address, such as "/chat/1?limit=5", into the path that
-// patterns match and the raw query, without the '?' between them.
+// SplitAddress splits an address, such as "/chat/1?limit=5", into the path for patterns
+// and the raw query, without the '?'.
 func SplitAddress(address string) (path, rawQuery string) {
 	path, rawQuery, _ = strings.Cut(address, "?")
 	return path, rawQuery
 }
 
-// ParseQuery parses a query as browsers do, which never fails: unlike
-// [url.ParseQuery] it takes ';' for an ordinary character and leaves invalid
-// percent sequences as they are. Bytes that are not UTF-8 become U+FFFD. All
-// values of a key are kept, in order. It returns nil if there are none.
+// ParseQuery parses a query as browsers do, which never fails: unlike [url.ParseQuery],
+// it treats ';' as an ordinary character and keeps invalid percent sequences unchanged.
+// Bytes that are not UTF-8 become U+FFFD. All values of a key are kept, in order. It
+// returns nil if there are none.
 func ParseQuery(raw string) url.Values {
 	var values url.Values
 	for pair := range strings.SplitSeq(raw, "&") {
@@ -32,7 +32,7 @@ func ParseQuery(raw string) url.Values {
 	return values
 }
 
-// formText decodes one half of a pair.
+// formText decodes the name or the value of a pair.
 func formText(s string) string {
 	if strings.ContainsAny(s, "%+") {
 		s = string(unescapeForm(s))

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Build returns the path that the pattern matches with these values, which it
-// encodes unless they are a wildcard's. A value that is missing is an error; so
-// is an empty one, except for a '*' that is a whole segment, and a wildcard's
-// value that does not fit the pattern. Values of other names are ignored.
+// Build returns the path that the pattern matches with these values. It encodes all
+// values except that of a wildcard. It returns an error if a value is missing, if a
+// value is empty, except that of a '*' that is a whole segment, or if a wildcard's
+// value does not fit the pattern. Values of other names are ignored.
 //
-// A wildcard's value may contain a query, which then is the query of the path.
+// A wildcard's value may contain a query, which becomes the query of the path.
 func (p *Pattern) Build(params map[string]string) (string, error) {
 	built, err := p.build(params)
 	if err != nil {

@@ -31,9 +31,9 @@ func (ps Params) Lookup(name string) (string, bool) {
 	return "", false
 }
 
-// Match reports whether the whole of path, which must not include a query, fits
-// the pattern, and with which values. A pattern without parameters returns nil
-// values and allocates nothing; neither does a path that does not fit.
+// Match reports whether the pattern matches the whole path, which must not include a
+// query, and returns the values. If the pattern has no parameters or does not match,
+// the values are nil, and Match does not allocate.
 func (p *Pattern) Match(path string) (Params, bool) {
 	if p.values == 0 {
 		return nil, path == p.literal
@@ -46,9 +46,9 @@ func (p *Pattern) Match(path string) (Params, bool) {
 	return params, true
 }
 
-// walk matches path, and stores the values in params unless that is nil. Only
-// the wildcard spans slashes, and there is one at most. So it is what the
-// segments on both sides of it leave over, and nothing is ever tried twice.
+// walk matches path, and stores the values in params unless that is nil. Only a
+// wildcard matches slashes, and there is at most one. So its value is the part between
+// the segments on both sides, and no backtracking is necessary.
 func (p *Pattern) walk(path string, params Params) bool {
 	for i, s := range p.head {
 		text, rest, more := strings.Cut(path, "/")
@@ -93,9 +93,9 @@ func (s segment) match(text string, params Params) bool {
 	return true
 }
 
-// Decode returns value with its percent sequences decoded. It returns value as
-// it is if that cannot be done, or would not give valid UTF-8. Match has done it
-// for all values but that of a wildcard.
+// Decode returns value with its percent sequences decoded. It returns value unchanged
+// if it is malformed or the result is not valid UTF-8. Match decodes all values except
+// that of a wildcard.
 func Decode(value string) string {
 	decoded, err := url.PathUnescape(value)
 	if err != nil || !utf8.ValidString(decoded) {
@@ -104,8 +104,8 @@ func Decode(value string) string {
 	return decoded
 }
 
-// rooted returns path with one slash in front, and with one slash in place of
-// each run of them.
+// rooted returns path with one leading slash, and with one slash instead of each run of
+// slashes.
 func rooted(path string) string {
 	path = "/" + strings.TrimLeft(path, "/")
 	if !strings.Contains(path, "//") {

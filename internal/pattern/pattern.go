@@ -8,15 +8,13 @@
 //	text:name    text, then one or more characters, percent-decoded
 //	text:*       text, then one or more characters as they are, under the name "*"
 //	*            any run of characters but line feeds, slashes included, under the
-//	             name "*"; its value is not decoded, starts with exactly one slash
-//	             and has no doubled ones
+//	             name "*"; its value is not decoded, starts with exactly one slash, and has no double slashes
 //
-// Names are ASCII identifiers. No name, and no '*', may appear twice. A
-// backslash takes the meaning from ':', '*', '{' and '\'; see [Escape].
-// Everything else stands for itself.
+// Names are ASCII identifiers. No name, and no '*', may appear twice. A backslash
+// escapes ':', '*', '{' and '\'; see [Escape]. All other characters are literal.
 //
-// Patterns and what they match are safe for concurrent use. Matching takes time
-// linear in the length of the path.
+// Patterns and Params are safe for concurrent use. Matching takes time linear in the
+// length of the path.
 package pattern
 
 import (
@@ -31,15 +29,15 @@ const wildcard = "*"
 // A Pattern is a compiled pattern. It is immutable.
 type Pattern struct {
 	source  string
-	literal string    // all there is to match, if there are no values
-	head    []segment // all but a '*' and what follows it
+	literal string    // the whole pattern, if there are no values
+	head    []segment // the segments before a '*'
 	wild    int       // index of the value of that '*', or -1
-	tail    []segment // what follows it
+	tail    []segment // the segments after it
 	values  int       // number of values
 }
 
-// A segment is what a pattern has between two slashes: a text, and a value
-// behind it if that has a name.
+// A segment is the part of a pattern between two slashes: a text, followed by a value
+// if name is not empty.
 type segment struct {
 	text  string
 	name  string
@@ -56,7 +54,7 @@ func Compile(s string) (*Pattern, error) {
 	return p, nil
 }
 
-// String returns the pattern as it was given to [Compile].
+// String returns the text that was passed to [Compile].
 func (p *Pattern) String() string { return p.source }
 
 func (p *Pattern) parse() error {
@@ -130,7 +128,7 @@ const special = `:*{\`
 var escaper = strings.NewReplacer(`:`, `\:`, `*`, `\*`, `{`, `\{`, `\`, `\\`)
 
 // Escape returns a pattern that matches exactly the string literal. A literal
-// with a '?' has no such pattern: [Compile] refuses it.
+// with a '?' has no such pattern: [Compile] rejects it.
 func Escape(literal string) string { return escaper.Replace(literal) }
 
 func isIdentifier(s string) bool {

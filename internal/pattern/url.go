@@ -11,8 +11,8 @@ import (
 // that the path comes from [RequestPath].
 //
 // So "/größe", "/gr%C3%B6%C3%9Fe" and "/gr%c3%b6%c3%9fe" are the same pattern, and
-// "/socket" matches "/s%6Fcket". But "%2F" is not "/", because a path with one more
-// separator is another path.
+// "/socket" matches "/s%6Fcket". But "%2F" is not "/", because a path with another
+// separator is a different path.
 func CompilePath(s string) (*Pattern, error) {
 	p, err := Compile(s)
 	if err != nil {
@@ -30,27 +30,27 @@ func CompilePath(s string) (*Pattern, error) {
 // HasParams reports whether the pattern has parameters or a wildcard.
 func (p *Pattern) HasParams() bool { return p.values > 0 }
 
-// Equal reports whether both patterns match the same paths with the same
-// parameters, however they are written.
+// Equal reports whether both patterns match the same paths with the same parameters,
+// even if they are written differently.
 func (p *Pattern) Equal(other *Pattern) bool {
 	return p.literal == other.literal && p.wild == other.wild && slices.Equal(p.head, other.head) && slices.Equal(p.tail, other.tail)
 }
 
 // RequestPath returns the path of u for a pattern from [CompilePath]: as the client
-// sent it, but in the one form that equivalent paths have in common. Percent
-// sequences have upper-case digits, those of unreserved characters are decoded, and
-// characters that a path cannot contain are encoded. Dot segments stay.
+// sent it, but in the normalized form of equivalent paths. Percent sequences have
+// upper-case digits, those of unreserved characters are decoded, and characters that a
+// path cannot contain are encoded. Dot segments stay.
 func RequestPath(u *url.URL) string {
 	// EscapedPath encodes the decoded path, in which "%2F" became "/", if the client
-	// sent a character that it should have encoded. Browsers do that with '|'.
+	// sent a character that it should have encoded. Browsers do not encode '|'.
 	if sent, err := url.PathUnescape(u.RawPath); err == nil && u.RawPath != "" && sent == u.Path {
 		return normalize(u.RawPath)
 	}
 	return normalize(u.EscapedPath())
 }
 
-// normalize brings a path into the form of [RequestPath]. It returns path itself if
-// it has that form.
+// normalize converts a path to the form of [RequestPath]. It returns path itself if it
+// has this form.
 func normalize(path string) string {
 	special := 0
 	for i := range len(path) {

@@ -1,6 +1,6 @@
-// Package remotebroker has the parts of a broker that do not depend on its backend: calls
-// that Close waits for, reconnecting with random delays, and subscriptions that several
-// connections confirm, one after the other.
+// Package remotebroker contains the parts of a broker that do not depend on its
+// backend: calls that Close waits for, reconnects with random delays, and
+// subscriptions, which each new connection confirms.
 package remotebroker
 
 import (
@@ -24,7 +24,7 @@ const (
 
 // A Core is one broker. Its methods may be called concurrently.
 type Core struct {
-	name    string // begins all errors
+	name    string // prefix of all errors
 	added   func(ctx context.Context, s *Subscription)
 	removed func(s *Subscription)
 	ctx     context.Context
@@ -35,12 +35,12 @@ type Core struct {
 	mu      sync.Mutex // guards the following fields
 	subs    map[string]*Subscription
 	closing bool
-	active  int           // calls that Close waits for
+	active  int           // number of calls in progress
 	quiet   chan struct{} // closed when active is zero, while Close waits
 }
 
-// New returns the core of a package's broker. It calls added for a new subscription, which
-// may take as long as ctx allows, and removed for one that was closed. Both are called
+// New returns the core of a package's broker. It calls added for a new subscription,
+// which may wait until ctx is done, and removed for a closed one. Both are called
 // without a lock.
 func New(pkg string, added func(ctx context.Context, s *Subscription), removed func(s *Subscription)) *Core {
 	c := &Core{name: pkg, added: added, removed: removed, subs: map[string]*Subscription{}}
@@ -51,10 +51,11 @@ func New(pkg string, added func(ctx context.Context, s *Subscription), removed f
 
 var errConnecting = errors.New("not connected yet")
 
-// Context returns a context that ends when Close waits no longer.
+// Context returns a context that ends when Close interrupts the calls in progress.
 func (c *Core) Context() context.Context { return c.ctx }
 
-// Error returns an error that begins with the name of the package, or nil.
+// Error returns an error that starts with the name of the package, or nil if err is
+// nil.
 func (c *Core) Error(err error) error {
 	if err == nil {
 		return nil
@@ -66,8 +67,9 @@ func (c *Core) Error(err error) error {
 // started may call Go.
 func (c *Core) Go(f func()) { c.running.Go(f) }
 
-// Retry calls f until it returns nil or ctx ends. It waits for a random time between two
-// calls, which grows. A call of more than five seconds counts as a connection that worked.
+// Retry calls f until it returns nil or ctx ends. It waits between two calls for a
+// random time, which increases. A call of more than five seconds counts as a connection
+// that worked.
 func Retry(ctx context.Context, f func() error) {
 	backoff := firstBackoff
 	for ctx.Err() == nil {
@@ -88,8 +90,8 @@ func Retry(ctx context.Context, f func() error) {
 	}
 }
 
-// Do runs a call that Close waits for. The context of f ends with ctx, and with that of the
-// broker.
+// Do runs a call that Close waits for. The context of f ends when ctx or the context of
+// the broker ends.
 func (c *Core) Do(ctx context.Context, f func(ctx context.Context) error) error {
 	c.mu.Lock()
 	if c.closing {
@@ -140,7 +142,7 @@ func (c *Core) Health() error {
 	return c.trouble.Get()
 }
 
-// SetTrouble sets why the broker does not work, or nil.
+// SetTrouble sets the reason why the broker does not work, or nil.
 func (c *Core) SetTrouble(err error) { c.trouble.Set(err) }
 
 // Close implements [pond.Broker].

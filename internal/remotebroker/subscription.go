@@ -17,11 +17,11 @@ type Subscription struct {
 	core      *Core
 	receiver  pond.Receiver
 	confirmed chan struct{} // closed with the first confirmation
-	refused   chan error    // has an element if the backend refused it
+	refused   chan error    // has an element if the backend rejected it
 
 	mu     sync.Mutex // guards the following fields, and is held during calls of receiver
-	link   any        // the connection that confirmed it last; nil: none, or it was lost
-	ever   bool       // a connection has confirmed it
+	link   any        // the last connection that confirmed it; nil if there is none, or it was lost
+	ever   bool       // a connection confirmed it
 	closed bool
 }
 
@@ -95,17 +95,18 @@ func (s *Subscription) Close() error {
 	return nil
 }
 
-// end waits for a call of the receiver, and allows no other.
+// end waits for a call of the receiver in progress, and prevents further calls.
 func (s *Subscription) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
 }
 
-// Confirm says that a connection receives the topic from now on. It must be called before
-// Receive is called for a message of that connection. If another one has confirmed the
-// subscription before, the receiver gets a gap with the reason. It does nothing if still,
-// which may be nil, returns false: the topic no longer belongs to the connection.
+// Confirm records that a connection receives the topic from now on. It must be called
+// before Receive is called for a message of that connection. If another connection
+// confirmed the subscription before, the receiver gets a gap with the reason. If still,
+// which may be nil, returns false, the topic does not belong to the connection any
+// more, and Confirm does nothing.
 func (s *Subscription) Confirm(link any, reason error, still func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,8 +122,8 @@ func (s *Subscription) Confirm(link any, reason error, still func() bool) {
 	close(s.confirmed)
 }
 
-// Lose says that a connection no longer receives the topic. The next confirmation, even of
-// the same connection, is a gap.
+// Lose records that a connection does not receive the topic any more. The next
+// confirmation, even of the same connection, causes a gap.
 func (s *Subscription) Lose(link any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,14 +132,14 @@ func (s *Subscription) Lose(link any) {
 	}
 }
 
-// Known reports whether any connection has confirmed the subscription.
+// Known reports whether any connection confirmed the subscription.
 func (s *Subscription) Known() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ever
 }
 
-// Refuse says that the backend does not allow the subscription.
+// Refuse records that the backend does not allow the subscription.
 func (s *Subscription) Refuse(err error) {
 	select {
 	case s.refused <- s.core.Error(err):
@@ -146,8 +147,8 @@ func (s *Subscription) Refuse(err error) {
 	}
 }
 
-// Receive passes a message on. It drops messages of all connections but the one that
-// confirmed the subscription last: a gap follows.
+// Receive passes a message to the receiver. It drops messages of all connections except
+// the last one that confirmed the subscription: for the others, a gap follows.
 func (s *Subscription) Receive(link any, e pond.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,11 +6,11 @@ import (
 	"unicode"
 )
 
-// A found is a field of a struct that has a name in JSON.
+// A found is a field of a struct with a name in JSON.
 type found struct {
 	index    []int
 	typ      reflect.Type
-	elem     reflect.Type // typ, or what it points to
+	elem     reflect.Type // typ, or the type that it points to
 	tagged   bool         // its name comes from a tag
 	quoted   bool         // the option "string"
 	exported bool
@@ -20,12 +20,12 @@ type found struct {
 type embedding struct {
 	typ   reflect.Type
 	index []int
-	times int // how often this depth has it
+	times int // number of occurrences at this depth
 }
 
-// structFields returns the fields of a struct as encoding/json sees them, by name.
-// They are found depth by depth: a name hides those below, fields with a tag hide
-// those without at the same depth, and several that are left hide each other.
+// structFields returns the fields that encoding/json uses for a struct, by name. It
+// searches depth by depth: a name hides the same name at greater depths, fields with a
+// tag hide those without at the same depth, and if several remain, none is used.
 func structFields(t reflect.Type) map[string]found {
 	fields := map[string]found{}
 	hidden := map[string]bool{} // names that several fields have
@@ -96,7 +96,7 @@ func readField(e embedding, i int) (name string, f found, ok bool) {
 	return name, f, true
 }
 
-// structOf returns t, or what it points to, if that is a struct.
+// structOf returns t or the type that it points to, if that is a struct.
 func structOf(t reflect.Type) reflect.Type {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -146,7 +146,7 @@ func quotable(k reflect.Kind) bool {
 	return reflect.Bool <= k && k <= reflect.Float64 || k == reflect.String
 }
 
-// validName reports whether encoding/json takes a name from a tag.
+// validName reports whether encoding/json accepts a name in a tag.
 func validName(name string) bool {
 	for _, r := range name {
 		if !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r) {

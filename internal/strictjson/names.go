@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-// A nameSet has the names of one object. Small ones need no memory.
+// A nameSet contains the names of one object. Small sets allocate nothing.
 type nameSet struct {
 	few  [12][]byte
 	n    int
@@ -47,8 +47,8 @@ func quote(name []byte) string {
 	return strconv.Quote(string(name))
 }
 
-// unquote returns what a JSON string stands for. Unless there are escapes in it,
-// that is a part of raw.
+// unquote returns the string that a JSON string encodes. If raw has no escapes, the
+// result is a part of raw.
 func unquote(raw []byte) []byte {
 	if len(raw) < len(`""`) {
 		return nil
@@ -90,8 +90,7 @@ func unquote(raw []byte) []byte {
 	return text
 }
 
-// hasLoneSurrogate reports whether a JSON string has an escaped surrogate without
-// its other half.
+// hasLoneSurrogate reports whether a JSON string has an escaped lone surrogate.
 func hasLoneSurrogate(raw []byte) bool {
 	for {
 		i := bytes.IndexByte(raw, '\\')
@@ -137,9 +136,9 @@ func codeUnit(raw []byte) (unit rune, rest []byte) {
 	return rune(n), raw[size:]
 }
 
-// foldName returns a name so that two have the same result if encoding/json takes
-// them for equal but for their case: each character becomes the smallest one of
-// those that it is equal to (Unicode simple folding).
+// foldName returns the same result for names that encoding/json treats as equal if case
+// is ignored: it replaces each character with the smallest equal one (Unicode simple
+// folding).
 func foldName(name []byte) []byte {
 	var room [48]byte // on the caller's stack, because this is inlined
 	return appendFolded(room[:0], name)

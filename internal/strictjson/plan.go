@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// A plan says how encoding/json decodes a type.
+// A plan describes how encoding/json decodes a type.
 type plan struct {
 	kind    kind
-	dynamic bool // what is decoded depends on a value: an interface may hold a pointer
+	dynamic bool // decoding depends on the value: an interface may contain a pointer
 
 	fields map[string]*field // of a struct, by name
 	folded map[string]string // names of a struct by their folded form
@@ -24,9 +24,9 @@ type plan struct {
 type kind uint8
 
 const (
-	kindUnknown kind = iota // nothing looks into it, or it is no string, list or object
-	kindSkip                // an UnmarshalJSON method looks into it
-	kindAny                 // decoded into whatever it is
+	kindUnknown kind = iota // not inspected, or not a string, list or object
+	kindSkip                // an UnmarshalJSON method decodes it
+	kindAny                 // decoded into the type of the JSON value
 	kindText                // decoded from a string
 	kindQuoted              // decoded from a JSON text in a string
 	kindList
@@ -34,7 +34,7 @@ const (
 	kindMap
 )
 
-// A keyKind is how names become the keys of a map.
+// A keyKind is the way in which names become the keys of a map.
 type keyKind uint8
 
 const (
@@ -44,7 +44,7 @@ const (
 	keyMethod // UnmarshalText
 )
 
-// A field is a field of a struct as encoding/json sees it.
+// A field is a field of a struct that encoding/json uses.
 type field struct {
 	index []int // in the struct, through embedded ones
 	plan  *plan
@@ -77,13 +77,13 @@ func planFor(t reflect.Type) *plan {
 	p := b.plan(t)
 	for b.spread() {
 	}
-	// Two goroutines may build the same plan. Both are right.
+	// Two goroutines may build the same plan. Both results are correct.
 	stored, _ := plans.LoadOrStore(t, p)
 	return stored.(*plan)
 }
 
-// A builder builds the plan of one type and of all that it consists of. It has the
-// plans that it has begun, because types may be recursive.
+// A builder builds the plans of one type and of all types that it contains. It stores
+// incomplete plans, because types may be recursive.
 type builder map[reflect.Type]*plan
 
 // plan returns the plan of a type.
@@ -96,7 +96,7 @@ func (b builder) plan(t reflect.Type) *plan {
 	return b.follow(t, true)
 }
 
-// follow is plan for a type that is a pointer, or has no methods that count.
+// follow is plan for a type that is a pointer, or has no relevant methods.
 func (b builder) follow(t reflect.Type, methods bool) *plan {
 	for depth := 0; t.Kind() == reflect.Pointer; depth++ {
 		const limit = 100 // a pointer type may point to itself
@@ -135,8 +135,8 @@ func (b builder) follow(t reflect.Type, methods bool) *plan {
 	return p
 }
 
-// methodPlan returns the plan of a pointer type if a method decodes what it points
-// to, else nil.
+// methodPlan returns the plan of a pointer type if a method decodes its element, and
+// nil otherwise.
 func methodPlan(pointer reflect.Type) *plan {
 	switch {
 	case pointer == rawMessage:
@@ -161,7 +161,7 @@ func (b builder) planMap(p *plan, t reflect.Type) {
 	case reflect.Uint <= k && k <= reflect.Uintptr:
 		p.key = keyUint
 	default:
-		p.kind = kindUnknown // encoding/json refuses such a map
+		p.kind = kindUnknown // encoding/json rejects such a map
 	}
 }
 
@@ -186,8 +186,8 @@ func (b builder) planStruct(p *plan, t reflect.Type) {
 	}
 }
 
-// spread marks the plans that are dynamic because of a part, and reports whether it
-// found one. The values of maps are always decoded into new memory.
+// spread marks the plans that are dynamic because of a part of them, and reports
+// whether it found one. The values of maps are always decoded into new memory.
 func (b builder) spread() (found bool) {
 	for _, p := range b {
 		if p.dynamic {

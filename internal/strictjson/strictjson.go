@@ -1,5 +1,5 @@
-// Package strictjson decodes JSON texts that others read, too. It rejects what
-// encoding/json and another reader could understand differently:
+// Package strictjson decodes JSON texts that other programs also read. It rejects texts
+// that encoding/json and another reader could decode to different values:
 //
 //   - An object with two members of the same name. Some readers take the first, and
 //     some the last.
@@ -11,12 +11,12 @@
 //   - Two names of a map that become the same key, such as "7" and "07" for a map
 //     with integers as keys.
 //
-// This applies at every depth, also to values that nothing decodes, such as those
-// of unknown members. Only the texts that a type decodes with an UnmarshalJSON method
-// of its own are its own responsibility. For a [json.RawMessage], which decodes
-// nothing, names must still be unique.
+// This applies at every depth, even to values that are not decoded, such as those of
+// unknown members. It does not apply to texts that a type decodes with its own
+// UnmarshalJSON method. For a [json.RawMessage], which decodes nothing, names must
+// still be unique.
 //
-// So if Unmarshal succeeds, every reader finds the values in the text that Unmarshal
+// So if Unmarshal succeeds, every reader decodes the text to the values that Unmarshal
 // stored. Numbers are the exception: JavaScript has no integers above 2^53.
 package strictjson
 
@@ -33,8 +33,8 @@ type AmbiguousError struct {
 // Error returns the problem.
 func (e *AmbiguousError) Error() string { return "strictjson: " + e.Problem }
 
-// Unmarshal is [json.Unmarshal] for a text with one meaning. It returns an
-// [*AmbiguousError] for any other valid text, and then it has not changed v.
+// Unmarshal is like [json.Unmarshal], but returns an [*AmbiguousError], and does not
+// change v, if the text is ambiguous.
 func Unmarshal(data []byte, v any) error {
 	if target := reflect.ValueOf(v); target.Kind() == reflect.Pointer && !target.IsNil() {
 		w := walker{data: data}
@@ -43,5 +43,5 @@ func Unmarshal(data []byte, v any) error {
 			return w.err
 		}
 	}
-	return json.Unmarshal(data, v) // which also rejects what the walk could not read
+	return json.Unmarshal(data, v) // which also rejects texts that the walk could not read
 }

@@ -8,9 +8,9 @@ import (
 	"strconv"
 )
 
-// A walker reads a text beside the type that it is decoded into. It checks no
-// syntax: encoding/json does that afterwards. If the text ends too early, or is
-// broken in another way, the walker stops or reads on, but never leaves the text.
+// A walker reads a text together with the type that it is decoded into. It does not
+// check the syntax: encoding/json does this afterwards. If the text is incomplete or
+// invalid, the walker stops or continues, but never reads beyond the text.
 type walker struct {
 	data  []byte
 	pos   int
@@ -29,7 +29,7 @@ func (w *walker) fail(format string, args ...any) {
 	w.pos = len(w.data)
 }
 
-// peek returns the next byte behind white space, or 0 at the end.
+// peek returns the next byte after white space, or 0 at the end.
 func (w *walker) peek() byte {
 	for w.pos < len(w.data) {
 		switch c := w.data[w.pos]; c {
@@ -51,8 +51,8 @@ func (w *walker) take(c byte) bool {
 	return true
 }
 
-// value reads one value. v is where it is decoded into, if that matters and exists:
-// an interface in it may hold a pointer, which encoding/json follows.
+// value reads one value. v is the destination, if it exists and matters: an interface
+// in it may contain a pointer, which encoding/json follows.
 func (w *walker) value(p *plan, v reflect.Value) {
 	if p.dynamic {
 		p, v = resolve(p, v)
@@ -136,7 +136,7 @@ func (w *walker) array(p *plan, v reflect.Value) {
 			element = elementAt(v, i)
 		}
 		if p.kind == kindList && p.length >= 0 && i >= p.length {
-			elem = unknownPlan // encoding/json skips what an array has no room for
+			elem = unknownPlan // encoding/json skips elements that do not fit into an array
 		}
 		w.value(elem, element)
 		if !w.take(',') {
@@ -181,7 +181,7 @@ func (w *walker) object(p *plan, v reflect.Value) {
 					break // its name is not in names
 				}
 			} else if other, ok := p.folded[string(foldName(name))]; ok {
-				w.fail("the name %s differs from %s in case alone", quote(name), quote([]byte(other)))
+				w.fail("the name %s differs from %s only in case", quote(name), quote([]byte(other)))
 			}
 			w.add(&names, name)
 		case kindMap:
@@ -203,7 +203,7 @@ func (w *walker) object(p *plan, v reflect.Value) {
 	}
 }
 
-// name returns what the name raw stands for.
+// name returns the name that raw encodes.
 func (w *walker) name(raw []byte) []byte {
 	if hasLoneSurrogate(raw) {
 		w.fail("a name has a lone surrogate")
@@ -217,10 +217,10 @@ func (w *walker) add(names *nameSet, name []byte) {
 	}
 }
 
-func (w *walker) twice(name []byte) { w.fail("the name %s is there twice", quote(name)) }
+func (w *walker) twice(name []byte) { w.fail("the name %s occurs twice", quote(name)) }
 
-// key checks that no other name becomes the same key of a map. keys has those of a
-// type with a method of its own.
+// key checks that no other name becomes the same key of a map. keys contains the keys
+// of a type with its own method.
 func (w *walker) key(p *plan, name []byte, keys map[any]struct{}) map[any]struct{} {
 	if w.err != nil {
 		return keys
@@ -242,7 +242,7 @@ func (w *walker) key(p *plan, name []byte, keys map[any]struct{}) map[any]struct
 		}
 		value := key.Elem().Interface()
 		if _, exists := keys[value]; exists {
-			w.fail("the name %s stands for the same key as another", quote(name))
+			w.fail("the name %s becomes the same key as another name", quote(name))
 		}
 		if keys == nil {
 			keys = map[any]struct{}{}
@@ -252,8 +252,8 @@ func (w *walker) key(p *plan, name []byte, keys map[any]struct{}) map[any]struct
 	return keys
 }
 
-// resolve follows pointers and interfaces to where encoding/json decodes into. It
-// returns no value if there is none yet.
+// resolve follows pointers and interfaces to the value into which encoding/json
+// decodes. It returns the zero Value if there is none yet.
 func resolve(p *plan, v reflect.Value) (*plan, reflect.Value) {
 	const limit = 100 // a pointer may point to itself
 	for range limit {
@@ -275,8 +275,8 @@ func resolve(p *plan, v reflect.Value) (*plan, reflect.Value) {
 	return anyPlan, reflect.Value{}
 }
 
-// elementAt returns an element of a slice or an array, or no value if there is none
-// yet. encoding/json also uses elements between the length and the capacity.
+// elementAt returns an element of a slice or an array, or the zero Value if there is
+// none yet. encoding/json also uses elements between the length and the capacity.
 func elementAt(v reflect.Value, i int) reflect.Value {
 	switch v.Kind() {
 	case reflect.Slice:
@@ -291,7 +291,7 @@ func elementAt(v reflect.Value, i int) reflect.Value {
 	return reflect.Value{}
 }
 
-// fieldByIndex returns a field of v, or no value if a pointer on the way is nil.
+// fieldByIndex returns a field of v, or the zero Value if a pointer to it is nil.
 func fieldByIndex(v reflect.Value, index []int) reflect.Value {
 	for _, i := range index {
 		if v.Kind() == reflect.Pointer {

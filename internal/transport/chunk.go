@@ -2,11 +2,11 @@ package transport
 
 import "sync"
 
-// chunkSize is how many bytes are combined into one write. A write of some
+// chunkSize is the number of bytes that are combined into one write. A write of some
 // thousand bytes costs as much as a write of a hundred, so fewer writes save time.
 const chunkSize = 32 << 10
 
-// A chunk is what one write sends.
+// A chunk is the data of one write.
 type chunk struct {
 	bytes   []byte
 	written int

@@ -11,15 +11,15 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Why connections end; see [End].
+// Causes of the end of connections; see [End].
 var (
 	ErrClosed  = errors.New("connection closed")
 	ErrSlow    = errors.New("client too slow")
 	ErrTimeout = errors.New("client did not answer")
 )
 
-// A Receiver handles what one client sends. Message and Invalid are called by
-// one goroutine at a time; Closed may be called at any time.
+// A Receiver handles the messages of one client. Message and Invalid are called by one
+// goroutine at a time; Closed may be called at any time.
 type Receiver interface {
 	// Message receives one complete message. It is text in valid UTF-8, or binary.
 	// The slice is valid only during the call. Message may wait; until it returns,
@@ -102,13 +102,13 @@ type Conn struct {
 	slot, pos int // position in the wheel
 	pinged    bool
 
-	taken        atomic.Int64 // bytes that the connection took from a writer that may wait
+	taken        atomic.Int64 // bytes that the connection accepted from a writer that may wait
 	writeBlocked atomic.Bool  // a writer waits for the connection, or has just begun to write
 	committed    atomic.Int64 // bytes for this client alone in the shard's queue
 
-	discarding        atomic.Bool  // data from the client is not expected any more
-	receivedSincePing atomic.Bool  // something arrived since the last heartbeat
-	paused            atomic.Bool  // the Receiver makes us wait, so silence proves nothing
+	discarding        atomic.Bool  // no further data from the client is expected
+	receivedSincePing atomic.Bool  // data arrived since the last heartbeat
+	paused            atomic.Bool  // the Receiver blocks reading, so missing data proves nothing
 	unfinishedPings   atomic.Int32 // 0, or 1 plus the number of heartbeats since the current message began
 
 	// Owned by the goroutine that reads. With direct reads, the decoder is owned by

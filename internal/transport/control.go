@@ -6,16 +6,16 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// maxPongs is the number of pings in one read that are all answered. Of more pings,
-// only the last one is (RFC 6455 section 5.5.3).
+// maxPongs is the number of pings in one read that are all answered. If there are more,
+// only the last one is answered as well (RFC 6455 section 5.5.3).
 const maxPongs = 16
 
-// ErrControlRate is the end of a client that sends too many control frames.
+// ErrControlRate means that the client sent too many control frames.
 var ErrControlRate = &ws.CloseError{Code: ws.ClosePolicy, Reason: "too many control frames"}
 
 // controls handle the control frames of one client.
 type controls struct {
-	allowed time.Time // when the rate limit is met again, if the client sends nothing until then
+	allowed time.Time // when the rate is below the limit again, if the client sends nothing until then
 	pongs   *pongs    // nil unless a ping arrived in the current read
 }
 
@@ -26,7 +26,7 @@ type pongs struct {
 	last   []byte // payload of the last ping that is not in frames; nil if there is none
 }
 
-// take counts one control frame. It reports false if the client exceeds the limit.
+// take counts one control frame. It returns false if the client exceeds the limit.
 func (k *controls) take(cfg *Config) bool {
 	if cfg.ControlRate <= 0 {
 		return true
@@ -43,7 +43,7 @@ func (k *controls) take(cfg *Config) bool {
 	return true
 }
 
-// ping notes a ping, which sendPongs answers.
+// ping records a ping, which sendPongs answers.
 func (k *controls) ping(payload []byte) {
 	if k.pongs == nil {
 		k.pongs = new(pongs)

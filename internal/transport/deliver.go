@@ -136,7 +136,7 @@ func (s *shard) deliverRun(ops []op) {
 	}
 }
 
-// queueRun queues the frames of ops for a seat, and writes them if nobody else
+// queueRun queues the frames of ops for a seat, and writes them if no other goroutine
 // does.
 func (c *Conn) queueRun(seat *Seat, ops []op) {
 	var w writer

@@ -9,8 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// An encoding is one way to put a frame on the wire. Receivers with the same
-// encoding share the encoded bytes.
+// An encoding is one way to encode a frame. Receivers with the same encoding share the
+// encoded bytes.
 type encoding uint8
 
 const (
@@ -27,8 +27,8 @@ const (
 	encodings
 )
 
-// Headroom is what the buffer handed to [NewFrame] keeps free at its start, so
-// that the WebSocket header can be put in front of the document in place.
+// Headroom is the free space at the start of the buffer for [NewFrame], so that the
+// WebSocket header can be written directly before the document.
 const Headroom = 10
 
 // A Frame is one immutable message for any number of connections. Its encodings
@@ -50,7 +50,7 @@ type Frame struct {
 	offset  uint64 // in the log
 	reached func() // of a mark
 
-	forms atomic.Pointer[forms] // made on demand: most frames only have text
+	forms atomic.Pointer[forms] // created on demand: most frames only have text
 }
 
 // forms are the encodings of a frame other than its text.
@@ -59,8 +59,8 @@ type forms struct {
 	shared  [encodings]atomic.Pointer[weak.Pointer[[]byte]] // instead, for lazy frames
 }
 
-// frameCost is what a frame counts in addition to its bytes, so that tiny frames,
-// such as pongs, do not use much more memory than an outbox may.
+// frameCost is added to the bytes of a frame in limits, so that many small frames, such
+// as pongs, do not use much more memory than the limit of an outbox.
 const frameCost = 64
 
 // NewFrame returns the frame of the document in buf[Headroom:]. It owns buf from
@@ -101,8 +101,8 @@ func newHeartbeat() *Frame {
 	return f
 }
 
-// other returns the frame's forms. If two are made at the same time, all use the
-// first.
+// other returns the frame's forms. If two goroutines create forms at the same time, all
+// use the first.
 func (f *Frame) other() *forms {
 	if o := f.forms.Load(); o != nil {
 		return o
@@ -119,7 +119,7 @@ func (f *Frame) document() [3][]byte {
 	return f.lazy()
 }
 
-// size returns about how long the frame is.
+// size returns the approximate size of the frame.
 func (f *Frame) size() int {
 	doc := f.document()
 	return len(doc[0]) + len(doc[1]) + len(doc[2])
@@ -147,7 +147,7 @@ func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 }
 
 // lazyBytes encodes once for many receivers. The garbage collector may free the
-// result when no receiver uses it. Short frames are not worth it: see [Frame.append].
+// result when no receiver uses it. Short frames are not cached: see [Frame.append].
 func (f *Frame) lazyBytes(e encoding, compressFrom int) []byte {
 	shared := &f.other().shared[e]
 	if known := shared.Load(); known != nil {

@@ -18,9 +18,9 @@ type partition struct {
 
 // An Owner sees frames before they are written to its seat.
 type Owner interface {
-	// Outgoing returns the frame that the client receives instead of f, which may be
-	// f, or nil for none. It is called on the goroutine that writes to the client, one
-	// frame at a time, in order, and may take its time.
+	// Outgoing returns the frame that the client receives instead of f, which may be f, or
+	// nil for none. It is called on the goroutine that writes to the client, one frame at
+	// a time, in order, and may be slow.
 	Outgoing(f *Frame) *Frame
 }
 
@@ -46,7 +46,7 @@ func (g *Group) Init(h *Hub) {
 // partitionSize is the size of a partition in bytes.
 const partitionSize = 40
 
-// Cost returns about what g costs in memory without connections, in bytes.
+// Cost returns the approximate memory of g without connections, in bytes.
 func (g *Group) Cost() int { return len(g.partitions) * partitionSize }
 
 // Add commits that the seat's connection receives later broadcasts.

@@ -9,8 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Config holds what the connections of one hub have in common. All fields are
-// set by the caller: there are no defaults here.
+// Config is the configuration of all connections of a hub. The caller sets all fields:
+// there are no defaults here.
 type Config struct {
 	MaxMessage   int           // bytes of one message from a client, also when inflated
 	MaxFragments int           // frames that a message may be split into
@@ -52,17 +52,17 @@ func (h *Hub) nextShard() *shard {
 	return h.shards[h.next.Add(1)%uint32(len(h.shards))]
 }
 
-// Pace waits while more is queued than the hub can write. The goroutine that
-// handles a client's messages calls it between two messages, so that clients that
-// send too fast are slowed down and do not fill memory.
+// Pace waits while the queues of the hub are too long. The goroutine that handles a
+// client's messages calls it between two messages, so that clients that send too fast
+// are slowed down and do not fill memory.
 func (h *Hub) Pace() {
 	for _, s := range h.shards {
 		s.pace(h.cfg.Backlog)
 	}
 }
 
-// Overloaded reports whether so much is queued that senders that cannot wait
-// should not add to it.
+// Overloaded reports whether the queues are so long that senders that cannot wait must
+// not add to them.
 func (h *Hub) Overloaded() bool {
 	for _, s := range h.shards {
 		if s.backlog.Load() > 16*h.cfg.Backlog {

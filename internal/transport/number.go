@@ -9,14 +9,15 @@ func (f *Frame) Number(epoch string, offset uint64) { f.epoch, f.offset = epoch,
 // Position returns what [Frame.Number] set. The epoch is empty if it was not called.
 func (f *Frame) Position() (epoch string, offset uint64) { return f.epoch, f.offset }
 
-// Charge returns the number of bytes that the frame counts in an outbox.
+// Charge returns the number of bytes for which the frame counts in an outbox.
 func (f *Frame) Charge() int { return f.charge }
 
-// Text returns the frame as WebSocket text. Nobody may change it. It is not
+// Text returns the frame as WebSocket text. It must not be modified. It is not
 // available for lazy frames.
 func (f *Frame) Text() []byte { return f.text }
 
-// ReuseFrame returns a frame that was kept as what [Frame.Text] returned.
+// ReuseFrame returns a frame with the text of an earlier frame, as returned by
+// [Frame.Text].
 func ReuseFrame(event string, text []byte) *Frame {
 	header := 2 // RFC 6455 section 5.2
 	switch text[1] {
@@ -49,7 +50,7 @@ func (f *Frame) appendID(dst []byte) []byte {
 	return append(strconv.AppendUint(append(dst, '.'), f.offset, 10), '\n')
 }
 
-// sizeID returns the length of what appendID appends.
+// sizeID returns the number of bytes that appendID appends.
 func (f *Frame) sizeID() int {
 	size := len("id: ") + len(f.epoch) + len(".0\n")
 	for n := f.offset; n >= 10; n /= 10 {

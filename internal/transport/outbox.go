@@ -33,9 +33,8 @@ func (c *Conn) push(it item) writer {
 	return c.pushLocked(it)
 }
 
-// maxOutbox is how many times OutboxBytes may be queued for a client that reads, but
-// not as fast as it is sent to. A client that does not read is closed before: see
-// watch.
+// maxOutbox is the factor of OutboxBytes that may be queued for a client that reads too
+// slowly. A client that does not read is closed earlier: see watch.
 const maxOutbox = 4
 
 // pushLocked queues it, unless the connection has ended or its outbox is full. If
@@ -57,7 +56,7 @@ func (c *Conn) pushLocked(it item) writer {
 }
 
 // HasRoom reports whether f can be queued for the client without closing it because
-// its outbox is full. Frames of other senders may still take the room.
+// its outbox is full. Frames of other senders may still use this space.
 func (c *Conn) HasRoom(f *Frame) bool {
 	c.mu.Lock()
 	queued := c.queuedBytes
@@ -82,7 +81,7 @@ func (c *Conn) prependLocked(it item) {
 	items[0] = it
 }
 
-// dropLocked drops the queued frames. Those that a writer has taken are dropped by it.
+// dropLocked drops the queued frames. A writer drops the frames that it took.
 func (c *Conn) dropLocked() {
 	if c.queue != nil {
 		c.queue.release()

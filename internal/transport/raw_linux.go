@@ -38,13 +38,13 @@ type rawReader struct {
 	buf *[]byte // has the n bytes of the last read
 	n   int
 	err error
-	try func(fd uintptr) bool // the method value of read, made once
+	try func(fd uintptr) bool // the method value of read, created once
 
 	// decoding is held by the goroutine that has the next bytes to be decoded: first
 	// the one that reads them, then the worker that decodes them. It guards the decoder
 	// and the following field.
 	decoding sync.Mutex
-	over     bool // nothing more must be read
+	over     bool // no more data must be read
 }
 
 // readRaw is the goroutine that reads directly from the socket. Its stack stays
@@ -78,9 +78,9 @@ func (c *Conn) readRaw() {
 	}
 }
 
-// read reads once without waiting. It reports false to be called again when there
-// is something to read. It does not read in a loop, because raw.Read checks for a
-// deadline and for the end of the connection only between two calls.
+// read reads once without waiting. It returns false to be called again when data
+// arrives. It does not read in a loop, because raw.Read checks for a deadline and for
+// the end of the connection only between two calls.
 func (r *rawReader) read(fd uintptr) bool {
 	r.buf = readBuffers.Get().(*[]byte)
 	for {
@@ -144,7 +144,8 @@ var rawWriters = sync.Pool{New: func() any {
 	return w
 }}
 
-// tryWrite writes as much of b as the socket takes at once, which may be nothing.
+// tryWrite writes the part of b that the socket accepts immediately, which may be
+// nothing.
 func (c *Conn) tryWrite(b []byte) (int, error) {
 	w := rawWriters.Get().(*rawWriter)
 	w.b, w.n, w.err = b, 0, nil
@@ -184,8 +185,8 @@ func (w *rawWriter) write(fd uintptr) bool {
 const minRetransmits = 3
 
 // vanished reports whether the client's host has not acknowledged anything for limit,
-// although data was sent and retransmitted. TCP_USER_TIMEOUT does not serve: it also
-// closes connections of clients that only stop reading, whose hosts do answer.
+// although data was sent and retransmitted. TCP_USER_TIMEOUT is not suitable: it also
+// closes connections of clients that only stop reading, although their hosts answer.
 func vanished(conn net.Conn, limit time.Duration) bool {
 	tcp := tcpConn(conn)
 	if tcp == nil {

@@ -20,5 +20,5 @@ func (c *Conn) readRaw() {}
 
 func (c *Conn) tryWrite([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
-// vanished returns false: only the operating system knows here.
+// vanished returns false: on this system, only the kernel can detect this.
 func vanished(net.Conn, time.Duration) bool { return false }

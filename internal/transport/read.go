@@ -55,7 +55,7 @@ func (c *Conn) readOnce() error {
 			}
 		}
 		if err == nil && c.discarding.Load() {
-			return c.readDiscarding() // nothing is expected, so no new goroutine is needed
+			return c.readDiscarding() // no data is expected, so no new goroutine is needed
 		}
 		if err != nil || c.unfinishedPings.Load() == 0 {
 			return err
@@ -77,9 +77,9 @@ func (c *Conn) readOn() error {
 	return err
 }
 
-// received handles bytes from the client. A [*ws.CloseError] says that the client
-// broke the protocol or a limit: the caller must reject it. After other errors,
-// nothing more must be read.
+// received handles bytes from the client. A [*ws.CloseError] means that the client
+// broke the protocol or a limit: the caller must reject it. After other errors, no more
+// data must be read.
 func (c *Conn) received(b []byte) error {
 	if c.discarding.Load() {
 		return c.discard(b)
@@ -101,7 +101,7 @@ const maxDiscarded = 1 << 20
 
 var errTooMuchDiscarded = errors.New("client does not stop sending")
 
-// discard drops bytes of the client. It only looks for a close frame.
+// discard drops bytes of the client, and only looks for a close frame.
 func (c *Conn) discard(b []byte) error {
 	if c.discarded += len(b); c.discarded > maxDiscarded {
 		return errTooMuchDiscarded
@@ -113,7 +113,7 @@ func (c *Conn) discard(b []byte) error {
 	if err := c.dec.Feed(b, (*frameSink)(c)); errors.Is(err, errPeerClosed) {
 		return err
 	}
-	return nil // after a breach of the protocol, Feed does nothing
+	return nil // after a protocol error, Feed does nothing
 }
 
 // reject closes the connection of a client that broke the protocol or a limit.
@@ -180,5 +180,5 @@ func (s *frameSink) PeerClosed(code int, reason string) error {
 	return errPeerClosed
 }
 
-// isTimeout reports whether err says that a deadline has passed.
+// isTimeout reports whether err means that a deadline passed.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -51,8 +51,8 @@ const (
 	opRemove
 )
 
-// pushLocked appends o. It reports true if nobody drains the queue: then the caller
-// must do so, after releasing all locks.
+// pushLocked appends o. It returns true if no goroutine drains the queue: then the
+// caller must do so, after releasing all locks.
 func (s *shard) pushLocked(o op) (drain bool) {
 	s.queue = append(s.queue, o)
 	if o.frame != nil {
@@ -132,7 +132,7 @@ func (s *shard) drain(inline bool) {
 	}
 }
 
-// letWritersTry lets writers run that the caller has kept from running. Otherwise a
+// letWritersTry lets writers run that the caller prevented from running. Otherwise a
 // goroutine that sends a lot could fill the outbox of a client that reads.
 func (s *shard) letWritersTry() {
 	if s.lagging.Load() && s.lagging.Swap(false) {

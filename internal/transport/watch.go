@@ -2,12 +2,13 @@ package transport
 
 import "time"
 
-// A client is slow if its socket has taken nothing for a second while more than
-// OutboxBytes are queued for it. What the server has not tried to write yet says
-// nothing about the client: other goroutines may have kept the writer from running.
+// A client is slow if its socket accepted no data for a second while more than
+// OutboxBytes are queued for it. Data that the server did not try to write yet says
+// nothing about the client: other goroutines may have prevented the writer from
+// running.
 //
-// Every check looks whether something has changed since the one before. So a client
-// has several chances after the whole process was stopped for a while.
+// Each check compares the state with that of the previous check. So a client has
+// several chances after the whole process was stopped for a while.
 const (
 	slowAfter  = time.Second
 	slowChecks = 4
@@ -20,8 +21,8 @@ type watch struct {
 	timer *time.Timer
 
 	// Owned by check.
-	taken   int64 // at the check before
-	unacked int   // at the check before
+	taken   int64 // at the previous check
+	unacked int   // at the previous check
 	stalled int   // checks without progress
 }
 
@@ -45,7 +46,7 @@ func (w *watch) check() {
 	conn := c.net
 	c.mu.Unlock()
 	// The kernel wakes a writer only when a good part of the socket's buffer is free,
-	// so a client that reads slowly is seen by what its host acknowledges.
+	// so the acknowledgements of its host show that a slow client reads.
 	unacked, _ := unacknowledged(conn)
 	if !c.writeBlocked.Load() || taken != w.taken || unacked != w.unacked {
 		w.stalled = 0

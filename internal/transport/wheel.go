@@ -10,8 +10,8 @@ import (
 const wheelSlots = 16
 
 // A wheel visits each connection of a shard once per interval, one slot at a time.
-// So heartbeats are spread out, and connections need no timers of their own. It is
-// guarded by the shard's mu. Its timer runs only while there are connections.
+// So heartbeats are spread over time, and connections need no timers. The shard's mu
+// guards it. Its timer runs only while there are connections.
 type wheel struct {
 	interval time.Duration
 	slots    [wheelSlots][]*Conn
@@ -20,7 +20,7 @@ type wheel struct {
 	timer    *time.Timer
 }
 
-// register puts c on the wheel, unless it was aborted before. Its first visit is one
+// register adds c to the wheel, unless it was aborted before. Its first visit is one
 // interval from now.
 func (s *shard) register(c *Conn) {
 	s.mu.Lock()
@@ -38,7 +38,7 @@ func (s *shard) register(c *Conn) {
 	}
 }
 
-// unregister takes c off the wheel.
+// unregister removes c from the wheel.
 func (s *shard) unregister(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,16 +2,16 @@ package transport
 
 import "math/bits"
 
-// Work is what commits leave to be done after all locks are released. There are two
-// kinds of it: connections that a commit reached directly, because their shard was
-// idle, and shards whose queues must be drained. The zero Work is empty. Commits
-// under one lock may share a Work.
+// Work is the part of commits that must be done after all locks are released. There are
+// two kinds of it: connections that a commit reached directly, because their shard was
+// idle, and shards whose queues must be drained. The zero Work is empty. Commits under
+// one lock may share a Work.
 type Work struct {
-	first flush // the connections: most often there is one
+	first flush // the connections; usually there is one
 	more  []flush
 
 	hub    *Hub
-	shards uint64 // a bit for each shard to drain
+	shards uint64 // one bit per shard to drain
 	seats  int    // receivers of the commits, to estimate the cost of draining
 }
 

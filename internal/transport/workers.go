@@ -2,20 +2,19 @@ package transport
 
 import "sync"
 
-// A workerPool has the goroutines that handle the data that connections of a shard
-// have read. Handlers need a large stack, and a goroutine whose stack has grown is
-// worth keeping: growing a stack costs more than decoding a message. So the
-// goroutines that wait for clients keep small stacks and dispatch the data that they
-// read to a few workers. Workers wait for more data only while there are
-// connections.
+// A workerPool contains the goroutines that handle the data that the connections of a
+// shard read. Handlers need a large stack, and a goroutine whose stack has grown is
+// worth keeping: growing a stack costs more than decoding a message. So the goroutines
+// that wait for clients keep small stacks and dispatch the data that they read to a few
+// workers. Workers wait for more data only while there are connections.
 type workerPool struct {
 	mu    sync.Mutex // guards the following fields; no other lock is acquired while it is held
 	conns int
 	idle  []*worker
 }
 
-// maxIdle is the number of workers per shard that wait for work. There are more
-// while handlers take their time; those end when they are done.
+// maxIdle is the number of workers per shard that wait for work. There are more while
+// handlers are slow; the additional workers end when they are done.
 const maxIdle = 8
 
 // A worker handles one readChunk at a time.

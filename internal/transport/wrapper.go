@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// A hiddenError says that a middleware's wrapper of an [http.ResponseWriter] hides
-// an interface that a connection needs. No response was sent. It is an
+// A hiddenError means that a middleware's wrapper of an [http.ResponseWriter] hides an
+// interface that a connection needs. No response was sent. It is an
 // [http.ErrNotSupported].
 type hiddenError struct {
 	w     http.ResponseWriter // the outermost wrapper
@@ -42,8 +42,8 @@ func innermost(w http.ResponseWriter) http.ResponseWriter {
 	}
 }
 
-// flushes reports whether what is written to w can be flushed. The innermost
-// writer decides: wrappers around it may have a Flush that does nothing, or panics.
+// flushes reports whether data written to w can be flushed. The innermost writer
+// decides: wrappers around it may have a Flush that does nothing, or panics.
 func flushes(w http.ResponseWriter) bool {
 	switch innermost(w).(type) {
 	case http.Flusher, interface{ FlushError() error }:

@@ -7,21 +7,22 @@ import "time"
 //
 // At most one goroutine holds it:
 //
-//   - Before Start, nobody holds it, and nobody can acquire it. So a connection whose
+//   - Before Start, no goroutine holds it or can acquire it. So a connection whose
 //     first write fails does not end before its owner has registered it. Start is the
 //     first to hold it.
-//   - acquireLocked gives it to a goroutine that has queued a frame, if no other
-//     goroutine holds it.
-//   - The holder calls drain, or write, when it has released its locks. They do not
-//     wait for the client: if the socket does not take everything, they pass the
-//     right on to a new goroutine, which may wait.
+//   - acquireLocked gives it to a goroutine that queued a frame, if no other goroutine
+//     holds it.
+//   - The holder calls drain or write after it released its locks. They do not wait for
+//     the client: if the socket does not accept all data, they pass the right to a new
+//     goroutine, which may wait.
 //   - next takes the queued frames. If there are none, it releases the right. Both
 //     happen under the lock under which frames are queued, so no frame is left
 //     behind.
-//   - After an error nobody releases the right, because nobody may write again.
+//   - After an error, the right is never released, because no goroutine may write
+//     again.
 //
-// Goroutines that queue a frame while another one holds the right are done: the
-// holder writes their frames as well.
+// A goroutine that queues a frame while another one holds the right does not write: the
+// holder writes the frame as well.
 type writer struct{ conn *Conn }
 
 // held reports whether w is the right to write.
@@ -159,7 +160,7 @@ func (c *Conn) writeAll(b []byte) (err error) {
 	return err
 }
 
-// nextResult is what next found.
+// nextResult is the result of next.
 type nextResult uint8
 
 const (
@@ -171,8 +172,8 @@ const (
 // next sets k, which is written and released, to the chunk to be written next: a
 // single frame as it is, or several combined. If no frame is queued, it releases the
 // right to write.
-// Handlers for outgoing frames may take their time, so they run only if mayWait is set.
-// It is called without locks.
+// Handlers for outgoing frames may be slow, so they run only if mayWait is set. It is
+// called without locks.
 func (w writer) next(k *chunk, mayWait bool) nextResult {
 	for {
 		items := w.take(k)
@@ -188,7 +189,7 @@ func (w writer) next(k *chunk, mayWait bool) nextResult {
 	}
 }
 
-// take notes that k is written and returns the queued items that are not sent, or
+// take records that k is written. It returns the queued items that are not sent, or
 // releases the right to write and returns nil.
 func (w writer) take(k *chunk) []item {
 	c := w.conn

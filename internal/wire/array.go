@@ -5,8 +5,8 @@ import (
 	"strconv"
 )
 
-// IsArray reports whether data begins like a JSON array that is not empty. An empty
-// array has no message, so [Decode] rejects it like any other value.
+// IsArray reports whether data starts like a JSON array that is not empty. An empty
+// array contains no message, so [Decode] rejects it like any other value.
 func IsArray(data []byte) bool {
 	s := scanner{data: data}
 	s.space()
@@ -17,10 +17,10 @@ func IsArray(data []byte) bool {
 	return s.peek() != ']'
 }
 
-// DecodeArray parses a JSON array of messages, each of which [Decode] accepts. Each
-// message may nest as deep as the limits say; the array does not count. If anything
-// is wrong, there are no messages, and the error is a [*DecodeError], which names the
-// index of the first bad one.
+// DecodeArray parses a JSON array of messages, each of which [Decode] accepts. The
+// nesting limit applies to each message; the array does not count. If the array or a
+// message is invalid, no messages are returned, and the error is a [*DecodeError] with
+// the index of the first invalid message.
 func DecodeArray(data []byte, limits Limits) ([]Message, error) {
 	s := scanner{data: data, maxDepth: limits.Depth}
 	s.space()
@@ -52,7 +52,7 @@ func DecodeArray(data []byte, limits Limits) ([]Message, error) {
 	return messages, nil
 }
 
-// badElement returns the error about the element at s.pos.
+// badElement returns the error for the element at s.pos.
 func (s *scanner) badElement(index int) error {
 	bad := &DecodeError{Message: elementName(index) + s.problem()}
 	if s.fault == depthFault {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Limits are the limits of one message. A limit of zero bytes is none.
+// Limits are the limits of one message. A limit of zero bytes means no limit.
 type Limits struct {
-	Depth     int // levels of nested arrays and objects; the message is the first
+	Depth     int // levels of nested arrays and objects, including the message
 	Event     int // bytes of the name of a broadcast's event; those of other messages are ignored
 	RequestID int // bytes of the request ID
 }
@@ -24,14 +24,13 @@ const (
 	RequestIDLimit
 )
 
-// A DecodeError says why a message of a client was rejected. Its names are those
-// of the message, or empty if they could not be read, or are not well-formed
-// Unicode.
+// A DecodeError is the reason why a client's message was rejected. Its names are those
+// of the message, or empty if they could not be decoded or are not well-formed Unicode.
 type DecodeError struct {
 	Message   string // may be sent to the client
 	RequestID string
 	Channel   string
-	Limit     Limit // that the message exceeds, if there is one
+	Limit     Limit // the limit that the message exceeds, if any
 }
 
 // Error returns the message.
@@ -39,9 +38,8 @@ func (e *DecodeError) Error() string { return e.Message }
 
 // Decode parses one message of a client. It must be valid UTF-8 and strict JSON
 // within the limits. Names of members are case-sensitive. If several members have
-// the same name, the last one counts. Unknown members are skipped, and a payload
-// that is null or missing is the empty object. Of a [Ping] all other members are
-// skipped.
+// the same name, the last one counts. Unknown members are skipped, and a payload that
+// is null or missing is the empty object. All other members of a [Ping] are skipped.
 //
 // Names must be well-formed Unicode: a name with a lone surrogate has no UTF-8
 // form, and two such names would become the same Go string.
@@ -64,12 +62,12 @@ func Decode(data []byte, limits Limits) (msg Message, err error) {
 	return msg, nil
 }
 
-// A decoder reads one message.
+// A decoder decodes one message.
 type decoder struct {
 	scanner
 	members members
-	limit   Limit // that was exceeded
-	join    *Join // what a join requests, if it requests something
+	limit   Limit // the exceeded limit
+	join    *Join // the extensions that a join requests, if any
 }
 
 // raw returns the raw value of a member, or nothing if it is missing.
@@ -78,7 +76,7 @@ func (d *decoder) raw(m member) []byte {
 	return d.data[v.start:v.end]
 }
 
-// clientAction returns the action, or "" if clients have no such action.
+// clientAction returns the action, or "" if it is not an action of clients.
 func (d *decoder) clientAction() Action {
 	raw := d.raw(action)
 	if !isString(raw) {
@@ -97,10 +95,10 @@ func (d *decoder) clientAction() Action {
 	return ""
 }
 
-// check returns what is wrong with the message, or "". Its texts and their order
-// are those of the JavaScript server, with these exceptions: the payload may be
-// null or missing, a message that is an array or null is called so, and names are
-// checked further.
+// check returns a description of the first fault of the message, or "". The texts and
+// their order are those of the JavaScript server, with these exceptions: the payload
+// may be null or missing, arrays and null are called by their names, and there are
+// additional checks of names.
 func (d *decoder) check(limits *Limits) string {
 	if whole := bytes.TrimLeft(d.data, " \t\r\n"); !isObject(whole) {
 		return "clientMessage: Expected object, got " + kindOf(whole)
@@ -128,7 +126,7 @@ func (d *decoder) check(limits *Limits) string {
 	return d.checkNames(a, limits)
 }
 
-// checkNames checks what the JavaScript server leaves unchecked.
+// checkNames makes the checks of names that the JavaScript server does not make.
 func (d *decoder) checkNames(a Action, limits *Limits) string {
 	for m := event; m <= channel; m++ {
 		if hasLoneSurrogate(d.raw(m)) {
@@ -151,7 +149,7 @@ func (d *decoder) checkNames(a Action, limits *Limits) string {
 // exceeds reports whether a name has more bytes than a limit allows.
 func (d *decoder) exceeds(m member, limit int) bool {
 	raw := d.raw(m)
-	// What a string stands for is never longer than the string.
+	// A decoded string is never longer than the encoded one.
 	return limit > 0 && len(raw)-len(`""`) > limit && len(unquote(raw)) > limit
 }
 
@@ -159,8 +157,8 @@ func tooLong(m member, limit int) string {
 	return memberNames[m] + ": Expected at most " + strconv.Itoa(limit) + " bytes"
 }
 
-// fill sets msg to the message that was scanned and checked. It gets a pointer
-// because copies of msg would take too much of the stack.
+// fill sets msg to the scanned and checked message. It gets a pointer because copies of
+// msg would need too much of the stack.
 func (d *decoder) fill(msg *Message) {
 	msg.Action = d.clientAction()
 	msg.Payload = emptyObject
@@ -182,12 +180,13 @@ func (d *decoder) fill(msg *Message) {
 	msg.Join = d.join
 }
 
-// refuse returns the error about a message with a problem.
+// refuse returns the error for an invalid message.
 func (d *decoder) refuse(problem string) error {
 	return &DecodeError{Message: problem, RequestID: d.name(requestID), Channel: d.name(channel), Limit: d.limit}
 }
 
-// name returns a name for an answer, or "" if there is none that may be repeated.
+// name returns a name for an answer, or "" if the name is missing or must not be sent
+// back.
 func (d *decoder) name(m member) string {
 	raw := d.raw(m)
 	if !isString(raw) || hasLoneSurrogate(raw) {
@@ -196,8 +195,8 @@ func (d *decoder) name(m member) string {
 	return string(unquote(raw))
 }
 
-// unquote returns what the JSON string raw stands for. Unless there are escapes
-// in it, that is a part of raw.
+// unquote returns the string that the JSON string raw encodes. If raw has no escapes,
+// the result is a part of raw.
 func unquote(raw []byte) []byte {
 	if bytes.IndexByte(raw, '\\') >= 0 {
 		return unescape(raw)
@@ -235,7 +234,7 @@ func typeOf(raw []byte) string {
 	return "number"
 }
 
-// kindOf is typeOf that tells arrays and null from objects.
+// kindOf is like typeOf, but distinguishes arrays and null from objects.
 func kindOf(raw []byte) string {
 	switch raw[0] {
 	case '[':

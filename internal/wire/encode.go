@@ -2,8 +2,8 @@ package wire
 
 import "strconv"
 
-// AppendMessage appends a message. The payload is one of [Object] or alike; none
-// is the empty object.
+// AppendMessage appends a message. The payload is a result of [Object] or a similar
+// function; nil means the empty object.
 func AppendMessage(dst []byte, a Action, event, channel, requestID string, payload []byte) []byte {
 	dst = appendHead(dst, a, event, channel, requestID)
 	if len(payload) == 0 {
@@ -13,15 +13,15 @@ func AppendMessage(dst []byte, a Action, event, channel, requestID string, paylo
 	return append(dst, '}')
 }
 
-// HeadSize is the size of a message besides its values.
+// HeadSize is the size of a message without its values.
 const HeadSize = len(`{"action":"","event":"","channelName":"","requestId":"","payload":}`)
 
-// OffsetSize is the number of bytes that [AppendOffset] adds at most for an offset
-// of eight digits, which few logs exceed.
+// OffsetSize is the maximum number of bytes that [AppendOffset] adds for an offset of
+// eight digits, which few logs exceed.
 const OffsetSize = len(`,"offset":12345678`)
 
-// AppendOffset gives the message at the end of dst a number: it becomes the last
-// member of the object.
+// AppendOffset adds a number to the message at the end of dst, as the last member of
+// the object.
 func AppendOffset(dst []byte, offset uint64) []byte {
 	dst = append(dst[:len(dst)-1], `,"offset":`...)
 	dst = strconv.AppendUint(dst, offset, 10)
@@ -41,16 +41,16 @@ func appendHead(dst []byte, a Action, event, channel, requestID string) []byte {
 	return append(dst, `,"payload":`...)
 }
 
-// AppendPresenceHead appends the part of a presence message that comes before
-// the list, a JSON array of objects. As the list is by far the largest part,
-// it is encoded once and shared by the messages that have it.
+// AppendPresenceHead appends the part of a presence message before the list, which is a
+// JSON array of objects. The list is by far the largest part, so it is encoded once and
+// shared by the messages that contain it.
 func AppendPresenceHead(dst []byte, event, channel, requestID string) []byte {
 	dst = appendHead(dst, Presence, event, channel, requestID)
 	return append(dst, `{"presence":`...)
 }
 
-// AppendPresenceTail appends the part of a presence message that comes behind
-// the list. What changed is an object.
+// AppendPresenceTail appends the part of a presence message after the list. The change
+// is an object.
 func AppendPresenceTail(dst []byte, changed []byte) []byte {
 	dst = append(dst, `,"changed":`...)
 	dst = append(dst, changed...)
@@ -58,7 +58,7 @@ func AppendPresenceTail(dst []byte, changed []byte) []byte {
 }
 
 // AppendPresenceEntry appends an element of [PresenceState] or [PresenceDiff]. In the
-// list of those who left, elements have no presence.
+// list of users that left, elements have no presence.
 func AppendPresenceEntry(dst []byte, id string, presence []byte) []byte {
 	dst = AppendString(append(dst, `{"id":`...), id)
 	if presence != nil {
@@ -73,8 +73,8 @@ func AppendError(dst []byte, code, message string, status int) []byte {
 	return AppendErrorDetails(dst, code, message, status, nil)
 }
 
-// AppendErrorDetails is [AppendError] with a member "details": a value as
-// [Value] returns it, or none.
+// AppendErrorDetails is [AppendError] with a member "details": a result of [Value], or
+// nil for none.
 func AppendErrorDetails(dst []byte, code, message string, status int, details []byte) []byte {
 	dst = append(dst, `{"code":`...)
 	dst = AppendString(dst, code)
@@ -89,7 +89,7 @@ func AppendHandlerError(dst []byte, message string, status int, details []byte) 
 	return appendErrorRest(dst, message, status, details)
 }
 
-// appendErrorRest appends what follows the code.
+// appendErrorRest appends the members after the code.
 func appendErrorRest(dst []byte, message string, status int, details []byte) []byte {
 	dst = append(dst, `,"message":`...)
 	start := len(dst)

@@ -7,15 +7,16 @@ import (
 	"strconv"
 )
 
-// A Join is what a client requests of a channel beyond the official protocol.
+// A Join is a client's request for extensions of the official protocol when it joins a
+// channel.
 type Join struct {
 	Recover bool  // want has "recover"
 	Diff    bool  // want has "diff"
-	From    *From // which messages are to be sent again; nil if none are requested
+	From    *From // the messages to send again; nil if none are requested
 }
 
-// A From says where a client wants to begin: behind a position that it had, or, if
-// the epoch is empty, with the last messages.
+// A From is the start of the requested messages: after a position that the client had,
+// or, if the epoch is empty, the last messages.
 type From struct {
 	Epoch  string
 	Offset uint64
@@ -29,11 +30,12 @@ const MaxOffset = 1<<53 - 1
 // maxEpoch is the largest size of an epoch in bytes.
 const maxEpoch = 22
 
-// maxExtension is the largest size of "want" and of "from" in bytes. Parsed, they take
-// many times as much.
+// maxExtension is the maximum size of "want" and of "from" in bytes. Parsed, they need
+// many times as much memory.
 const maxExtension = 1024
 
-// checkJoin returns what is wrong with the extensions of a join, or "".
+// checkJoin returns a description of the first fault in the extensions of a join, or
+// "".
 func (d *decoder) checkJoin() string {
 	d.join = new(Join)
 	for _, m := range []member{want, from} {
@@ -71,14 +73,14 @@ func (j *Join) parseWant(raw []byte) bool {
 		return false
 	}
 	for _, extension := range extensions {
-		j.Want(*extension) // a newer client may want more than we know
+		j.Want(*extension) // a newer client may want extensions that are not known here
 	}
 	return true
 }
 
 // parseFrom returns nil if raw, a valid JSON value, is not a From.
 func parseFrom(raw []byte) *From {
-	var members map[string]json.RawMessage // and not a struct: names are case-sensitive
+	var members map[string]json.RawMessage // not a struct, because names are case-sensitive
 	if !isObject(raw) || json.Unmarshal(raw, &members) != nil {
 		return nil
 	}
@@ -116,8 +118,8 @@ func parseInteger(raw []byte) (uint64, bool) {
 	return n, err == nil && raw[0] != '+'
 }
 
-// ParsePosition parses a position as event streams have it in their id field, such
-// as "k3.12".
+// ParsePosition parses a position in the form of the id field of event streams, such as
+// "k3.12".
 func ParsePosition(id string) (epoch string, offset uint64, ok bool) {
 	i := len(id) - 1
 	for i >= 0 && id[i] != '.' {

@@ -10,11 +10,11 @@ const (
 	channel
 	payload
 	action
-	want // of a join: what is requested beyond the official protocol
-	from // of a join: where to begin
+	want // of a join: requested extensions of the official protocol
+	from // of a join: the start of the requested messages
 )
 
-// The members of these ranges are required, and known.
+// The last required member, and the last known member.
 const (
 	lastRequired = action
 	lastMember   = from
@@ -31,15 +31,15 @@ var memberNames = [...]string{
 	from:      "from",
 }
 
-// members says where the members of a message are: as indices, which take less
-// of the small stack of a read loop than slices.
+// members contains the positions of the members of a message, as indices, which need
+// less of the small stack of a read loop than slices.
 type members struct {
 	values [len(memberNames)]struct{ start, end int } // all zero if missing
 	spaces int                                        // in the payload, outside of strings
 
-	current member // which the scanner is at
+	current member // the member at the position of the scanner
 	start   int    // of the current value
-	before  int    // white space before that
+	before  int    // white space before it
 }
 
 // begin is called at the start of each value, with its raw name.

@@ -10,21 +10,20 @@ import (
 	"strings"
 )
 
-// nestingLimit is how deep values of the application may nest. It is the limit
-// of encoding/json.
+// nestingLimit is the maximum nesting of values of the application. It is the limit of
+// encoding/json.
 const nestingLimit = 10000
 
-// Object returns v as a payload: a compact JSON object. Nil, and what encodes to
-// null, such as a nil map, is the empty object. A [json.RawMessage] is checked
-// and compacted; everything else is encoded by encoding/json, without escapes
-// for HTML. It is an error if the result is not an object, and a [*PanicError] if
-// a method of v panics.
+// Object returns v as a payload: a compact JSON object. For nil and for values that
+// encode to null, such as a nil map, it is the empty object. A [json.RawMessage] is
+// checked and compacted; all other values are encoded by encoding/json, without escapes
+// for HTML. Object returns an error if the result is not an object, and a [*PanicError]
+// if a method of v panics.
 //
 // The result does not share memory with v and must not be modified.
 func Object(v any) ([]byte, error) { return objectOf(v, false) }
 
-// View is [Object] for payloads that are copied anyhow: the result may be a part
-// of v.
+// View is [Object] for payloads that the caller copies: the result may be a part of v.
 func View(v any) ([]byte, error) { return objectOf(v, true) }
 
 func objectOf(v any, share bool) ([]byte, error) {
@@ -40,7 +39,7 @@ func objectOf(v any, share bool) ([]byte, error) {
 	return value, nil
 }
 
-// Value returns v as compact JSON, by the rules of [Object] but of any type.
+// Value is like [Object], but the result may be any JSON value.
 func Value(v any) ([]byte, error) { return encode(v, false) }
 
 func encode(v any, share bool) ([]byte, error) {
@@ -80,12 +79,12 @@ func marshal(v any) (encoded []byte, err error) {
 // A PanicError means that a value could not be encoded because one of its methods
 // panicked.
 type PanicError struct {
-	Value any    // that the method panicked with
-	Site  string // the function, the file and the line that panicked
+	Value any    // the value of the panic
+	Site  string // the function, file and line of the panic
 }
 
-// maxPanicText limits the bytes of the value in the text of a [PanicError]. It may be
-// what a client sent, and a client may be the cause of many such errors.
+// maxPanicText limits the bytes of the value in the text of a [PanicError]. The value
+// may contain data of a client, and a client may cause many such errors.
 const maxPanicText = 1 << 10
 
 // Error returns the value and the site, but no stack.
@@ -97,9 +96,9 @@ func (e *PanicError) Error() string {
 	return "wire: encoding a value panicked: " + text + " in " + e.Site
 }
 
-// panicSite returns where the code panicked. It must be called by the deferred function
-// that recovered. The last call of the runtime's panic in the stack is the first one in
-// time: encoding/json recovers, and panics again.
+// panicSite returns the place of the panic. The deferred function that recovered must
+// call it. In the stack, the last call of the runtime's panic is the first one in time,
+// because encoding/json recovers and panics again.
 func panicSite() (site string) {
 	var pcs [100]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs[:])])
@@ -137,7 +136,7 @@ func notObjectError(value []byte) error {
 }
 
 // compact returns a copy of a valid value without the white space outside its
-// strings, of which there are spaces characters.
+// strings, which has spaces characters.
 func compact(value []byte, spaces int) []byte {
 	size := len(value) - spaces
 	if size == len(emptyObject) && isObject(value) {

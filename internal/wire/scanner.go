@@ -6,14 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// A scanner checks JSON texts of RFC 8259. It works without recursion and with
-// small frames, so that no input deepens the small stack of a read loop.
+// A scanner checks JSON texts of RFC 8259. It uses no recursion and small stack frames,
+// so that no input grows the small stack of a read loop.
 type scanner struct {
 	data     []byte
 	pos      int
 	spaces   int // white space outside strings before pos
 	maxDepth int
-	fault    fault // why the byte at pos was refused
+	fault    fault // why the byte at pos was rejected
 }
 
 type fault uint8
@@ -24,7 +24,7 @@ const (
 	depthFault
 )
 
-// problem describes the fault for whoever sent the data.
+// problem describes the fault for the sender of the data.
 func (s *scanner) problem() string {
 	offset := " at offset " + strconv.Itoa(s.pos)
 	switch {
@@ -39,8 +39,8 @@ func (s *scanner) problem() string {
 	return "unexpected " + strconv.QuoteRune(r) + " in JSON" + offset
 }
 
-// peek returns the next byte. At the end it returns 0, which is as invalid
-// outside of strings as the end is.
+// peek returns the next byte. At the end it returns 0, which is also invalid outside of
+// strings.
 func (s *scanner) peek() byte {
 	if s.pos < len(s.data) {
 		return s.data[s.pos]
@@ -67,17 +67,17 @@ func (s *scanner) space() {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// done reports whether nothing but white space is left.
+// done reports whether only white space remains.
 func (s *scanner) done() bool {
 	s.space()
 	return s.pos == len(s.data)
 }
 
-// value consumes a value and white space before it. If the value is an object
-// and m is not nil, m is told where its members are.
+// value consumes a value and the white space before it. If the value is an object and m
+// is not nil, m records the positions of its members.
 func (s *scanner) value(m *members) bool {
 	var inline [16]byte
-	open := inline[:0] // the closing brackets to come
+	open := inline[:0] // the closing brackets that must follow
 	for {
 		s.space()
 		if n := len(open); n > 0 && open[n-1] == '}' && !s.key(m, n) {
@@ -97,7 +97,7 @@ func (s *scanner) value(m *members) bool {
 		} else if !s.scalar(c) {
 			return false
 		}
-		// A value ends here, or an empty container is about to.
+		// A value ends here, or an empty container ends next.
 		for {
 			n := len(open)
 			if n == 0 {
@@ -118,7 +118,7 @@ func (s *scanner) value(m *members) bool {
 	}
 }
 
-// key consumes the name of a member, the colon behind it, and white space.
+// key consumes the name of a member, the colon after it, and white space.
 func (s *scanner) key(m *members, depth int) bool {
 	start := s.pos
 	if !s.text() {
@@ -218,7 +218,7 @@ func (s *scanner) text() bool {
 	}
 }
 
-// escape consumes what follows a backslash.
+// escape consumes an escape sequence after its backslash.
 func (s *scanner) escape() bool {
 	if s.take('u') {
 		for range 4 {

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// plain tells which ASCII characters stand for themselves in a JSON string.
+// plain contains the ASCII characters that need no escape in a JSON string.
 var plain = func() (table [256]bool) {
 	for c := byte(' '); c < utf8.RuneSelf; c++ {
 		table[c] = c != '"' && c != '\\'
@@ -19,7 +19,7 @@ var plain = func() (table [256]bool) {
 // are escaped. Bytes that are not UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	start := 0 // of what has not been appended yet
+	start := 0 // of the part that is not appended yet
 	for i := 0; i < len(s); {
 		if plain[s[i]] {
 			i++
@@ -39,7 +39,7 @@ func AppendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// appendEscape appends a character that cannot stand for itself.
+// appendEscape appends a character that needs an escape.
 func appendEscape(dst []byte, r rune) []byte {
 	const hex = "0123456789abcdef"
 	switch r {
@@ -57,8 +57,8 @@ func appendEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', hex[r>>12], hex[r>>8&0xF], hex[r>>4&0xF], hex[r&0xF])
 }
 
-// writeText writes what the valid JSON string raw stands for, which is never
-// longer than raw. Surrogates without their other half become U+FFFD.
+// writeText writes the string that the valid JSON string raw encodes, which is never
+// longer than raw. Lone surrogates become U+FFFD.
 func writeText(b *strings.Builder, raw []byte) {
 	raw = raw[1 : len(raw)-1]
 	for {
@@ -88,8 +88,8 @@ func writeText(b *strings.Builder, raw []byte) {
 	}
 }
 
-// hasLoneSurrogate reports whether the valid JSON string raw has an escaped
-// surrogate without its other half.
+// hasLoneSurrogate reports whether the valid JSON string raw has an escaped lone
+// surrogate.
 func hasLoneSurrogate(raw []byte) bool {
 	for {
 		i := bytes.IndexByte(raw, '\\')
@@ -109,8 +109,8 @@ func hasLoneSurrogate(raw []byte) bool {
 	}
 }
 
-// codePoint returns the character that starts with the four hexadecimal digits
-// at the start of raw, and what follows.
+// codePoint returns the character whose escape has the four hexadecimal digits at the
+// start of raw, and the rest of raw.
 func codePoint(raw []byte) (r rune, rest []byte) {
 	r, rest = codeUnit(raw), raw[4:]
 	if !utf16.IsSurrogate(r) {
@@ -121,7 +121,7 @@ func codePoint(raw []byte) (r rune, rest []byte) {
 	}
 	r = utf16.DecodeRune(r, codeUnit(rest[2:]))
 	if r == utf8.RuneError {
-		return r, rest // the second escape is a character of its own
+		return r, rest // the second escape is a separate character
 	}
 	return r, rest[6:]
 }

@@ -1,28 +1,27 @@
-// Package wire reads and writes the messages between clients and servers: one
-// JSON object each, compact and on a single line, with five members:
+// Package wire decodes and encodes the messages between clients and servers: one JSON
+// object each, compact and on a single line, with five members:
 //
 //	{"action":"BROADCAST","event":"said","channelName":"/chat/1","requestId":"r1","payload":{"text":"hi"}}
 //
-// What clients send is checked strictly. What the Append functions write is
-// valid for every official client, provided that the payloads come from
-// [Object], [View] or [Decode]. Payloads stay encoded on their way
-// through a server.
+// Messages of clients are checked strictly. The output of the Append functions is valid
+// for every official client if the payloads come from [Object], [View] or [Decode].
+// Payloads stay encoded inside the server.
 //
 // All functions are safe for concurrent use.
 package wire
 
-// An Action says what kind of message it is.
+// An Action is the kind of a message.
 type Action string
 
 // Actions of clients.
 const (
 	JoinChannel  Action = "JOIN_CHANNEL"
 	LeaveChannel Action = "LEAVE_CHANNEL"
-	Broadcast    Action = "BROADCAST" // servers send it, too
-	Ping         Action = "ping"      // heartbeat of an old client, without other members: to be ignored
+	Broadcast    Action = "BROADCAST" // also an action of servers
+	Ping         Action = "ping"      // heartbeat of an old client, without other members; ignored
 )
 
-// Actions of servers. Clients refuse all others.
+// Actions of servers. Clients reject all others.
 const (
 	Connect     Action = "CONNECT"
 	System      Action = "SYSTEM"
@@ -34,11 +33,11 @@ const (
 const (
 	Connection      = "CONNECTION"       // the first message of a connection
 	Acknowledge     = "ACKNOWLEDGE"      // a join was accepted
-	Unauthorized    = "UNAUTHORIZED"     // a join failed, for whatever reason
-	ExitAcknowledge = "EXIT_ACKNOWLEDGE" // a leave is done
+	Unauthorized    = "UNAUTHORIZED"     // a join failed for any reason
+	ExitAcknowledge = "EXIT_ACKNOWLEDGE" // a leave was handled
 	Evicted         = "EVICTED"          // to the evicted user
-	KickedOut       = "kicked_out"       // to the evicted user, in other words
-	Kicked          = "kicked"           // to the users that remain
+	KickedOut       = "kicked_out"       // to the evicted user, for other clients
+	Kicked          = "kicked"           // to the remaining users
 	Recovered       = "RECOVERED"        // a replay is complete
 	Gap             = "GAP"              // messages are lost
 	Reconnect       = "RECONNECT"        // when to reconnect
@@ -54,7 +53,7 @@ const (
 	PresenceLeave  = "LEAVE"
 )
 
-// Events of [ErrorAction] messages. All but Destroyed are error codes, too.
+// Events of [ErrorAction] messages. All except Destroyed are also error codes.
 const (
 	InvalidMessage  = "INVALID_MESSAGE"
 	HandlerNotFound = "HANDLER_NOT_FOUND" // also: a handler failed
@@ -66,12 +65,12 @@ const (
 // UnauthorizedJoinRequest is the error code of a join that a handler declined.
 const UnauthorizedJoinRequest = "UNAUTHORIZED_JOIN_REQUEST"
 
-// Endpoint is the channel name in messages that belong to no channel.
+// Endpoint is the channel name in messages that do not belong to a channel.
 const Endpoint = "ENDPOINT"
 
-// A Message is one message of a client. Its strings share one piece of memory,
-// so clone the one that outlives the others. Its payload may be shared between
-// messages and must not be modified.
+// A Message is one message of a client. Its strings share memory, so clone a string
+// that outlives the others. Its payload may be shared between messages and must not be
+// modified.
 type Message struct {
 	Action    Action
 	Event     string
@@ -81,6 +80,6 @@ type Message struct {
 	Join      *Join  // of a [JoinChannel] that requests extensions; nil otherwise
 }
 
-// emptyObject stands for all empty payloads. Its capacity is its length, so that
+// emptyObject is used for all empty payloads. Its capacity is its length, so that
 // appending to it copies it.
 var emptyObject = []byte{'{', '}'}

@@ -7,8 +7,8 @@ import (
 	"net/http"
 )
 
-// clientOffer is what clients offer. Without context takeover every message stands
-// alone, and that is the only kind that a [Decoder] can inflate.
+// clientOffer is the offer of clients. A [Decoder] can inflate only messages without
+// context takeover, which do not depend on earlier messages.
 const clientOffer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
 // NewKey returns a Sec-WebSocket-Key for one handshake.
@@ -19,14 +19,14 @@ func NewKey() string {
 }
 
 // NewMask returns the masking key of one frame. It is unpredictable, as RFC 6455
-// section 10.3 demands.
+// section 10.3 requires.
 func NewMask() (key [4]byte) {
 	_, _ = rand.Read(key[:]) // never fails
 	return key
 }
 
-// SetHandshake sets the headers with which a client asks for a WebSocket. With
-// deflate, it offers compression. An earlier header of the same name is replaced.
+// SetHandshake sets the headers of a client's handshake request. With deflate, it
+// offers compression. It replaces existing headers of the same names.
 func SetHandshake(h http.Header, key string, deflate bool) {
 	h.Set("Connection", "Upgrade")
 	h.Set("Upgrade", "websocket")
@@ -38,17 +38,16 @@ func SetHandshake(h http.Header, key string, deflate bool) {
 	}
 }
 
-// CheckHandshake checks the response to a client's handshake as RFC 6455 section
-// 4.1 demands. It reports whether messages may be compressed, in both directions;
-// offered says that the request offered that. The caller has checked that the
-// status is 101.
+// CheckHandshake checks the response to a client's handshake as RFC 6455 section 4.1
+// requires. It reports whether messages may be compressed, in both directions; offered
+// means that the request offered this. The caller must check that the status is 101.
 func CheckHandshake(resp *http.Response, key string, offered bool) (deflate bool, err error) {
 	h := resp.Header
 	switch {
 	case !hasToken(h["Upgrade"], "websocket") || !hasToken(h["Connection"], "upgrade"):
-		return false, errors.New("the server switched to another protocol than WebSocket")
+		return false, errors.New("the server switched to a protocol other than WebSocket")
 	case h.Get("Sec-WebSocket-Accept") != AcceptKey(key):
-		return false, errors.New("the response has another Sec-WebSocket-Accept than its request needs")
+		return false, errors.New("the Sec-WebSocket-Accept of the response does not match the request")
 	case h.Get("Sec-WebSocket-Protocol") != "":
 		return false, errors.New("the server chose a WebSocket subprotocol that was not offered")
 	}
@@ -61,8 +60,8 @@ func CheckHandshake(resp *http.Response, key string, offered bool) (deflate bool
 	return true, nil
 }
 
-// answersOffer reports whether a server's answer fits [clientOffer], RFC 7692 section
-// 7.1. The server must confirm that it forgets each message.
+// answersOffer reports whether a server's answer is valid for [clientOffer], RFC 7692
+// section 7.1. The server must confirm that it uses no context takeover.
 func answersOffer(s string) bool {
 	name, s := cutToken(skipSpace(s))
 	if name != "permessage-deflate" {
@@ -70,7 +69,7 @@ func answersOffer(s string) bool {
 	}
 	var seen uint8
 	for s = skipSpace(s); s != ""; s = skipSpace(s) {
-		if s[0] != ';' { // another extension follows, or nonsense
+		if s[0] != ';' { // followed by another extension, or invalid
 			return false
 		}
 		p, rest, err := parseParam(skipSpace(s[1:]))
@@ -79,7 +78,7 @@ func answersOffer(s string) bool {
 		}
 		var bit uint8
 		acceptable := false
-		switch p.name { // client_max_window_bits answers another offer
+		switch p.name { // client_max_window_bits would answer another offer
 		case "server_no_context_takeover":
 			bit, acceptable = serverTakeover, !p.hasValue
 		case "client_no_context_takeover":

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// Close codes of RFC 6455 section 7.4.1 and of its IANA registry. CloseNoStatus
-// and CloseAbnormal only describe what happened and are never sent.
+// Close codes of RFC 6455 section 7.4.1 and of its IANA registry. CloseNoStatus and
+// CloseAbnormal only describe the end of a connection and are never sent.
 const (
 	CloseNormal         = 1000
 	CloseGoingAway      = 1001
@@ -21,11 +21,11 @@ const (
 	CloseTryAgainLater  = 1013
 )
 
-// maxReason is what a close code leaves of a control frame's payload.
+// maxReason is the size of a control frame's payload without the close code.
 const maxReason = maxControl - 2
 
-// CloseError is the reason why a connection ends: what the peer said in its
-// Close frame, or what we have to say in ours.
+// CloseError is the reason why a connection ends, from the peer's Close frame, or for
+// our own.
 type CloseError struct {
 	Code   int
 	Reason string
@@ -39,9 +39,9 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("websocket closed with code %d: %s", e.Code, e.Reason)
 }
 
-// CloseCode returns the close code for a status that refuses or ends a
-// connection: a close code that may be sent is kept, an HTTP status becomes
-// 4000 + status, and everything else is [ClosePolicy].
+// CloseCode returns the close code for a status that rejects or ends a connection: a
+// close code that may be sent stays the same, an HTTP status becomes 4000 + status, and
+// everything else becomes [ClosePolicy].
 func CloseCode(status int) int {
 	switch {
 	case sendable(status):
@@ -56,7 +56,7 @@ func CloseCode(status int) int {
 // sendable reports whether code may be in a Close frame, RFC 6455 section 7.4.
 func sendable(code int) bool {
 	switch {
-	case code >= 3000 && code <= 4999: // registered by, or private to, applications
+	case code >= 3000 && code <= 4999: // registered or private codes of applications
 		return true
 	case code >= CloseNormal && code <= 1003:
 		return true
@@ -67,17 +67,17 @@ func sendable(code int) bool {
 	}
 }
 
-// AppendClose appends an unmasked Close frame, as servers send it. Its payload
-// is that of [AppendCloseBody].
+// AppendClose appends an unmasked Close frame of a server, with the payload of
+// [AppendCloseBody].
 func AppendClose(dst []byte, code int, reason string) []byte {
 	var body [maxControl]byte
 	return AppendFrame(dst, Close, false, AppendCloseBody(body[:0], code, reason))
 }
 
-// AppendCloseBody appends the payload of a Close frame. The reason is cut to
-// 123 bytes between two runes, and what is not UTF-8 in it is replaced. A code
-// that may not be sent, like [CloseNoStatus] and [CloseAbnormal], gives an empty
-// payload.
+// AppendCloseBody appends the payload of a Close frame. The reason is truncated to at
+// most 123 bytes between two runes, and invalid UTF-8 in it is replaced. For a code
+// that must not be sent, such as [CloseNoStatus] and [CloseAbnormal], the payload is
+// empty.
 func AppendCloseBody(dst []byte, code int, reason string) []byte {
 	if !sendable(code) {
 		return dst
@@ -99,7 +99,7 @@ func parseClose(body []byte) (code int, reason string, err error) {
 	case 0:
 		return CloseNoStatus, "", nil
 	case 1:
-		return 0, "", violation(CloseProtocolError, "close frame with half a code")
+		return 0, "", violation(CloseProtocolError, "close frame with a 1-byte payload")
 	}
 	code = int(binary.BigEndian.Uint16(body))
 	if !sendable(code) {

@@ -1,7 +1,8 @@
 package ws
 
-// Sink receives what a [Decoder] finds. The slices are valid only during the
-// call. The first error ends the decoding; [Decoder.Feed] returns it.
+// Sink receives the messages and control frames that a [Decoder] decodes. The slices
+// are valid only during the call. The first error ends the decoding; [Decoder.Feed]
+// returns it.
 type Sink interface {
 	// Message receives one complete message, Text or Binary, inflated if it
 	// was compressed. Text is valid UTF-8.
@@ -10,71 +11,70 @@ type Sink interface {
 	// Control receives a Ping or a Pong.
 	Control(op Opcode, data []byte) error
 
-	// PeerClosed receives the peer's Close frame. The code is CloseNoStatus
-	// when the frame has none. It is the last call: whatever the peer sends
-	// afterwards is ignored.
+	// PeerClosed receives the peer's Close frame. The code is CloseNoStatus if the frame
+	// has none. This is the last call: further data of the peer is ignored.
 	PeerClosed(code int, reason string) error
 }
 
-// Config is what all decoders of an endpoint have in common. It must not change
-// while one of them is in use. The zero Config has no limits.
+// Config is the configuration of all decoders of an endpoint. It must not change while
+// one of them is in use. The zero Config has no limits.
 type Config struct {
-	// MaxMessage is the largest acceptable message in bytes, both as sent and
-	// inflated. Zero or less is no limit.
+	// MaxMessage is the maximum size of a message in bytes, both as sent and inflated.
+	// Zero or less means no limit.
 	MaxMessage int
 
-	// MaxFragments is the largest acceptable number of frames in a message.
-	// Zero or less is no limit.
+	// MaxFragments is the maximum number of frames in a message. Zero or less means no
+	// limit.
 	MaxFragments int
 }
 
-// Decoder is the inbound direction of one connection. It holds memory only while
-// a frame or a message has arrived in part, and as much as has arrived, whatever
-// length was declared. Call Init before use.
+// Decoder decodes the data from the peer of one connection. It keeps memory only while
+// a frame or a message is incomplete, and only for the data that arrived, even if the
+// declared length is larger. Call Init before use.
 type Decoder struct {
 	config *Config
 	err    error
 
-	buf  []byte // the message under way, unmasked; behind it a control frame in pieces
-	left int64  // payload bytes of the current frame that are still to come
+	buf  []byte // the incomplete message, unmasked, and then an incomplete control frame
+	left int64  // payload bytes of the current frame that did not arrive yet
 	key  uint32 // masking key of the current frame, rotated to its next byte
 
 	frames     uint32 // of the message under way
-	op         Opcode // of the message under way; Continuation if there is none
-	compressed bool   // the message under way
-	incomplete uint8  // bytes of a rune to be continued at the end of the message
+	op         Opcode // of the incomplete message; Continuation if there is none
+	compressed bool   // the incomplete message
+	incomplete uint8  // bytes of an incomplete rune at the end of the message
 
 	role    Role
 	deflate bool
 	closed  bool
 	discard bool // messages are not kept
 
-	have   uint8           // bytes of a header that has arrived in part
+	have   uint8           // bytes of an incomplete header
 	header [maxHeader]byte // of the current frame
 }
 
-// Init prepares d for a new connection. The config is required; deflate says
-// that permessage-deflate was negotiated.
+// Init prepares d for a new connection. The config is required; deflate means that
+// permessage-deflate was negotiated.
 func (d *Decoder) Init(config *Config, role Role, deflate bool) {
 	*d = Decoder{config: config, role: role, deflate: deflate}
 }
 
-// Discard makes d ignore the content of messages from now on. It still finds the
-// peer's Close frame, and breaches of the framing.
+// Discard makes d ignore the content of messages from now on. It still detects the
+// peer's Close frame and invalid frames.
 func (d *Decoder) Discard() { d.discard = true }
 
-// MidMessage reports whether a frame or a fragmented message has begun and is
-// not complete. A control frame between two messages counts as well.
+// MidMessage reports whether a frame or a fragmented message is incomplete. A control
+// frame between two messages counts as well.
 func (d *Decoder) MidMessage() bool {
 	return d.have > 0 || d.left > 0 || d.op != Continuation
 }
 
-// Feed decodes the bytes that arrived next, cut anywhere, and calls sink for
-// each message and control frame that they complete. Data is unmasked in place
-// and not kept.
+// Feed decodes the bytes that arrived next, which may start and end anywhere, and calls
+// sink for each message and control frame that they complete. It unmasks data in place
+// and does not keep it.
 //
-// A peer that breaks the protocol or exceeds a limit gives a *[CloseError] with
-// the code to send. After an error Feed does nothing but return it again.
+// If the peer breaks the protocol or exceeds a limit, Feed returns a *[CloseError] with
+// the code to send. After an error, Feed only returns the same error.
 func (d *Decoder) Feed(data []byte, sink Sink) error {
 	if d.closed || d.err != nil {
 		return d.err
@@ -115,8 +115,8 @@ func (d *Decoder) feed(data []byte, sink Sink) error {
 	return nil
 }
 
-// controlPayload takes the next bytes of a control frame. It may stand between
-// the frames of a message; one that arrives in pieces waits behind them in buf.
+// controlPayload handles the next bytes of a control frame. A control frame may be
+// between the frames of a message; an incomplete one is stored after them in buf.
 func (d *Decoder) controlPayload(payload []byte, sink Sink) error {
 	if size := int(d.header[1] & lengthBits); len(payload) < size {
 		d.buf = append(d.buf, payload...)
@@ -141,8 +141,8 @@ func (d *Decoder) controlPayload(payload []byte, sink Sink) error {
 	return sink.PeerClosed(code, reason)
 }
 
-// dataPayload takes the next bytes of a message. One that is complete is never
-// copied.
+// dataPayload handles the next bytes of a message. A message that is complete in data
+// is not copied.
 func (d *Decoder) dataPayload(payload []byte, sink Sink) error {
 	final := d.left == 0 && d.header[0]&finBit != 0
 	if d.discard {

@@ -111,7 +111,7 @@ func TestDecoderViolations(t *testing.T) {
 		"text inside a message":   {data: join(part(ws.Text, false, "a"), frame(ws.Text, "b")), code: 1002},
 		"binary inside a message": {data: join(part(ws.Text, false, "a"), frame(ws.Ping, ""), part(ws.Binary, false, "b")), code: 1002, want: []string{`ping ""`}},
 
-		"close with half a code":         {data: frame(ws.Close, "\x03"), code: 1002},
+		"close with a 1-byte payload":    {data: frame(ws.Close, "\x03"), code: 1002},
 		"close with code 1005":           {data: frame(ws.Close, "\x03\xed"), code: 1002},
 		"close with a reason not UTF-8":  {data: frame(ws.Close, "\x03\xe8\xce\xba\xe1"), code: 1007},
 		"text not UTF-8":                 {data: frame(ws.Text, "\xff"), code: 1007},

@@ -5,18 +5,18 @@ import (
 	"sync"
 )
 
-// tailSize is the length of 00 00 ff ff, with which every flush ends and which
-// RFC 7692 section 7.2.1 leaves out.
+// tailSize is the length of 00 00 ff ff, which ends every flush and which RFC 7692
+// section 7.2.1 omits.
 const tailSize = 4
 
-// AppendDeflate appends the payload of one compressed message, which is the
-// parts joined. It knows nothing of other messages, so that many connections may
-// be sent the same one.
+// AppendDeflate appends the payload of one compressed message, which consists of parts.
+// It does not depend on other messages, so many connections can receive the same
+// payload.
 func AppendDeflate(dst []byte, parts ...[]byte) []byte {
 	d := deflaters.Get().(*deflater)
 	d.out = dst
 	d.flate.Reset(d)
-	// Errors can only come from d.Write, which has none.
+	// Only d.Write can cause errors, and it returns none.
 	for _, part := range parts {
 		_, _ = d.flate.Write(part)
 	}
@@ -27,12 +27,12 @@ func AppendDeflate(dst []byte, parts ...[]byte) []byte {
 	return dst
 }
 
-// deflaters are shared by all connections: one of them is as big as many
-// thousands of messages.
+// deflaters are shared by all connections, because each is as large as many thousands
+// of messages.
 var deflaters = sync.Pool{New: func() any {
 	d := new(deflater)
-	// The fastest level: on messages of a few hundred bytes the others save
-	// little, and clear half a megabyte of tables before each.
+	// The fastest level: for messages of a few hundred bytes, the others save little, and
+	// clear half a megabyte of tables per message.
 	d.flate, _ = flate.NewWriter(d, flate.BestSpeed)
 	return d
 }}

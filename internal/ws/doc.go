@@ -1,11 +1,11 @@
-// Package ws is the WebSocket protocol without the network: RFC 6455 frames and
+// Package ws implements the WebSocket protocol without the network: RFC 6455 frames and
 // handshake, and RFC 7692 compression without context takeover.
 //
-// Nothing here reads or writes. A [Decoder] is fed whatever bytes arrived and
-// tells a [Sink] what they meant; the Append functions build the bytes to send.
-// TCP, TLS, in-memory pipes and HTTP/2 streams are therefore served alike, and
-// an idle connection costs one small struct.
+// The package does no I/O. A [Decoder] decodes the bytes that arrived and passes
+// messages to a [Sink]; the Append functions encode the bytes to send. So the package
+// works in the same way for TCP, TLS and in-memory pipes, and an idle connection costs
+// one small struct.
 //
-// A Decoder belongs to one goroutine at a time. Everything else may be used by
-// many at once.
+// A Decoder belongs to one goroutine at a time. Everything else is safe for concurrent
+// use.
 package ws

@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Our answers to an acceptable offer. Without context takeover every message
-// stands alone: one compressed frame serves all connections, and an idle one
-// keeps no window. The second answer confirms a window size that the offer asked
-// for, RFC 7692 section 7.1.2.1.
+// Our answers to an acceptable offer. Without context takeover, messages do not depend
+// on each other: all connections can receive the same compressed frame, and an idle
+// connection needs no window. The second answer confirms the window size of the offer,
+// RFC 7692 section 7.1.2.1.
 const (
 	deflateAnswer       = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	deflateAnswerWindow = deflateAnswer + "; server_max_window_bits=15"
 )
 
-// Limits of a Sec-WebSocket-Extensions header, before any of it is parsed.
+// Limits of a Sec-WebSocket-Extensions header, which are checked before it is parsed.
 // Browsers send one element of 50 bytes.
 const (
 	maxExtensions     = 16
@@ -34,8 +34,8 @@ type param struct {
 
 // negotiateDeflate returns our answer to the first acceptable offer of
 // permessage-deflate in the header's lines, and "" if there is none. It checks all
-// lines, because RFC 6455 section 9.1 demands that a malformed header is rejected,
-// and stores none of them.
+// lines, because RFC 6455 section 9.1 requires that a malformed header is rejected, and
+// stores none of them.
 func negotiateDeflate(lines []string) (answer string, err error) {
 	size := 0
 	for _, line := range lines {
@@ -65,8 +65,8 @@ func negotiateDeflate(lines []string) (answer string, err error) {
 	return answer, nil
 }
 
-// parseExtension parses one element up to the comma behind it. It returns our
-// answer to it, which is empty unless it is an acceptable offer.
+// parseExtension parses one element up to the comma after it. It returns our answer,
+// which is empty unless the element is an acceptable offer.
 func parseExtension(s string) (answer, rest string, err error) {
 	name, s := cutToken(s)
 	if name == "" {
@@ -91,7 +91,7 @@ func parseExtension(s string) (answer, rest string, err error) {
 
 // A deflateOffer is one offer of permessage-deflate.
 type deflateOffer struct {
-	seen     uint8 // the parameters so far, a bit for each
+	seen     uint8 // the parameters so far, one bit per parameter
 	declined bool
 }
 
@@ -104,7 +104,7 @@ const (
 )
 
 // add declines the offer for parameters that RFC 7692 section 7.1 does not allow,
-// and for a smaller window than compress/flate can promise.
+// and for a smaller window than compress/flate supports.
 func (o *deflateOffer) add(p param) {
 	var bit uint8
 	acceptable := false
@@ -113,7 +113,7 @@ func (o *deflateOffer) add(p param) {
 		bit, acceptable = serverTakeover, !p.hasValue
 	case "client_no_context_takeover":
 		bit, acceptable = clientTakeover, !p.hasValue
-	case "client_max_window_bits": // a permission, which we do not use
+	case "client_max_window_bits": // an option, which we do not use
 		bit, acceptable = clientWindow, !p.hasValue || windowBits(p.value)
 	case "server_max_window_bits":
 		bit, acceptable = serverWindow, p.value == "15"
@@ -166,8 +166,8 @@ func parseParam(s string) (p param, rest string, err error) {
 	return p, s, nil
 }
 
-// cutQuoted returns the content of the quoted string that s begins with, and ""
-// unless it is a token.
+// cutQuoted returns the content of the quoted string at the start of s, or "" if it is
+// not a token.
 func cutQuoted(s string) (value, rest string) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
@@ -185,7 +185,7 @@ func cutQuoted(s string) (value, rest string) {
 	return "", s
 }
 
-// cutToken returns the token that s begins with, which may be empty.
+// cutToken returns the token at the start of s, which may be empty.
 func cutToken(s string) (token, rest string) {
 	n := 0
 	for n < len(s) && tokenByte(s[n]) {

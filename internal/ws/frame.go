@@ -5,10 +5,10 @@ import (
 	"math"
 )
 
-// Opcode says what a frame carries, RFC 6455 section 5.2.
+// Opcode is the type of a frame, RFC 6455 section 5.2.
 type Opcode byte
 
-// The opcodes of RFC 6455. All others are reserved and refused.
+// The opcodes of RFC 6455. All others are reserved and rejected.
 const (
 	Continuation Opcode = 0
 	Text         Opcode = 1
@@ -22,8 +22,8 @@ func (op Opcode) control() bool { return op >= Close }
 
 func (op Opcode) reserved() bool { return op > Pong || op > Binary && op < Close }
 
-// Role is the side of a connection that a [Decoder] reads for. It decides about
-// masking: clients mask every frame, servers none.
+// Role is the side of a connection for which a [Decoder] decodes. It determines the
+// masking: clients mask all frames, servers none.
 type Role byte
 
 // A Server expects masked frames, a Client unmasked ones.
@@ -32,8 +32,8 @@ const (
 	Client
 )
 
-// The bits of a frame's first two bytes, and the lengths that say that the real
-// one follows in 2 or 8 bytes.
+// The bits of a frame's first two bytes, and the lengths that mean that the real length
+// follows in 2 or 8 bytes.
 const (
 	finBit     = 0x80
 	rsv1Bit    = 0x40 // the message is compressed, RFC 7692 section 6
@@ -49,7 +49,7 @@ const (
 	maxHeader  = 14
 )
 
-// HeaderSize returns how many bytes [AppendHeader] appends for a payload of n
+// HeaderSize returns the number of bytes that [AppendHeader] appends for a payload of n
 // bytes: 2, 4 or 10.
 func HeaderSize(n int) int {
 	switch {
@@ -62,22 +62,21 @@ func HeaderSize(n int) int {
 	}
 }
 
-// AppendHeader appends the header of a frame that is a whole, unmasked message
-// with n bytes of payload. The payload of a compressed one comes from
-// [AppendDeflate].
+// AppendHeader appends the header of a frame that is a whole, unmasked message with n
+// bytes of payload. Compressed payloads are those of [AppendDeflate].
 func AppendHeader(dst []byte, op Opcode, compressed bool, n int) []byte {
 	return appendHeader(dst, firstByte(op, true, compressed), 0, n)
 }
 
-// AppendFrame appends a whole message as one unmasked frame, as servers send
-// it. The payload of a compressed one comes from [AppendDeflate].
+// AppendFrame appends a whole message as one unmasked frame of a server. Compressed
+// payloads are those of [AppendDeflate].
 func AppendFrame(dst []byte, op Opcode, compressed bool, payload []byte) []byte {
 	return append(AppendHeader(dst, op, compressed, len(payload)), payload...)
 }
 
-// AppendMasked appends one masked frame, as clients send it; payload itself
-// stays as it is. A message in several frames has its opcode and compressed on
-// the first, [Continuation] on all others, and fin on the last.
+// AppendMasked appends one masked frame of a client. It does not modify payload. If a
+// message has several frames, the first has its opcode and compressed, all others have
+// [Continuation], and the last has fin.
 func AppendMasked(dst []byte, op Opcode, fin, compressed bool, key [4]byte, payload []byte) []byte {
 	dst = appendHeader(dst, firstByte(op, fin, compressed), maskBit, len(payload))
 	dst = append(dst, key[:]...)

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Handshake is an acceptable request for a WebSocket.
+// Handshake is a valid request for a WebSocket.
 type Handshake struct {
 	Key        string // the client's Sec-WebSocket-Key
 	Deflate    bool   // messages may be compressed, in both directions
 	Extensions string // our Sec-WebSocket-Extensions, empty for none
 }
 
-// HandshakeError is the HTTP response to a request that is no acceptable
-// handshake. One with status 426 needs the headers "Upgrade: websocket" and
-// "Sec-WebSocket-Version: 13" as well. The message may be shown to the client.
+// HandshakeError is the HTTP response to an invalid handshake. A response with status
+// 426 also needs the headers "Upgrade: websocket" and "Sec-WebSocket-Version: 13". The
+// message may be shown to the client.
 type HandshakeError struct {
 	Status  int
 	Message string
@@ -26,14 +26,14 @@ type HandshakeError struct {
 // Error returns the message.
 func (e *HandshakeError) Error() string { return e.Message }
 
-// IsUpgrade reports whether r asks for a WebSocket, acceptably or not.
+// IsUpgrade reports whether r requests a WebSocket, even if it is invalid.
 func IsUpgrade(r *http.Request) bool {
 	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
 }
 
-// ParseHandshake checks r as RFC 6455 section 4.2.1 demands. With deflate, an
-// offer of compression that we can satisfy is accepted; without, all are
-// declined. The caller checks the origin.
+// ParseHandshake checks r as RFC 6455 section 4.2.1 requires. With deflate, a supported
+// offer of compression is accepted; without, all offers are declined. The caller must
+// check the origin.
 func ParseHandshake(r *http.Request, deflate bool) (Handshake, *HandshakeError) {
 	refuse := func(status int, message string) (Handshake, *HandshakeError) {
 		return Handshake{}, &HandshakeError{Status: status, Message: message}
@@ -45,7 +45,7 @@ func ParseHandshake(r *http.Request, deflate bool) (Handshake, *HandshakeError) 
 		return refuse(http.StatusBadRequest, "a WebSocket handshake needs HTTP/1.1")
 	case !IsUpgrade(r):
 		return refuse(http.StatusUpgradeRequired, "upgrade required: Upgrade: websocket and Connection: Upgrade did not both arrive")
-	case r.ContentLength != 0: // what is a body to a proxy would be frames to us
+	case r.ContentLength != 0: // a proxy would treat the data as a body, and the server as frames
 		return refuse(http.StatusBadRequest, "a WebSocket handshake has no body")
 	}
 	if version := r.Header["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
@@ -84,7 +84,7 @@ func AppendSwitchingProtocols(dst []byte, h Handshake, extra http.Header) []byte
 		b.WriteString(h.Extensions)
 		b.WriteString("\r\n")
 	}
-	// A Buffer's Write has no error.
+	// Write of a Buffer returns no error.
 	_ = extra.WriteSubset(b, reservedHeaders)
 	b.WriteString("\r\n")
 	return b.Bytes()
@@ -111,8 +111,8 @@ func validKey(key string) bool {
 	return err == nil && n == 16
 }
 
-// hasToken reports whether the comma-separated lists in lines contain token, in
-// whatever case.
+// hasToken reports whether the comma-separated lists in lines contain token, ignoring
+// case.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for element := range strings.SplitSeq(line, ",") {

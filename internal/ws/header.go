@@ -7,8 +7,8 @@ import (
 
 func (d *Decoder) frameOp() Opcode { return Opcode(d.header[0] & opcodeBits) }
 
-// readHeader takes the rest of a frame's header, n bytes, from data. If it is not
-// complete with them, all of data is taken and kept.
+// readHeader reads the rest of a frame's header from data, n bytes. If the header is
+// still incomplete, it stores all of data.
 func (d *Decoder) readHeader(data []byte) (n int, complete bool, err error) {
 	had := int(d.have)
 	have := had + copy(d.header[had:], data)
@@ -50,7 +50,7 @@ func (d *Decoder) readHeader(data []byte) (n int, complete bool, err error) {
 	return size - had, true, d.begin(length)
 }
 
-// checkHeader refuses a frame for its first two bytes.
+// checkHeader checks the first two bytes of a frame.
 func (d *Decoder) checkHeader() error {
 	first, second := d.header[0], d.header[1]
 	op := d.frameOp()
@@ -70,16 +70,16 @@ func (d *Decoder) checkHeader() error {
 	case op.control() && second&lengthBits > maxControl:
 		return violation(CloseProtocolError, "control frame is too long")
 	case op == Continuation && d.op == Continuation:
-		return violation(CloseProtocolError, "continuation of no message")
+		return violation(CloseProtocolError, "continuation frame without a message")
 	case begins && d.op != Continuation:
-		return violation(CloseProtocolError, "message begins inside another")
+		return violation(CloseProtocolError, "new message inside a fragmented message")
 	default:
 		return nil
 	}
 }
 
-// begin starts a frame with length bytes of payload. A frame that exceeds a
-// limit is refused before any of it is read.
+// begin starts a frame with length bytes of payload. A frame that exceeds a limit is
+// rejected before its payload is read.
 func (d *Decoder) begin(length uint64) error {
 	if length > math.MaxInt64 {
 		return violation(CloseProtocolError, "frame length is negative")

@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// window is how far back DEFLATE refers.
+	// window is the maximum distance of a reference in DEFLATE.
 	window = 32 << 10
 
-	// smallOutput and largestKept are the capacity of an inflater's buffer at
-	// first, and above which it is not kept for another message.
+	// smallOutput is the initial capacity of an inflater's buffer. A buffer whose capacity
+	// exceeds largestKept is not kept for other messages.
 	smallOutput = 4 << 10
 	largestKept = 64 << 10
 )
 
-// ending completes what RFC 7692 section 7.2.1 leaves out of a message, and adds
-// an empty last block, which lets flate see the end.
+// ending contains the bytes that RFC 7692 section 7.2.1 omits from a message, and an
+// empty last block, so that flate detects the end.
 var ending = []byte{0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff}
 
-// inflate hands a compressed message to sink.
+// inflate inflates a message and passes it to sink.
 func (d *Decoder) inflate(op Opcode, compressed []byte, sink Sink) error {
 	inf := inflaters.Get().(*inflater)
 	defer inf.release()
@@ -49,8 +49,8 @@ type inflater struct {
 	out    []byte
 }
 
-// inflate returns the inflated message, which is valid until release. Limit
-// bounds the work and the memory, however much there is to inflate.
+// inflate returns the inflated message, which is valid until release. The limit
+// restricts CPU time and memory, even if the message inflates to more.
 func (inf *inflater) inflate(compressed []byte, limit int) ([]byte, error) {
 	inf.source = source{data: compressed, rest: ending}
 	inf.reset(nil)
@@ -69,16 +69,16 @@ func (inf *inflater) inflate(compressed []byte, limit int) ([]byte, error) {
 		case len(inf.source.data) == 0:
 			return inf.out, nil
 		default:
-			// A block marked as the last may stand in the middle of a
-			// message, RFC 7692 section 7.2.1, and the next one refers to
-			// what is before it.
+			// A block marked as the last may be in the middle of a message, RFC 7692 section
+			// 7.2.1, and the next one may refer to the data before it.
 			inf.reset(inf.out[max(0, len(inf.out)-window):])
 		}
 	}
 }
 
-// grow doubles the buffer. From half of the limit on it takes the limit, and the
-// one byte that shows an excess, so that all its steps sum up to twice as much.
+// grow doubles the buffer. From half of the limit on, the new size is the limit plus
+// one byte, which detects that the limit is exceeded. So the sum of all sizes is at
+// most twice the limit.
 func (inf *inflater) grow(limit int) {
 	size := 2 * cap(inf.out)
 	if limit > 0 && size > limit/2 {
@@ -101,8 +101,8 @@ func (inf *inflater) release() {
 	inflaters.Put(inf)
 }
 
-// source is data followed by rest. Being an io.ByteReader, it keeps flate from
-// reading ahead through a buffer of its own.
+// source is data followed by rest. It is an io.ByteReader, so flate does not read ahead
+// with its own buffer.
 type source struct {
 	data, rest []byte
 }

@@ -5,8 +5,8 @@ import (
 	"math/bits"
 )
 
-// mask masks or unmasks b in place, RFC 6455 section 5.3. The lowest byte of key
-// belongs to b[0]; the key it returns belongs to what follows b.
+// mask masks or unmasks b in place, RFC 6455 section 5.3. The lowest byte of key is for
+// b[0]; the returned key is for the data that follows b.
 func mask(b []byte, key uint32) uint32 {
 	wide := uint64(key)<<32 | uint64(key)
 	for len(b) >= 8 {
