@@ -120,7 +120,7 @@ func (c *JoinContext) occupy() error {
 	}
 	c.accepting = true
 	entered := false
-	defer func() { // also if the handler does not return
+	defer func() { // even if the handler does not return
 		c.accepting = false
 		o.entered(c.channel, entered)
 	}()

@@ -21,7 +21,7 @@ var (
 	ErrNotMember = known(http.StatusNotFound, "not a member of this channel")
 
 	// ErrTracked means that the user already has a presence: use Update.
-	ErrTracked = known(http.StatusConflict, "presence is tracked already")
+	ErrTracked = known(http.StatusConflict, "presence is already tracked")
 
 	// ErrNotTracked means that the user has no presence: use Track.
 	ErrNotTracked = known(http.StatusConflict, "presence is not tracked")
@@ -30,14 +30,14 @@ var (
 	// of all clients together, or that of the recipient of a reply (see [WithOutboxSize]).
 	// Handlers of clients' messages are slowed down before the common queue is full; code
 	// that sends outside of handlers must slow down itself.
-	ErrOverloaded = known(http.StatusServiceUnavailable, "too much is waiting to be sent")
+	ErrOverloaded = known(http.StatusServiceUnavailable, "the send queue is full")
 
 	// ErrNotAccepted means that a handler called a method that requires Accept before it
 	// called Accept.
-	ErrNotAccepted = errors.New("pond: Accept has not been called")
+	ErrNotAccepted = errors.New("pond: Accept was not called")
 
 	// ErrDecided means that the handler already called Accept.
-	ErrDecided = errors.New("pond: Accept has been called already")
+	ErrDecided = errors.New("pond: Accept was already called")
 
 	// ErrSlowClient is the cause of a disconnection if the client did not read its
 	// messages in time: see [WithOutboxSize] and [WithWriteTimeout].

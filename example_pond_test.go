@@ -199,7 +199,7 @@ func ExampleConnectionContext_Identify() {
 		if err := ctx.Identify(person); err != nil {
 			return err
 		}
-		if _, ok := banned.Load(person); ok { // after Identify, so that nobody escapes
+		if _, ok := banned.Load(person); ok { // after Identify, so that DisconnectIdentity finds this connection
 			return ctx.Decline(http.StatusForbidden, "banned")
 		}
 		return ctx.Accept()

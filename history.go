@@ -115,7 +115,7 @@ type HistoryEntry struct {
 
 // ErrPositionLost means that a channel does not keep all messages after a position:
 // they expired, or the position belongs to another epoch.
-var ErrPositionLost = known(http.StatusGone, "the history does not reach back to this position")
+var ErrPositionLost = known(http.StatusGone, "the history does not contain all messages after this position")
 
 // Publish sends an event to all members of a channel, like [Channel.Broadcast], but
 // finds the channel by name and does not need a member. In a lobby with history, the

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// An identityIndex is the same as the lists that a simple program keeps, and keeps
-// nothing of those that were removed.
+// An identityIndex is equal to the lists of a simple program, and stores nothing of
+// removed members.
 func TestIdentityIndex(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var x identityIndex[*conn]

@@ -45,8 +45,8 @@ type Observer struct {
 	Limited func(e *Endpoint, l Limit)
 }
 
-// and returns an Observer that notifies o and then next. A function that fails does not
-// keep the other one from being called.
+// and returns an Observer that notifies o and then next. If one function fails, the
+// other one is still called.
 func (o *Observer) and(next *Observer) *Observer {
 	switch {
 	case o == nil:

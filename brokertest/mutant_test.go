@@ -17,9 +17,9 @@ import (
 	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
-// A mutant is a broker with one mistake. Functions that are nil are right.
+// A mutant is a broker with one fault. Nil functions have none.
 type mutant struct {
-	pond.BrokerLog // the broker without the mistake
+	pond.BrokerLog // the broker without the fault
 
 	publish   func(ctx context.Context, topic string, batch [][]byte) error
 	subscribe func(ctx context.Context, topic string, r pond.Receiver) (io.Closer, error)
@@ -111,14 +111,14 @@ func (m *mutant) Drop(ctx context.Context, topic string) error {
 	return m.BrokerLog.Drop(ctx, topic)
 }
 
-// receiving puts something between the broker and its receivers.
+// receiving wraps the receivers of the broker.
 func (m *mutant) receiving(wrap func(topic string, r pond.Receiver) pond.Receiver) {
 	m.subscribe = func(ctx context.Context, topic string, r pond.Receiver) (io.Closer, error) {
 		return m.BrokerLog.Subscribe(ctx, topic, wrap(topic, r))
 	}
 }
 
-// A filter is a receiver with one mistake.
+// A filter is a receiver with one fault.
 type filter struct {
 	pond.Receiver
 	receive func(e pond.Entry)
@@ -145,12 +145,12 @@ type closerFunc func() error
 
 func (f closerFunc) Close() error { return f() }
 
-// harness makes clusters of mutants.
+// harness creates clusters of mutants.
 func harness(mutate func(m *mutant)) *Harness {
 	return &Harness{
 		Bubble: true,
 		Open: func(testing.TB) *Cluster {
-			bus := memorybroker.New(memorybroker.WithMaxBytes(256 << 10)) // large messages take their time
+			bus := memorybroker.New(memorybroker.WithMaxBytes(256 << 10)) // large messages are slow
 			var nodes atomic.Int64
 			original := func(b pond.Broker) *memorybroker.Broker { return b.(*mutant).BrokerLog.(*memorybroker.Broker) }
 			return &Cluster{
@@ -215,7 +215,7 @@ func (r *recorder) Cleanup(f func()) {
 	r.cleanups = append(r.cleanups, f)
 }
 
-// failures runs a check in a bubble and returns what it complains about.
+// failures runs a check in a bubble and returns its failures.
 func failures(t *testing.T, h *Harness, c check) []string {
 	t.Helper()
 	rec := &recorder{}
@@ -230,13 +230,13 @@ func failures(t *testing.T, h *Harness, c check) []string {
 		for _, f := range slices.Backward(rec.cleanups) {
 			f()
 		}
-		wait(time.Hour) // for what mutants do late
+		wait(time.Hour) // for delayed actions of mutants
 	})
 	return rec.failures
 }
 
-// TestMutants shows that the suite finds mistakes: at least the checks that are named
-// fail for each, and without a mistake none does.
+// TestMutants shows that the suite finds faults: for each fault, at least the named
+// checks fail, and without a fault none does.
 func TestMutants(t *testing.T) {
 	for _, test := range mutants {
 		t.Run(test.mistake, func(t *testing.T) {
@@ -256,7 +256,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// TestEveryCheckFindsSomething shows that no check is superfluous.
+// TestEveryCheckFindsSomething shows that each check is necessary.
 func TestEveryCheckFindsSomething(t *testing.T) {
 	for _, c := range checks() {
 		if !slices.ContainsFunc(mutants, func(m mistake) bool { return slices.Contains(strings.Fields(m.found), c.name) }) {
@@ -268,7 +268,7 @@ func TestEveryCheckFindsSomething(t *testing.T) {
 	}
 }
 
-// A harness that cannot do something has to say so.
+// A harness must declare missing features.
 func TestMissingFaultIsNoSilentSkip(t *testing.T) {
 	h := harness(func(*mutant) {})
 	whole := h.Open

@@ -13,7 +13,7 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-// A mistake is one that a broker may have, and the checks that find it.
+// A mistake is a fault that a broker may have, with the checks that find it.
 type mistake struct {
 	mistake string
 	found   string
@@ -349,7 +349,7 @@ var messageMutants = []mistake{
 		})
 	}},
 	{"the broker is always well", "Sever SubscribeWhileSevered ClosedBroker", func(m *mutant) { m.health = func() error { return nil } }},
-	{"a node that is cut off does not notice failed calls", "Sever", func(m *mutant) {
+	{"a severed node does not notice failed calls", "Sever", func(m *mutant) {
 		m.publish = func(ctx context.Context, topic string, batch [][]byte) error {
 			_ = m.BrokerLog.Publish(ctx, topic, batch)
 			return nil

@@ -1,4 +1,4 @@
-// Package metrics exports what happens in a Pond to Prometheus:
+// Package metrics exports metrics of a Pond to Prometheus:
 //
 //	collector := metrics.New()
 //	prometheus.MustRegister(collector)
@@ -116,7 +116,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// Observer returns what counts, for [pond.WithObserver].
+// Observer returns an observer that counts, for [pond.WithObserver].
 func (c *Collector) Observer() *pond.Observer {
 	return &pond.Observer{
 		Connected: func(e *pond.Endpoint, _ string, t pond.Transport) {

@@ -24,7 +24,7 @@ import (
 
 const probeInterval = 300 * time.Millisecond
 
-// nodes are the brokers of a test, each behind a proxy of its own.
+// nodes are the brokers of a test, each behind its own proxy.
 type nodes struct {
 	t      testing.TB
 	server *testserver.Server
@@ -70,10 +70,10 @@ func connect(t testing.TB, url string, opts ...natsbroker.Option) *natsbroker.Br
 	return b
 }
 
-// quiet keeps what is expected to fail out of the output.
+// quiet omits expected failures from the output.
 func quiet() natsbroker.Option { return natsbroker.WithLogger(slog.New(slog.DiscardHandler)) }
 
-// eventually waits until a condition holds.
+// eventually waits until a condition is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -112,7 +112,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// A server that is stopped and goes on is like a network that stalls.
+// A server that is stopped and continued is like a network that stalls.
 func TestContractStopped(t *testing.T) {
 	brokertest.Run(t, brokertest.Harness{
 		Skip: map[string]string{"Log": noLog, "Disconnect": "see TestContract", "Sever": "see TestContract"},
@@ -124,7 +124,7 @@ func TestContractStopped(t *testing.T) {
 	})
 }
 
-// A recorder is a receiver that keeps everything.
+// A recorder is a receiver that stores all messages and gaps.
 type recorder struct {
 	mu    sync.Mutex
 	texts []string
@@ -183,8 +183,8 @@ func closeBroker(t testing.TB, b pond.Broker) {
 	}
 }
 
-// The connection lives, but nothing comes through, and nothing is published: the broker
-// finds out by itself.
+// The connection is open, but no data passes, and no message is published: the broker
+// detects this.
 func TestSilentConnection(t *testing.T) {
 	n := newNodes(t, startServer(t))
 	b := n.add()
@@ -199,8 +199,8 @@ func TestSilentConnection(t *testing.T) {
 	eventually(t, "Gap", func() bool { return r.has("gap") })
 }
 
-// A receiver that does not return makes the queue full. Nothing is delivered behind the
-// messages that were lost before the gap.
+// A receiver that does not return fills the queue. No message is delivered after the
+// lost messages and before the gap.
 func TestOverflow(t *testing.T) {
 	s := startServer(t)
 	slow, fast := connect(t, "nats://"+s.Addr, natsbroker.WithQueue(10)), connect(t, "nats://"+s.Addr)
@@ -226,7 +226,7 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
-// What the server forbids fails.
+// Calls that the server forbids fail.
 func TestPermissions(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config")
 	const text = `authorization { users: [ { user: pond, password: secret,
@@ -257,7 +257,8 @@ func TestPermissions(t *testing.T) {
 	eventually(t, "the refusal", func() bool { return errors.Is(stranger.Health(), nats.ErrAuthorization) })
 }
 
-// One of two servers dies. The broker knows the other one although it was not told.
+// One of two servers is killed. The broker knows the other one, although it is not
+// configured.
 func TestServerOfClusterDies(t *testing.T) {
 	routes := testserver.FreeAddr(t)
 	first := startServer(t, "--cluster_name", "test", "--cluster", "nats://"+routes)
@@ -282,7 +283,7 @@ func TestServerOfClusterDies(t *testing.T) {
 	eventually(t, "the message", func() bool { return r.has(`"n":2`) })
 }
 
-// The server comes later, and nothing has to be started again.
+// The server starts later, and the broker connects without a restart.
 func TestServerComesLater(t *testing.T) {
 	s := newServer(t)
 	b, err := natsbroker.New("nats://"+s.Addr, quiet())
@@ -329,7 +330,7 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// After Close nothing is left.
+// After Close, no goroutine or connection remains.
 func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)
 	before := runtime.NumGoroutine()

@@ -25,7 +25,7 @@ func newServer(t testing.TB, args ...string) *testserver.Server {
 	t.Helper()
 	program, err := exec.LookPath("nats-server")
 	if err != nil {
-		program = "/usr/sbin/nats-server" // not in everybody's path
+		program = "/usr/sbin/nats-server" // the folder is often not in PATH
 	}
 	addr := testserver.FreeAddr(t)
 	_, port, _ := net.SplitHostPort(addr)
@@ -37,7 +37,8 @@ func newServer(t testing.TB, args ...string) *testserver.Server {
 	})
 }
 
-// greeting asks whether a server works. It returns what the server says about itself.
+// greeting checks whether a server works. It returns the server's description of
+// itself.
 func greeting(addr string) (info string, err error) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

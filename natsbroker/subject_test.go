@@ -25,7 +25,8 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// FuzzToken checks that a token is one, and that different texts have different ones.
+// FuzzToken checks that tokens are valid, and that different texts have different
+// tokens.
 func FuzzToken(f *testing.F) {
 	f.Add("a", "b")
 	f.Add("=5F", "_")

@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// enter joins a channel; accept is what the server answers.
+// enter joins a channel; accept is the server's answer.
 func enter(t *testing.T, c *pondclient.Client, s *socket, name, accept string, opts ...pondclient.JoinOption) *pondclient.Channel {
 	t.Helper()
 	var ch *pondclient.Channel
@@ -32,7 +32,7 @@ func enter(t *testing.T, c *pondclient.Client, s *socket, name, accept string, o
 	return ch
 }
 
-// A collector takes the events of a channel.
+// A collector collects the events of a channel.
 type collector struct {
 	t      *testing.T
 	done   chan struct{}
@@ -44,7 +44,7 @@ type collector struct {
 	err    error
 }
 
-// collect takes the events of a channel until the test ends.
+// collect collects the events of a channel until the test ends.
 func collect(t *testing.T, ch *pondclient.Channel) *collector {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &collector{t: t, done: make(chan struct{}), cancel: cancel}
@@ -103,7 +103,7 @@ func describe(ev pondclient.Event) string {
 	return fmt.Sprintf("%T", ev)
 }
 
-// take returns the events so far and forgets them.
+// take returns the events so far and removes them.
 func (c *collector) take() string {
 	c.t.Helper()
 	synctest.Wait()
@@ -114,7 +114,7 @@ func (c *collector) take() string {
 	return text
 }
 
-// is fails unless the events since the last call are these.
+// is fails the test unless the events since the last call are these.
 func (c *collector) is(want string) {
 	c.t.Helper()
 	if got := c.take(); got != want {
@@ -133,7 +133,7 @@ func (c *collector) end() error {
 	return c.err
 }
 
-// background returns what f returns, when it does.
+// background runs f, and returns a function that waits for its result.
 func background[T any](f func() T) <-chan T {
 	result := make(chan T, 1)
 	go func() { result <- f() }()
@@ -147,7 +147,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// isError fails unless err is want.
+// isError fails the test unless err is want.
 func isError(t *testing.T, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {

@@ -14,7 +14,7 @@ import (
 
 const room = "/chat/1"
 
-// offline returns a client that was a member and has lost its connection.
+// offline returns a client that was a member and lost its connection.
 func offline(t *testing.T, f *fake, opts ...pondclient.Option) (*pondclient.Client, *pondclient.Channel, *collector) {
 	t.Helper()
 	c, s := f.connected(opts...)
@@ -73,7 +73,7 @@ func TestRequirement22TheOfflineQueueIsBounded(t *testing.T) {
 	t.Run("age", func(t *testing.T) {
 		run(t, func(t *testing.T, f *fake) {
 			_, ch, events := offline(t, f, pondclient.WithQueue(pondclient.Queue{Age: 20 * time.Second}))
-			f.accept() // it does not say a word
+			f.accept() // the server sends nothing
 			if err := ch.Send("old", map[string]int{"n": 1}); err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +174,7 @@ func TestRequirement23Answers(t *testing.T) {
 		if a := <-got; a.err != nil || a.m.Event != "answer" || string(a.m.Payload) != `{"y":2}` || !a.m.Direct {
 			t.Errorf("got %+v", a)
 		}
-		events.is("") // the answer is not an event as well
+		events.is("") // the answer is not also an event
 
 		m, got = ask() // a broadcast answers, and is an event
 		s.send("BROADCAST", "said", room, m.RequestID, `{"n":5}`, "")
@@ -182,7 +182,7 @@ func TestRequirement23Answers(t *testing.T) {
 			t.Errorf("got %+v", a)
 		}
 		events.is("5")
-		s.reply(m, "second", `{}`) // a reply to nobody is an event
+		s.reply(m, "second", `{}`) // a reply without a request is an event
 		events.is("second")
 
 		m, got = ask(pondclient.ReplyNamed("answer"))
@@ -213,7 +213,7 @@ func TestRequirement23Answers(t *testing.T) {
 			t.Errorf("error %v", a.err)
 		}
 
-		// An error that answers no request is a failure of what was sent.
+		// An error that does not answer a request is a failure of the sent message.
 		if err := ch.Send("say", nil); err != nil {
 			t.Error(err)
 		}

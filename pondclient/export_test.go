@@ -2,10 +2,10 @@ package pondclient
 
 import "time"
 
-// WithWall replaces the clock that goes on while a machine sleeps.
+// WithWall replaces the clock that advances while a machine sleeps.
 func WithWall(now func() time.Time) Option { return func(cfg *config) { cfg.wall = now } }
 
-// Sizes returns how much a client remembers.
+// Sizes returns the number of items that a client stores.
 func (c *Client) Sizes() (channels, requests, queued, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -27,5 +27,5 @@ func Delays(first, most time.Duration, attempts int) (delays []time.Duration) {
 // Config lets tests combine options.
 type Config = config
 
-// WithoutProxyOption takes WithProxy back.
+// WithoutProxyOption undoes WithProxy.
 func WithoutProxyOption() Option { return func(cfg *config) { cfg.proxy = nil } }

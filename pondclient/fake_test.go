@@ -19,11 +19,11 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// patience is how long a test waits for what must happen. It passes in the time of
-// the bubble.
+// patience limits the time for which a test waits for an event, in the time of the
+// bubble.
 const patience = 5 * time.Minute
 
-// A fake is a server that does what a test says. It runs in a bubble.
+// A fake is a scripted server in a bubble.
 type fake struct {
 	t        *testing.T
 	listener *pipenet.Listener
@@ -45,8 +45,8 @@ type fake struct {
 	most    int // live at a time
 }
 
-// A refusal is an answer to a request to connect. Status 0 is none: the request
-// hangs.
+// A refusal is the response to a request to connect. With status 0, there is no
+// response: the request hangs.
 type refusal struct {
 	status int
 	header http.Header
@@ -93,7 +93,7 @@ func newFake(t *testing.T) *fake {
 		_ = f.listener.Close()
 		f.mu.Lock()
 		for _, s := range f.all {
-			s.conn.Close() // those that were unplugged do not end by themselves
+			s.conn.Close() // unplugged connections do not end automatically
 		}
 		f.mu.Unlock()
 		tasks.Wait()
@@ -155,7 +155,7 @@ func (f *fake) refuseWith(refuse func(r *http.Request) *refusal) {
 	f.refuse = refuse
 }
 
-// connects returns how often clients asked to connect.
+// connects returns the number of requests to connect.
 func (f *fake) connects() int {
 	synctest.Wait()
 	f.mu.Lock()
@@ -200,15 +200,15 @@ func (f *fake) options(opts []pondclient.Option) []pondclient.Option {
 	}, opts...)
 }
 
-// closeNow closes a client without waiting for what is not sent.
+// closeNow closes a client without waiting for unsent messages.
 func closeNow(t *testing.T, c *pondclient.Client) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_ = c.Close(ctx) // what was not sent is no concern
+	_ = c.Close(ctx) // unsent messages do not matter
 }
 
-// accept waits for the next connection and says nothing.
+// accept waits for the next connection and sends nothing.
 func (f *fake) accept() *socket {
 	f.t.Helper()
 	select {
@@ -275,7 +275,7 @@ func (f *fake) servePost(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// postWith sets the answer to POSTs from now on. 0 is to take them.
+// postWith sets the response to POSTs from now on. 0 accepts them.
 func (f *fake) postWith(answer func(r *http.Request, body string) int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

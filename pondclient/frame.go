@@ -55,8 +55,7 @@ func wireMessage(a wire.Action, event, channel, id string, payload []byte) []byt
 	return wire.AppendMessage(make([]byte, 0, size), a, event, channel, id, payload)
 }
 
-// A joinRequest contains the members of a join in addition to its payload (rules X-2
-// and X-8).
+// A joinRequest contains the members of a join for the extensions.
 type joinRequest struct {
 	Want []string `json:"want,omitempty"`
 	From *from    `json:"from,omitempty"`

@@ -11,8 +11,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// welcomed returns a client whose connection says what a test says, and a channel
-// that it has joined.
+// welcomed returns a client with a scripted connection, and a channel that it joined.
 func welcomed(t testing.TB) (*Client, *connection, *Channel) {
 	c, err := New("ws://example.com/socket", WithLogger(slog.New(slog.DiscardHandler)), WithMaxMessageSize(1<<16),
 		WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -44,8 +43,8 @@ func welcomed(t testing.TB) (*Client, *connection, *Channel) {
 	return c, n, ch
 }
 
-// Whatever a server sends, the client does not panic, keeps its memory bounded, and
-// works afterwards.
+// For all data of a server, the client does not panic, limits its memory, and works
+// afterwards.
 func FuzzMessages(f *testing.F) {
 	for _, payload := range []string{
 		`{"action":"BROADCAST","event":"said","channelName":"/chat/1","requestId":"x","payload":{"n":1},"offset":2}`,
@@ -101,7 +100,7 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// A server cannot make the client keep answers to pings without end.
+// A server cannot make the client queue an unlimited number of pongs.
 func TestAnswersToPingsAreLimited(t *testing.T) {
 	_, n, _ := welcomed(t)
 	w := &webSocket{conn: n}

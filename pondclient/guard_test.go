@@ -15,9 +15,9 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// Tests of details that no requirement names.
+// Tests of details that are not part of a requirement.
 
-// block makes the client's writer wait: the server reads nothing more.
+// block makes the client's writer wait: the server stops reading.
 func block(t *testing.T, s *socket, ch *pondclient.Channel) {
 	t.Helper()
 	s.conn.(*pipenet.Conn).Hold()
@@ -57,7 +57,7 @@ func TestABlockedWriteEndsTheConnection(t *testing.T) {
 					t.Errorf("connected again after %v", d)
 				}
 				return
-			case <-time.After(5 * time.Second): // it is not silent
+			case <-time.After(5 * time.Second): // data still arrives
 				s.say(room, 1, 0)
 			}
 		}
@@ -73,7 +73,7 @@ func TestTheCloseFrameIsAnswered(t *testing.T) {
 			t.Errorf("answered with %d", s.code)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // and a server that breaks the protocol is told so
+	run(t, func(t *testing.T, f *fake) { // and a server that breaks the protocol gets a close frame
 		_, s := f.connected()
 		_, _ = s.conn.Write([]byte{0x83, 0})
 		s.gone()
@@ -81,7 +81,7 @@ func TestTheCloseFrameIsAnswered(t *testing.T) {
 			t.Errorf("answered with %d", s.code)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // as is one that sends too large a message
+	run(t, func(t *testing.T, f *fake) { // like one that sends a message that is too large
 		_, s := f.connected(pondclient.WithMaxMessageSize(1000))
 		s.raw(strings.Repeat("x", 1001))
 		s.gone()
@@ -98,7 +98,7 @@ func TestAFallbackThatFailsIsNoDeadEnd(t *testing.T) {
 		s := f.welcome() // an event stream
 		f.refuseWith(func(r *http.Request) *refusal {
 			if !ws.IsUpgrade(r) {
-				return &refusal{status: 502} // now it is the other way round
+				return &refusal{status: 502} // now in the other order
 			}
 			return nil
 		})
@@ -159,7 +159,7 @@ func TestOldMembershipsWithoutAConfirmation(t *testing.T) {
 		s.say(room, 1, 0)
 		s.quiet()
 	})
-	run(t, func(t *testing.T, f *fake) { // after disorder, what came before the answer is repeated
+	run(t, func(t *testing.T, f *fake) { // after disorder, the frames before the answer are repeated
 		c := f.client()
 		s := f.welcome("recover")
 		events := collect(t, enter(t, c, s, room, `{"recover":{"epoch":"k3","offset":5}}`))
@@ -238,7 +238,7 @@ func TestTokensAreRenewedBeforeTheyExpire(t *testing.T) {
 			t.Errorf("token %q", got)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // one that is set meanwhile is used at once
+	run(t, func(t *testing.T, f *fake) { // a token that is set in the meantime is used immediately
 		release := make(chan struct{})
 		c := f.client(pondclient.WithTokenSource(func(context.Context) (pondclient.Token, error) {
 			<-release

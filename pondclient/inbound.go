@@ -124,7 +124,7 @@ func (c *Client) identifyLocked(f *frame) {
 	}
 }
 
-// advise stores the delay before a reconnect that the server advises (rule X-21).
+// advise stores the delay before a reconnect that the server advises.
 func (n *connection) advise(f *frame) {
 	var p struct {
 		After float64 `json:"after"`

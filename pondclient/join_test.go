@@ -178,7 +178,7 @@ func TestRequirement16HandlesAreCounted(t *testing.T) {
 		if err := one.Leave(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if err := one.Leave(t.Context()); err != nil { // a second time changes nothing
+		if err := one.Leave(t.Context()); err != nil { // a second call changes nothing
 			t.Error(err)
 		}
 		s.quiet()

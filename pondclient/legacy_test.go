@@ -10,8 +10,8 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// What the official server on npm up to version 0.1.70 sends has no request IDs, and
-// it does not send a first message.
+// The messages of the official server on npm up to version 0.1.70 have no request IDs,
+// and it does not send a first message.
 func TestLegacyServer(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) {
 		c := f.client(pondclient.WithLegacyServer())

@@ -20,8 +20,7 @@ var histories = flag.Int("histories", 60, "number of random histories that the m
 
 // The model: clients of a channel with a history, a network that breaks, a server
 // that restarts. Each client gets every message once and in order, or a gap where
-// messages are missing; and it gets a gap only if something happened that can lose
-// messages.
+// messages are missing; and it gets a gap only after an event that can lose messages.
 func TestModel(t *testing.T) {
 	for seed := range *histories {
 		synctest.Test(t, func(t *testing.T) {
@@ -51,7 +50,7 @@ type player struct {
 	name   string
 	client *pondclient.Client
 	line   *line
-	slow   bool // a program that does not keep up
+	slow   bool // the program does not keep up
 
 	mu   sync.Mutex // guards the following fields
 	seen []string   // for failures
@@ -59,7 +58,7 @@ type player struct {
 	gaps []gap      // since then
 	fail string
 
-	epochs int // gaps because the history began anew
+	epochs int // gaps because the history started again
 }
 
 type gap struct {
@@ -87,8 +86,8 @@ func (m *model) play() {
 		p.line.each((*pipenet.Conn).Plug)
 		p.line.each((*pipenet.Conn).Release)
 	}
-	time.Sleep(10 * time.Minute) // until everybody is back
-	m.say()                      // so that whoever lacks something notices
+	time.Sleep(10 * time.Minute) // until all clients are connected
+	m.say()                      // so that clients that lack messages notice it
 	time.Sleep(10 * time.Minute)
 	synctest.Wait()
 	for _, p := range m.players {
@@ -156,14 +155,14 @@ func (m *model) say() {
 	}
 }
 
-// disturb does something to the network of a client.
+// disturb causes a failure in the network of a client.
 func (m *model) disturb(p *player) {
 	for range 1 + m.random.IntN(3) {
 		switch m.random.IntN(8) {
 		case 0, 1:
 			p.line.cut()
 		case 2:
-			p.line.each((*pipenet.Conn).Unplug) // until it finds out
+			p.line.each((*pipenet.Conn).Unplug) // until the client detects it
 		case 3:
 			p.line.each((*pipenet.Conn).Plug)
 		case 4:
@@ -181,7 +180,7 @@ func (m *model) disturb(p *player) {
 	}
 }
 
-// take checks an event against the one before.
+// take checks an event against the previous one.
 func (p *player) take(ev pondclient.Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,7 +206,7 @@ func (p *player) take(ev pondclient.Event) {
 	}
 }
 
-// mayHave reports whether something happened that explains a gap.
+// mayHave reports whether an event explains a gap.
 func (p *player) mayHave(reason pondclient.GapReason) bool {
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
@@ -230,7 +229,7 @@ func (p *player) problem(text string) {
 	}
 }
 
-// judge fails unless the client has all messages up to the last one.
+// judge fails the test unless the client has all messages up to the last one.
 func (p *player) judge() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

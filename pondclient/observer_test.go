@@ -9,7 +9,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// An observer may use the client, also in a way that leads to another notification.
+// An observer may call the client, even in a way that causes another notification.
 func TestAnObserverMayUseTheClient(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) {
 		var c *pondclient.Client
@@ -46,7 +46,8 @@ func TestAnObserverMayUseTheClient(t *testing.T) {
 	})
 }
 
-// What expires while the client is stopped is reported when the program looks.
+// Messages that expire while the client is stopped are reported when the program reads
+// events.
 func TestFailuresWhileStopped(t *testing.T) {
 	run(t, func(t *testing.T, f *fake) {
 		c, s := f.connected(pondclient.WithToken("old"))

@@ -28,7 +28,7 @@ import (
 func TestRequirement45CloseDrains(t *testing.T) {
 	for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 		t.Run(string(transport), func(t *testing.T) {
-			run(t, func(t *testing.T, f *fake) { // also what waits for a connection
+			run(t, func(t *testing.T, f *fake) { // including messages that wait for a connection
 				c, s := f.connected(pondclient.WithTransport(transport))
 				ch := enter(t, c, s, room, `{}`)
 				s.cut()
@@ -52,7 +52,7 @@ func TestRequirement45CloseDrains(t *testing.T) {
 				}
 				s.gone()
 			})
-			run(t, func(t *testing.T, f *fake) { // or reports what it could not send
+			run(t, func(t *testing.T, f *fake) { // or returns the messages that it could not send
 				c, s := f.connected(pondclient.WithTransport(transport))
 				ch, other := enter(t, c, s, room, `{}`), enter(t, c, s, "/chat/2", `{}`)
 				f.refuseWith(func(*http.Request) *refusal { return &refusal{status: 503} })
@@ -75,7 +75,7 @@ func TestRequirement45CloseDrains(t *testing.T) {
 			})
 		})
 	}
-	run(t, func(t *testing.T, f *fake) { // a client that stopped has nothing to wait for
+	run(t, func(t *testing.T, f *fake) { // a stopped client does not wait
 		c, ch, _ := offline(t, f)
 		if err := ch.Send("a", nil); err != nil {
 			t.Fatal(err)

@@ -94,14 +94,14 @@ func TestRequirement21PresenceAsLists(t *testing.T) {
 		if got := ch.Members(); len(got) != 1 || got[0].ID != "a" {
 			t.Errorf("members are %v", got)
 		}
-		// A second Channel begins with all.
+		// A second Channel starts with all members.
 		two, err := c.Join(t.Context(), name, pondclient.WithPresence())
 		if err != nil {
 			t.Fatal(err)
 		}
 		collect(t, two).is(`presence +a{"id":"a","x":3}`)
 	})
-	run(t, func(t *testing.T, f *fake) { // nobody asked
+	run(t, func(t *testing.T, f *fake) { // presence was not requested
 		c := f.client()
 		s := f.welcome("diff", "recover")
 		ch := enter(t, c, s, name, `{}`)

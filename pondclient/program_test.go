@@ -66,7 +66,7 @@ func TestRequirement41AContextCancelsItsOperation(t *testing.T) {
 		s.expect("JOIN_CHANNEL")
 		s.expect("LEAVE_CHANNEL")
 
-		// All of this left the connection and the channel alone.
+		// None of this affected the connection and the channel.
 		s.say(room, 3, 0)
 		collect(t, ch).is("2 3")
 		if fmt.Sprint(got) != "[1]" || f.connects() != 1 {
@@ -85,7 +85,7 @@ func TestRequirement41AContextCancelsItsOperation(t *testing.T) {
 		s.join(`{}`)
 		s.quiet()
 	})
-	run(t, func(t *testing.T, f *fake) { // Dial says why it gave up
+	run(t, func(t *testing.T, f *fake) { // Dial returns the reason
 		f.refuseWith(func(*http.Request) *refusal { return &refusal{status: 503, text: "full"} })
 		_, err := pondclient.Dial(within(t, time.Minute), "ws://example.com/socket", f.options(nil)...)
 		isError(t, err, context.DeadlineExceeded)
@@ -98,7 +98,7 @@ func TestRequirement41AContextCancelsItsOperation(t *testing.T) {
 	})
 }
 
-// tlsOff makes a client of a wss URL speak without TLS.
+// tlsOff makes a client of a wss URL connect without TLS.
 func tlsOff(f *fake) pondclient.Option {
 	transport := &http.Transport{DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return f.listener.Dial(ctx)
@@ -142,7 +142,7 @@ func TestRequirement41TheRootContextEndsEverything(t *testing.T) {
 						asked := background(func() error { _, err := ch.Request(t.Context(), "ask", nil); return err })
 						joining := background(func() error { _, err := c.Join(t.Context(), "/chat/2"); return err })
 						synctest.Wait()
-						for range 300 { // more than the network holds
+						for range 300 { // more than the network buffers
 							if err := ch.Send("say", map[string]string{"text": strings.Repeat("x", 1000)}); err != nil {
 								t.Fatal(err)
 							}

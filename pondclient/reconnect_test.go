@@ -17,8 +17,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// The numbers in names are those of the requirements that users of realtime clients
-// led to: see docs/goclient.md.
+// The numbers in names are those of the requirements in docs/goclient.md.
 
 func TestRequirement1EveryDelayIsJittered(t *testing.T) {
 	tests := map[string]struct {
@@ -84,8 +83,8 @@ func advise(s *socket, after int) {
 	synctest.Wait()
 }
 
-// spread fails unless delays are spread over a span, in which no tenth has more than
-// a quarter of them.
+// spread fails the test unless delays are spread over a span, of which no tenth
+// contains more than a quarter of them.
 func spread(t *testing.T, delays []time.Duration, earliest, span time.Duration) {
 	t.Helper()
 	var tenths [10]int
@@ -177,7 +176,7 @@ func TestRequirement5SilenceAbandonsTheSocket(t *testing.T) {
 		if s.pings < 100 {
 			t.Errorf("%d pings in an hour", s.pings)
 		}
-		s.conn.(*pipenet.Conn).Unplug() // nobody hears anything any more
+		s.conn.(*pipenet.Conn).Unplug() // no data passes any more
 		before := time.Now()
 		f.welcome()
 		if d := time.Since(before); d < 10*time.Second || d > 37*time.Second {
@@ -202,14 +201,14 @@ func TestRequirement5SilenceOfAnEventStream(t *testing.T) {
 			t.Errorf("connected again after %v", d)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // a server without heartbeats is asked
+	run(t, func(t *testing.T, f *fake) { // the client pings a server without heartbeats
 		f.connected(pondclient.WithTransport(pondclient.SSE))
 		time.Sleep(time.Hour)
 		if n := f.connects(); n != 1 || len(f.posts) < 40 {
 			t.Errorf("%d connections and %d POSTs in an hour without heartbeats", n, len(f.posts))
 		}
 		f.mu.Lock()
-		clear(f.streams) // it forgets the stream
+		clear(f.streams) // it removes the stream
 		f.mu.Unlock()
 		before := time.Now()
 		f.welcome()
@@ -395,7 +394,7 @@ func TestRequirement13OneSocketAtATime(t *testing.T) {
 	})
 }
 
-// A countedConn says when it is closed.
+// A countedConn reports when it is closed.
 type countedConn struct {
 	net.Conn
 	once   sync.Once

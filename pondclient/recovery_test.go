@@ -11,13 +11,13 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A log is a channel with a history, as a server has it.
+// A log is a channel with a history on the server.
 type log struct {
 	epoch string
 	top   int
 }
 
-// answer answers a join that asks for recovery, and replays what it missed.
+// answer answers a join that asks for recovery, and replays the missed messages.
 func (l *log) answer(s *socket, m received) {
 	var from struct {
 		Epoch  string
@@ -48,7 +48,7 @@ func (l *log) answer(s *socket, m received) {
 	s.send("SYSTEM", "RECOVERED", m.ChannelName, "x", fmt.Sprintf(`{"epoch":%q,"offset":%d}`, l.epoch, l.top), "")
 }
 
-// say adds a message and sends it to s, unless s is nil.
+// say adds a message and sends it to s if s is not nil.
 func (l *log) say(s *socket) {
 	l.top++
 	if s != nil {
@@ -71,12 +71,12 @@ func TestRequirement25PositionsComeFromTheServer(t *testing.T) {
 		l := &log{"k3", 14}
 		l.answer(s, m)
 		events.is("13r 14r recovered")
-		// Payloads that look like positions are none, and neither are replies.
+		// Payloads that look like positions are not positions, and neither are replies.
 		s.send("BROADCAST", "said", room, "x", `{"n":7,"offset":99,"epoch":"z"}`, "")
 		s.send("SYSTEM", "reply", room, "x", `{"offset":99}`, "")
 		s.send("SYSTEM", "POSITION", room, "x", `{"epoch":"k3","offset":20}`, "")
 		s.say(room, 21, 21)
-		s.say(room, 25, 25) // a hole is no loss
+		s.say(room, 25, 25) // a missing offset is not a loss
 		events.is("7 reply 21 25")
 		last := events.raw[len(events.raw)-1].(*pondclient.Message)
 		if last.Position != (pond.Position{Epoch: "k3", Offset: 25}) {
@@ -121,7 +121,7 @@ func TestRequirement26EveryRejoinReports(t *testing.T) {
 		s.say(room, 3, 3)
 		events.is("gap:expired 3")
 	})
-	run(t, func(t *testing.T, f *fake) { // a program that does not want recovery
+	run(t, func(t *testing.T, f *fake) { // a program without recovery
 		c := f.client()
 		s := f.welcome("recover")
 		events := collect(t, enter(t, c, s, room, `{}`, pondclient.WithoutRecovery()))
@@ -201,7 +201,7 @@ func TestRequirement27RecoverySurvivesTenOverlappingDrops(t *testing.T) {
 					s.say(room, j, j)
 				}
 				expect(from.Offset+3, "r")
-			case 2: // it breaks before the end of the replay is announced
+			case 2: // it breaks before RECOVERED
 				var from struct{ Offset int }
 				_ = decode(m.From, &from)
 				s.ack(m, fmt.Sprintf(`{"recover":{"epoch":"k3","offset":%d,"to":%d,"recovered":true}}`, from.Offset, l.top))
@@ -236,7 +236,7 @@ func TestRequirement28EveryRejoinSendsAPosition(t *testing.T) {
 			s.ack(m, `{"recover":{"epoch":"k3","offset":12,"to":12,"recovered":true}}`)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // a join that was never answered has none
+	run(t, func(t *testing.T, f *fake) { // a join without an answer has none
 		c := f.client()
 		s := f.welcome("recover")
 		joined := background(func() error { _, err := c.Join(t.Context(), room, pondclient.WithLast(5)); return err })
@@ -285,7 +285,7 @@ func TestRequirement29LeavingStopsAReplay(t *testing.T) {
 		}
 		events.is("")
 		s.quiet()
-		// The next membership begins anew.
+		// The next membership starts again.
 		again := background(func() error { _, err := c.Join(t.Context(), room); return err })
 		if m := s.expect("JOIN_CHANNEL"); m.From != nil {
 			t.Errorf("joined with from %s", m.From)
@@ -309,7 +309,7 @@ func TestDisorderLeadsToARejoin(t *testing.T) { // rule C-X2
 				l.say(s)
 				l.say(s)
 				s.say(room, offset, offset)
-				s.say(room, 14, 14) // of the old membership
+				s.say(room, 14, 14) // from the old membership
 				l.top = 15
 				leave := s.expect("LEAVE_CHANNEL")
 				s.say(room, 15, 15)
@@ -323,7 +323,7 @@ func TestDisorderLeadsToARejoin(t *testing.T) { // rule C-X2
 			})
 		})
 	}
-	run(t, func(t *testing.T, f *fake) { // a server that goes on like that is not hammered
+	run(t, func(t *testing.T, f *fake) { // if the server continues like this, the client does not flood it
 		c := f.client()
 		s := f.welcome("recover")
 		enter(t, c, s, room, `{"recover":{"epoch":"k3","offset":11}}`)
@@ -375,7 +375,7 @@ func TestAnInvalidMessageHarmsNothing(t *testing.T) {
 			s.raw(text)
 			events.is("gap:invalid")
 		}
-		// Several documents in one message, and payloads that are no objects.
+		// Several documents in one message, and payloads that are not objects.
 		s.raw(`{"action":"BROADCAST","event":"a","channelName":"/chat/1","requestId":"x","payload":null}` + "\n\n" +
 			`{"action":"BROADCAST","event":"b","channelName":"/chat/1","requestId":"x","payload":[1]}` + "\r\n" +
 			`{"action":"BROADCAST","event":"c","channelName":"/chat/1","requestId":"x"}`)

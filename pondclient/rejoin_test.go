@@ -35,7 +35,7 @@ func TestRequirement19EventsBeforeTheAnswerAreHeld(t *testing.T) {
 		}
 		events.is(want.String() + "welcome 50")
 	})
-	run(t, func(t *testing.T, f *fake) { // what is held is bounded
+	run(t, func(t *testing.T, f *fake) { // the held frames are limited
 		c, s := f.connected()
 		joined := make(chan *pondclient.Channel)
 		go func() {
@@ -79,7 +79,7 @@ func TestRequirement20OneJoinPerChannelAfterAReconnect(t *testing.T) {
 			}
 			s.quiet()
 		}
-		// On a connection that stays, an unanswered join is repeated.
+		// On a connection that stays open, an unanswered join is repeated.
 		var gaps []time.Duration
 		last := time.Now()
 		var m received

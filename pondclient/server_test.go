@@ -19,8 +19,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A site is a real server in memory that can be restarted, with a Pond of its own
-// each time.
+// A site is a real server in memory that can be restarted, each time with a new Pond.
 type site struct {
 	t     *testing.T
 	build func() (*pond.Pond, *pond.Endpoint)
@@ -51,7 +50,7 @@ func (s *site) start() {
 	s.tasks.Go(func() { _ = server.Serve(listener) })
 }
 
-// stop shuts the server down in the right order.
+// stop shuts down the server and the Pond in the right order.
 func (s *site) stop() {
 	s.mu.Lock()
 	p, server := s.pond, s.server
@@ -94,7 +93,7 @@ func (l *line) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return c, nil
 }
 
-// each calls f for all connections that the client has made.
+// each calls f for all connections of the client.
 func (l *line) each(f func(*pipenet.Conn)) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -147,7 +146,7 @@ const (
 	ask  pond.Event[greeting] = "ask"
 )
 
-// chat is a server with everything of the official protocol.
+// chat is a server with all features of the official protocol.
 func chat(opts ...pond.LobbyOption) func() (*pond.Pond, *pond.Endpoint) {
 	return func() (*pond.Pond, *pond.Endpoint) {
 		p := pond.New(pond.WithLogger(quiet))
@@ -249,7 +248,7 @@ func TestTheOfficialProtocol(t *testing.T) {
 		annEvents.is(fmt.Sprintf(`failure fail: 409 busy: HANDLER_NOT_FOUND presence ~%s{"id":%[1]q,"name":"Ann"}`, ann.UserID()))
 		bobEvents.take()
 
-		// Evicted, and back again.
+		// Evicted, and joined again.
 		if err := a.Send("evict/"+bob.UserID(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -327,13 +326,13 @@ func TestRecovery(t *testing.T) {
 		publish(1)
 		events.is("gap:expired 31")
 		s.restart()
-		publish(1) // before it is back
+		publish(1) // before it reconnects
 		time.Sleep(time.Minute)
 		publish(1)
 		events.is("gap:epoch 33")
 		last := events.raw[len(events.raw)-1].(*pondclient.Message)
 
-		// A program that stored its position goes on from there.
+		// A program that stored its position continues from there.
 		publish(2)
 		other, _ := s.client(over)
 		_, more := member(t, other, pondclient.WithPosition(last.Position))
@@ -341,7 +340,7 @@ func TestRecovery(t *testing.T) {
 	})
 }
 
-// A client that is not tracked knows the list, also after it lost its connection.
+// A client that is not tracked gets the list, even after it lost its connection.
 func TestPresenceDifferences(t *testing.T) {
 	onSite(t, chat(pond.WithPresenceDiffs(), pond.WithHistory(pond.History{})), func(t *testing.T, s *site, over pondclient.Transport) {
 		watcher, link := s.client(over)
@@ -380,7 +379,7 @@ func TestPresenceDifferences(t *testing.T) {
 	})
 }
 
-// What has piled up goes in one request, which the server takes as a whole and in
+// Queued messages are sent in one request, which the server accepts as a whole and in
 // order (rule X-22).
 func TestArraysOverAnEventStream(t *testing.T) {
 	build := chat(pond.WithHistory(pond.History{}))
@@ -421,8 +420,8 @@ func TestArraysOverAnEventStream(t *testing.T) {
 	})
 }
 
-// A server that shuts down tells its clients when to connect again, spread over a
-// second for every 500 of them (rule X-21).
+// A server that shuts down advises its clients when to reconnect, spread over a second
+// for every 500 of them (rule X-21).
 func TestRequirement1ClientsObeyTheirServer(t *testing.T) {
 	const clients = 600
 	for _, transport := range bothTransports {

@@ -93,7 +93,7 @@ func TestRequirement43OverflowIsAGap(t *testing.T) {
 		s.say(room, 1, 0)
 		events.is("1")
 	})
-	run(t, func(t *testing.T, f *fake) { // after an overflow, messages come in runs
+	run(t, func(t *testing.T, f *fake) { // after an overflow, several messages arrive in a row
 		c, s := f.connected()
 		ch := enter(t, c, s, room, `{}`, pondclient.WithBuffer(10, 1<<20))
 		go func() {

@@ -29,14 +29,14 @@ type received struct {
 	at time.Time
 }
 
-// A socket is one connection of a client, seen from the server.
+// A socket is one connection of a client, on the side of the server.
 type socket struct {
 	f       *fake
 	t       *testing.T
 	request *http.Request
 	conn    net.Conn
-	more    chan struct{} // has room for one: something came
-	ended   chan struct{} // closed when the client has gone
+	more    chan struct{} // a value means that data arrived; its capacity is one
+	ended   chan struct{} // closed when the client disconnected
 	id      string
 
 	mu      sync.Mutex // guards the following fields
@@ -122,7 +122,7 @@ func (s *socket) poll() (m received, ok bool) {
 	return m, true
 }
 
-// next waits for the next message, until the client has gone or stop is closed.
+// next waits for the next message, until the client disconnects or stop is closed.
 func (s *socket) next(stop <-chan struct{}) (m received, ok bool) {
 	for {
 		if m, ok := s.poll(); ok {
@@ -243,7 +243,7 @@ func (s *socket) expect(action string) received {
 	return m
 }
 
-// quiet fails if the client sends something.
+// quiet fails the test if the client sends a message.
 func (s *socket) quiet() {
 	s.t.Helper()
 	synctest.Wait()
@@ -270,7 +270,7 @@ func (s *socket) reply(m received, event, payload string) {
 	s.send("SYSTEM", event, m.ChannelName, m.RequestID, payload, "")
 }
 
-// cut resets the network connection when everything has arrived.
+// cut resets the network connection after all data arrived.
 func (s *socket) cut() {
 	synctest.Wait()
 	s.conn.(*pipenet.Conn).Reset()
@@ -281,7 +281,7 @@ func (s *socket) closeWith(code int, reason string) {
 	_, _ = s.conn.Write(ws.AppendClose(nil, code, reason))
 }
 
-// gone waits until the client has ended the connection.
+// gone waits until the client ended the connection.
 func (s *socket) gone() {
 	s.t.Helper()
 	select {

@@ -210,7 +210,7 @@ func (s *eventStream) send(batch []*outgoing, verdicts []verdict) error {
 	case failed == nil:
 		setAll(verdicts, verdict{result: sent})
 		return nil
-	case failed.refused && len(batch) > 1 && !failed.busy: // no message was accepted, see rule X-22
+	case failed.refused && len(batch) > 1 && !failed.busy: // the server accepted none of them
 		for i := range batch {
 			if err := s.send(batch[i:i+1], verdicts[i:i+1]); err != nil {
 				return err

@@ -19,7 +19,7 @@ var (
 	overBoth   = pondclient.WithTransport(pondclient.Auto)
 )
 
-// noWebSockets is a proxy that lets no WebSocket through.
+// noWebSockets is a proxy that blocks WebSockets.
 func noWebSockets(status int) func(r *http.Request) *refusal {
 	return func(r *http.Request) *refusal {
 		if ws.IsUpgrade(r) {
@@ -175,7 +175,7 @@ func TestRequirement33Streams(t *testing.T) {
 		ch := enter(t, c, s, room, `{}`)
 		events := collect(t, ch)
 		s.stream("retry: 5\n\n: comment\nevent: said\nid: k3.1\r\ndata: {\"action\":\"BROADCAST\",\"event\":\"a\",\r\ndata:\n\n")
-		events.is("gap:invalid") // half a document on a line is none
+		events.is("gap:invalid") // an incomplete document on a line is not a message
 		s.stream("event: x\ndata: {\"action\":\"BROADCAST\",\"event\":\"a\",\"channelName\":\"/chat/1\"}\n" +
 			"data:{\"action\":\"BROADCAST\",\"event\":\"b\",\"channelName\":\"/chat/1\"}\nunknown\n\n")
 		long := strings.Repeat("x", 100_000)
@@ -185,12 +185,12 @@ func TestRequirement33Streams(t *testing.T) {
 			t.Errorf("%d bytes", len(got.Payload))
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // too long a message ends the connection
+	run(t, func(t *testing.T, f *fake) { // a message that is too long ends the connection
 		_, s := f.connected(overStream, pondclient.WithMaxMessageSize(50_000))
 		s.stream("data: " + strings.Repeat("x", 60_000))
 		s.gone()
 	})
-	run(t, func(t *testing.T, f *fake) { // a page of a proxy is no event stream
+	run(t, func(t *testing.T, f *fake) { // a page of a proxy is not an event stream
 		f.refuseWith(func(*http.Request) *refusal { return &refusal{status: 200, text: "log in, please"} })
 		f.client(overStream)
 		time.Sleep(time.Minute)
@@ -252,7 +252,7 @@ func testPosts(t *testing.T, features []string) {
 }
 
 func TestRequirement34AnswersToPosts(t *testing.T) {
-	// answers are what the server says to POSTs with this event.
+	// answers are the server's responses to POSTs with this event.
 	tests := map[string]struct {
 		answers []int // by attempt; 0 takes the message
 		kept    bool  // the connection
@@ -284,7 +284,7 @@ func TestRequirement34AnswersToPosts(t *testing.T) {
 							return 0
 						}
 						if strings.HasPrefix(body, "[") && (answers[0] == 400 || answers[0] == 413) {
-							return answers[0] // each message is tried alone after that
+							return answers[0] // after that, each message is sent separately
 						}
 						status := answers[0]
 						answers = answers[1:]
@@ -294,7 +294,7 @@ func TestRequirement34AnswersToPosts(t *testing.T) {
 						if err := ch.Send(event, nil); err != nil {
 							t.Fatal(err)
 						}
-						if features == nil || name == "perhaps" { // or a and c share its fate
+						if features == nil || name == "perhaps" { // otherwise a and c fail as well
 							synctest.Wait()
 						}
 					}
@@ -319,7 +319,7 @@ func TestRequirement34AnswersToPosts(t *testing.T) {
 	}
 }
 
-// drain returns the events that a connection has received.
+// drain returns the events that a connection received.
 func drain(s *socket) (events []string) {
 	for {
 		m, ok := s.poll()
@@ -339,7 +339,7 @@ func TestRequirement34APostThatFailsIsNotRepeated(t *testing.T) {
 		f.postWith(func(r *http.Request, body string) int {
 			if strings.Contains(body, `"event":"lost"`) {
 				s.take(body)
-				panic(http.ErrAbortHandler) // it was taken, and nobody hears of that
+				panic(http.ErrAbortHandler) // it was accepted, but the response is lost
 			}
 			return 0
 		})

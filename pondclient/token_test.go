@@ -89,7 +89,7 @@ func TestRequirement11StaleTokensAreRefreshed(t *testing.T) {
 			s = f.welcome()
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // after a refusal, once
+	run(t, func(t *testing.T, f *fake) { // after a rejection, once
 		source, calls := counted(0)
 		f.refuseWith(func(r *http.Request) *refusal {
 			if bearer(r) == "1" {
@@ -111,7 +111,7 @@ func TestRequirement11StaleTokensAreRefreshed(t *testing.T) {
 			t.Errorf("%d attempts with %d tokens", n, calls())
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // a static token that is refused stops, until it is set
+	run(t, func(t *testing.T, f *fake) { // a rejected static token stops the client until another one is set
 		f.refuseWith(func(r *http.Request) *refusal {
 			if r.URL.Query().Get("token") != "new" {
 				return &refusal{status: 401, text: "expired"}
@@ -133,7 +133,7 @@ func TestRequirement11StaleTokensAreRefreshed(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	run(t, func(t *testing.T, f *fake) { // parameters of joins are made anew
+	run(t, func(t *testing.T, f *fake) { // parameters of joins are created again
 		c, s := f.connected()
 		n := 0
 		joined := background(func() error {
@@ -150,7 +150,7 @@ func TestRequirement11StaleTokensAreRefreshed(t *testing.T) {
 			s.cut()
 			s = f.welcome()
 		}
-		// A refused token is replaced once.
+		// A rejected token is replaced once.
 		m := s.expect("JOIN_CHANNEL")
 		s.send("SYSTEM", "UNAUTHORIZED", "/chat/1", m.RequestID, `{"status":401,"message":"expired"}`, "")
 		if m := s.join(`{}`); string(m.Payload) != `{"token":5}` {

@@ -31,9 +31,9 @@
 // bubble's time. Methods that wait until the server is idle wait until all
 // goroutines of the bubble are blocked, which takes no virtual time.
 //
-// The clock of a bubble starts at midnight UTC on 2000-01-01. Tokens and
-// certificates that were made outside the bubble are not yet valid there, so make
-// them inside, with time.Now.
+// The clock of a bubble starts at midnight UTC on 2000-01-01. Tokens and certificates
+// that were created outside the bubble are not yet valid there, so create them inside,
+// with time.Now.
 package pondtest
 
 import (
@@ -52,8 +52,7 @@ import (
 // heartbeats keep virtual time running, so a bubble never deadlocks.
 const timeout = time.Minute
 
-// A Transport is the way in which a session talks to the server. Its values are those
-// of pond.Transport.
+// A Transport is the transport of a session. Its values are those of pond.Transport.
 type Transport string
 
 // The transports.

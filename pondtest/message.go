@@ -28,8 +28,7 @@ type Message struct {
 	RequestID string          `json:"requestId"`
 	Payload   json.RawMessage `json:"payload"` // an object
 
-	// Offset is the message's place in the history of its channel, or 0 if it has
-	// none.
+	// Offset is the message's offset in the history of its channel, or 0 if it has none.
 	Offset uint64 `json:"offset"`
 
 	// Raw is the whole message as received.

@@ -5,13 +5,14 @@ import (
 	"strconv"
 )
 
-// join has the members that a request to join may have beyond the official protocol.
+// join contains the members of a request to join that are not part of the official
+// protocol.
 type join struct {
 	Want []string `json:"want,omitempty"`
 	From any      `json:"from,omitempty"`
 }
 
-// A JoinOption adds something to a request to join a channel.
+// A JoinOption extends a request to join a channel.
 type JoinOption func(*join)
 
 // Want requests extensions, such as "recover".
@@ -19,7 +20,7 @@ func Want(extensions ...string) JoinOption {
 	return func(j *join) { j.Want = append(j.Want, extensions...) }
 }
 
-// From asks for the messages behind a position. userID is the ID that the client had
+// From asks for the messages after a position. userID is the ID that the client had
 // there; it may be empty.
 func From(p Position, userID string) JoinOption {
 	from := map[string]any{"epoch": p.Epoch, "offset": p.Offset}
@@ -34,18 +35,18 @@ func Last(n int) JoinOption {
 	return func(j *join) { j.From = map[string]any{"last": n} }
 }
 
-// A Position is a place in the history of a channel.
+// A Position is a position in the history of a channel.
 type Position struct {
 	Epoch  string `json:"epoch"`
 	Offset uint64 `json:"offset"`
 }
 
-// ID returns the position as event streams have it in their id field.
+// ID returns the position in the form of the id field of event streams.
 func (p Position) ID() string { return p.Epoch + "." + strconv.FormatUint(p.Offset, 10) }
 
-// Position returns the client's position in the history of a channel, as the
-// messages say that the test received: the answer to its request to join, and
-// later messages. It is the zero Position if the client does not know it.
+// Position returns the client's position in the history of a channel, according to the
+// messages that the test received: the answer to the request to join, and later
+// messages. It is the zero Position if it is unknown.
 func (s *Session) Position(channel string) Position { return s.positions[channel] }
 
 // note updates the client's position when the test receives m.

@@ -17,7 +17,7 @@ import (
 
 const probeInterval = 500 * time.Millisecond
 
-// nodes are the brokers of a test, each behind a proxy of its own.
+// nodes are the brokers of a test, each behind its own proxy.
 type nodes struct {
 	t      testing.TB
 	server *server
@@ -77,7 +77,7 @@ func (n *nodes) name(b pond.Broker) string {
 	return n.names[b]
 }
 
-// eventually waits until a condition holds.
+// eventually waits until a condition is true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -89,7 +89,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// cluster returns what brokertest has to know.
+// cluster returns the cluster for brokertest.
 func (n *nodes) cluster() *brokertest.Cluster {
 	return &brokertest.Cluster{
 		Node: n.add,

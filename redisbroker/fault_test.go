@@ -25,10 +25,10 @@ import (
 
 var keep = pond.Retention{Messages: 100, Bytes: 1 << 20, Age: time.Hour}
 
-// quiet keeps what is expected to fail out of the output.
+// quiet omits expected failures from the output.
 func quiet() redisbroker.Option { return redisbroker.WithLogger(slog.New(slog.DiscardHandler)) }
 
-// A recorder is a receiver that keeps everything.
+// A recorder is a receiver that stores all messages and gaps.
 type recorder struct {
 	mu      sync.Mutex
 	entries []pond.Entry
@@ -91,7 +91,7 @@ func appendOne(t testing.TB, b pond.BrokerLog, topic string, n int) (pond.Positi
 	})
 }
 
-// A server that is stopped and goes on is like a network that stalls.
+// A server that is stopped and continued is like a network that stalls.
 func TestContractStopped(t *testing.T) {
 	brokertest.Run(t, brokertest.Harness{
 		Skip: map[string]string{
@@ -106,8 +106,8 @@ func TestContractStopped(t *testing.T) {
 	})
 }
 
-// A replica takes over that has all entries. The log begins again all the same: the
-// replica could have missed the newest ones.
+// A replica that has all entries takes over. The log still starts again, because the
+// replica could lack the newest entries.
 func TestContractFailover(t *testing.T) {
 	brokertest.Run(t, brokertest.Harness{
 		Skip: map[string]string{
@@ -154,7 +154,7 @@ func (s *server) addUser(cluster bool) {
 	}
 }
 
-// The rules of the package comment are enough.
+// The permissions in the package comment are sufficient.
 func TestContractACL(t *testing.T) {
 	s := startServer(t)
 	s.addUser(false)
@@ -229,7 +229,7 @@ func publish(t testing.TB, b pond.Broker, topic, text string) {
 	}
 }
 
-// A broker whose subscriptions receive something sends no probes. On a busy machine there
+// A broker whose subscriptions receive data sends no probes. On a busy machine there
 // may be a pause that is long enough for one, so one round of several must be without.
 func TestIdleProbes(t *testing.T) {
 	s := startServer(t)
@@ -249,7 +249,7 @@ func TestIdleProbes(t *testing.T) {
 	})
 }
 
-// The server comes later, and nothing has to be started again.
+// The server starts later, and the broker connects without a restart.
 func TestServerComesLater(t *testing.T) {
 	s := newServer(t)
 	b, err := redisbroker.New("redis://"+s.Addr, quiet())
@@ -283,7 +283,7 @@ func TestInvalidURL(t *testing.T) {
 	}
 }
 
-// After Close nothing is left.
+// After Close, no goroutine or connection remains.
 func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)
 	before := runtime.NumGoroutine()
@@ -369,8 +369,7 @@ func TestForeignServersCanFollow(t *testing.T) {
 	}
 }
 
-// Keys of a log that the server evicted, one of them or both, do not make a log that
-// looks whole.
+// If the server evicted one or both keys of a log, the log does not look complete.
 func TestEviction(t *testing.T) {
 	s := startServer(t)
 	b := newNodes(t, s).add().(pond.BrokerLog)
@@ -398,7 +397,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// Producers that are gone are forgotten, and those that are not are not.
+// Only the state of producers that ended is removed.
 func TestProducersAreForgotten(t *testing.T) {
 	s := startServer(t)
 	b := newNodes(t, s).add().(pond.BrokerLog)
@@ -407,7 +406,7 @@ func TestProducersAreForgotten(t *testing.T) {
 	if _, err := appendOne(t, b, "t", 1); err != nil {
 		t.Fatal(err)
 	}
-	// As if it was six minutes ago.
+	// As if it were six minutes ago.
 	ago := fmt.Sprint(time.Now().Add(-6 * time.Minute).UnixMilli())
 	s.command("HSET", state, "pruned", ago, "p:old", "7", "t:old", ago)
 	if _, err := appendOne(t, b, "t", 2); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// A server is a redis-server of a test, on a loopback port of its own.
+// A server is a redis-server of a test, on its own loopback port.
 type server struct {
 	*testserver.Server
 	t    testing.TB
@@ -51,7 +51,7 @@ func prepare(t testing.TB, args []string) *server {
 	return &server{Server: testserver.New(t, addr, program, args, log, ping), t: t, args: args}
 }
 
-// ping asks whether a server works.
+// ping checks whether a server works.
 func ping(addr string) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -344,7 +344,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// writeCertificate writes a certificate and its key, and returns who trusts it.
+// writeCertificate writes a certificate and its key, and returns a pool that trusts it.
 func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -11,7 +11,7 @@ import (
 	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
-// cluster returns what brokertest has to know about a bus.
+// cluster returns the cluster of a bus for brokertest.
 func cluster(bus *memorybroker.Bus) *brokertest.Cluster {
 	var nodes atomic.Int64
 	node := func(b pond.Broker) *memorybroker.Broker { return b.(*memorybroker.Broker) }

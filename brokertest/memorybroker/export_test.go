@@ -7,7 +7,7 @@ func (b *Bus) Logs() int {
 	return len(b.logs)
 }
 
-// Producers returns how many producers a log remembers.
+// Producers returns the number of producers that a log stores.
 func (b *Bus) Producers(topic string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

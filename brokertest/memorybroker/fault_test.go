@@ -17,7 +17,7 @@ import (
 
 var keep = pond.Retention{Messages: 100, Bytes: 1 << 20, Age: time.Hour}
 
-// A trace is what all receivers of a test got, in the order of time.
+// A trace contains the messages of all receivers of a test, in the order of time.
 type trace struct {
 	mu    sync.Mutex
 	start time.Time
@@ -30,7 +30,7 @@ func (tr *trace) add(name, text string) {
 	tr.lines = append(tr.lines, fmt.Sprintf("%v %s %s", time.Since(tr.start), name, text))
 }
 
-// texts returns what one receiver got.
+// texts returns the messages of one receiver.
 func (tr *trace) texts(name string) []string {
 	synctest.Wait()
 	tr.mu.Lock()
@@ -83,7 +83,8 @@ func wantTexts(t *testing.T, tr *trace, name string, want ...string) {
 	}
 }
 
-// play plays a history with faults and returns what was seen when.
+// play simulates a sequence of calls with faults, and returns the received messages
+// with their times.
 func play(t *testing.T, seed uint64) (lines []string) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New(memorybroker.WithSeed(seed), memorybroker.WithSparseOffsets())
@@ -127,7 +128,7 @@ func play(t *testing.T, seed uint64) (lines []string) {
 	return lines
 }
 
-// A run with faults is the same each time for one seed, to the nanosecond.
+// Runs with faults and the same seed are equal, to the nanosecond.
 func TestFaultsAreDeterministic(t *testing.T) {
 	first := play(t, 7)
 	for range 5 {
@@ -150,7 +151,7 @@ func TestFaultsAreDeterministic(t *testing.T) {
 	}
 }
 
-// Messages of one topic keep their order, and those of two topics do not.
+// Messages of one topic stay in order, and those of two topics do not.
 func TestDelayReordersTopicsOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New()
@@ -222,7 +223,8 @@ func TestFailedCalls(t *testing.T) {
 	})
 }
 
-// A call whose context ends on the way back has had its effect.
+// If the context of a call ends while the response is in transit, the call still has
+// its effect.
 func TestContextEndsOnTheWayBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New()
@@ -299,7 +301,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// What waits for a slow receiver is limited.
+// The queue of a slow receiver is limited.
 func TestQueueOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New(memorybroker.WithQueueBytes(100))
@@ -314,7 +316,7 @@ func TestQueueOverflow(t *testing.T) {
 	})
 }
 
-// A log that nobody uses does not stay in memory, and a node may come again.
+// An unused log does not stay in memory, and a node may connect again.
 func TestNothingStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New()
@@ -336,7 +338,7 @@ func TestNothingStays(t *testing.T) {
 	})
 }
 
-// A retry is known for two minutes at least, and not for ever.
+// Retries are recognized for at least two minutes, but not forever.
 func TestProducersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := memorybroker.New()
@@ -388,7 +390,7 @@ func TestMisusePanics(t *testing.T) {
 	}
 }
 
-// A bus that was made outside a bubble works inside.
+// A bus that was created outside a bubble works inside.
 func TestBusFromOutside(t *testing.T) {
 	bus := memorybroker.New()
 	synctest.Test(t, func(t *testing.T) {

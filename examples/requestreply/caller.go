@@ -144,8 +144,7 @@ func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message
 	}
 }
 
-// forget removes a call that was given up. If its answer still arrives, heard is called with
-// it.
+// forget removes a canceled call. If its answer still arrives, heard is called with it.
 func (c *Caller) forget(requestID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzDecode checks that what is accepted is valid JSON whose values are what
-// encoding/json says, and that it can be sent on and read again.
+// FuzzDecode checks that accepted messages are valid JSON with the values that
+// encoding/json decodes, and that they can be encoded and decoded again.
 func FuzzDecode(f *testing.F) {
 	for _, v := range readVectors(f) {
 		if kind, _, _ := strings.Cut(v.Name, "/"); kind != "topic" && kind != "subscribe" {
@@ -54,8 +54,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// checkValues checks that all JSON values of a message are compact, and objects where
-// they have to be.
+// checkValues checks that all JSON values of a message are compact, and that they are
+// objects if required.
 func checkValues(t *testing.T, m *Message) {
 	t.Helper()
 	objects := [][]byte{m.Assigns, m.Presence}
@@ -78,7 +78,7 @@ func checkValues(t *testing.T, m *Message) {
 	}
 }
 
-// again encodes and decodes a message, unless it is one that we may not send.
+// again encodes and decodes a message, unless it is a message that must not be sent.
 func again(t *testing.T, m *Message) {
 	t.Helper()
 	if m.Type == AssignsUpdate && m.Assigns == nil {

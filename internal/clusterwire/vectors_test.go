@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A vector is one entry of testdata/vectors-distributed.json: what servers of other
-// runtimes sent, what they accepted, and what our nodes have to do.
+// A vector is one entry of testdata/vectors-distributed.json: messages that servers of
+// other runtimes sent or accepted, and the required behaviour of pond nodes.
 type vector struct {
 	Name         string
 	JSON         json.RawMessage
@@ -48,7 +48,7 @@ func (v *vector) message() []byte {
 	return v.JSON
 }
 
-// TestVectors executes every vector. The numbers say that none is left out.
+// TestVectors executes every vector. The numbers ensure that none is omitted.
 func TestVectors(t *testing.T) {
 	kinds := map[string]func(*testing.T, *vector){
 		"captured":  testForeign,
@@ -97,7 +97,8 @@ func str(m map[string]any, name string) string {
 	return s
 }
 
-// decodeVector decodes a message with the names of the channel that it says it is for.
+// decodeVector decodes a message with its own endpoint and channel as the expected
+// names.
 func decodeVector(t *testing.T, data []byte) (Message, error) {
 	t.Helper()
 	m := fields(t, data)
@@ -181,8 +182,8 @@ func wantRecipients(t *testing.T, got Recipients, want any) {
 	}
 }
 
-// Messages of other servers have the meaning that they had there. One of them must be
-// dropped: it ends a JavaScript process.
+// Messages of other servers have the same meaning as there. One of them must be
+// dropped: it crashes a JavaScript process.
 func testForeign(t *testing.T, v *vector) {
 	want := fields(t, v.JSON)
 	for _, data := range [][]byte{v.message(), v.JSON} {
@@ -211,7 +212,7 @@ func testForeign(t *testing.T, v *vector) {
 	}
 }
 
-// A JavaScript server answers with users that are not its own.
+// A JavaScript server answers with users of other nodes.
 func testContaminated(t *testing.T, v *vector) {
 	m, err := decodeVector(t, v.message())
 	if err != nil {
@@ -223,7 +224,7 @@ func testContaminated(t *testing.T, v *vector) {
 	}
 }
 
-// What we write is what the specification says, member for member.
+// Encoded messages are equal to the specification, member by member.
 func testCanonical(t *testing.T, v *vector) {
 	m, err := decodeVector(t, v.JSON)
 	if err != nil {
@@ -268,7 +269,7 @@ func testAccept(t *testing.T, v *vector) {
 	}
 }
 
-// A change of assigns has the result that it has on the JavaScript server.
+// A change of assigns has the same result as on the JavaScript server.
 func testSemantics(t *testing.T, v *vector) {
 	m, err := decodeVector(t, v.JSON)
 	if err != nil {
@@ -290,8 +291,8 @@ func testSemantics(t *testing.T, v *vector) {
 	}
 }
 
-// Topics are formed as the JavaScript server forms them. Two channels may have the
-// same one, and then a message for one is not accepted for the other.
+// Topics have the form of the JavaScript server. Two channels may have the same topic;
+// then a message for one is not accepted for the other.
 func testTopic(t *testing.T, v *vector) {
 	m := fields(t, v.JSON)
 	path, channel := str(m, "endpointPath"), str(m, "channelName")
@@ -328,8 +329,8 @@ func testTopic(t *testing.T, v *vector) {
 	}
 }
 
-// A topic is subscribed to by its exact name, as by the JavaScript server, so that
-// nothing in a name has to be escaped.
+// Nodes subscribe to topics by exact name, like the JavaScript server, so names need no
+// escapes.
 func testSubscribe(t *testing.T, v *vector) {
 	var s struct {
 		Topic string

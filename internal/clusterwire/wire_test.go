@@ -77,7 +77,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Names and text of clients reach the other node as they are.
+// Names and texts of clients reach the other node unchanged.
 func TestTextSurvives(t *testing.T) {
 	for _, text := range []string{
 		`"\/`, "\x00\x01\x1f\x7f", "\n\r\t\b\f", "<script>&</script>", "é😀\u2028\u2029\uFFFD\ufeff", strings.Repeat("x", 10_000),
@@ -102,7 +102,7 @@ func TestTextSurvives(t *testing.T) {
 	}
 }
 
-// What would harm another server is not written (rules E-1, E-2).
+// Messages that would cause a fault in another server are not encoded (rules E-1, E-2).
 func TestAppendRefuses(t *testing.T) {
 	change := func(typ Type, f func(*Message)) Message {
 		m := message(typ)
@@ -181,7 +181,7 @@ func edit(t *testing.T, typ Type, changes map[string]any) []byte {
 
 var null = json.RawMessage("null")
 
-// What other servers leave out, or send in another form, has a meaning (section 2.3).
+// Members that other servers omit, or send in another form, are accepted (section 2.3).
 func TestDecodeTolerates(t *testing.T) {
 	many := strings.Repeat("9", 400)
 	for _, test := range []struct {
@@ -273,7 +273,7 @@ func TestDecodeRejects(t *testing.T) {
 	}
 	m := message(UserLeft)
 	data, _ := Append(nil, &m)
-	for i := range data { // all beginnings, and junk behind
+	for i := range data { // all prefixes, and trailing garbage
 		if _, err := Decode(data[:i], m.Endpoint, m.Channel, DefaultLimits); !errors.Is(err, Malformed) {
 			t.Errorf("%q: error %v, want %v", data[:i], err, Malformed)
 		}
@@ -288,7 +288,7 @@ func TestDecodeRejects(t *testing.T) {
 	}
 }
 
-// Of members with one name the last counts.
+// If a name occurs several times, the last member counts.
 func TestLastMemberCounts(t *testing.T) {
 	m := message(UserLeft)
 	data, _ := Append(nil, &m)
@@ -298,7 +298,7 @@ func TestLastMemberCounts(t *testing.T) {
 	}
 }
 
-// Values are compact, because they go on to clients in frames of one line.
+// Values are compact, because clients receive them in frames of one line.
 func TestDecodeCompacts(t *testing.T) {
 	m := message(UserMessage)
 	data, _ := Append(nil, &m)
@@ -309,8 +309,8 @@ func TestDecodeCompacts(t *testing.T) {
 	}
 }
 
-// Our own messages are known by their beginning. A text of a client that looks like
-// it is not.
+// A node's own messages are recognized by their start. Similar texts of clients are
+// not.
 func TestIsFrom(t *testing.T) {
 	m := message(UserMessage)
 	data, _ := Append(nil, &m)
@@ -364,7 +364,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-// W-5: servers whose IDs are UUIDs answer for their own users only.
+// W-5: servers whose IDs are UUIDs answer only for their own users.
 func TestIsFirsthand(t *testing.T) {
 	for source, want := range map[string]bool{
 		"ddf8935f-7d9f-46b5-a168-c4dce5596403":  true,
@@ -381,7 +381,8 @@ func TestIsFirsthand(t *testing.T) {
 	}
 }
 
-// W-11: acknowledgements and errors that other servers publish are told from messages.
+// W-11: acknowledgements and errors that other servers publish are distinguished from
+// messages.
 func TestIsNotice(t *testing.T) {
 	notices := 0
 	for _, v := range readVectors(t) {
@@ -401,7 +402,7 @@ func TestIsNotice(t *testing.T) {
 		if want {
 			notices++
 		}
-		m.Ext.Boot = "b" // our nodes do not publish them, so that it is a message
+		m.Ext.Boot = "b" // pond nodes do not publish them, so this is a message
 		if m.IsNotice() {
 			t.Errorf("%s of our node is a notice", v.Name)
 		}
@@ -422,7 +423,7 @@ func TestNewID(t *testing.T) {
 	}
 }
 
-// W-14, W-20: what arrives twice is found, in bounded memory.
+// W-14, W-20: duplicates are detected, with limited memory.
 func TestRecent(t *testing.T) {
 	var r Recent
 	now := time.Unix(1e9, 0)
@@ -446,7 +447,7 @@ func TestRecent(t *testing.T) {
 		if !add("n1", fmt.Sprint(i)) {
 			t.Fatalf("message %d is known", i)
 		}
-		early := i - recentMessages/2 + i/1000 + 1 // the checks below count, too
+		early := i - recentMessages/2 + i/1000 + 1 // the checks below count as well
 		if i%1000 == 999 && early >= 0 && add("n1", fmt.Sprint(early)) {
 			t.Fatalf("message %d is forgotten at %d", early, i)
 		}

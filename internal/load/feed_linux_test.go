@@ -20,7 +20,8 @@ func (r *recorder) Receive(_ *Client, message []byte, events []Event, _ *Outgoin
 	return events
 }
 
-// A client receives the same messages, however the network splits the data.
+// A client receives the same messages for every way in which the network splits the
+// data.
 func TestClientsAreFedInPieces(t *testing.T) {
 	const sse = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 	frames := ws.AppendFrame(nil, ws.Text, false, []byte("one"))
@@ -65,7 +66,7 @@ func TestClientsAreFedInPieces(t *testing.T) {
 	}
 }
 
-// The end of a stream or WebSocket is the end of the client.
+// When a stream or WebSocket ends, the client ends.
 func TestClientsDetectTheEnd(t *testing.T) {
 	for name, tt := range map[string]struct {
 		transport Transport

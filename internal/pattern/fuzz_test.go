@@ -75,8 +75,7 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// checkBuild checks that what Build makes of values is matched with the same
-// values.
+// checkBuild checks that the pattern matches the result of Build with the same values.
 func checkBuild(t *testing.T, p *Pattern, values map[string]string) {
 	t.Helper()
 	for _, value := range values {
@@ -109,7 +108,7 @@ func FuzzCompile(f *testing.F) {
 			t.Errorf("String of %q: %q", source, p)
 		}
 
-		// Whatever the string is, it is matched by itself, escaped.
+		// Every string matches its own escaped form.
 		p, err = Compile(Escape(source))
 		if strings.Contains(source, "?") {
 			if err == nil {

@@ -72,7 +72,7 @@ func TestMatchAllocations(t *testing.T) {
 	}
 }
 
-// TestMatchLinear would not end in a lifetime if segments were tried twice.
+// TestMatchLinear would not end if Match used backtracking.
 func TestMatchLinear(t *testing.T) {
 	p := mustCompile(t, "/a/*"+strings.Repeat("/a", 1000)+"/b")
 	if _, ok := p.Match("/a" + strings.Repeat("/a", 1<<20)); ok {

@@ -1,5 +1,5 @@
 // Package pattern matches request paths, channel names and event names against
-// patterns such as "/chat/:room", "/files/*" and "presence:update" (rule S-1).
+// patterns such as "/chat/:room", "/files/*" and "presence:update".
 //
 // A pattern is split at '/'. Each segment is one of
 //

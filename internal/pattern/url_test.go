@@ -28,8 +28,8 @@ func parsed(t testing.TB, target string) *url.URL {
 	return u
 }
 
-// A text of an endpoint's path matches what RFC 3986 section 6.2.2 calls
-// equivalent, and nothing else.
+// A text in an endpoint's path matches equivalent texts (RFC 3986 section 6.2.2), and
+// nothing else.
 func TestFault24_EquivalentPaths(t *testing.T) {
 	for _, tc := range []struct {
 		pattern string
@@ -55,13 +55,13 @@ func TestFault24_EquivalentPaths(t *testing.T) {
 		{"/%zz%4", map[string]Params{"/%25zz%254": nil}, nil},
 		{"/a%2Fb", map[string]Params{"/a%2Fb": nil, "/a%2fb": nil}, []string{"/a/b", "/a%252Fb"}},
 		{"/a/b", map[string]Params{"/a/b": nil}, []string{"/a%2Fb", "/a%2fb", "/a|%2Fb"}},
-		// Reserved characters mean something else when they are encoded.
+		// Reserved characters have a different meaning when they are encoded.
 		{"/a!b$c&d'e(f)g+h,i;j=k@l", map[string]Params{"/a!b$c&d'e(f)g+h,i;j=k@l": nil}, []string{"/a%21b$c&d'e(f)g+h,i;j=k@l"}},
 		{`/a\:b\*c`, map[string]Params{"/a:b*c": nil}, []string{"/a%3Ab*c"}},
 		{"/.well-known/../x", map[string]Params{"/.well-known/../x": nil, "/%2Ewell%2Dknown/%2e%2E/x": nil}, []string{"/x"}},
 		{"/:tenant/größe", map[string]Params{
 			"/a/gr%c3%b6%C3%9Fe": {{"tenant", "a"}}, "/%C3%A9%2F%2e%25/größe": {{"tenant", "é/.%"}}, "/%41/größe": {{"tenant", "A"}},
-			"/%ff%41/größe": {{"tenant", "%FFA"}}, // not UTF-8: as it is, in the form that equivalent paths share
+			"/%ff%41/größe": {{"tenant", "%FFA"}}, // not UTF-8: unchanged, in normalized form
 		}, []string{"//größe", "/größe", "/a/b/größe"}},
 		{"/room-ö:id", map[string]Params{"/room-%C3%B6%37": {{"id", "7"}}, "/%72oom-%c3%b67": {{"id", "7"}}}, []string{"/room-%C3%B6", "/room-%C37"}},
 		{"/room%:id", map[string]Params{"/room%2541": {{"id", "41"}}}, []string{"/room%41", "/room%25"}},
@@ -90,7 +90,7 @@ func TestFault24_EquivalentPaths(t *testing.T) {
 	}
 }
 
-// A middleware may have changed Path alone, and then that counts.
+// If a middleware changed only Path, Path counts.
 func TestRequestPath(t *testing.T) {
 	for _, tc := range []struct {
 		u    url.URL
@@ -138,7 +138,7 @@ func TestNormalizeAllocations(t *testing.T) {
 	}
 }
 
-// respell writes a path in another equivalent way, which seed decides about.
+// respell returns an equivalent spelling of a path, which depends on seed.
 func respell(path string, seed uint64) string {
 	var b strings.Builder
 	for i := 0; i < len(path); i++ {
@@ -162,8 +162,8 @@ func respell(path string, seed uint64) string {
 	return b.String()
 }
 
-// FuzzMatchPath checks that equivalent paths match alike and with the same values,
-// that none of these is empty, and that no encoded slash becomes one.
+// FuzzMatchPath checks that equivalent paths match in the same way and with the same
+// values, that no value is empty, and that an encoded slash does not become a slash.
 func FuzzMatchPath(f *testing.F) {
 	f.Add("/größe/:id", "/gr%c3%b6%C3%9Fe/7", uint64(1))
 	f.Add("/:tenant/socket", "/%61%2f%FF/s%6Fcket", uint64(2))
@@ -207,10 +207,10 @@ func FuzzMatchPath(f *testing.F) {
 			t.Errorf("%q on %q: %q, %t; on %q: %q, %t", source, path, params, ok, other.EscapedPath(), again, okAgain)
 		}
 
-		// What is no part of a URL by itself is the same as its encoding.
+		// A character that must be encoded in a URL is equivalent to its encoding.
 		encoded, err := CompilePath(respell(normalize(source), seed))
 		if err != nil || strings.ContainsAny(source, special) {
-			return // the encoding took a meaning away, or gave one
+			return // the encoding removed or added a meaning
 		}
 		if again, okAgain := encoded.Match(path); okAgain != ok || !reflect.DeepEqual(again, params) || !p.Equal(encoded) {
 			t.Errorf("%q on %q: %q, %t; as %q: %q, %t", source, path, params, ok, encoded, again, okAgain)

@@ -129,8 +129,8 @@ func TestBuildVectors(t *testing.T) {
 			JS struct{ Result, Error string }
 		}](t, v.Expected).JS
 
-		// A value that is not a string is an error in JavaScript. It cannot be
-		// given to Build, so it is as good as missing.
+		// A value that is not a string is an error in JavaScript. It cannot be passed to
+		// Build, so it counts as missing.
 		params := make(map[string]string)
 		for name, value := range in.Params {
 			if s, ok := value.(string); ok {
@@ -145,8 +145,8 @@ func TestBuildVectors(t *testing.T) {
 		if got != want.Result || (err != nil) != (want.Error != "") {
 			t.Errorf("built %q, %v; want %q, %q", got, err, want.Result, want.Error)
 		}
-		// JavaScript does not register presence:update at all. By rule S-1 it
-		// is a text and a parameter, so the error is that update is missing.
+		// JavaScript does not register presence:update at all. By rule S-1, it is a text and
+		// a parameter, so the error is that update is missing.
 		if in.Pattern == "presence:update" && (p == nil || !strings.Contains(err.Error(), `missing value of "update"`)) {
 			t.Errorf("error %v, want a missing value", err)
 		}

@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// Types whose fields hide each other in all the ways there are.
+// Types whose fields hide each other in all possible ways.
 //
 //nolint:staticcheck,unused // odd tags and fields that nobody uses are the point
 type (
@@ -165,8 +165,7 @@ func spellings(name string) []string {
 	return all
 }
 
-// encoding/json takes a name for a field exactly if the plan has it, in this or in
-// another case.
+// encoding/json uses a name for a field exactly if the plan contains it, ignoring case.
 func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 	names := []string{"", "-", "x", "left", "name", "kind", "set", "\u017fet", "ü", "Ü", "a b", "u", "bad\"name", "\u212aind"}
 	for _, s := range structs {
@@ -200,7 +199,7 @@ func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 			}
 			quoted, _ := json.Marshal(name)
 			v := reflect.New(typ)
-			// No field can be three lists, but some become empty.
+			// A field cannot be three lists, but some become empty.
 			err := json.Unmarshal([]byte(`{`+string(quoted)+`:[[[]]]}`), v.Interface())
 			if taken := err != nil || !v.Elem().IsZero(); taken != fold {
 				t.Errorf("%v: encoding/json takes %q: %t; the plan has it: exactly %t, in any case %t", typ, name, taken, f != nil, fold)
@@ -208,7 +207,7 @@ func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 			if f == nil || err != nil && strings.Contains(err.Error(), "unexported") {
 				continue
 			}
-			// And it decodes into the field that the plan has.
+			// And it decodes into the field in the plan.
 			if got := fieldByIndex(v.Elem(), f.index); got.IsValid() && got.Kind() == reflect.Int {
 				value := `7`
 				if name == "I" {
@@ -228,8 +227,7 @@ func TestFieldsAreThoseOfEncodingJSON(t *testing.T) {
 	}
 }
 
-// All characters that encoding/json takes for equal have the same folded form, and no
-// others.
+// Exactly the characters that encoding/json treats as equal have the same folded form.
 func TestFold(t *testing.T) {
 	type field struct {
 		A int `json:"k"`
@@ -258,8 +256,8 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// Types that contain themselves have one plan, and a pointer that points to nothing
-// but itself has no end.
+// Types that contain themselves have one plan, and a pointer that only points to itself
+// has no end.
 func TestRecursiveTypes(t *testing.T) {
 	type tree struct {
 		Name     string `json:"name"`

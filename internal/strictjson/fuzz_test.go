@@ -28,7 +28,7 @@ type jsMember struct {
 // jsObject, []any, string, json.Number, bool and nil are the values of a reader.
 type jsObject []jsMember
 
-// first and last are the two ways in which readers look a name up.
+// first and last are the two ways in which readers look up a name.
 func (o jsObject) first(name string) (any, bool) {
 	for _, m := range o {
 		if m.name == name {
@@ -97,8 +97,8 @@ func (r *reader) skip() {
 	r.space()
 }
 
-// str reads a string. A lone surrogate becomes what it would be in UTF-8, which is
-// not valid: so it is equal to itself and to nothing else.
+// str reads a string. A lone surrogate becomes its invalid UTF-8 encoding, so it is
+// only equal to itself.
 func (r *reader) str() string {
 	var units []uint16
 	for r.text = r.text[1:]; r.text[0] != '"'; {
@@ -140,7 +140,7 @@ func (r *reader) str() string {
 	return string(b)
 }
 
-// agrees reports whether v is what a reader sees, which looks names up with lookup.
+// agrees reports whether v is the value for a reader that looks up names with lookup.
 func agrees(t *testing.T, path string, v reflect.Value, seen any, lookup func(jsObject, string) (any, bool)) {
 	t.Helper()
 	switch v.Type() {
@@ -283,7 +283,7 @@ func agreesAny(t *testing.T, path string, v, seen any, lookup func(jsObject, str
 	}
 }
 
-// A fuzzed has the kinds of fields whose values can be compared.
+// A fuzzed has fields of all kinds whose values can be compared.
 type fuzzed struct {
 	Text  string             `json:"text"`
 	Kind  *string            `json:"kind"`
@@ -310,8 +310,8 @@ type Tags struct {
 	Tags []string `json:"tags"`
 }
 
-// suspicious reports whether there is anything in a value that could be ambiguous for
-// any type: two names that differ in case at most, a lone surrogate, an odd number.
+// suspicious reports whether a value contains anything that could be ambiguous for any
+// type: two names that differ at most in case, a lone surrogate, an unusual number.
 func suspicious(v any, fields []string) bool {
 	switch v := v.(type) {
 	case string:
@@ -345,9 +345,9 @@ func suspicious(v any, fields []string) bool {
 	return false
 }
 
-// FuzzUnmarshal checks that whenever Unmarshal succeeds, its result is the one of
-// encoding/json and what a reader sees that takes the first of several names, or the
-// last, and that it rejects nothing without a reason.
+// FuzzUnmarshal checks that if Unmarshal succeeds, its result is that of encoding/json,
+// and that of readers that use the first or the last of several names, and that
+// Unmarshal rejects only ambiguous texts.
 func FuzzUnmarshal(f *testing.F) {
 	for _, seed := range []string{
 		`{"text":"<script>","TEXT":"hi"}`, `{"\u212aind":"x","kind":"y"}`, `{"text":"a","te\u0078t":"b"}`, `{"any":{"a":1,"\u0061":2}}`,

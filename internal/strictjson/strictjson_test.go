@@ -55,7 +55,7 @@ type Meta struct {
 	Text string   `json:"text"` // hidden by that of Said
 }
 
-// A custom decides itself what it decodes.
+// A custom decodes itself.
 type custom struct{ text string }
 
 func (c *custom) UnmarshalJSON(data []byte) error {
@@ -101,7 +101,7 @@ func TestFault25_Ambiguous(t *testing.T) {
 		`{"\ud83d\ude00":1,"😀":2}`:                                               `occurs twice`,
 		`{"name":"a","name":"b"}`:                                                `the name "name" occurs twice`,
 		`{"tags":[],"tags":[]}`:                                                  `the name "tags" occurs twice`,
-		// At every depth, whatever the type.
+		// At every depth, for every type.
 		`{"x":[{"y":{"z":1,"z":2}}]}`:          `the name "z" occurs twice`,
 		`{"text":{"z":1,"z":2}}`:               `the name "z" occurs twice`, // which is no string
 		`{"text":[{"z":1,"z":2}]}`:             `the name "z" occurs twice`,
@@ -153,7 +153,7 @@ func TestFault25_Ambiguous(t *testing.T) {
 	}
 }
 
-// numbers returns n members with different names, which begin with a comma.
+// numbers returns n members with different names, each after a comma.
 func numbers(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -169,7 +169,7 @@ func must(b []byte, err error) string {
 	return string(b)
 }
 
-// What is not ambiguous is decoded as by encoding/json, or has the same error.
+// Unambiguous texts have the same result or error as with encoding/json.
 func TestFault25_Unambiguous(t *testing.T) {
 	for _, text := range []string{
 		`{}`, ` { } `, `null`, `[]`, `"x"`, `1`, `{"text":1}`, `{"text":null,"reply":null,"list":null,"map":null,"pair":null,"Time":null}`,
@@ -194,7 +194,7 @@ func TestFault25_Unambiguous(t *testing.T) {
 	}
 }
 
-// A target that cannot be decoded into is not the author's mistake.
+// An invalid target is not a fault of the author of the text.
 func TestInvalidTarget(t *testing.T) {
 	for _, v := range []any{nil, Said{}, (*Said)(nil), 1} {
 		err := strictjson.Unmarshal([]byte(`{"a":1,"a":2}`), v)

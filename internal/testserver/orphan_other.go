@@ -4,5 +4,5 @@ package testserver
 
 import "os/exec"
 
-// endWithTest does nothing: only Linux can do it.
+// endWithTest does nothing, because only Linux supports this.
 func endWithTest(*exec.Cmd) {}

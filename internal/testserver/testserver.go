@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// startTimeout is how long a server may take until it answers.
+// startTimeout limits the time until a server answers.
 const startTimeout = 20 * time.Second
 
-// A Server is a process that listens on an address of its own. Methods must be called by
-// the goroutine of the test, except Kill and Restart.
+// A Server is a process that listens on its own address. All methods except Kill and
+// Restart must be called by the goroutine of the test.
 type Server struct {
 	Addr string
 
@@ -32,7 +32,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd is gone
+	exited chan struct{} // closed when cmd ended
 }
 
 // New returns a server that is not started yet. It ends with the test. The server answers
@@ -43,9 +43,8 @@ func New(t testing.TB, addr, program string, args []string, log string, ready fu
 	return s
 }
 
-// FreeAddr returns a loopback address where no program listens. Its port is none of those
-// that the system gives to outgoing connections, so that it stays free while a server is
-// restarted.
+// FreeAddr returns a loopback address where no program listens. Its port is outside the
+// range for outgoing connections, so it stays free while a server is restarted.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	const first, count = 15000, 15000
@@ -76,7 +75,7 @@ func (s *Server) Start() {
 			s.t.Fatalf("%s does not answer: %v\n%s", s.program, err, log)
 		}
 		select {
-		case <-exited: // another program used the port for a moment
+		case <-exited: // another program used the port for a short time
 			exited = s.spawn()
 		default:
 		}
@@ -84,7 +83,7 @@ func (s *Server) Start() {
 	}
 }
 
-// spawn starts the process. The channel is closed when it is gone.
+// spawn starts the process. The channel is closed when it ended.
 func (s *Server) spawn() (exited chan struct{}) {
 	s.t.Helper()
 	cmd := exec.Command(s.program, s.args...)
@@ -103,7 +102,7 @@ func (s *Server) spawn() (exited chan struct{}) {
 	return exited
 }
 
-// Kill ends the process at once, if there is one.
+// Kill ends the process immediately, if there is one.
 func (s *Server) Kill() {
 	s.mu.Lock()
 	cmd, exited := s.cmd, s.exited
@@ -122,7 +121,7 @@ func (s *Server) Restart() {
 	s.Start()
 }
 
-// Stop lets the process do nothing until resume is called.
+// Stop stops the process until resume is called.
 func (s *Server) Stop() (resume func()) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -130,7 +129,7 @@ func (s *Server) Stop() (resume func()) {
 	s.mu.Unlock()
 	_ = syscall.Kill(pid, syscall.SIGSTOP)
 	var status syscall.WaitStatus
-	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // it takes a moment
+	if _, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // stopping takes a short time
 		s.t.Errorf("%s does not stop: %v", s.program, err)
 	}
 	return func() { _ = syscall.Kill(pid, syscall.SIGCONT) }

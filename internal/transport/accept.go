@@ -29,7 +29,7 @@ func (h *Hub) AcceptWebSocket(w http.ResponseWriter, hs ws.Handshake, recv Recei
 	return c, nil
 }
 
-// StreamOptions say how an event stream is written.
+// StreamOptions are the options of an event stream.
 type StreamOptions struct {
 	Named bool // events have their name in the event field
 	IDs   bool // numbered frames have their position in the id field
@@ -129,8 +129,8 @@ func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
 	return c
 }
 
-// hijack takes over a connection from net/http, with the bytes that net/http has
-// read already. It looks through the wrappers of middlewares. The error is an
+// hijack takes over a connection from net/http, with the bytes that net/http already
+// read. It looks through the wrappers of middlewares. The error is an
 // [http.ErrNotSupported] if the request can still get a response.
 func hijack(w http.ResponseWriter) (conn net.Conn, buffered []byte, err error) {
 	if _, ok := innermost(w).(http.Hijacker); !ok {
@@ -165,7 +165,7 @@ func hijack(w http.ResponseWriter) (conn net.Conn, buffered []byte, err error) {
 func appendStreamHeader(r *http.Request, header http.Header) []byte {
 	b := []byte("HTTP/1.0 200 OK\r\n")
 	header.Set("Connection", "close")
-	header.Del("Content-Encoding") // of a middleware that would have compressed
+	header.Del("Content-Encoding") // set by a middleware that compresses
 	if r.ProtoAtLeast(1, 1) {
 		b = []byte("HTTP/1.1 200 OK\r\n")
 		header.Set("Connection", "keep-alive")
@@ -196,7 +196,7 @@ func (c *Conn) SendHeader() error {
 }
 
 // Serve keeps the HTTP handler of a stream that could not be taken over, until ctx
-// is done because the client disconnected, or until the connection has ended.
+// is done because the client disconnected, or until the connection ended.
 func (c *Conn) Serve(ctx context.Context) {
 	defer c.hub.tasks.Done()
 	select {

@@ -15,8 +15,8 @@ func BenchmarkNewFrame(b *testing.B) {
 	}
 }
 
-// BenchmarkEnqueue commits broadcasts to shards that are busy: what a publisher
-// waits for.
+// BenchmarkEnqueue commits broadcasts to busy shards, which is the time that a
+// publisher waits.
 func BenchmarkEnqueue(b *testing.B) {
 	c := newCrowd(b, "")
 	release := c.hub.Hold()
@@ -34,8 +34,8 @@ func BenchmarkEnqueue(b *testing.B) {
 	release()
 }
 
-// BenchmarkDelivery delivers to connections on loopback that are read by this
-// process, too: alone, and sixteen joined into one write.
+// BenchmarkDelivery delivers to connections on loopback that this process also reads:
+// single messages, and sixteen combined into one write.
 func BenchmarkDelivery(b *testing.B) {
 	for name, joined := range map[string]int{"alone": 1, "joined": 16} {
 		b.Run(name, func(b *testing.B) {

@@ -57,8 +57,8 @@ func (s *bodyStream) write(b []byte) error {
 	})
 }
 
-// limit sets the deadline of writes, where the host server supports one, unless
-// the handler has returned.
+// limit sets the deadline of writes, if the host server supports one and the handler
+// did not return yet.
 func (s *bodyStream) limit(deadline time.Time) {
 	s.gate.Lock()
 	defer s.gate.Unlock()
@@ -67,10 +67,10 @@ func (s *bodyStream) limit(deadline time.Time) {
 	}
 }
 
-// close asks the handler to return.
+// close requests that the handler returns.
 func (s *bodyStream) close() { s.once.Do(func() { close(s.done) }) }
 
-// finish ends the current write, if any, and allows no other.
+// finish ends the current write, if any, and prevents further writes.
 func (s *bodyStream) finish() {
 	if !s.writing.TryLock() {
 		s.limit(time.Now())

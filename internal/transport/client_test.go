@@ -148,7 +148,7 @@ func dial(t testing.TB, s *server, header string) *client {
 	return dialWith(t, s, header, "")
 }
 
-// dialWith sends early in one piece with the handshake.
+// dialWith sends early together with the handshake.
 func dialWith(t testing.TB, s *server, header, early string) *client {
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	if err != nil {
@@ -199,7 +199,7 @@ func (c *client) sendFrame(op ws.Opcode, text string) {
 	}
 }
 
-// read reads until done is satisfied or the connection ends.
+// read reads until done returns true or the connection ends.
 func (c *client) read(done func() bool) error {
 	c.t.Helper()
 	buf := make([]byte, 64<<10)
@@ -270,7 +270,7 @@ func openStream(t testing.TB, s *server, proto, query string) (*http.Response, n
 	return res, conn
 }
 
-// readBytes reads exactly as many bytes as want has.
+// readBytes reads exactly len(want) bytes.
 func readBytes(t testing.TB, r io.Reader, want string) {
 	t.Helper()
 	got := make([]byte, len(want))

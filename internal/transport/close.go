@@ -10,12 +10,12 @@ import (
 
 // A connection ends in one of two ways.
 //
-// Close queues the last frame behind all frames that were committed before it:
-// a close frame, or the end of an event stream. When it is written, the client
-// has CloseTimeout to close its side.
+// Close queues the last frame after all frames that were committed before it: a close
+// frame, or the end of an event stream. After it is written, the client has
+// CloseTimeout to close its side.
 //
-// Abort closes the network connection at once. It also follows the first way,
-// when the client has closed its side or did not do so in time.
+// Abort closes the network connection immediately. It also ends a Close, when the
+// client closed its side or did not do so in time.
 
 // Close closes the connection after all frames that were committed before are
 // written: with a close frame that carries code and reason, or by ending the
@@ -27,7 +27,7 @@ func (c *Conn) Close(code int, reason string, cause error) {
 	w.Do()
 }
 
-// QueueClose commits a [Conn.Close]; w.Do carries it out.
+// QueueClose commits a [Conn.Close]; w.Do executes it.
 func (c *Conn) QueueClose(w *Work, code int, reason string, cause error) {
 	c.shard.close(w, c, c.lastFrame(code, reason), cause)
 }
@@ -91,8 +91,8 @@ func (c *Conn) startClose(w writer) {
 	c.notify()
 }
 
-// notify notifies the Receiver, once, that the connection has ended. It is called
-// without locks.
+// notify notifies the Receiver, once, that the connection ended. It is called without
+// locks.
 func (c *Conn) notify() {
 	c.mu.Lock()
 	if c.notified {
@@ -108,8 +108,8 @@ func (c *Conn) notify() {
 // Abort closes the network connection at once, without a close frame.
 func (c *Conn) Abort(cause error) { c.abort(End{Cause: cause}) }
 
-// disconnected closes the network connection after an error of the network, or
-// after the client has closed its side.
+// disconnected closes the network connection after an error of the network, or after
+// the client closed its side.
 func (c *Conn) disconnected(cause error) { c.abort(End{Cause: cause, ByClient: true}) }
 
 func (c *Conn) abort(end End) {
@@ -134,13 +134,13 @@ func (c *Conn) abort(end End) {
 	c.shard.unregister(c)
 	c.notify()
 	if body == nil {
-		c.recv.Released(c) // otherwise Serve does so, when the response ends
+		c.recv.Released(c) // otherwise Serve does this when the response ends
 	}
 }
 
 // writeFailed ends a connection after an error of a write. A client that disconnects
-// without having read everything resets the connection. The messages that it sent
-// before that are still to be read, so the end of reading ends the connection.
+// with unread data resets the connection. The messages that it sent before must still
+// be read, so the end of reading ends the connection.
 func (c *Conn) writeFailed(err error) {
 	if c.net == nil || errors.Is(err, ErrSlow) {
 		c.abort(End{Cause: err, ByClient: !errors.Is(err, ErrSlow)})
@@ -162,11 +162,10 @@ func (c *Conn) writeFailed(err error) {
 }
 
 // awaitPeerClose is called when the last frame is written. The client of a WebSocket
-// has CloseTimeout to answer it or to close its side. Closing at once could destroy
-// the frame in transit, when the client has sent something that we have not read
-// (RFC 6455 section 7.1.1, RFC 9293 section 3.6.1). The client of an event stream sends
-// nothing, and may keep its side open for further requests, so we only wait until it
-// has received everything.
+// has CloseTimeout to answer it or to close its side. Closing immediately could destroy
+// the frame in transit if there is unread data of the client (RFC 6455 section 7.1.1,
+// RFC 9293 section 3.6.1). The client of an event stream sends nothing, and may keep
+// its side open for further requests, so we only wait until it received all data.
 func (c *Conn) awaitPeerClose() {
 	c.mu.Lock()
 	c.closeSent = true
@@ -185,12 +184,12 @@ func (c *Conn) awaitPeerClose() {
 	}
 }
 
-// maxLinger is how long the server waits before it closes an event stream, if it
-// cannot find out whether the client has received everything.
+// maxLinger is the time that the server waits before it closes an event stream if it
+// cannot find out whether the client received all data.
 const maxLinger = time.Second
 
-// awaitDelivery closes an event stream when the client's host has acknowledged
-// everything. It checks again after wait. The deadline for reading ends the wait.
+// awaitDelivery closes an event stream when the client's host acknowledged all data. It
+// checks again after wait. The deadline for reading ends the wait.
 func (c *Conn) awaitDelivery(wait time.Duration) {
 	switch n, known := unacknowledged(c.net); {
 	case !known:
@@ -217,7 +216,7 @@ func tcpConn(conn net.Conn) *net.TCPConn {
 }
 
 // readEnded is called when reading ends. It aborts the connection, unless its last
-// frame is still to be written.
+// frame is not written yet.
 func (c *Conn) readEnded(cause error) {
 	c.mu.Lock()
 	c.readDone = true
@@ -244,7 +243,7 @@ func (c *Conn) applyCloseDeadline() {
 	}
 }
 
-// limitWrites sets the deadline of writes; the zero time is none.
+// limitWrites sets the deadline of writes; the zero time means no deadline.
 func (c *Conn) limitWrites(deadline time.Time) {
 	c.mu.Lock()
 	conn, body := c.net, c.body

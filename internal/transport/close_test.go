@@ -12,7 +12,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A hijackable is a ResponseWriter that hands over one end of a pipe.
+// A hijackable is a ResponseWriter whose Hijack returns one end of a pipe.
 type hijackable struct {
 	http.ResponseWriter
 	conn net.Conn
@@ -24,8 +24,8 @@ func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
-// A client that takes one write after the other, each just in time, does not keep
-// the connection open for longer than CloseTimeout.
+// A client that accepts one write after the other, each just in time, does not keep the
+// connection open for longer than CloseTimeout.
 func TestCloseHasOneLimitForAllWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()
@@ -46,7 +46,8 @@ func TestCloseHasOneLimitForAllWrites(t *testing.T) {
 		for buf := make([]byte, 128<<10); err == nil; _, err = near.Read(buf) {
 			time.Sleep(cfg.CloseTimeout - time.Second)
 		}
-		// One CloseTimeout to receive the last frame, one more until the sleeping client notices.
+		// One CloseTimeout to receive the last frame, and another one until the sleeping
+		// client detects it.
 		if took := time.Since(began); took > 2*cfg.CloseTimeout {
 			t.Errorf("the connection was there for another %v", took)
 		}

@@ -26,8 +26,8 @@ type Receiver interface {
 	// nothing more is read from the client.
 	Message(c *Conn, data []byte)
 
-	// Process is called after all messages of one read were received. It may take
-	// its time: meanwhile, the connection is read by another goroutine.
+	// Process is called after all messages of one read were received. It may be slow:
+	// another goroutine reads the connection in the meantime.
 	Process(c *Conn)
 
 	// Invalid reports that the client broke RFC 6455 or exceeded a limit, before
@@ -44,7 +44,7 @@ type Receiver interface {
 	Released(c *Conn)
 }
 
-// An End says why a connection ended.
+// An End is the reason why a connection ended.
 type End struct {
 	// Cause is one of the errors above, a [*ws.CloseError] or an error of the network.
 	Cause error
@@ -124,8 +124,8 @@ type Conn struct {
 // stream otherwise.
 func (c *Conn) WebSocket() bool { return !c.stream }
 
-// Start begins to read, and writes the queued frames. It is called once, when
-// recv is ready to be called.
+// Start starts reading, and writes the queued frames. It is called once, when recv is
+// ready to be called.
 func (c *Conn) Start() {
 	c.hub.tasks.Add()
 	c.shard.register(c)
@@ -139,8 +139,7 @@ func (c *Conn) Start() {
 }
 
 // Send queues f for this client alone, and writes it if the connection and its
-// shard are idle. It never waits. Frames for a connection that has ended are
-// dropped.
+// shard are idle. It never waits. Frames for a connection that ended are dropped.
 func (c *Conn) Send(f *Frame) {
 	var w Work
 	c.Queue(&w, f, nil)

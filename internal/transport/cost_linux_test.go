@@ -13,21 +13,20 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// The tests of this file count, on real sockets, what a delivery costs: system
-// calls that write, and allocations. Both are the same on a slow machine.
+// The tests of this file count the cost of a delivery on real sockets: system calls
+// that write, and allocations. Both are the same on a slow machine.
 
-// members is how many connections a message is delivered to.
+// members is the number of connections that receive a message.
 const members = 100
 
-// A crowd is a group of clients on loopback that read all they get, and cost
-// nothing while they do.
+// A crowd is a group of clients on loopback that read all data, at no cost.
 type crowd struct {
 	hub    *transport.Hub
 	group  transport.Group
-	writes *atomic.Int64 // system calls that have sent something
+	writes *atomic.Int64 // system calls that sent data
 	read   atomic.Int64  // bytes, by all
 	want   atomic.Int64  // of them
-	done   chan struct{} // has a value when they are there
+	done   chan struct{} // has a value when all bytes were read
 }
 
 func newCrowd(t testing.TB, header string) *crowd {
@@ -58,8 +57,8 @@ func (c *crowd) drain(conn net.Conn) {
 	}
 }
 
-// broadcast sends n frames, and returns when all have been read. If joined, they
-// are committed while all shards are busy.
+// broadcast sends n frames, and returns when all were read. If joined, they are
+// committed while all shards are busy.
 func (c *crowd) broadcast(n, wireSize int, joined bool) {
 	c.want.Add(int64(n * wireSize * members))
 	release := func() {}
@@ -103,12 +102,12 @@ func TestCostOfDelivery(t *testing.T) {
 	}
 }
 
-// Publishers that are ready at the same time, with a message each, cost their
-// receivers one write, too: nobody has to be busy for that. Now and then the
-// scheduler lets the worker go on before them.
+// If several publishers are ready at the same time, with a message each, their
+// receivers get one write, even if the shards are idle. Sometimes the scheduler runs
+// the worker before them.
 func TestPublishersAreJoined(t *testing.T) {
 	const publishers, rounds = 16, 10
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that all are ready before the first is done
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that all are ready before the first one finishes
 	c := newCrowd(t, "")
 	c.broadcast(1, plainSize, false) // fills the pools
 	before := c.writes.Load()
@@ -132,8 +131,8 @@ func TestPublishersAreJoined(t *testing.T) {
 	}
 }
 
-// One who goes on and on does not keep its receivers waiting until a write is full,
-// although there is always more to be joined.
+// A publisher that sends continuously does not delay its receivers until a write is
+// full, although there are always more messages to combine.
 func TestJoiningEnds(t *testing.T) {
 	const most, full = 50, 450 // messages
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
@@ -151,7 +150,8 @@ func TestJoiningEnds(t *testing.T) {
 	}
 }
 
-// A broadcast allocates its frame and a worker: nothing that grows with members.
+// A broadcast allocates its frame and a worker, but nothing that grows with the number
+// of members.
 func TestDeliveryAllocatesNothing(t *testing.T) {
 	const most = 12
 	c := newCrowd(t, "")

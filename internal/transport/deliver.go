@@ -49,7 +49,7 @@ func runLength(batch []op) int {
 }
 
 // mixed reports whether batch has broadcasts to its first partition that do not
-// follow each other. Combining all commits per connection pays off then.
+// follow each other. Then it is cheaper to combine all commits per connection.
 func mixed(batch []op) bool {
 	first := batch[0].partition
 	other := false

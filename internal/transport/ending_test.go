@@ -37,8 +37,8 @@ func pipe(t *testing.T, cfg transport.Config, conn func(net.Conn) net.Conn) (*pe
 	return p, near, hub
 }
 
-// What a client sends after the server has closed the connection is not decoded,
-// and little of it is read.
+// Data that a client sends after the server closed the connection is not decoded, and
+// little of it is read.
 func TestFault08_LittleIsReadAfterClose(t *testing.T) {
 	const most = 2 << 20
 	cfg := testConfig()
@@ -99,7 +99,7 @@ func TestAnswerToCloseEndsTheConnection(t *testing.T) {
 			if middle {
 				_, _ = c.Write(ws.AppendMasked(nil, ws.Text, false, false, [4]byte{1}, []byte("begun")))
 				c.sendFrame(ws.Ping, "")
-				c.next() // so the server has read it
+				c.next() // so the server read it
 			}
 			p.Close(ws.CloseGoingAway, "", transport.ErrClosed)
 			if err := c.read(func() bool { return c.end != nil }); err != nil {
@@ -118,7 +118,7 @@ func TestAnswerToCloseEndsTheConnection(t *testing.T) {
 }
 
 // The client of an event stream may keep its side of the connection open when the
-// stream ends, for more requests: it does not have to close it for the server to end.
+// stream ends, for further requests: the server can end the stream without this.
 func TestFault10_EndOfStreamDoesNotWaitForTheClient(t *testing.T) {
 	cfg := testConfig()
 	cfg.CloseTimeout = time.Hour
@@ -167,8 +167,8 @@ func TestFault10_EndOfStreamDoesNotWaitForTheClient(t *testing.T) {
 	})
 }
 
-// An event stream whose client has sent something waits for more without a large
-// buffer, on connections that cannot be read without waiting.
+// An event stream whose client sent data waits for more without a large buffer, on
+// connections that cannot be read without waiting.
 func TestFault23_StreamWaitsWithoutABuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hub := transport.NewHub(testConfig())
@@ -198,7 +198,7 @@ func TestFault23_StreamWaitsWithoutABuffer(t *testing.T) {
 	})
 }
 
-// sizedReads notes the size of the buffer of the last read.
+// sizedReads records the size of the buffer of the last read.
 type sizedReads struct {
 	net.Conn
 	size *atomic.Int64

@@ -11,8 +11,8 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// What is written to an event stream is read as exactly one event, with the
-// document as its data, whatever its name is made of.
+// A frame on an event stream is read as exactly one event, with the document as its
+// data, for any name.
 func FuzzEvent(f *testing.F) {
 	f.Add("said", "hi")
 	f.Add("", "")

@@ -9,8 +9,8 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// A seat that a broadcast is not for gets nothing of it, whatever the workers of
-// other shards do at the same time.
+// A seat that is excluded from a broadcast does not receive it, even if workers of
+// other shards run at the same time.
 func TestExceptHoldsAcrossShards(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	const n, rounds = 80, 300

@@ -76,8 +76,8 @@ func NewFrame(event string, buf []byte) *Frame {
 // NewLazyFrame returns a frame whose document is assembled when it is written to a
 // receiver, from parts that it may share with other frames. The function parts is
 // called each time, without locks, and returns slices that must not change. The frame
-// does not keep them: however long it is queued for a client, it uses little more
-// memory than charge, the bytes that it counts in an outbox.
+// does not keep them: while it is queued, it uses little more memory than charge, the
+// bytes for which it counts in an outbox.
 func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
 	return &Frame{event: event, charge: charge + frameCost, lazy: parts}
 }

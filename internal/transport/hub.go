@@ -16,8 +16,8 @@ type Config struct {
 	MaxFragments int           // frames that a message may be split into
 	OutboxBytes  int           // bytes that may be queued for one client
 	Backlog      int64         // bytes that may be queued in one shard before [Hub.Pace] waits
-	WriteTimeout time.Duration // how long one write may take
-	CloseTimeout time.Duration // how long a client may take to receive the last frame, and to close its side
+	WriteTimeout time.Duration // limits the time of one write
+	CloseTimeout time.Duration // limits the time to receive the last frame, and the time to close its side
 	ControlRate  float64       // control frames per second from one client; 0 is no limit
 	ControlBurst int           // control frames that a client may send at once
 	PingInterval time.Duration // between heartbeats; a WebSocket that misses one is aborted
@@ -82,6 +82,6 @@ func (h *Hub) AbortAll(cause error) {
 	}
 }
 
-// Wait waits until all goroutines of the hub have ended, or until ctx is done. They
-// end when all connections are closed.
+// Wait waits until all goroutines of the hub ended, or until ctx is done. They end when
+// all connections are closed.
 func (h *Hub) Wait(ctx context.Context) error { return h.tasks.Wait(ctx) }

@@ -48,7 +48,7 @@ func TestFault19_PongsOfOneReadAreOneWrite(t *testing.T) {
 }
 
 // A ping is answered before a message that follows it is handled, because handling may
-// take a while.
+// be slow.
 func TestPongsDoNotWaitForMessages(t *testing.T) {
 	s := serve(t, testConfig())
 	release := make(chan struct{})
@@ -95,8 +95,8 @@ func TestFault19_ControlRate(t *testing.T) {
 	}
 }
 
-// A client that pings and never reads the pongs is closed like every other slow one.
-// Its pongs count in the outbox with the memory that they use.
+// A client that pings and never reads the pongs is closed like other slow clients. Its
+// pongs count in the outbox with the memory that they use.
 func TestPingsWithoutReading(t *testing.T) {
 	cfg := testConfig()
 	cfg.OutboxBytes = 1 << 10

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Who reads from a client that floods looks up between two reads, or the client
-// could keep its connection from being closed, and a shard's worker waiting for that.
+// A goroutine that reads from a client that sends continuously checks for the end
+// between two reads. Otherwise the client could prevent the closing of its connection,
+// and block a shard's worker that waits for it.
 func TestFloodIsReadInPieces(t *testing.T) {
 	const pieces = 20
 	s := serve(t, testConfig())

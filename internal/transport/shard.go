@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// A shard carries a part of the hub's connections. While it is being drained,
-// commits append to its queue. The goroutine that drains it takes the whole queue
-// at once, and so combines the commits that have accumulated.
+// A shard contains a part of the hub's connections. While it is being drained, commits
+// append to its queue. The goroutine that drains it takes the whole queue at once, and
+// so combines the accumulated commits.
 type shard struct {
 	hub   *Hub
 	index int
@@ -23,13 +23,13 @@ type shard struct {
 	workers workerPool
 
 	backlog atomic.Int64 // bytes in queue, and in the batch being delivered
-	lagging atomic.Bool  // more than OutboxBytes are queued for a client, and no writer has tried to write them
+	lagging atomic.Bool  // more than OutboxBytes are queued for a client, and no writer tried to write them
 }
 
 // maxShards is the number of shards that [Work] can hold.
 const maxShards = 64
 
-// An op is one commit as one shard sees it.
+// An op is the part of a commit for one shard.
 type op struct {
 	kind      opKind
 	frame     *Frame
@@ -155,9 +155,9 @@ func (s *shard) startWorker() {
 const maxYields = 16
 
 // gather lets goroutines that are ready to commit do so before the queue is
-// drained, because commits that are combined cost one write. It returns when no
-// more commits arrive, which is at once if no other goroutine is ready to run, or
-// when there is enough for a full write.
+// drained, because commits that are combined cost one write. It returns when no more
+// commits arrive (immediately, if no other goroutine is ready to run), or when there is
+// enough for a full write.
 func (s *shard) gather() {
 	before := int64(0)
 	for range maxYields {

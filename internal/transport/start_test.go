@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A connection that ends before it is started leaves nothing on the wheel.
+// A connection that ends before it is started does not stay on the wheel.
 func TestEndBeforeStart(t *testing.T) {
 	for name, end := range map[string]func(*transport.Conn){
 		"close": func(c *transport.Conn) { c.Close(ws.CloseGoingAway, "", transport.ErrClosed) },
@@ -39,8 +39,8 @@ func TestEndBeforeStart(t *testing.T) {
 }
 
 // Nothing is written before Start, even if the shard is busy while frames are
-// queued. Otherwise a connection whose client has gone could end before the
-// application has registered it, and stay registered.
+// queued. Otherwise a connection whose client disconnected could end before the
+// application registers it, and stay registered.
 func TestFault04_NothingIsWrittenBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := testConfig()

@@ -35,7 +35,7 @@ func TestMessagesBothWays(t *testing.T) {
 	}
 }
 
-// A client may send its first messages in one piece with the handshake.
+// A client may send its first messages together with the handshake.
 func TestEarlyBytesAreNotLost(t *testing.T) {
 	s := serve(t, testConfig())
 	var early []byte
@@ -144,10 +144,10 @@ func seats(s *server, peers []*peer) func(f *transport.Frame, except ...*transpo
 	}
 }
 
-// Many publishers, direct sends in between: every receiver sees one order, and
-// each publisher's direct sends where they belong.
+// Many publishers with direct sends in between: all receivers see the same order, and
+// each publisher's direct sends at the correct positions.
 func TestOneOrderForAll(t *testing.T) {
-	for _, members := range []int{3, 40} { // swept inline, and by workers
+	for _, members := range []int{3, 40} { // drained inline, and by workers
 		t.Run(strconv.Itoa(members), func(t *testing.T) {
 			const publishers, each = 4, 300
 			s := serve(t, testConfig())
@@ -205,7 +205,7 @@ func TestOneOrderForAll(t *testing.T) {
 	}
 }
 
-// Who does not read is closed with a reason; the others get everything.
+// A client that does not read is closed with a reason; the others receive all messages.
 func TestSlowClientHurtsNobodyElse(t *testing.T) {
 	cfg := testConfig()
 	cfg.OutboxBytes = 64 << 10
@@ -268,7 +268,7 @@ func TestStreamDisconnectIsNoticed(t *testing.T) {
 	receive(t, p.closed)
 }
 
-// A frame made of parts reads like one that is not, in every encoding.
+// A frame of several parts is equal to one of a single part, in every encoding.
 func TestLazyFrame(t *testing.T) {
 	s := serve(t, testConfig())
 	c := dial(t, s, "")
@@ -286,8 +286,8 @@ func TestLazyFrame(t *testing.T) {
 	readBytes(t, res.Body, "event: JOIN\ndata: {\"list\":[1,2]}\n\n")
 }
 
-// A lazy frame that waits for a client does not keep what it was put together of
-// for another one: a list of presences is long, and changes all the time.
+// A lazy frame that is queued for a client does not keep the parts that were used for
+// another one: a presence list is long, and changes often.
 func TestLazyFrameKeepsNothing(t *testing.T) {
 	var made weak.Pointer[[1 << 20]byte]
 	f := transport.NewLazyFrame("JOIN", 10, func() [3][]byte {
@@ -308,7 +308,7 @@ func TestLazyFrameKeepsNothing(t *testing.T) {
 		if i == 100 {
 			t.Fatal("the list is still in memory")
 		}
-		runtime.GC() // whoever has written it may not have let go of it yet
+		runtime.GC() // the goroutine that wrote it may still reference it
 	}
 	runtime.KeepAlive(f)
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// An event stream whose client vanishes from the network is noticed after about two
-// heartbeats, as a WebSocket is. A client that only stops reading is not closed. The
-// test takes as long as the kernel needs for three retransmissions, about two seconds.
+// The server detects after about two heartbeats that the client of an event stream
+// vanished from the network, as for a WebSocket. A client that only stops reading is
+// not closed. The test takes as long as the kernel needs for three retransmissions,
+// about two seconds.
 func TestFault20_VanishedStreamIsNoticed(t *testing.T) {
 	cfg := testConfig()
 	cfg.PingInterval, cfg.WriteTimeout = 250*time.Millisecond, 250*time.Millisecond

@@ -8,8 +8,8 @@ import (
 	"github.com/pondsocket/pond/internal/transport"
 )
 
-// A slow handler delays the next messages of its client. They stay in order, however
-// many reads they arrive in.
+// A slow handler delays the next messages of its client. They stay in order, for any
+// number of reads.
 func TestReadsAreDecodedInOrder(t *testing.T) {
 	const messages = 500
 	s := serve(t, testConfig())
@@ -25,7 +25,7 @@ func TestReadsAreDecodedInOrder(t *testing.T) {
 	}
 	c := dial(t, s, "")
 	for i := range messages {
-		c.send(strconv.Itoa(i) + " " + strings.Repeat("x", i*7%1000)) // more than one read can take
+		c.send(strconv.Itoa(i) + " " + strings.Repeat("x", i*7%1000)) // more than the size of one read
 		if i == 0 {
 			receive(t, first)
 		}
@@ -63,8 +63,8 @@ func TestAbortDoesNotWaitForMessages(t *testing.T) {
 	}
 }
 
-// No client waits for another client's handler. A few of the workers that this takes
-// are kept while there are connections.
+// No client waits for another client's handler. A few of the necessary workers are kept
+// while there are connections.
 func TestWorkersStayWithConnections(t *testing.T) {
 	const clients = 200
 	s := serve(t, testConfig())
@@ -90,7 +90,7 @@ func TestWorkersStayWithConnections(t *testing.T) {
 	if n := s.hub.Idle(); n > s.hub.MaxIdle() {
 		t.Errorf("%d workers are idle, want %d at most", n, s.hub.MaxIdle())
 	}
-	for _, p := range peers { // the last of them are at work
+	for _, p := range peers { // the last of them are busy
 		p.Abort(transport.ErrClosed)
 	}
 	close(release["second"])

@@ -14,8 +14,8 @@ func broadcast(i int) string {
 	return fmt.Sprintf(`{"action":"BROADCAST","event":"e","channelName":"/c","requestId":"%d","payload":{"i":%[1]d}}`, i)
 }
 
-// A body of several messages (rule X-22) is what its messages are, or an error that
-// names the first bad one.
+// A body of several messages (rule X-22) is decoded to these messages, or to an error
+// with the index of the first invalid one.
 func TestDecodeArray(t *testing.T) {
 	limits := wire.Limits{Depth: 3, Event: 10, RequestID: 10}
 	ping, one := `{"action":"ping"}`, broadcast(1)
@@ -63,8 +63,8 @@ func TestDecodeArray(t *testing.T) {
 	}
 }
 
-// The messages of an array do not share memory with it, and are those that they would
-// be alone.
+// The messages of an array do not share memory with it, and are the same as when
+// decoded alone.
 func FuzzDecodeArray(f *testing.F) {
 	f.Add(broadcast(1), `{"action":"ping"}`)
 	f.Add(" "+broadcast(2)+"\n", `[]`)

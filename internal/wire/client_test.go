@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkFrame returns why the official JavaScript client would not accept the
-// frame, in its words (rules S-7, S-8 and S-10). Such a frame ends the client's
-// connection, so servers must never send one.
+// checkFrame returns the error with which the official JavaScript client would reject
+// the frame (rules S-7, S-8 and S-10). Such a frame ends the client's connection, so
+// servers must never send one.
 func checkFrame(frame map[string]any) error {
 	for _, name := range []string{"event", "requestId", "channelName", "payload", "action"} {
 		if _, ok := frame[name]; !ok {
@@ -101,8 +101,8 @@ func TestClientAcceptsVectors(t *testing.T) {
 	})
 }
 
-// clientAccepts checks that a frame is one compact line of valid JSON, and what
-// the official client checks. It returns the frame as the client reads it.
+// clientAccepts checks that a frame is one compact line of valid JSON, and makes the
+// checks of the official client. It returns the frame as the client decodes it.
 func clientAccepts(t *testing.T, frame []byte) map[string]any {
 	t.Helper()
 	var compacted bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// schemaMessage tells whether an error of the JavaScript server is one of its
-// schema, and not one of its JSON parser.
+// schemaMessage reports whether an error of the JavaScript server is one of its schema,
+// and not one of its JSON parser.
 func schemaMessage(text string) bool {
 	for _, name := range []string{"clientMessage", "event", "requestId", "channelName", "payload", "action"} {
 		if strings.HasPrefix(text, name+": ") {
@@ -61,7 +61,7 @@ func TestInboundVectors(t *testing.T) {
 }
 
 func TestInboundErrorVectors(t *testing.T) {
-	// By rule S-11 these are no errors, whatever the JavaScript server says.
+	// By rule S-11 these are not errors, although they are for the JavaScript server.
 	lenient := map[string]Message{
 		"ping":         {Action: Ping, Payload: []byte(`{}`)},
 		"no-payload":   {Action: Broadcast, Event: "e", Channel: "c", RequestID: "r", Payload: []byte(`{}`)},
@@ -229,8 +229,8 @@ func TestDecodeErrors(t *testing.T) {
 	}
 }
 
-// Two names with different lone surrogates would become the same name, which
-// neither client has sent. So they are rejected, and not repeated in the answer.
+// Two names with different lone surrogates would become the same name, which neither
+// client sent. So they are rejected, and not sent back in the answer.
 func TestFault26_LoneSurrogatesInNames(t *testing.T) {
 	const form = `{"action":%s,"event":%s,"requestId":%s,"channelName":%s}`
 	const problem = ": Expected well-formed Unicode, got a lone surrogate"
@@ -251,7 +251,7 @@ func TestFault26_LoneSurrogatesInNames(t *testing.T) {
 				t.Errorf("%s at %d: error %+v, want %+v", lone, i, err, want)
 			}
 		}
-		// They are not repeated either if something else is wrong.
+		// They are not sent back either if the message has another fault.
 		_, err := Decode([]byte(`{"channelName":`+lone+`,"requestId":`+lone+`,"event":`), Limits{Depth: 32})
 		if got, _ := errors.AsType[*DecodeError](err); got == nil || got.Channel != "" || got.RequestID != "" {
 			t.Errorf("%s: error %+v", lone, err)
@@ -259,8 +259,8 @@ func TestFault26_LoneSurrogatesInNames(t *testing.T) {
 	}
 }
 
-// What clients choose, and others receive without a handler having seen it, is
-// short. The limits count bytes of UTF-8, however the names are written.
+// Names that clients choose, and that others may receive without a check by a handler,
+// are short. The limits count bytes of UTF-8 after decoding.
 func TestFault18_LongNames(t *testing.T) {
 	limits := Limits{Depth: 32, Event: 4, RequestID: 6}
 	for _, tc := range []struct {
@@ -290,7 +290,7 @@ func TestFault18_LongNames(t *testing.T) {
 		if _, err := Decode(data, Limits{Depth: 32}); err != nil {
 			t.Errorf("%.20q, %.20q without limits: %v", tc.event, tc.requestID, err)
 		}
-		// Nobody looks at the event of a request to join, where clients repeat the action.
+		// The event of a request to join, in which clients repeat the action, is ignored.
 		join := []byte(strings.Replace(string(data), "BROADCAST", "JOIN_CHANNEL", 1))
 		if _, err := Decode(join, limits); (err == nil) != (tc.limit == EventLimit) {
 			t.Errorf("%.20q, %.20q as a join: %v", tc.event, tc.requestID, err)
@@ -339,8 +339,7 @@ func TestDecodeSharesNoPayload(t *testing.T) {
 	}
 }
 
-// What a join requests beyond the official protocol is short, and parsed it would take
-// many times its bytes.
+// The extensions of a join are short, because parsing needs many times their bytes.
 func TestFault15_RequestsOfAJoinAreLimited(t *testing.T) {
 	for member, values := range map[string][2]string{
 		"want": {`["` + strings.Repeat("x", 1020) + `"]`, `[` + strings.Repeat(`"",`, 1<<18) + `""]`},

@@ -67,8 +67,8 @@ func AppendPresenceEntry(dst []byte, id string, presence []byte) []byte {
 	return append(dst, '}')
 }
 
-// AppendError appends the payload of an error, in all the forms that official
-// clients look for (rule S-16). The status is an HTTP status code.
+// AppendError appends the payload of an error, in all forms that official clients
+// expect. The status is an HTTP status code.
 func AppendError(dst []byte, code, message string, status int) []byte {
 	return AppendErrorDetails(dst, code, message, status, nil)
 }

@@ -27,8 +27,8 @@ func presence(t testing.TB, event, channel, requestID string, list []any, change
 	return AppendPresenceTail(frame, object(t, changed))
 }
 
-// serverFrames returns the frames of the group server-frame as our encoders
-// write them, by name.
+// serverFrames returns the frames of the group server-frame, encoded by this package,
+// by name.
 func serverFrames(t testing.TB) map[string][][]byte {
 	type m = map[string]any
 	frame := func(a Action, event, channel, requestID string, payload any) [][]byte {

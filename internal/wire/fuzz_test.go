@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// depth returns how deep the containers of valid JSON nest.
+// depth returns the nesting depth of the containers of valid JSON.
 func depth(data []byte) (deepest int) {
 	open, inString := 0, false
 	for i := 0; i < len(data); i++ {
@@ -41,8 +41,8 @@ func compacted(t *testing.T, data []byte) []byte {
 	return buf.Bytes()
 }
 
-// reference decodes a message with encoding/json. A map has its keys as they
-// are, whereas the fields of a struct match keys in other case, too.
+// reference decodes a message with encoding/json. A map keeps its keys unchanged,
+// whereas the fields of a struct also match keys in other case.
 func reference(t *testing.T, data []byte, maxDepth int) (m Message, ok bool) {
 	t.Helper()
 	if !json.Valid(data) || !utf8.Valid(data) || depth(data) > maxDepth || bytes.TrimLeft(data, " \t\r\n")[0] != '{' {
@@ -71,8 +71,8 @@ func reference(t *testing.T, data []byte, maxDepth int) (m Message, ok bool) {
 	return m, ok && slices.Contains([]Action{JoinChannel, LeaveChannel, Broadcast}, m.Action)
 }
 
-// loneSurrogate matches a JSON string that has a lone surrogate: it reads pairs and
-// all else that is well-formed from the left, as far as that goes.
+// loneSurrogate matches a JSON string that has a lone surrogate: it matches pairs and
+// other well-formed parts from the left as far as possible.
 var loneSurrogate = regexp.MustCompile(`(?i)^"([^\\"]|\\[^u]|\\u([0-9a-ce-f]...|d[0-7]..)|\\ud[89ab]..\\ud[c-f]..)*\\ud[89a-f]`)
 
 func FuzzDecode(f *testing.F) {
@@ -87,7 +87,7 @@ func FuzzDecode(f *testing.F) {
 		want, ok := reference(t, data, maxDepth)
 		scratch := bytes.Clone(data)
 		m, err := Decode(scratch, Limits{Depth: maxDepth})
-		clear(scratch) // nothing may be left in the read buffer
+		clear(scratch) // nothing may refer to the read buffer
 		if (err == nil) != ok {
 			t.Fatalf("%q: %v; encoding/json accepts it: %t", data, err, ok)
 		}
@@ -154,7 +154,7 @@ func FuzzAppendString(f *testing.F) {
 	f.Add("é😀\u2028\u2029\uFFFD\ufeff")
 	f.Add("\xff\xc3\xed\xa0\x80\xf4\x90\x80\x80")
 	f.Fuzz(func(t *testing.T, s string) {
-		// Each byte that is not UTF-8 becomes a replacement character of its own.
+		// Each byte that is not UTF-8 becomes a separate replacement character.
 		want := string([]rune(s))
 		encoded := AppendString(nil, s)
 		if got := unmarshal[string](t, encoded); got != want {
@@ -174,8 +174,8 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
-// checkFrames checks that official clients accept whatever the encoders make of
-// s, and read it as want.
+// checkFrames checks that official clients accept the encoded form of s, and decode it
+// to want.
 func checkFrames(t *testing.T, s, want string) {
 	t.Helper()
 	text := object(t, map[string]string{s: s})

@@ -66,7 +66,7 @@ func TestFault2_MarshalJSONThatPanics(t *testing.T) {
 			}
 		}
 	}
-	// The encoder is none the worse for it.
+	// The encoder still works afterwards.
 	if got, err := Object(map[string]int{"a": 1}); string(got) != `{"a":1}` || err != nil {
 		t.Errorf("afterwards: %q, %v", got, err)
 	}
@@ -200,7 +200,7 @@ func TestNestingLimit(t *testing.T) {
 	}
 }
 
-// TestCharacters checks each byte in a string, as it is and behind a backslash.
+// TestCharacters checks each byte in a string, unchanged and after a backslash.
 func TestCharacters(t *testing.T) {
 	for c := range 256 {
 		for _, text := range []string{string([]byte{byte(c)}), string([]byte{'\\', byte(c)})} {

@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// TestDecodeStack checks that Decode leaves the stack of a read loop as small as
-// it was born. Stacks that have grown stay so for as long as a client is idle.
+// TestDecodeStack checks that Decode does not grow the stack of a read loop. A grown
+// stack stays large while a client is idle.
 func TestDecodeStack(t *testing.T) {
 	const child = "POND_STACK_TEST"
 	if os.Getenv(child) == "" {
-		// The runtime must not start goroutines with a larger stack after a
-		// while, which it can only be told at its start.
+		// The runtime must not start goroutines with a larger stack later, which can only be
+		// set at its start.
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDecodeStack$")
 		cmd.Env = append(os.Environ(), child+"=1", "GODEBUG=adaptivestackstart=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -35,7 +35,7 @@ func TestDecodeStack(t *testing.T) {
 	}
 }
 
-// stackOf returns how much stack a goroutine has after a call of f.
+// stackOf returns the stack size of a goroutine after a call of f.
 func stackOf(f func()) uint64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it shrinks stacks
 	const goroutines = 1000

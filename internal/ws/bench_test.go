@@ -36,7 +36,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
-// What a byte sent can cost at worst: zeros, of which a few inflate to a MiB, and
+// The maximum cost of a received byte: zeros, of which a few inflate to a MiB, and
 // blocks marked as the last, each of which copies the window.
 func BenchmarkDecodeHostile(b *testing.B) {
 	packed := func(zeros int) []byte { return ws.AppendDeflate(nil, make([]byte, zeros)) }

@@ -29,7 +29,7 @@ func TestNewKeyIsAccepted(t *testing.T) {
 	}
 }
 
-// response is what our server answers.
+// response is the response of our server.
 func response(t *testing.T, h ws.Handshake) *http.Response {
 	t.Helper()
 	return &http.Response{StatusCode: http.StatusSwitchingProtocols, Header: http.Header{

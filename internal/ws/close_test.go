@@ -47,8 +47,8 @@ func TestCloseCodeVectors(t *testing.T) {
 	}
 }
 
-// Which codes a peer may send, which ones we send, and which ones CloseCode
-// keeps must be the same: a peer refuses the others.
+// The codes that a peer may send, that we send, and that CloseCode keeps must be the
+// same, because a peer rejects the others.
 func TestCloseCodesOnTheWire(t *testing.T) {
 	t.Parallel()
 	valid := func(code int) bool {

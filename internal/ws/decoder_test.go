@@ -95,7 +95,7 @@ func TestDecoderViolations(t *testing.T) {
 	type test struct {
 		data []byte
 		code int
-		want []string // what was found before
+		want []string // the events before the error
 	}
 	tests := map[string]test{
 		"control frame in fragments": {data: part(ws.Ping, false, ""), code: 1002},
@@ -207,13 +207,13 @@ func TestDecoderRefusesForItsRole(t *testing.T) {
 	}
 }
 
-// Text is refused at the first byte that nothing could make UTF-8, before the
+// Text is rejected at the first byte that cannot be part of valid UTF-8, before the
 // frame or the message is complete.
 func TestDecoderRefusesTextEarly(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		text string
-		at   int // bytes after which it has failed
+		at   int // number of bytes after which it failed
 	}{
 		"invalid byte":         {"ab\xffcd", 3},
 		"lone continuation":    {"ab\x80cd", 3},

@@ -65,7 +65,7 @@ func TestNegotiation(t *testing.T) {
 	}
 }
 
-// RFC 6455 section 9.1 demands that they are refused, not ignored.
+// RFC 6455 section 9.1 requires that they are rejected, not ignored.
 func TestMalformedExtensions(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{
@@ -115,7 +115,7 @@ func TestFault15_ExtensionsAreLimited(t *testing.T) {
 	}
 }
 
-// A request to connect is checked without memory, whatever its headers are.
+// Checking a request to connect allocates nothing, for any headers.
 func TestFault15_HandshakeAllocations(t *testing.T) {
 	const size = 1 << 20
 	for name, header := range map[string]http.Header{

@@ -11,8 +11,8 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// FuzzDecoder feeds the same bytes at once, in single bytes, and cut at two
-// places, which must make no difference.
+// FuzzDecoder decodes the same bytes at once, one by one, and split at two places, with
+// the same result.
 func FuzzDecoder(f *testing.F) {
 	packed := ws.AppendMasked(nil, ws.Text, true, true, testKey, ws.AppendDeflate(nil, []byte("Hello Hello Hello")))
 	for _, seed := range [][]byte{
@@ -50,8 +50,8 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
-// FuzzInflate compares with compress/flate, and checks that what we deflate
-// comes back.
+// FuzzInflate compares with compress/flate, and checks that deflated data inflates to
+// the original.
 func FuzzInflate(f *testing.F) {
 	for _, seed := range []string{
 		"\xf2\x48\xcd\xc9\xc9\x07\x00", "\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00", "\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
@@ -94,8 +94,8 @@ func FuzzInflate(f *testing.F) {
 	})
 }
 
-// FuzzExtensions checks that whatever is offered is answered with nothing but
-// what we can do, and that an offer behind it counts only if it is well-formed.
+// FuzzExtensions checks that every answer contains only supported parameters, and that
+// a later offer counts only if the earlier one is well-formed.
 func FuzzExtensions(f *testing.F) {
 	for _, seed := range []string{
 		"permessage-deflate", "permessage-deflate; client_max_window_bits", "permessage-deflate; server_max_window_bits=15",
@@ -112,7 +112,7 @@ func FuzzExtensions(f *testing.F) {
 			t.Errorf("%q: accepted", offer)
 		}
 		if strings.Count(offer, ",") >= 15 || len(offer) > 4000 {
-			return // another offer may be too much
+			return // another offer may exceed the limit
 		}
 		followed, followedErr := ws.ParseHandshake(upgrade(t, http.Header{"Sec-Websocket-Extensions": {offer, "permessage-deflate"}}), true)
 		if (err == nil) != (followedErr == nil) || followed.Deflate != (err == nil) {

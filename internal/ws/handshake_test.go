@@ -13,14 +13,14 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// The key of RFC 6455 section 1.3, and what it is answered with.
+// The key of RFC 6455 section 1.3, and the answer to it.
 const (
 	sampleKey    = "dGhlIHNhbXBsZSBub25jZQ=="
 	sampleAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// upgrade is an acceptable handshake, with some of its headers replaced: an
-// empty value removes one.
+// upgrade is a valid handshake, with some of its headers replaced; an empty value
+// removes a header.
 func upgrade(t *testing.T, headers http.Header) *http.Request {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/socket", nil)

@@ -29,7 +29,7 @@ func TestInflate(t *testing.T) {
 	}
 }
 
-// A block after one that is marked as the last refers to what is before both.
+// A block after one that is marked as the last refers to data before both.
 func TestInflateKeepsWindowAcrossLastBlocks(t *testing.T) {
 	t.Parallel()
 	history := strings.Repeat("0123456789abcdef", 5000)

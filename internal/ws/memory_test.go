@@ -9,10 +9,10 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// The tests of this file look at the memory of the whole process, and so do not
-// run beside others.
+// The tests of this file measure the memory of the whole process, so they do not run in
+// parallel with others.
 
-// allocated returns how many bytes f allocates, at most.
+// allocated returns the maximum number of bytes that f allocates.
 func allocated(f func()) int {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -37,7 +37,7 @@ func TestWholeMessagesAllocateNothing(t *testing.T) {
 	}
 }
 
-// A header in pieces is kept in the Decoder itself.
+// An incomplete header is stored in the Decoder itself.
 func TestHeadersAllocateNothing(t *testing.T) {
 	data := frame(ws.Binary, string(make([]byte, 1<<16)))
 	buf := make([]byte, len(data))
@@ -83,7 +83,7 @@ func (a *aliasing) Message(_ ws.Opcode, data []byte) error {
 	return nil
 }
 
-// What a client declares costs nothing; only what it sends does.
+// Declared lengths need no memory; only received data does.
 func TestDeclaredLengthAllocatesNothing(t *testing.T) {
 	for name, header := range map[string]string{
 		"1 MiB":  "\x82\xff\x00\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00",
@@ -102,8 +102,8 @@ func TestDeclaredLengthAllocatesNothing(t *testing.T) {
 	}
 }
 
-// What arrives in pieces is copied a bounded number of times, even if each piece
-// is a frame of its own.
+// Data that arrives in pieces is copied a limited number of times, even if each piece
+// is a separate frame.
 func TestGrowthIsAmortised(t *testing.T) {
 	const pieces = 20_000
 	inFrame := []byte("\x82\xfe\x4e\x20\x00\x00\x00\x00" + string(make([]byte, pieces)))
@@ -125,7 +125,7 @@ func TestGrowthIsAmortised(t *testing.T) {
 	}
 }
 
-// A decoder that is done with a message or a control frame keeps nothing of it.
+// After a message or a control frame is complete, the decoder keeps no data of it.
 func TestIdleDecoderHoldsNothing(t *testing.T) {
 	const size = 256 << 10
 	big := string(make([]byte, size))
@@ -163,9 +163,8 @@ func heap() int {
 	return int(stats.HeapAlloc)
 }
 
-// As many bytes as may be sent, which would inflate to eight hundred times as
-// many, fail with what the limit allows, and before the corrupt data that stands
-// behind the first few MiB.
+// A message of the maximum size that would inflate to eight hundred times as much fails
+// at the limit, before the corrupt data after the first few MiB.
 func TestInflateBomb(t *testing.T) {
 	block := append(ws.AppendDeflate(nil, make([]byte, 1<<20)), 0, 0, 0xff, 0xff)
 	bomb := slices.Concat(bytes.Repeat(block, 4), []byte{0xff, 0xff, 0xff, 0xff}, bytes.Repeat(block, 800))
@@ -186,7 +185,7 @@ func TestInflateBomb(t *testing.T) {
 	}
 }
 
-// One large message must not make all later ones keep its memory.
+// One large message must not increase the memory of all later ones.
 func TestLargeInflateBuffersAreNotKept(t *testing.T) {
 	const size = 200_000
 	packed := ws.AppendFrame(nil, ws.Binary, true, ws.AppendDeflate(nil, make([]byte, size)))

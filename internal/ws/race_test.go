@@ -2,6 +2,6 @@
 
 package ws_test
 
-// The race detector makes a sync.Pool forget at random, so that what is pooled
-// is allocated again.
+// With the race detector, a sync.Pool drops items at random, so they are allocated
+// again.
 const raceEnabled = true

@@ -9,10 +9,10 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// recorder is a Sink that writes down what it is told.
+// recorder is a Sink that records its calls.
 type recorder struct {
 	events []string
-	err    error // what to answer to everything
+	err    error // the result of all calls
 }
 
 func (r *recorder) Message(op ws.Opcode, data []byte) error {

@@ -11,8 +11,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// Streams that a model made, with the events it expects, must decode alike
-// however they are cut.
+// Streams of a model must decode to the expected events for every way to split them.
 func TestDecoderAgreesWithModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(100) {
@@ -34,8 +33,8 @@ func TestDecoderAgreesWithModel(t *testing.T) {
 	}
 }
 
-// Damaged streams must give the same events and the same error however they are
-// cut.
+// Damaged streams must have the same events and the same error for every way to split
+// them.
 func TestDecoderIgnoresCuts(t *testing.T) {
 	t.Parallel()
 	cfg := &ws.Config{MaxMessage: 2000, MaxFragments: 6}
@@ -84,7 +83,7 @@ func feedRandomly(d *ws.Decoder, data []byte, rnd *rand.Rand) ([]string, error) 
 	return rec.events, nil
 }
 
-// model writes frames and what a decoder should make of them.
+// model writes frames and the expected events.
 type model struct {
 	rnd    *rand.Rand
 	role   ws.Role
@@ -126,7 +125,7 @@ func (m *model) control() {
 	m.events = append(m.events, message(op, text))
 }
 
-// end adds a Close frame, and something behind it.
+// end adds a Close frame, and data after it.
 func (m *model) end() {
 	m.frame(ws.Close, true, false, ws.AppendCloseBody(nil, ws.CloseGoingAway, "bye"))
 	m.events = append(m.events, closed(ws.CloseGoingAway, "bye"))
@@ -153,8 +152,8 @@ type sample struct {
 	packed []byte
 }
 
-// samples are the messages of all models: the race detector makes it too slow to
-// deflate each anew.
+// samples are the messages of all models: with the race detector, deflating each again
+// would be too slow.
 var samples = sync.OnceValue(func() []sample {
 	rnd := rand.New(rand.NewPCG(0, 0))
 	samples := make([]sample, 50)

@@ -1,4 +1,4 @@
-// Chromium, with pages that are served from here, under a strict Content-Security-Policy.
+// Chromium, with pages that this file serves, with a strict Content-Security-Policy.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,7 +10,7 @@ import { WebSocket } from "ws";
 
 const js = join(import.meta.dirname, "..");
 
-/** Strict: scripts and connections of the page's own origin, and nothing else. */
+/** Allows only scripts and connections of the page's own origin. */
 const policy = "default-src 'none'; script-src 'self'; connect-src 'self'; base-uri 'none'; require-trusted-types-for 'script'";
 
 const executablePath = process.env.CHROMIUM || "/usr/bin/chromium";
@@ -27,7 +27,7 @@ const args = [
 
 export const launch = () => chromium.launch({ executablePath, ignoreDefaultArgs: ["--disable-back-forward-cache"], args });
 
-/** A page without Playwright, which keeps all of its pages visible, so that Chromium would not freeze them. */
+/** A page without Playwright: Playwright keeps all of its pages visible, so Chromium would not freeze them. */
 export class FreezablePage {
   #process;
   #socket;
@@ -107,7 +107,7 @@ export function serve(proxy, script = "", files = {}) {
   }
 }
 
-/** open opens such a page, whose origin is that of the server behind the proxy. What goes wrong on it is in page.mistakes. */
+/** open opens such a page, whose origin is that of the server behind the proxy. page.mistakes contains its errors. */
 export async function open(context, proxy, script, files) {
   serve(proxy, script, files);
   const page = await context.newPage();

@@ -1,4 +1,4 @@
-// The client in Chromium, against a real server and through a proxy that breaks things.
+// The client in Chromium, against a real server and through a proxy that simulates failures.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -14,7 +14,7 @@ before(async () => {
 
 after(() => browser?.close());
 
-/** A page with a pond and a room, and a log of all that happens. Promises wait for entries of the log. */
+/** A page with a pond and a room, and a log of all events. Promises wait for entries of the log. */
 const script = (options = "{}") => `
   globalThis.log = [];
   const waiting = [];
@@ -127,7 +127,7 @@ describe("Chromium", { concurrency: 4 }, () => {
     }
   });
 
-  scenario("a connection that died without a sign, found when the page wakes up", async ({ proxy, page }) => {
+  scenario("a dead connection without an error is detected when the page wakes up", async ({ proxy, page }) => {
     const tab = await page("{ heartbeat: 600_000 }");
     proxy.stall();
     await tab.evaluate(() => document.dispatchEvent(new Event("resume")));

@@ -1,8 +1,8 @@
-// Virtual time: timers fire when a test advances the clock, in their order, and nothing waits.
+// Virtual time: timers fire in order when a test advances the clock.
 
 const real = { setTimeout, clearTimeout, setImmediate, now: performance.now, wall: Date.now };
 
-/** settle lets everything happen that needs no time. */
+/** settle runs everything that needs no time. */
 export async function settle() {
   for (let i = 0; i < 2; i++) await new Promise((resolve) => real.setImmediate(resolve));
 }
@@ -47,12 +47,12 @@ export class Clock {
     return this.#timers.length;
   }
 
-  /** advance lets time pass. */
+  /** advance advances the time. */
   async advance(ms) {
     const end = this.now + ms;
     await settle();
     while (this.#timers[0]?.at <= end) {
-      // Timers of the same moment run together, like those of a real clock.
+      // Timers of the same time run together, like those of a real clock.
       const { at } = this.#timers[0];
       this.#step(Math.max(0, at - this.now));
       while (this.#timers[0]?.at <= this.now) this.#timers.shift().run();
@@ -61,13 +61,13 @@ export class Clock {
     this.#step(Math.max(0, end - this.now));
   }
 
-  /** freeze lets time pass in which no timer fires, like that of a frozen page. */
+  /** freeze advances the time without running timers, as for a frozen page. */
   async freeze(ms) {
     await settle();
     this.#step(ms);
   }
 
-  /** suspend lets time pass for the wall clock alone, like that of a machine that sleeps. */
+  /** suspend advances only the wall clock, as for a machine that sleeps. */
   async suspend(ms) {
     await settle();
     this.wall += ms;

@@ -7,7 +7,7 @@ import { it } from "./world.mjs";
 const second = 1000;
 const minute = 60 * second;
 
-it("22: the queue is bounded by number, and overflow rejects", async (world) => {
+it("22: the queue is limited by number, and messages above the limit reject", async (world) => {
   const { clock, server } = world;
   server.up = false;
   const pond = world.pond({ queue: { messages: 3 } });
@@ -22,7 +22,7 @@ it("22: the queue is bounded by number, and overflow rejects", async (world) => 
   assert.deepEqual(pond.queued, { messages: 0, bytes: 0 });
 });
 
-it("22: the queue is bounded by bytes as they are sent", async (world) => {
+it("22: the queue is limited by bytes, as encoded", async (world) => {
   const { server } = world;
   server.up = false;
   const pond = world.pond({ queue: { bytes: 1000 } });
@@ -32,7 +32,7 @@ it("22: the queue is bounded by bytes as they are sent", async (world) => {
   await assert.rejects(room.send("x", { text: "a".repeat(300) }), { code: "QUEUE_FULL" });
 });
 
-it("22: the queue is bounded by age", async (world) => {
+it("22: the queue is limited by age", async (world) => {
   const { clock, server } = world;
   server.up = false;
   const pond = world.pond({ queue: { age: minute } });
@@ -48,7 +48,7 @@ it("22: the queue is bounded by age", async (world) => {
   assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), ["young"]);
 });
 
-it("22: the application can clear the queue, and a signal takes one message out", async (world) => {
+it("22: the application can clear the queue, and a signal removes one message", async (world) => {
   const { clock, server } = world;
   server.up = false;
   const pond = world.pond();
@@ -71,16 +71,16 @@ it("22: the application can clear the queue, and a signal takes one message out"
   assert.deepEqual(pond.queued, { messages: 0, bytes: 0 });
 });
 
-it("22: what the transport has not sent counts", async (world) => {
+it("22: messages that the transport did not send yet count", async (world) => {
   const { server } = world;
   const { room, peer } = await world.joined({ queue: { bytes: 1000 } });
-  await room.send("large", { text: "x".repeat(5000) }); // nothing is ahead of it
+  await room.send("large", { text: "x".repeat(5000) }); // the queue is empty
   server.buffered = 5000;
   await assert.rejects(room.send("x"), { code: "QUEUE_FULL" });
   assert.equal(peer.sent("BROADCAST").length, 1);
 });
 
-it("22: payloads that no server takes are refused at once", async (world) => {
+it("22: payloads that no server accepts are rejected immediately", async (world) => {
   const { room, peer } = await world.joined();
   for (const payload of [[], "text", 7, true]) await assert.rejects(room.send("x", payload), TypeError);
   const circle = {};
@@ -101,7 +101,7 @@ it("23: a request resolves to its answer, and rejects with the server's error", 
   await late;
   const asked = room.request("say");
   peer.send({ action: "PRESENCE", event: "JOIN", channelName: room.name, requestId: peer.received.at(-1).requestId, payload: { presence: [], changed: {} } });
-  peer.broadcast(room.name, "said", { ok: 1 }, { requestId: peer.received.at(-1).requestId }); // an answer that all others get, too
+  peer.broadcast(room.name, "said", { ok: 1 }, { requestId: peer.received.at(-1).requestId }); // an answer that the other members get as well
   assert.deepEqual(await asked, { ok: 1 });
   const refused = assert.rejects(room.request("x"), { code: "NOT_FOUND" }); // of other servers
   peer.system(room.name, "NOT_FOUND", { channel: room.name }, peer.received.at(-1).requestId);
@@ -128,7 +128,7 @@ it("23: a request whose outcome is unknown rejects as that, unless it is idempot
   const again = room.request("silence", { n: 2 }, { idempotent: true });
   peer.reset();
   await once;
-  const waiting = room.request("echo", { n: 3 }); // it was not sent, so it may be
+  const waiting = room.request("echo", { n: 3 }); // it was not sent, so it may be sent now
   const event = server.event;
   server.event = (p, message) => event.call(server, p, { ...message, event: "echo" });
   await clock.advance(5 * second);
@@ -138,7 +138,7 @@ it("23: a request whose outcome is unknown rejects as that, unless it is idempot
   assert.equal(repeated[0].requestId, peer.sent("BROADCAST")[1].requestId, "the server can recognize it");
 });
 
-it("24: calls settle whatever happens meanwhile", async (world) => {
+it("24: calls settle in every case", async (world) => {
   const { clock, server } = world;
   for (const when of ["offline", "joining", "joined"]) {
     server.up = when !== "offline";
@@ -165,7 +165,7 @@ it("24: calls settle whatever happens meanwhile", async (world) => {
   }
 });
 
-it("25: the position comes from the server alone, and recovery needs no event", async (world) => {
+it("25: the position comes only from the server, and recovery needs no event", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   history.top = 40;
@@ -213,7 +213,7 @@ it("26: every join reports fresh, recovered or gap with its reason", async (worl
   assert.equal(room.status, "joined");
 });
 
-it("27: recovery survives ten overlapping drops, and everything comes once and in order", async (world) => {
+it("27: recovery survives ten overlapping losses, and all messages arrive once and in order", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const { room } = await world.joined();
@@ -238,7 +238,7 @@ it("27: recovery survives ten overlapping drops, and everything comes once and i
   assert.deepEqual(got.map((message) => message.n), Array.from({ length: n }, (_, i) => i + 1));
   assert.deepEqual([got[0].replayed, got[3].replayed, got.at(-1).replayed], [false, true, false]);
   assert.equal(history.froms.length, 12);
-  assert.deepEqual(new Set(history.froms.slice(1).map(({ id }) => id)), new Set(["user-1"]), "until a replay ends, it is for the user who missed it");
+  assert.deepEqual(new Set(history.froms.slice(1).map(({ id }) => id)), new Set(["user-1"]), "until a replay ends, it is for the user that missed it");
 });
 
 it("27: the user id of a position is that of the connection after a complete replay", async (world) => {
@@ -252,7 +252,7 @@ it("27: the user id of a position is that of the connection after a complete rep
   assert.deepEqual(history.froms.map((from) => from?.id), [undefined, "user-1", "user-2"]);
 });
 
-it("28: a join always says from where, also when nothing came, and hidden messages move the position", async (world) => {
+it("28: a join always contains a position, even if no message arrived, and hidden messages move the position", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const { room, peer } = await world.joined();
@@ -281,7 +281,7 @@ it("29: leaving stops a replay, and there is one recovery per channel at a time"
   rest();
   assert.deepEqual(got, []);
   assert.equal(server.last.sent("JOIN_CHANNEL").length, 1);
-  room.join(); // by intention, so nothing is asked for
+  room.join(); // left on purpose, so it does not ask for messages
   await clock.advance(5);
   assert.equal(history.froms.at(-1), undefined);
 });
@@ -306,7 +306,7 @@ it("C-X1: the first join can ask for past messages, which are marked as replayed
   assert.deepEqual(got.at(-1), [7, true]);
 });
 
-it("C-X1: extensions are asked for only where the server announces them, and are off where it does not grant them", async (world) => {
+it("C-X1: the client requests extensions only if the server announces them, and does not use them if the server does not grant them", async (world) => {
   const { server } = world;
   const { room, peer } = await world.joined({ channel: { last: 10 } });
   assert.deepEqual(Object.keys(peer.sent("JOIN_CHANNEL")[0]).sort(), ["action", "channelName", "event", "payload", "requestId"]);
@@ -330,7 +330,7 @@ it("C-X2: a numbered message that is not above the position is reported, and lea
   history.publish("n", { n: 1 });
   history.publish("n", { n: 2 });
   peer.send(history.frame(history.log[0]));
-  history.publish("n", { n: 3 }); // still to the membership before
+  history.publish("n", { n: 3 }); // still for the previous membership
   await clock.advance(5 * second);
   history.publish("n", { n: 4 });
   assert.deepEqual(errors, ["ORDER"]);
@@ -340,7 +340,7 @@ it("C-X2: a numbered message that is not above the position is reported, and lea
   assert.equal(room.status, "joined");
 });
 
-it("C-X2: a server that repeats itself without end is not hammered", async (world) => {
+it("C-X2: if a server repeats messages without end, the client does not flood it with joins", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const { room, peer } = await world.joined();
@@ -352,7 +352,7 @@ it("C-X2: a server that repeats itself without end is not hammered", async (worl
   assert.ok(peer.sent("JOIN_CHANNEL").length < 40, `${peer.sent("JOIN_CHANNEL").length} joins`);
 });
 
-it("C-X2: holes are no loss", async (world) => {
+it("C-X2: missing offsets are not losses", async (world) => {
   const { server } = world;
   const history = new History(server);
   const { room } = await world.joined();
@@ -365,7 +365,7 @@ it("C-X2: holes are no loss", async (world) => {
   assert.deepEqual(got, [1, 3]);
 });
 
-it("C-X3: a gap cannot be overlooked: without a listener it is an error on the console", async (world) => {
+it("C-X3: without a listener, a gap is an error on the console", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const { room, peer, pond } = await world.joined();
@@ -386,7 +386,7 @@ it("C-X3: a gap cannot be overlooked: without a listener it is an error on the c
   assert.deepEqual(errors, ["GAP"]);
 });
 
-it("C-X5: what is sent while offline is sent in its order after the next join, once", async (world) => {
+it("C-X5: messages sent while offline are sent in order after the next join, once", async (world) => {
   const { clock, server } = world;
   const { room, peer } = await world.joined();
   await room.send("0");
@@ -399,7 +399,7 @@ it("C-X5: what is sent while offline is sent in its order after the next join, o
   assert.deepEqual(server.peers.flatMap((p) => p.sent("BROADCAST").map(({ event }) => event)), ["0", "1", "2", "3"]);
 });
 
-it("C-X5: a message that a closing socket would swallow is sent again", async (world) => {
+it("C-X5: a message that a closing socket would drop is sent again", async (world) => {
   const { clock, server } = world;
   const { room, peer } = await world.joined();
   peer.socket.readyState = 2; // the close event comes later
@@ -412,7 +412,7 @@ it("C-X5: a message that a closing socket would swallow is sent again", async (w
   assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), ["1"]);
 });
 
-it("X-12: after a gap in the middle of a replay, what follows in the new epoch is not taken for replayed", async (world) => {
+it("X-12: after a gap in the middle of a replay, messages of the new epoch do not count as replayed", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const { room, peer } = await world.joined();

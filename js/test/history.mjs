@@ -1,12 +1,13 @@
-// A channel with history for the scripted server: positions, recovery and losses, as the extensions of the protocol have them.
+// A channel with history for the scripted server: positions, recovery and losses, as in the
+// extensions of the protocol.
 
 export class History {
   epoch = "e1";
   log = []; // { offset, event, payload, requestId, except }
   top = 0;
-  trimmed = 0; // messages up to this offset are gone
-  reason; // why replays are refused
-  froms = []; // what joins asked for
+  trimmed = 0; // messages up to this offset were dropped
+  reason; // why replays are rejected
+  froms = []; // the requests of joins
   members = new Map(); // peer -> held messages while it is fed, or null
 
   constructor(server, name = "/room/1") {
@@ -33,7 +34,7 @@ export class History {
     this.replay(peer, missed, () => peer.system(channelName, "RECOVERED", { epoch, offset: top }));
   }
 
-  /** Sends what was missed; tests replace it to stop in the middle. */
+  /** Sends the missed messages; tests replace it to stop in the middle. */
   replay(peer, missed, done) {
     for (const entry of missed) peer.send(this.frame(entry));
     done();

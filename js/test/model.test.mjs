@@ -1,5 +1,5 @@
-// A model of a channel with history: whatever happens to links and logs, each message arrives once and in order, or a gap says
-// that it does not.
+// A model of a channel with history: after any failure of links and logs, each message arrives
+// once and in order, or a gap reports that it is missing.
 
 import assert from "node:assert/strict";
 import { History } from "./history.mjs";
@@ -90,7 +90,7 @@ for (const transport of ["websocket", "stream"]) {
         else if (what === 28) history.begin(`e${++epochs}`);
         else if (what === 29) history.reason = ["limit", "unavailable", undefined, undefined][next(4)];
         else if (what === 30) {
-          server.last.reset?.(); // and lose the log while what was missed is on its way
+          server.last.reset?.(); // and lose the log while missed messages are in transit
           for (let i = 0; i < 20; i++) history.say();
           await clock.advance(10 + next(20));
           history.trim();

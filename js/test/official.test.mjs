@@ -1,4 +1,5 @@
-// What docs/javascript.md says about the official client, by experiment with the package as it is published.
+// Tests the statements of docs/javascript.md about the official client with the published
+// package.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -15,7 +16,7 @@ import { goServer } from "./process.mjs";
 
 const welcome = { action: "CONNECT", event: "CONNECTION", channelName: "ENDPOINT", requestId: "1", payload: {} };
 
-/** A server that records the URLs of handshakes, and lets accept decide what follows. */
+/** A server that records the URLs of handshakes, and calls accept for each. */
 async function recorder(accept) {
   const urls = [];
   const messages = [];

@@ -14,7 +14,7 @@ const diff = (peer, change) => peer.system("/room/1", "PRESENCE_DIFF", change);
 const ids = (room) => room.presence.map(({ id, presence }) => id + (presence.s ?? ""));
 const user = (id, s) => ({ id, presence: s === undefined ? {} : { s } });
 
-it("full lists: the list is the truth and the change is the news", async (world) => {
+it("full lists: the list is the state, and the change is a notification", async (world) => {
   const { clock } = world;
   const { room, peer } = await world.joined();
   const changes = [];
@@ -32,16 +32,16 @@ it("full lists: the list is the truth and the change is the news", async (world)
     ["B", { joins: [], updates: [], leaves: one("a") }],
   ]);
   const snapshot = room.getSnapshot();
-  assert.equal(snapshot, room.getSnapshot(), "the same object until something changes");
+  assert.equal(snapshot, room.getSnapshot(), "the same object until the list changes");
   assert.equal(snapshot.presence, room.presence);
-  presence("LEAVE", { n: "B" }); // some servers leave the list out
+  presence("LEAVE", { n: "B" }); // some servers omit the list
   assert.deepEqual(room.presence, snapshot.presence);
   peer.reset();
   await clock.advance(5 * second);
   assert.equal(room.status, "joined");
 });
 
-it("21: differences wait for the state, and the list before stays until all of the new one is there", async (world) => {
+it("21: differences wait for the state, and the old list stays until the whole new one arrived", async (world) => {
   const { clock, server } = world;
   differences(server);
   const { room, peer } = await world.joined();
@@ -73,7 +73,7 @@ it("21: differences wait for the state, and the list before stays until all of t
   assert.deepEqual(ids(room), ["x", "y", "z"]);
 });
 
-it("X-19: entries name the person if the server publishes it", async (world) => {
+it("X-19: entries contain the identity if the server publishes it", async (world) => {
   const { server } = world;
   differences(server);
   const { room, peer } = await world.joined();

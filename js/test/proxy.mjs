@@ -1,4 +1,4 @@
-// A proxy in front of a server, which does what networks do: block, break, stall and reject.
+// A proxy in front of a server that simulates networks: it blocks, breaks, stalls and rejects.
 
 import { once } from "node:events";
 import { createServer, request } from "node:http";
@@ -37,7 +37,7 @@ export class Proxy {
     return this;
   }
 
-  /** Resolves once there were as many attempts. */
+  /** Resolves after this number of attempts. */
   async attempted(count) {
     while (this.attempts.length < count) await new Promise((resolve) => this.#waiting.push(resolve));
   }
@@ -51,7 +51,7 @@ export class Proxy {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Passes nothing on any more over the connections that there are. Nobody is told. */
+  /** Passes no more data over the existing connections. Neither side gets an error. */
   stall() {
     for (const socket of this.#sockets) {
       socket.stalled = true;

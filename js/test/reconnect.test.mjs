@@ -8,7 +8,7 @@ const second = 1000;
 const minute = 60 * second;
 const hour = 60 * minute;
 
-/** spreadOf fails unless times fill the window evenly enough: no tenth of it has more than its share thrice. */
+/** spreadOf fails unless times fill the window evenly enough: no tenth of it has more than three tenths of the times. */
 function assertSpread(times, from, to) {
   assert.ok(Math.min(...times) >= from, `earliest ${Math.min(...times)}`);
   assert.ok(Math.max(...times) <= to, `latest ${Math.max(...times)}`);
@@ -24,7 +24,7 @@ async function crowd(world, size) {
   assert.equal(server.live.length, size);
 }
 
-it("1: 1,000 clients of a server that restarts come back spread out, from the first attempt on", async (world) => {
+it("1: 1,000 clients of a server that restarts reconnect spread over time, from the first attempt on", async (world) => {
   const { clock, server } = world;
   await crowd(world, 1000);
   const lost = clock.now;
@@ -40,7 +40,7 @@ it("1: 1,000 clients of a server that restarts come back spread out, from the fi
   assertSpread(times, 0, 1010);
 });
 
-it("1: 1,000 clients with the same advice come back after it, spread out", async (world) => {
+it("1: 1,000 clients with the same advice reconnect after it, spread over time", async (world) => {
   const { clock, server } = world;
   await crowd(world, 1000);
   for (const peer of server.peers) peer.system("ENDPOINT", "RECONNECT", { after: 2000, reason: "shutdown" });
@@ -81,7 +81,7 @@ it("2: the delay grows with connections that end at once, and is short again aft
   assert.deepEqual(delays, [1]);
 });
 
-it("3: twenty losses in a row and an hour without a server are no terminal state", async (world) => {
+it("3: twenty losses in a row and an hour without a server do not stop the client", async (world) => {
   const { clock, server } = world;
   const { pond } = await world.connected();
   for (let i = 0; i < 20; i++) {
@@ -136,7 +136,7 @@ it("4: online does not override the advice of the server", async (world) => {
   assert.equal(pond.status, "connected");
 });
 
-it("5: a connection on which nothing arrives is abandoned without its close event", async (world) => {
+it("5: a connection without data is abandoned without waiting for its close event", async (world) => {
   const { clock, server } = world;
   const { pond, peer } = await world.connected({ heartbeat: 30_000 });
   await clock.advance(10 * minute);
@@ -154,7 +154,7 @@ it("5: a connection on which nothing arrives is abandoned without its close even
   assert.equal(server.peers.length, 2);
 });
 
-it("5: anything that arrives shows life, so a busy connection is not probed", async (world) => {
+it("5: any data shows that the connection works, so a busy connection is not probed", async (world) => {
   const { clock } = world;
   const { room, peer } = await world.joined({ heartbeat: 30_000 });
   for (let i = 0; i < 60; i++) {
@@ -184,7 +184,7 @@ it("5: servers that call themselves GATEWAY get a probe that they answer, and it
   assert.equal(server.peers.length, 1);
 });
 
-it("6: resuming, becoming visible and a gap in the timers probe at once", async (world) => {
+it("6: resuming, becoming visible and late timers cause a probe immediately", async (world) => {
   const { clock } = world;
   const page = world.page();
   const { pond, peer } = await world.connected({ heartbeat: 60_000 });
@@ -255,7 +255,7 @@ it("8: one deadline covers the token, dialling and the first message", async (wo
   }
 });
 
-it("9: the table says what follows a close code, and can be overridden", async (world) => {
+it("9: the table has the reactions to close codes, and can be overridden", async (world) => {
   const { clock, server } = world;
   const expected = (code) => reactions[code] ?? reactions[code - 4000] ?? "retry";
   const after = async (code, options) => {
@@ -277,7 +277,7 @@ it("9: the table says what follows a close code, and can be overridden", async (
   assert.equal((await after(4503, { reactions: { 503: "stop" } })).status, "stopped");
 });
 
-it("9: the table says what follows an HTTP status, and Retry-After is obeyed with jitter", async (world) => {
+it("9: the table has the reactions to HTTP statuses, and Retry-After is obeyed with jitter", async (world) => {
   const { clock, server } = world;
   for (const [status, headers, want] of [[400, {}, "stopped"], [401, {}, "stopped"], [403, {}, "stopped"], [404, {}, "stopped"], [204, {}, "stopped"], [500, {}, "waiting"], [503, { "retry-after": "30" }, "waiting"]]) {
     Object.assign(server, { stream: status, headers });
@@ -303,7 +303,7 @@ it("9: a client that stopped can be started again", async (world) => {
   assert.equal(pond.status, "connected");
 });
 
-it("10: token refresh is single-flight, and results of earlier attempts are dropped", async (world) => {
+it("10: token refreshes do not overlap, and results of earlier attempts are dropped", async (world) => {
   const { clock, server } = world;
   const calls = [];
   const token = () => new Promise((resolve) => calls.push(resolve));
@@ -390,7 +390,7 @@ it("11: a join that is rejected with 401 gets another token, and with a static o
   assert.equal(second_.room.status, "joined");
 });
 
-it("12: a token function is not called more often than every ten seconds, whatever the server and the clock say", async (world) => {
+it("12: a token function is called at most every ten seconds, for any server and clock", async (world) => {
   const { clock, server } = world;
   let n = 0;
   const { pond } = await world.connected({ token: () => ({ value: `t${++n}`, expiresIn: 0 }), backoff: [1, 1] });
@@ -411,7 +411,7 @@ it("12: a token function is not called more often than every ten seconds, whatev
   assert.equal(pond.status, "connected");
 });
 
-it("12: a clock that is an hour off does no harm, and time asleep counts", async (world) => {
+it("12: a clock that is an hour wrong does not matter, and time asleep counts", async (world) => {
   const { clock, server } = world;
   let n = 0;
   const { pond } = await world.connected({ token: () => ({ value: `t${++n}`, expiresIn: 600 }) });
@@ -467,7 +467,7 @@ it("13: at most one socket is live, one that opens late is closed, and nothing o
   assert.equal(server.live.length, 0);
 });
 
-it("13: close while connecting, waiting and fetching a token leaves nothing behind", async (world) => {
+it("13: close while connecting, waiting and fetching a token leaves no state behind", async (world) => {
   const { clock, server } = world;
   const timers = clock.pending;
   const ponds = [world.pond(), world.pond({ token: () => new Promise((resolve) => setTimeout(resolve, 50, "t")) })];

@@ -1,4 +1,5 @@
-// Recovery against the real server: links are cut at random, and nothing is lost, doubled or out of order.
+// Recovery against the real server: links are broken at random, and no message is lost,
+// duplicated or out of order.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -6,7 +7,7 @@ import { WebSocket } from "ws";
 import { Pond } from "../pond.js";
 import { goServer } from "./process.mjs";
 
-/** Transports whose links can be cut, and which count what they send. */
+/** Transports whose links can be broken, and which count the messages that they send. */
 function breakable() {
   const links = new Set();
   const posts = [];
@@ -45,7 +46,7 @@ function random(seed) {
 }
 
 for (const transport of ["websocket", "stream"]) {
-  test(`${transport}: links that are cut at random lose nothing`, { timeout: 120_000 }, async () => {
+  test(`${transport}: links that break at random lose no messages`, { timeout: 120_000 }, async () => {
     const server = await goServer().start();
     const ponds = [];
     const connect = (links, more) => {
@@ -124,7 +125,7 @@ for (const transport of ["websocket", "stream"]) {
   });
 }
 
-test("stream: several messages go in one POST, and the server takes them in order", { timeout: 60_000 }, async () => {
+test("stream: several messages are in one POST, and the server accepts them in order", { timeout: 60_000 }, async () => {
   const server = await goServer().start();
   const links = breakable();
   const pond = new Pond(`http://${server.host}/socket`, { ...links, transports: ["stream"] });
@@ -140,7 +141,7 @@ test("stream: several messages go in one POST, and the server takes them in orde
     assert.deepEqual(got, Array.from({ length: 300 }, (_, n) => n));
     assert.ok(links.posts.length < 30, `${links.posts.length} POSTs`);
 
-    // A bad one, in the same POST as the last one, costs the others nothing.
+    // An invalid message in the same POST does not affect the others.
     const [, , bad, good] = ["echo", "echo", "x".repeat(300), "echo"].map((event) => room.request(event, { ok: true }));
     await assert.rejects(bad, ({ name, status }) => name === "PondError" && status === 400);
     assert.deepEqual(await good, { ok: true });
@@ -151,7 +152,7 @@ test("stream: several messages go in one POST, and the server takes them in orde
   }
 });
 
-test("X-21: the server says when to come back before it shuts down, and the client obeys", { timeout: 60_000 }, async () => {
+test("X-21: before it shuts down, the server advises when to reconnect, and the client obeys", { timeout: 60_000 }, async () => {
   const server = await goServer().start();
   let advice;
   class Listening extends WebSocket {
@@ -177,7 +178,7 @@ test("X-21: the server says when to come back before it shuts down, and the clie
   }
 });
 
-test("X-19: lists that follow differences agree with each other, whoever joins, changes, loses the connection or leaves", { timeout: 60_000 }, async () => {
+test("X-19: lists from differences agree with each other after any join, change, lost connection or leave", { timeout: 60_000 }, async () => {
   const server = await goServer().start();
   const next = random(11);
   const clients = Array.from({ length: 12 }, (_, i) => {

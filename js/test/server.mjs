@@ -1,6 +1,6 @@
 // A scripted server of the protocol, over fake WebSockets and a fake fetch, in virtual time.
 
-/** One connection as the server sees it. */
+/** One connection on the side of the server. */
 class Peer {
   received = []; // all messages of the client
   open = true; // for the server
@@ -48,17 +48,17 @@ class Peer {
 export class Server {
   peers = [];
   features; // of CONNECTION
-  up = true; // or connections are refused
+  up = true; // if false, connections are rejected
   websocket = true; // or they hang, as behind some proxies
   stream = 200; // or another status of the GET
   greets = true; // sends CONNECTION by itself
   silent = false; // answers nothing
   gateway = false; // calls itself as other servers do
   delay = 1; // ms until a connection is open
-  headers = {}; // of a refusal
+  headers = {}; // of a rejection
   posts = []; // bodies and headers, in their order
   postStatus = () => 204;
-  buffered = 0; // bytes that a WebSocket says it has not sent
+  buffered = 0; // bytes that a WebSocket reports as not sent yet
 
   /** Answers a join; tests replace it. */
   join(peer, { channelName, requestId }) {

@@ -1,4 +1,4 @@
-// The client in Node against real servers: ours, and the two that others publish.
+// The client in Node against real servers: a Pond, and two servers of other projects.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -29,7 +29,7 @@ function until(store, condition) {
 
 const next = (room, event) => new Promise((resolve) => { const off = room.on(event, (payload) => (off(), resolve(payload))); });
 
-/** counting returns options whose transports call back with all that the client sends. */
+/** counting returns options whose transports call a function with each message that the client sends. */
 const counting = (sent) => ({
   WebSocket: class extends WebSocket {
     send(text) {

@@ -15,7 +15,7 @@ import { it } from "./world.mjs";
 const second = 1000;
 let next = 0;
 
-/** Shared workers, and the locks that tell them of the end of a tab. */
+/** Shared workers, and the locks that notify them of the end of a tab. */
 function workers(world) {
   const { server } = world;
   const path = `/shared/${next++}`; // a hub of its own for each test
@@ -73,7 +73,7 @@ it("32: tabs share one connection and one membership, and each has its own answe
   assert.equal(server.live.length, 0, "the last tab closes the connection");
 });
 
-it("32: tabs recover each on its own, after losses and when they come late", async (world) => {
+it("32: each tab recovers separately, after losses and when it opens late", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   const tab = workers(world);
@@ -108,7 +108,7 @@ it("32: tabs recover each on its own, after losses and when they come late", asy
   for (const log of [...logs, late]) assert.equal(log.at(-1), "gap epoch");
 });
 
-it("32: tabs that come later see the presence that there is", async (world) => {
+it("32: tabs that open later get the current presence", async (world) => {
   const { clock, server } = world;
   server.features = ["diff"];
   server.join = (peer, { channelName, requestId, want }) => queueMicrotask(() => {
@@ -126,7 +126,7 @@ it("32: tabs that come later see the presence that there is", async (world) => {
   for (const room of [first, late]) assert.deepEqual(room.presence.map(({ id }) => id), ["b", "c"]);
 });
 
-it("32: and so they do if the server has full lists only", async (world) => {
+it("32: they also do if the server only sends full lists", async (world) => {
   const { clock, server } = world;
   const tab = workers(world);
   tab().channel("/plain").join();

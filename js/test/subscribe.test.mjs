@@ -6,7 +6,7 @@ import { it } from "./world.mjs";
 const second = 1000;
 const names = (peer) => peer.received.map(({ action, channelName }) => `${action[0]} ${channelName}`);
 
-it("14: a burst of joins and leaves ends in the last intention", async (world) => {
+it("14: a burst of joins and leaves ends in the state of the last call", async (world) => {
   const { clock, server } = world;
   const { pond, peer } = await world.connected();
   for (const last of ["join", "leave"]) {
@@ -16,7 +16,7 @@ it("14: a burst of joins and leaves ends in the last intention", async (world) =
       const handle = pond.channel("/room/1");
       handle.join();
       handles.push(handle);
-      if (i % 3 === 0) await clock.advance(1); // lets a deferred leave happen
+      if (i % 3 === 0) await clock.advance(1); // runs a deferred leave
       if (i < 19 || last === "leave") handle.leave();
       if (i % 4 === 0) await clock.advance(1);
     }
@@ -104,7 +104,7 @@ it("16: a handle that is created and not used causes no traffic", async (world) 
   assert.equal(server.peers.length, 0);
 });
 
-it("17: removing a channel affects no other, in any state", async (world) => {
+it("17: removing a channel does not affect others, in any state", async (world) => {
   const { clock, server } = world;
   for (const state of ["joining", "joined", "declined", "offline"]) {
     const { pond, peer } = await world.connected();
@@ -132,7 +132,7 @@ it("17: removing a channel affects no other, in any state", async (world) => {
   }
 });
 
-it("18: every listener has a disposer, and after the last one nothing is left", async (world) => {
+it("18: every listener has a disposer, and after the last one no state remains", async (world) => {
   const { clock } = world;
   const { pond, peer } = await world.connected({ heartbeat: 0 });
   const timers = clock.pending;
@@ -161,7 +161,7 @@ it("18: every listener has a disposer, and after the last one nothing is left", 
   assert.equal(clock.pending, timers);
 });
 
-it("18: a listener that throws is reported and harms no other; one that is removed meanwhile is not called", async (world) => {
+it("18: an error of a listener is reported and does not affect others; a listener that was removed is not called", async (world) => {
   const reported = [];
   world.global("reportError", (error) => reported.push(error.message));
   const { room, peer } = await world.joined();
@@ -196,7 +196,7 @@ it("19: events before the answer are held, and delivered in order after it", asy
   assert.deepEqual(room.presence, [{ id: null, presence: { name: "Ann" } }]);
 });
 
-it("19: several messages in one frame are taken one by one, and a bad line is reported", async (world) => {
+it("19: several messages in one frame are handled one by one, and an invalid line is reported", async (world) => {
   const { room, peer, pond } = await world.joined();
   const got = [];
   const errors = [];
@@ -251,7 +251,7 @@ it("20: a join without an answer is repeated, on the same connection and after a
   assert.equal(pond.status, "connected");
 });
 
-it("20: refusals of all servers are understood, temporary ones are retried, and a declined channel stays declined", async (world) => {
+it("20: rejections of all servers are understood, temporary ones are retried, and a declined channel stays declined", async (world) => {
   const { clock, server } = world;
   const E = (code, status) => ({ code, message: "no", status, statusCode: status, error: { message: "no", status } });
   const refusals = [
@@ -313,7 +313,7 @@ it("20: a member that the server removes is not joined again by itself", async (
   assert.deepEqual([got, room.status], [[1], "joined"]);
 });
 
-it("20: a membership that the server has lost without a notice is made again", async (world) => {
+it("20: a membership that the server lost without a notice is joined again", async (world) => {
   const { clock, server } = world;
   server.event = (peer, { channelName, requestId }) =>
     peer.send({ action: "ERROR", event: "CHANNEL_NOT_FOUND", channelName, requestId, payload: { code: "CHANNEL_NOT_FOUND", status: 404, message: "not a member" } });
@@ -325,7 +325,7 @@ it("20: a membership that the server has lost without a notice is made again", a
   assert.deepEqual(names(peer), ["J /room/1", "B /room/1", "L /room/1", "J /room/1"]);
 });
 
-it("21: queued messages wait for the answer, and go before those that a listener sends", async (world) => {
+it("21: queued messages wait for the answer, and precede those that a listener sends", async (world) => {
   const { clock, server } = world;
   let join;
   server.join = (peer, message) => { join = message; };
@@ -343,7 +343,7 @@ it("21: queued messages wait for the answer, and go before those that a listener
   assert.deepEqual(pond.queued, { messages: 0, bytes: 0 });
 });
 
-it("21: params are evaluated for each join, and what fails there is reported and retried", async (world) => {
+it("21: params are evaluated for each join, and errors are reported and retried", async (world) => {
   const { clock, server } = world;
   let n = 0;
   const params = async () => {
@@ -361,7 +361,7 @@ it("21: params are evaluated for each join, and what fails there is reported and
   assert.equal(room.status, "joined");
 });
 
-it("21: join can be aborted, which lets go of the channel", async (world) => {
+it("21: join can be aborted, which releases the channel", async (world) => {
   const { clock, server } = world;
   server.join = () => {};
   const { pond, peer } = await world.connected();
@@ -377,7 +377,7 @@ it("21: join can be aborted, which lets go of the channel", async (world) => {
   await assert.rejects(room.join({ signal: AbortSignal.abort() }), { name: "AbortError" });
 });
 
-it("16: a handle with listeners goes with them, even if it sent something; one without is used until leave", async (world) => {
+it("16: a handle with listeners is released with them, even if it sent a message; one without is used until leave", async (world) => {
   const { clock } = world;
   const { pond, peer } = await world.connected();
   const a = pond.channel("/a");
@@ -399,7 +399,7 @@ it("16: a channel that is released twice at once and used again in between stays
   const { pond, peer } = await world.connected();
   const room = pond.channel("/room/1");
   const got = [];
-  room.subscribe(() => {})(); // its end is due in a macrotask
+  room.subscribe(() => {})(); // it is released in a macrotask
   setTimeout(() => pond.channel("/room/1").on("x", () => got.push(1)));
   room.subscribe(() => {})(); // and once more, after that
   await clock.advance(second);
@@ -408,7 +408,7 @@ it("16: a channel that is released twice at once and used again in between stays
   assert.deepEqual(names(peer), ["J /room/1", "L /room/1", "J /room/1"]);
 });
 
-it("24: a channel of a pond that is closed settles everything at once", async (world) => {
+it("24: a channel of a closed pond settles all promises immediately", async (world) => {
   const { clock } = world;
   const { pond } = await world.connected();
   pond.close();
@@ -420,7 +420,7 @@ it("24: a channel of a pond that is closed settles everything at once", async (w
   assert.equal(clock.pending, 0);
 });
 
-it("9: a client that stops says so, and rejects the joins that wait for it", async (world) => {
+it("9: a client that stops reports it, and rejects pending joins", async (world) => {
   const { clock, server } = world;
   Object.assign(server, { stream: 403 });
   const pond = world.pond({ transports: ["stream"] });

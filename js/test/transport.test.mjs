@@ -30,7 +30,7 @@ it("30: a WebSocket that opens without a first message counts as one that never 
   assert.equal(pond.status, "connected");
 });
 
-it("30: a WebSocket that was healthy is retried as such, and after three failures both are tried", async (world) => {
+it("30: a WebSocket that was healthy is tried again, and after three failures both transports are tried", async (world) => {
   const { clock, server } = world;
   const { pond } = await world.connected();
   await clock.advance(minute);
@@ -52,7 +52,7 @@ it("30: a WebSocket that was healthy is retried as such, and after three failure
   assert.equal(pond.status, "connected");
 });
 
-it("31: the fallback is left when a WebSocket opens again, without a loss", async (world) => {
+it("31: the client changes from the fallback to a WebSocket when one opens again, without a loss", async (world) => {
   const { clock, server } = world;
   const history = new History(server);
   server.websocket = false;
@@ -94,7 +94,7 @@ it("31: a channel without history is not interrupted to change the transport", a
   assert.equal(pond.getSnapshot().transport, "websocket");
 });
 
-it("31: the fallback expires with the next loss, too", async (world) => {
+it("31: the fallback also expires with the next loss", async (world) => {
   const { clock, server } = world;
   server.websocket = false;
   const { pond } = await world.joined();
@@ -109,7 +109,7 @@ it("31: the fallback expires with the next loss, too", async (world) => {
   assert.equal(pond.getSnapshot().transport, "websocket");
 });
 
-it("31: a server without event streams does not end the client with its 404", async (world) => {
+it("31: a server without event streams does not stop the client with its 404", async (world) => {
   const { clock, server } = world;
   Object.assign(server, { up: false, stream: 404 });
   const pond = world.pond();
@@ -130,7 +130,7 @@ it("31: a server without event streams does not end the client with its 404", as
   assert.equal(other.getSnapshot().error.status, 404);
 });
 
-it("31: without a WebSocket class there are event streams, and without either the client says so", async (world) => {
+it("31: without a WebSocket class, the client uses event streams, and without either, it reports an error", async (world) => {
   const { server } = world;
   world.global("WebSocket", undefined);
   const { pond } = await world.connected({ WebSocket: undefined });
@@ -141,7 +141,7 @@ it("31: without a WebSocket class there are event streams, and without either th
   assert.equal(none.pond.status, "stopped");
 });
 
-it("32: one event stream serves all channels, and one that does not open warns of the limit of six", async (world) => {
+it("32: one event stream serves all channels, and one that does not open causes a warning about the limit of six", async (world) => {
   const { clock, server } = world;
   const options = { transports: ["stream"] };
   const { pond } = await world.connected(options);
@@ -192,7 +192,7 @@ it("33: the query of the URL is kept, and the token is added to it", async (worl
   assert.equal(server.last.url.href, "wss://example.com/socket?room=7&token=a+b");
 });
 
-it("33: the parser takes every form of an event stream", async (world) => {
+it("33: the parser accepts every form of an event stream", async (world) => {
   const { clock, server } = world;
   const { pond, room, peer } = await world.joined({ transports: ["stream"] });
   const got = [];
@@ -214,7 +214,7 @@ it("33: the parser takes every form of an event stream", async (world) => {
   assert.equal(pond.status, "connected");
 });
 
-it("33: something else than an event stream is not one", async (world) => {
+it("33: a response that is not an event stream is an error", async (world) => {
   const { clock, server } = world;
   server.contentType = "text/html";
   const pond = world.pond({ transports: ["stream"] });
@@ -224,7 +224,7 @@ it("33: something else than an event stream is not one", async (world) => {
   assert.equal(pond.status, "stopped");
 });
 
-it("33: a stream that ends or breaks is opened again, and keepalives show life", async (world) => {
+it("33: a stream that ends or breaks is opened again, and keepalives count as data", async (world) => {
   const { clock, server } = world;
   const { pond, room } = await world.joined({ transports: ["stream"] });
   for (const end of ["close", "reset"]) {

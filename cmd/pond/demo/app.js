@@ -30,7 +30,7 @@ const preferred = () => (sessionStorage.getItem("transport") === "stream" ? "str
 function connect() {
   pond?.close();
   pond = new Pond("/socket", { transports: preferred() === "stream" ? ["stream"] : ["websocket", "stream"] });
-  pond.onError(() => {}); // the page shows what it has to
+  pond.onError(() => {}); // the page shows the status instead
   const current = pond;
   pond.subscribe((snapshot) => current === pond && showConnection(snapshot));
   pond.channel("/rooms").on("rooms", (payload) => {

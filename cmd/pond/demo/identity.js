@@ -56,7 +56,7 @@ function randomName() {
   return `${pick(ADJECTIVES)} ${pick(ANIMALS)}`;
 }
 
-/** Returns the name of a room as it is used, from what a person typed. */
+/** Returns the name of a room for the text that a person typed. */
 export function roomNameOf(text) {
   return text.trim().replace(/^#/, "").toLowerCase().normalize("NFC").replace(/\s+/g, "-");
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // CheckMessage checks a message of the server. It is stricter than every client: a
-// message is one compact line (rule S-6), and it has the five members and no other,
-// because others could leak the data of other users (rule S-9).
+// message is one compact line, and it has only the five members, because others could
+// leak the data of other users.
 func CheckMessage(message []byte) error {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, message); err != nil {

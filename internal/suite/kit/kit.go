@@ -1,5 +1,5 @@
-// Package kit has what the packages of internal/suite share: small servers,
-// requests, and checks of messages. It is used by tests only.
+// Package kit contains helpers for the packages of internal/suite: small servers,
+// requests, and checks of messages. Only tests use it.
 package kit
 
 import (
@@ -23,7 +23,7 @@ func Accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 func Admit(ctx *pond.JoinContext) error { return ctx.Accept() }
 
 // NewPond returns a server with one endpoint, /socket, and one lobby, /chat/:room,
-// which accept everybody. Its events do what their names say.
+// which accept every client. The names of its events describe their handlers.
 func NewPond(opts ...pond.EndpointOption) (*pond.Pond, *pond.Endpoint, *pond.Lobby) {
 	p := pond.New(pond.WithLogger(Silent))
 	e := p.Endpoint("/socket", Accept, opts...)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// JoinMessage is the message with which client i joins /chat/1. It is shorter than
+// JoinMessage returns the message with which client i joins /chat/1. It is shorter than
 // 126 bytes, so its length fits into two bytes of a WebSocket frame.
 func JoinMessage(i int) string {
 	return fmt.Sprintf(`{"action":"JOIN_CHANNEL","event":"JOIN_CHANNEL","channelName":"/chat/1","requestId":"%d","payload":{}}`, i)

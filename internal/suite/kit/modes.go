@@ -8,8 +8,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// BinaryMessages is the mode of a WebSocket that sends binary messages instead of
-// text (rule S-11). The other modes are the names of the transports.
+// BinaryMessages is the mode of a WebSocket that sends binary messages instead of text.
+// The other modes are the names of the transports.
 const BinaryMessages = "WebSocket binary"
 
 // SendAs sends text as one message in a mode.

@@ -15,8 +15,8 @@ import (
 var Protocols = []string{"HTTP/1.1", "HTTP/2"}
 
 // OnNetwork serves p over a network in memory, in a synctest bubble, and runs test with
-// an HTTP client. Over HTTP/2 the client makes all requests on one connection. dial
-// makes another connection. When test returns, the connections of the client end.
+// an HTTP client. Over HTTP/2, the client makes all requests on one connection. dial
+// opens another connection. When test returns, the connections of the client end.
 func OnNetwork(t *testing.T, p *pond.Pond, protocol string, test func(t *testing.T, client *http.Client, dial func() net.Conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

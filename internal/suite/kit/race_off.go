@@ -2,6 +2,6 @@
 
 package kit
 
-// Slowdown divides the size of tests that are large on purpose. The race detector
-// finds with a tenth of the messages what it finds with all of them.
+// Slowdown divides the size of tests that are large on purpose. For the race detector,
+// a tenth of the messages is sufficient.
 const Slowdown = 1

@@ -17,8 +17,8 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// A TappedPond records the bytes that it writes to its connections. So a test can
-// check them without the decoding of the driver.
+// A TappedPond records the bytes that it writes to its connections. So a test can check
+// the bytes without the driver's decoding.
 type TappedPond struct {
 	*pond.Pond
 
@@ -50,7 +50,7 @@ func (p *TappedPond) Run(t *testing.T, test func(t *testing.T, d *pondtest.Drive
 	}
 }
 
-// Connections returns how many connections p had so far.
+// Connections returns the number of connections that p had so far.
 func (p *TappedPond) Connections() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -58,7 +58,7 @@ func (p *TappedPond) Connections() int {
 }
 
 // Sent returns the messages that p sent over a connection, WebSocket or event
-// stream. Connections are numbered from 0 in the order in which they were made.
+// stream. Connections are numbered from 0 in the order in which they were opened.
 func (p *TappedPond) Sent(t *testing.T, connection int) (messages [][]byte) {
 	t.Helper()
 	p.mu.Lock()
@@ -81,7 +81,7 @@ func (p *TappedPond) Sent(t *testing.T, connection int) (messages [][]byte) {
 		return messages
 	}
 	stream, err := io.ReadAll(resp.Body)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // it goes on
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // the stream continues
 		t.Errorf("the bytes are not an HTTP body: %v", err)
 	}
 	for _, e := range ParseEventStream(string(stream)) {
@@ -90,7 +90,7 @@ func (p *TappedPond) Sent(t *testing.T, connection int) (messages [][]byte) {
 	return messages
 }
 
-// A tap is a connection that keeps what is written to it.
+// A tap is a connection that stores the bytes that are written to it.
 type tap struct {
 	net.Conn
 

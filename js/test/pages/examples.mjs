@@ -1,5 +1,5 @@
-// The pages of the examples in Chromium. Each example listens on port 8000, so the tests run in a network of their own:
-// see the Makefile.
+// The pages of the examples in Chromium. Each example listens on port 8000, so the tests run in
+// their own network namespace: see the Makefile.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -23,7 +23,7 @@ function example(name, run) {
   test(`Chromium: examples/${name}`, { timeout: 60_000 }, async () => {
     const start = async () => {
       const server = spawn(join(binaries, name), { stdio: ["ignore", "ignore", "pipe"] });
-      await once(server.stderr, "data"); // it says where it listens, a moment before it does
+      await once(server.stderr, "data"); // it prints its address shortly before it listens
       for (;;) {
         const answered = await fetch(url).then(() => true, () => false);
         if (answered) return server;
@@ -53,7 +53,7 @@ function example(name, run) {
     };
     try {
       await run(open, restart);
-      // A server that goes away, or that rejects, is noise, and not a mistake of the page.
+      // A server that ends or rejects requests is not an error of the page.
       assert.deepEqual(mistakes.filter((text) => !/net::ERR_|WebSocket connection|Failed to load resource/.test(text)), []);
     } finally {
       for (const context of contexts) await context.close();
