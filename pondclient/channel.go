@@ -372,7 +372,7 @@ func (ch *Channel) Leave(ctx context.Context) error {
 	for ch.err == nil && len(ch.m.handles) == 1 && ch.m.pending > 0 && cause == nil {
 		c.unlock()
 		cause = c.flush(ctx, ch.m)
-		c.mu.Lock() // and something may have been sent meanwhile
+		c.mu.Lock() // a message may have been sent in the meantime
 	}
 	if ch.err != nil {
 		return nil

@@ -426,7 +426,7 @@ func (c *Client) unlock() {
 	callAll(later)
 }
 
-// callAll calls all functions, also if one of them panics.
+// callAll calls all functions, even if one of them panics.
 func callAll(calls []func()) {
 	if len(calls) > 0 {
 		defer callAll(calls[1:])

@@ -80,8 +80,8 @@ const (
 	// It joins again and reports the result.
 	GapDisorder GapReason = "disorder"
 
-	// GapInvalid means that the server sent something that is not a message of the
-	// protocol, such as invalid JSON.
+	// GapInvalid means that the server sent data that is not a message of the protocol,
+	// such as invalid JSON.
 	GapInvalid GapReason = "invalid"
 )
 

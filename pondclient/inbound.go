@@ -248,7 +248,7 @@ func (m *membership) noticeLocked(f *frame) bool {
 	return true
 }
 
-// disorderLocked reports that a server contradicts itself, and joins again.
+// disorderLocked reports that a server sent contradictory positions, and joins again.
 func (m *membership) disorderLocked(attrs ...slog.Attr) {
 	m.client.warnLocked("the server sent a message out of order", append(attrs,
 		slog.String("channel", m.name), slog.Uint64("position", m.position.Offset))...)

@@ -77,7 +77,8 @@ func (c *Client) joinLocked(m *membership) {
 	})
 }
 
-// joinWith sends a join when its parameters are known, or why there are none.
+// joinWith sends a join when its parameters are known, or handles the error of their
+// function.
 func (c *Client) joinWith(ctx context.Context, m *membership, attempt int, params any, err error) {
 	var payload []byte
 	if err == nil {
@@ -237,7 +238,7 @@ func (m *membership) locate(a *ack) {
 		m.deliver(&Gap{Reason: GapFresh, Position: m.position})
 	case !recovered && r.Reason != "":
 		m.deliver(&Gap{Reason: GapReason(r.Reason), Position: m.position})
-	default: // a replay from somewhere else
+	default: // a replay from another position
 		m.deliver(&Gap{Reason: GapDisorder, Position: m.position})
 	}
 }
@@ -271,13 +272,13 @@ func (c *Client) refusedLocked(m *membership, id string, err *pond.Error) {
 	})
 }
 
-// rejoinOrEnd does what the policy says about a rejoin that was refused.
+// rejoinOrEnd applies the policy to a rejected rejoin.
 func (c *Client) rejoinOrEnd(m *membership, attempt int, action Action, err *pond.Error) {
 	c.mu.Lock()
 	defer c.unlock()
 	switch {
 	case m.phase != outside || m.attempt != attempt:
-		// It joins again because the connection was lost meanwhile.
+		// It joins again because the connection was lost in the meantime.
 	case action == Retry, action == Refresh && m.cfg.paramsFunc != nil && m.tries == 0:
 		c.joinLaterLocked(m)
 	default:

@@ -40,7 +40,7 @@ func (q *queue) do(f func()) {
 		return
 	}
 	q.busy = true
-	defer func() { q.busy = false }() // also if a call panics
+	defer func() { q.busy = false }() // even if a call panics
 	for len(q.calls) > 0 {
 		next := q.calls[0]
 		q.calls = q.calls[1:]

@@ -16,7 +16,7 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// said is what the model of the tests says: a hundred words, one a second.
+// said is the answer of the model of the tests: a hundred words, one per second.
 func said(ctx context.Context, _ string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		for n := range 100 {
@@ -67,7 +67,7 @@ func ask(t *testing.T, d *pondtest.Driver) (channel string) {
 	return answer.Channel
 }
 
-// A tab does what app.js does.
+// A tab behaves like app.js.
 type tab struct {
 	s      *pondtest.Session
 	target string
@@ -82,7 +82,7 @@ func open(d *pondtest.Driver, channel string) *tab {
 	return p
 }
 
-// reconnect is what an EventSource does after it lost its connection.
+// reconnect acts like an EventSource after it lost its connection.
 func (p *tab) reconnect(d *pondtest.Driver) {
 	p.s = d.Connect(pondtest.SSE, p.target, pondtest.Header("Last-Event-ID", p.id))
 }

@@ -51,7 +51,7 @@ func TestOwnershipPasses(t *testing.T) {
 					t.Fatalf("%d owners, want Ann", len(all))
 				}
 				ann.Reset()
-				bob.Quiet() // waits until Ann has left
+				bob.Quiet() // waits until Ann left
 				if all := owners(t, []*pondtest.Session{bob, cid}); len(all) != 1 {
 					t.Fatalf("%d owners after Ann left", len(all))
 				}

@@ -9,8 +9,8 @@ import (
 )
 
 // testResume follows event streams that join by URL. The proxy restarts between the
-// messages, and what was published meanwhile is received by the next request, which
-// has the last event's ID.
+// messages, and the next request, which has the last event's ID, receives the messages
+// that were published in the meantime.
 func testResume(t *testing.T, s *site, server *server) {
 	for _, http2 := range []bool{false, true} {
 		room := map[bool]string{false: "/log/http1", true: "/log/http2"}[http2]
@@ -38,7 +38,7 @@ func testResume(t *testing.T, s *site, server *server) {
 	}
 }
 
-// A follower does what an EventSource does.
+// A follower behaves like an EventSource.
 type follower struct {
 	url  string
 	http *http.Client
@@ -68,7 +68,7 @@ func (f *follower) connect(t *testing.T) {
 	f.body, f.line = resp.Body, bufio.NewScanner(resp.Body)
 }
 
-// read reads up to message number n, and checks that none is missing or comes twice.
+// read reads up to message number n, and checks that none is missing or duplicated.
 func (f *follower) read(t *testing.T, n int) {
 	t.Helper()
 	for f.at < n && f.line.Scan() {

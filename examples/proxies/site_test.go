@@ -149,7 +149,7 @@ func run(t *testing.T, command []string, addr string) (stop func()) {
 		wait.Wait()
 	})
 	stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)                                     // nginx would leave its workers behind, if it was killed
+		_ = cmd.Process.Signal(syscall.SIGTERM)                                     // if nginx were killed, its workers would remain
 		impatient := time.AfterFunc(time.Second, func() { _ = cmd.Process.Kill() }) // Caddy waits for the streams
 		defer impatient.Stop()
 		<-ended

@@ -99,8 +99,8 @@ func TestCallerErrors(t *testing.T) {
 	}
 }
 
-// If a call is given up, other calls still receive their answers, and heard is called with the late
-// answer.
+// If a call is canceled, other calls still receive their answers, and heard is called
+// with the late answer.
 func TestCallThatIsGivenUp(t *testing.T) {
 	shop := newShop()
 	asked, answers := make(chan struct{}), make(chan int)

@@ -49,7 +49,8 @@ function showConnection(snapshot) {
 
 const pendingReason = () => (pond.status === "connected" ? "Sending…" : "Waiting for the connection");
 
-// Another transport is another connection. To the other windows it looks like a short absence.
+// Another transport needs another connection. For the other windows, it looks like a short
+// absence.
 $("transport").addEventListener("change", ({ target }) => {
   sessionStorage.setItem("transport", target.value);
   connect();
@@ -92,7 +93,8 @@ function join() {
     people.announce(presence);
     people.show(presence, pond.userId);
   });
-  // The place in the history is lost, for example after a restart of the server: load the latest messages.
+  // The position in the history is lost, for example after a restart of the server: load the
+  // latest messages.
   channel.onGap(async () => {
     if (!log.empty) log.notice("Some messages may be missing here");
     const { messages } = await channel.request("latest", {}, { idempotent: true });

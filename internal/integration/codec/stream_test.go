@@ -15,7 +15,7 @@ import (
 )
 
 // lenient has the rules that coder/websocket does not check, or checks differently. It
-// does not have to agree about these.
+// need not agree about these.
 var lenient = map[string]string{
 	"text":                         "it leaves UTF-8 to the application",
 	"close reason":                 "it leaves UTF-8 to the application",
@@ -220,7 +220,7 @@ func payloads(f frame) *rapid.Generator[[]byte] {
 	})
 }
 
-// deflate compresses text as RFC 7692 section 7.2.1 says.
+// deflate compresses text as RFC 7692 section 7.2.1 specifies.
 func deflate(text string, level int) []byte {
 	var b bytes.Buffer
 	w, _ := flate.NewWriter(&b, level) // the level is valid
