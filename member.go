@@ -234,7 +234,7 @@ func (c *conn) leaveNext() {
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
 		defer c.endpoint.pond.observe("Left", func() { f(ch, d.member.user(), d.reason) })
 	}
-	defer c.vacate(d) // also if the leave handler ends its goroutine
+	defer c.vacate(d) // even if the leave handler ends its goroutine
 	if h := ch.lobby.leave.Load(); h != nil {
 		c.callLeave(h, d)
 	}
@@ -425,8 +425,8 @@ func (c *conn) awaitPredecessor(ch *Channel) bool {
 	}
 }
 
-// nextDeparture returns a channel that is closed when a membership of c ends, or nil if one
-// has ended.
+// nextDeparture returns a channel that is closed when a membership of c ends, or nil if
+// one already ended.
 func (c *conn) nextDeparture() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

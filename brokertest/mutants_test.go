@@ -121,11 +121,11 @@ var messageMutants = []mistake{
 		}
 	}},
 	{"topics are folded to lower case", "TopicsAreExact", renamed(strings.ToLower)},
-	{"topics are cut at the first space", "TopicsAreExact", renamed(func(topic string) string {
+	{"topics are truncated at the first space", "TopicsAreExact", renamed(func(topic string) string {
 		name, _, _ := strings.Cut(topic, " ")
 		return name
 	})},
-	{"topics are cut at 255 bytes", "TopicsAreExact", renamed(func(topic string) string { return topic[:min(len(topic), 10)] })},
+	{"topics are truncated at 255 bytes", "TopicsAreExact", renamed(func(topic string) string { return topic[:min(len(topic), 10)] })},
 	{"messages are compacted", "Bytes LogBytes", func(m *mutant) {
 		m.receiving(func(_ string, r pond.Receiver) pond.Receiver {
 			return &filter{Receiver: r, receive: func(e pond.Entry) {
@@ -316,7 +316,7 @@ var messageMutants = []mistake{
 			return &filter{Receiver: r, gap: func(error) {}}
 		})
 	}},
-	{"a gap is told with the next message only", "Disconnect", func(m *mutant) {
+	{"a gap is reported only with the next message", "Disconnect", func(m *mutant) {
 		m.receiving(func(_ string, r pond.Receiver) pond.Receiver {
 			var pending error
 			return &filter{Receiver: r, gap: func(reason error) { pending = reason }, receive: func(e pond.Entry) {
@@ -328,7 +328,7 @@ var messageMutants = []mistake{
 			}}
 		})
 	}},
-	{"a gap is told after the messages that follow it", "Disconnect Sever", func(m *mutant) {
+	{"a gap is reported after the messages that follow it", "Disconnect Sever", func(m *mutant) {
 		m.receiving(func(_ string, r pond.Receiver) pond.Receiver {
 			var pending error
 			return &filter{Receiver: r, gap: func(reason error) { pending = reason }, receive: func(e pond.Entry) {

@@ -178,7 +178,7 @@ pond_clients{endpoint="/:tenant/socket",transport="websocket"} 0
 pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 0
 `
 
-// compare compares what is gathered, or the metrics with these names.
+// compare compares all gathered metrics, or those with these names.
 func compare(t *testing.T, reg prometheus.Gatherer, want string, names ...string) {
 	t.Helper()
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {

@@ -272,7 +272,7 @@ func TestServerOfClusterDies(t *testing.T) {
 		info, _ := greeting(first.Addr)
 		return strings.Contains(info, second.Addr)
 	})
-	// The first server tells its clients before it passes messages of the second one on.
+	// The first server notifies its clients before it forwards messages of the second one.
 	eventually(t, "the route", func() bool {
 		publish(t, other, "t", `{"n":1}`)
 		return r.has(`"n":1`)

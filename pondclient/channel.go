@@ -14,8 +14,8 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// A Channel is a channel that a client has joined. Its methods are safe for
-// concurrent use, but only one loop at a time can use its events.
+// A Channel is a channel that a client joined. Its methods are safe for concurrent use,
+// but only one loop at a time can use its events.
 type Channel struct {
 	// Static after construction.
 	client *Client

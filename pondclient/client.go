@@ -29,7 +29,7 @@ type Client struct {
 	prefix string        // of all request IDs; different in each client
 	nudge  chan struct{} // a value means: connect now; its capacity is one
 	shut   chan struct{} // closed when all messages are sent and the client may end
-	done   chan struct{} // closed when all goroutines have ended
+	done   chan struct{} // closed when all goroutines ended
 	tasks  sync.WaitGroup
 
 	observed queue // calls the observer

@@ -64,7 +64,7 @@ type GapReason string
 const (
 	GapEpoch       GapReason = "epoch"       // the history started again
 	GapExpired     GapReason = "expired"     // the history does not contain the messages any more
-	GapLimit       GapReason = "limit"       // the server does not replay so many messages
+	GapLimit       GapReason = "limit"       // the server does not replay this many messages
 	GapUnavailable GapReason = "unavailable" // the history cannot be read at present
 
 	// GapFresh means that the client joined again after it lost its connection, and the
@@ -112,7 +112,7 @@ type Member struct {
 	// the presence, if there is one.
 	ID string
 
-	// Presence is what the server tracks for the user, a JSON object.
+	// Presence is the presence of the user, a JSON object.
 	Presence json.RawMessage
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// A Line is what somebody says in a chat.
+// A Line is a message in a chat.
 type Line struct {
 	Text string `json:"text"`
 }
@@ -107,8 +107,8 @@ func Example() {
 	// said {"text":"hello"}
 }
 
-// With typed events, the compiler checks what is sent, and one call decodes what
-// arrives.
+// With typed events, the compiler checks the payloads that are sent, and one call
+// decodes received messages.
 func ExampleDecode() {
 	server, stop := serveChat()
 	defer stop()
@@ -280,9 +280,10 @@ func ExampleWithPolicy() {
 	// retry stop
 }
 
-// Close sends what is queued. What it cannot send in time is in the error.
+// Close sends the queued messages. The error contains the messages that it could not
+// send in time.
 func ExampleClient_Close() {
-	c, err := pondclient.New("ws://127.0.0.1:1/socket") // where nobody listens
+	c, err := pondclient.New("ws://127.0.0.1:1/socket") // no server listens there
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// Positions that do not follow from what the client asked for. It must not report that
-// it recovered, and not move back.
+// Positions that contradict the client's request. The client must not report that it
+// recovered, and must not move back.
 func TestPositionsThatDoNotFollow(t *testing.T) {
 	at12 := `{"recover":{"epoch":"k3","offset":12}}`
 	rejoined := func(t *testing.T, f *fake, ack string) (*collector, *socket) {

@@ -120,7 +120,7 @@ func TestGoexitInFunctionsOfTheProgram(t *testing.T) {
 			s := f.welcome()
 			enter(t, c, s, room, `{}`, pondclient.WithBuffer(1, 1000))
 			s.say(room, 1, 0)
-			s.say(room, 2, 0) // nobody reads the connection any more
+			s.say(room, 2, 0) // no goroutine reads the connection any more
 			s = f.welcome()
 			s.join(`{}`)
 			s.say(room, 3, 0)

@@ -10,7 +10,7 @@ import (
 	"github.com/pondsocket/pond/pondclient"
 )
 
-// The table of actions in docs/goclient.md is what the client does.
+// The client acts according to the table in docs/goclient.md.
 func TestRequirement9TheTableIsPublished(t *testing.T) {
 	page, err := os.ReadFile("../docs/goclient.md")
 	if err != nil {

@@ -73,8 +73,8 @@ func (s *Session) drain(matches func(Message) bool) []Message {
 	return taken
 }
 
-// Ended waits until the server is idle, and reports whether the client has detected
-// the end of the connection.
+// Ended waits until the server is idle, and reports whether the client detected the end
+// of the connection.
 func (s *Session) Ended() bool {
 	synctest.Wait()
 	s.mu.Lock()

@@ -76,7 +76,7 @@ func (s *Session) SendID(channel, event, requestID string, payload any) {
 
 // SendRaw sends data, which need not be a valid message, as a WebSocket text message
 // or as the body of a POST request. It does not fail if the server rejects data or
-// has closed the connection. Use [Driver.Push] to get the status of a POST.
+// closed the connection. Use [Driver.Push] to get the status of a POST.
 func (s *Session) SendRaw(data []byte) {
 	s.t.Helper()
 	s.sent(s.link.send(data))

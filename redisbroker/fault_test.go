@@ -308,8 +308,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// Topics are subscribed to by their exact names, and other servers can read what is
-// stored.
+// Nodes subscribe to the exact names of topics, and other servers can read the stored
+// messages.
 func TestForeignServersCanFollow(t *testing.T) {
 	s := startServer(t)
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{s.Addr}, DisableCache: true})

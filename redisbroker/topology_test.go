@@ -50,9 +50,9 @@ func startCluster(t testing.TB, more int) []*server {
 }
 
 // awaitCluster waits until all servers know the masters of all slots and are connected to
-// each other. A server that learned of another one by gossip takes the cluster for complete
-// before it has connected to it, and until then messages that are published at the one do
-// not reach the other.
+// each other. A server that learned of another one by gossip takes the cluster for
+// complete before it has connected to it, and until then messages that are published at
+// the one do not reach the other.
 func awaitCluster(t testing.TB, servers []*server, masters int) {
 	t.Helper()
 	for _, s := range servers {
@@ -166,7 +166,7 @@ func TestClusterSlotMoves(t *testing.T) {
 		}
 		eventually(t, "Gap", func() bool { return moved.countGaps() == n+1 })
 		text := fmt.Sprintf(`{"n":%d}`, n)
-		eventually(t, "a message of a broker that has followed, too", func() bool {
+		eventually(t, "a message of a broker that followed as well", func() bool {
 			publish(t, b, "moved", text)
 			return slices.Contains(moved.texts(), text)
 		})
@@ -340,7 +340,7 @@ func TestTLS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := stranger.Publish(ctx, "t", [][]byte{[]byte(`{}`)}); err == nil || stranger.Health() == nil {
-		t.Errorf("a certificate that nobody signed is accepted: %v", err)
+		t.Errorf("an unsigned certificate is accepted: %v", err)
 	}
 }
 

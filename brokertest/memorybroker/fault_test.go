@@ -260,7 +260,7 @@ func TestPartition(t *testing.T) {
 		say(1)
 		bus.Partition([]string{"a"}, []string{"b", "c"})
 		if err := nodes["b"].Health(); err != nil {
-			t.Errorf("Health: %v; nobody tells a node that others are unreachable", err)
+			t.Errorf("Health: %v; a node is not notified that others are unreachable", err)
 		}
 		say(2)
 		if _, err := nodes["a"].Open(t.Context(), "t", keep); err != nil {

@@ -18,7 +18,7 @@ type walker struct {
 	err   error // the first ambiguity
 }
 
-// maxDepth limits the recursion. encoding/json rejects what is nested deeper.
+// maxDepth limits the recursion. encoding/json rejects deeper nesting.
 const maxDepth = 10000
 
 // fail reports an ambiguity and ends the walk.
@@ -93,7 +93,7 @@ func (w *walker) scalar() {
 // text reads a string and returns it with its quotes, or nil if it has no end.
 func (w *walker) text() []byte {
 	start := w.pos
-	end := start // of what is known to have no quote
+	end := start // of the part without a quote
 	for w.pos++; ; {
 		if w.pos > end {
 			n := bytes.IndexByte(w.data[min(w.pos, len(w.data)):], '"')

@@ -82,14 +82,14 @@ type Conn struct {
 	// The fields for writing are next to each other: broadcasts use them of every
 	// receiver.
 	mu            sync.Mutex // guards the following fields; see Locks in the package comment
-	queue         *queue     // frames that no writer has taken; nil if there are none
+	queue         *queue     // frames that no writer took yet; nil if there are none
 	queuedBytes   int        // bytes in queue, in the rest of sending, and in the chunk being written
 	watched       bool       // there is a watch
-	dropSending   bool       // the writer must drop the frames that it has taken
+	dropSending   bool       // the writer must drop the frames that it took
 	writing       bool       // a goroutine holds the right to write: see writer
 	state         state
 	notified      bool      // Closed was called, or is being called
-	readDone      bool      // reading has ended
+	readDone      bool      // reading ended
 	closeSent     bool      // the last frame is written
 	end           End       // why the connection ends, once state is not open
 	closeDeadline time.Time // when the last frame must be written; zero before it is queued

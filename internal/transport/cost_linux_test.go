@@ -146,7 +146,7 @@ func TestJoiningEnds(t *testing.T) {
 		runtime.Gosched()
 	}
 	if n > most {
-		t.Errorf("nothing is written before %d messages have come, want %d at most", n, most)
+		t.Errorf("the first write comes after %d messages, want at most %d", n, most)
 	}
 }
 

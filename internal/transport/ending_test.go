@@ -86,8 +86,8 @@ func TestFault08_LittleIsReadAfterClose(t *testing.T) {
 	}
 }
 
-// A client that answers the server's close frame does not have to close its side,
-// even if it was in the middle of a message.
+// A client that answers the server's close frame need not close its side, even if it
+// was in the middle of a message.
 func TestAnswerToCloseEndsTheConnection(t *testing.T) {
 	cfg := testConfig()
 	cfg.CloseTimeout = time.Hour

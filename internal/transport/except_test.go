@@ -37,7 +37,7 @@ func TestExceptHoldsAcrossShards(t *testing.T) {
 			got := 0
 			for msg := c.next(); msg != "end"; msg = c.next() {
 				if msg == strconv.Itoa(i) {
-					t.Errorf("client %d got what was not for it", i)
+					t.Errorf("client %d got a message that excludes it", i)
 				}
 				got++
 			}

@@ -12,7 +12,7 @@ import (
 // Config is the configuration of all connections of a hub. The caller sets all fields:
 // there are no defaults here.
 type Config struct {
-	MaxMessage   int           // bytes of one message from a client, also when inflated
+	MaxMessage   int           // bytes of one message from a client, even after inflating
 	MaxFragments int           // frames that a message may be split into
 	OutboxBytes  int           // bytes that may be queued for one client
 	Backlog      int64         // bytes that may be queued in one shard before [Hub.Pace] waits

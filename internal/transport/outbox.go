@@ -37,8 +37,8 @@ func (c *Conn) push(it item) writer {
 // slowly. A client that does not read is closed earlier: see watch.
 const maxOutbox = 4
 
-// pushLocked queues it, unless the connection has ended or its outbox is full. If
-// the result is held, the caller must call its drain after releasing all locks.
+// pushLocked queues it, unless the connection ended or its outbox is full. If the
+// result is held, the caller must call its drain after releasing all locks.
 func (c *Conn) pushLocked(it item) writer {
 	if c.state != open {
 		return writer{}

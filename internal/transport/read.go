@@ -123,8 +123,8 @@ func (c *Conn) reject(broken *ws.CloseError) {
 }
 
 // readDiscarding reads and discards until the client closes its side or CloseTimeout
-// has passed. A goroutine may wait here for as long as an event stream lasts, so the
-// buffer is small.
+// passed. A goroutine may wait here for as long as an event stream lasts, so the buffer
+// is small.
 func (c *Conn) readDiscarding() error {
 	var buf [256]byte
 	for {

@@ -8,8 +8,8 @@ import "time"
 // At most one goroutine holds it:
 //
 //   - Before Start, no goroutine holds it or can acquire it. So a connection whose
-//     first write fails does not end before its owner has registered it. Start is the
-//     first to hold it.
+//     first write fails does not end before its owner registers it. Start is the first
+//     to hold it.
 //   - acquireLocked gives it to a goroutine that queued a frame, if no other goroutine
 //     holds it.
 //   - The holder calls drain or write after it released its locks. They do not wait for
@@ -127,8 +127,8 @@ const (
 	rawPieceSize = 256 << 10
 )
 
-// writeAll writes b. For each piece it waits until WriteTimeout or the deadline for
-// the last frame has passed.
+// writeAll writes b. For each piece it waits until WriteTimeout or the deadline for the
+// last frame passed.
 func (c *Conn) writeAll(b []byte) (err error) {
 	if len(b) == 0 {
 		return nil

@@ -54,8 +54,8 @@ func encode(v any, share bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// encoding/json compacts what a MarshalJSON method returns, but does not
-	// check its UTF-8, which a WebSocket requires.
+	// encoding/json compacts the result of a MarshalJSON method, but does not check its
+	// UTF-8, which a WebSocket requires.
 	value, _, err := scanValue(encoded)
 	return value, err
 }

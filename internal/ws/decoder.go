@@ -39,7 +39,7 @@ type Decoder struct {
 	left int64  // payload bytes of the current frame that did not arrive yet
 	key  uint32 // masking key of the current frame, rotated to its next byte
 
-	frames     uint32 // of the message under way
+	frames     uint32 // of the incomplete message
 	op         Opcode // of the incomplete message; Continuation if there is none
 	compressed bool   // the incomplete message
 	incomplete uint8  // bytes of an incomplete rune at the end of the message

@@ -28,7 +28,7 @@ export interface Environment {
   fetch?: typeof fetch | undefined;
 }
 
-/** A channel that at least one tab has joined or wants to join. */
+/** A channel that at least one tab joined or wants to join. */
 class Shared {
   readonly members = new Set<Tab>();
   waiting: { tab: Tab; message: Message & { want?: string[]; from?: any } }[] = []; // the first one was sent to the server

@@ -49,7 +49,7 @@ export interface Outgoing {
 
 /** One connection over one transport. */
 export interface Link {
-  /** Bytes that the transport has accepted and not sent yet. */
+  /** Bytes that the transport accepted, but did not send yet. */
   readonly waiting: number;
   /**
    * Passes data of the server's first message: the secret of an event stream, and whether a POST may contain

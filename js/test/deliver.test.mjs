@@ -62,7 +62,7 @@ it("22: the application can clear the queue, and a signal removes one message", 
   const cleared = assert.rejects(two, { code: "CLEARED" });
   pond.clearQueue();
   await cleared;
-  void room.send("nobody waits for this one"); // and its rejection is not unhandled
+  void room.send("no promise is awaited for this one"); // and its rejection is not unhandled
   pond.clearQueue();
   await assert.rejects(room.send("x", {}, { signal: AbortSignal.abort() }), { name: "AbortError" });
   server.up = true;
@@ -149,7 +149,7 @@ it("24: calls settle in every case", async (world) => {
       const code = end === "close" ? "CLOSED" : "LEFT";
       const calls = [assert.rejects(room.request("silence"), { code })];
       if (when !== "joined") calls.push(assert.rejects(room.send("x"), { code }), assert.rejects(room.join(), { code }));
-      void room.request("silence"); // nobody waits for it, and nothing is unhandled
+      void room.request("silence"); // its promise is not awaited, and no rejection is unhandled
       if (end === "close") pond.close();
       else room.leave();
       await clock.advance(1);

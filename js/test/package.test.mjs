@@ -63,10 +63,10 @@ test("37: Node and a bundler resolve the package", async () => {
 
   writeFileSync(join(folder, "unused.js"), 'import { Pond } from "@pondsocket/pond"; export const one = 1;');
   const { outputFiles } = await build({ absWorkingDir: folder, entryPoints: ["unused.js"], bundle: true, format: "esm", minify: true, write: false });
-  assert.ok(outputFiles[0].text.length < 200, "a bundler drops what is not used");
+  assert.ok(outputFiles[0].text.length < 200, "a bundler drops unused code");
 });
 
-test("37: what the types declare is what the module exports", async () => {
+test("37: the types declare exactly the exports of the module", async () => {
   for (const name of names) {
     const exported = Object.keys(await import(`../${name}.js`)).sort();
     const declared = [...read(`${name}.d.ts`).matchAll(/^export (?:class|const|function) (\w+)/gm)].map(([, each]) => each).sort();

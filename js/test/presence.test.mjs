@@ -65,7 +65,7 @@ it("21: differences wait for the state, and the old list stays until the whole n
   await clock.advance(5 * second);
   const again = server.last;
   assert.equal(room.status, "joined");
-  assert.deepEqual(ids(room), ["b3", "d"], "still what it was");
+  assert.deepEqual(ids(room), ["b3", "d"], "unchanged");
   diff(again, { joins: [user("z")] });
   state(again, [user("x")], true);
   assert.deepEqual(ids(room), ["b3", "d"]);

@@ -205,7 +205,7 @@ it("6: resuming, becoming visible and late timers cause a probe immediately", as
   await clock.advance(0);
   assert.equal(probes(), 3, "after a gap");
   await clock.advance(1);
-  await clock.suspend(hour); // the machine slept: only the wall clock has moved
+  await clock.suspend(hour); // the machine slept: only the wall clock advanced
   await clock.advance(70 * second);
   assert.ok(probes() >= 4, "after sleep");
   assert.equal(pond.status, "connected");

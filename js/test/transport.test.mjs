@@ -274,7 +274,7 @@ it("34: credentials are opt-in", async (world) => {
   assert.equal(server.last.credentials, "include");
 });
 
-it("C-X4: what has piled up goes in one POST where the server announces extensions", async (world) => {
+it("C-X4: queued messages are sent in one POST if the server announces extensions", async (world) => {
   const { clock, server } = world;
   server.features = ["recover"];
   const { room } = await world.joined({ transports: ["stream"] });
@@ -283,7 +283,7 @@ it("C-X4: what has piled up goes in one POST where the server announces extensio
   await Promise.all(sent);
   assert.deepEqual(server.last.sent("BROADCAST").map(({ payload }) => payload.n), Array.from({ length: 250 }, (_, n) => n));
   const sizes = server.posts.map(({ body }) => [JSON.parse(body)].flat().length);
-  assert.deepEqual(sizes.slice(0, 2), [1, 1], "a join, and what did not have to wait");
+  assert.deepEqual(sizes.slice(0, 2), [1, 1], "a join, and the message that was not queued");
   assert.ok(sizes.length <= 4 && server.posts.every(({ body }) => body.length <= 32_768 + 500), String(sizes));
   server.posts.length = 0;
   const large = Array.from({ length: 6 }, () => room.send("n", { text: "x".repeat(15_000) }));
@@ -343,7 +343,7 @@ it("C-X4: a POST whose outcome is unknown is not repeated, unless its message is
 it("C-X4: messages for a stream that the server has forgotten are sent over the next one", async (world) => {
   const { clock, server } = world;
   const { room, peer } = await world.joined({ transports: ["stream"] });
-  peer.open = false; // the server has lost it, and the client sees nothing
+  peer.open = false; // the server lost it, and the client gets no error
   const sent = [room.send("1"), room.send("2")];
   await clock.advance(5 * second);
   await Promise.all(sent);
@@ -456,7 +456,7 @@ it("11: a POST that is rejected with 401 leads to another connection with anothe
   assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), ["x"]);
 });
 
-it("X-21: advice that makes no sense is ignored, and no server sends its clients away for longer than an hour and a half", async (world) => {
+it("X-21: invalid advice is ignored, and no server delays its clients for longer than an hour and a half", async (world) => {
   const { clock } = world;
   for (const after of [undefined, -5, "soon", Number.NaN]) {
     const { pond, peer } = await world.connected();

@@ -1,4 +1,5 @@
-// What a test in virtual time has: a clock, a server, and clients that end with the test.
+// The environment of a test in virtual time: a clock, a server, and clients that end with the
+// test.
 
 import test from "node:test";
 import { Pond } from "../pond.js";

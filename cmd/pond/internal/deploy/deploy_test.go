@@ -110,7 +110,7 @@ func TestObedienceFlattensThePeak(t *testing.T) {
 		t.Errorf("clients that do not: %+v", ignore)
 	}
 	if obey.Missed <= ignore.Missed {
-		t.Errorf("%d messages were missed by those who wait, %d by those who do not", obey.Missed, ignore.Missed)
+		t.Errorf("clients that wait missed %d messages, clients that do not wait %d", obey.Missed, ignore.Missed)
 	}
 }
 

@@ -109,7 +109,7 @@ func broadcast(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.
 
 var withHistory = pond.WithHistory(pond.History{Messages: 10_000})
 
-// A scenario is a server, and what verify has to say about it.
+// A scenario is a server, and the expected result of verify.
 type scenario struct {
 	build  func() *pond.Pond
 	config func(c *verify.Config)
