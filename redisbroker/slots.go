@@ -191,10 +191,7 @@ func askServer(ctx context.Context, node rueidis.Client, addr string) (addrs *[s
 	ctx, cancel := context.WithTimeout(ctx, remotebroker.DialTimeout)
 	defer cancel()
 	results := node.DoMulti(ctx, node.B().ClusterInfo().Build(), node.B().ClusterSlots().Build())
-	info, err := results[0].ToString()
-	if err != nil {
-		return nil, false, err
-	}
+	info, _ := results[0].ToString() // some services do not have it
 	ranges, err := results[1].ToArray()
 	if err != nil {
 		return nil, false, err
