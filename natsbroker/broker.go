@@ -6,9 +6,10 @@
 // topic is one exact subject, below PREFIX.NAMESPACE, which is "pond.default" by
 // default. Other PondSocket servers do not use NATS, so all nodes must be pond nodes.
 //
-// In a cluster of NATS servers, a server confirms a new subscription before the other
-// servers know it. Messages that are published at another server in between may not
-// arrive, which the contract of [pond.Broker] does not allow.
+// In a cluster of NATS servers, messages may be lost without a Gap, which the contract of
+// [pond.Broker] does not allow: a server confirms a new subscription before the other
+// servers know it, and while two servers are not connected, neither passes messages on to
+// the other. The broker cannot detect this, because it is connected to one server.
 package natsbroker
 
 import (
