@@ -27,11 +27,12 @@ func (why cause) reason() pond.LeaveReason {
 }
 
 // The number of unread bytes decides whether a connection ends. There is a margin,
-// because only a part of the bytes in transit inside the server counts.
+// because only a part of the bytes in transit inside the server counts, and a message that
+// is partly written counts as a whole.
 const (
 	mayBlock     = pipenet.DefaultBuffer - 8<<10
 	mustBlock    = pipenet.DefaultBuffer + 4<<10
-	mayOverflow  = pipenet.DefaultBuffer + outboxBytes - 8<<10
+	mayOverflow  = pipenet.DefaultBuffer + outboxBytes - largeBytes - 8<<10
 	mustOverflow = pipenet.DefaultBuffer + outboxBytes + 2*largeBytes + outboxBytes
 )
 
