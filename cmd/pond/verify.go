@@ -33,8 +33,8 @@ var verifyCommand = command{
 		"URL, verify starts a Pond and verifies that.\n\n" +
 		"  pond verify -channel /chat/verify -event message https://example.com/socket\n" +
 		"  pond verify -wait http://10.0.0.7:8000/socket http://10.0.0.8:8000/socket\n\n" +
-		"The exit code is 0 if no message was lost silently, duplicated or out of order, 1 if one was or the run is\n" +
-		"interrupted, and 2 if the command line is invalid. More: " + verifyPage,
+		"The exit code is 0 if no message was lost silently, duplicated, out of order or invalid. It is 1 if one was, if\n" +
+		"clients were not back at the end, or if the run is interrupted, and 2 if the command line is invalid.\nMore: " + verifyPage,
 	setup: func(flags *flag.FlagSet) action {
 		v := &verification{stdin: os.Stdin}
 		v.declare(flags)
@@ -252,7 +252,14 @@ func verifiedText(res *verify.Result) string {
 	}
 	row("published", "%s messages: %s", number(res.Published), publishedText(res))
 	row("deliveries", "%s live, %s recovered, %s announced as lost", number(res.Delivered), number(res.Recovered), number(res.Announced))
-	row("verified", "%s, %s, %s", verdict(res.Lost, "lost silently"), verdict(res.Duplicated, "duplicated"), verdict(res.Disordered, "out of order"))
+	verdicts := []string{verdict(res.Lost, "lost silently"), verdict(res.Duplicated, "duplicated"), verdict(res.Disordered, "out of order")}
+	if res.Contradictions > 0 {
+		verdicts = append(verdicts, verdict(res.Contradictions, "sent again or out of order, and rejected by clients"))
+	}
+	if res.Invalid > 0 {
+		verdicts = append(verdicts, verdict(res.Invalid, "invalid"))
+	}
+	row("verified", "%s", strings.Join(verdicts, ", "))
 	row("connections", "%s by verify, %s", count(int(res.Cuts), "cut"), count(int(res.Reconnects), "reconnect"))
 	if len(res.Gaps) > 0 {
 		var reasons []string
@@ -347,6 +354,9 @@ func verifiedNotes(res *verify.Result) (notes []string) {
 	}
 	if res.Rejection != "" {
 		note("one of the rejections: %s", res.Rejection)
+	}
+	if res.Absent > 0 {
+		note("%s had not recovered at the end; a longer -settle gives them more time", count(int(res.Absent), "client"))
 	}
 	if res.Removed > 0 {
 		note("the server removed %s from the channel", count(int(res.Removed), "client"))

@@ -72,6 +72,9 @@ func (c *client) take(ev pondclient.Event) {
 			c.mu.Unlock()
 		}
 	case *pondclient.Gap:
+		if ev.Reason == pondclient.GapDisorder {
+			c.account.disorder()
+		}
 		c.account.gap()
 		c.mu.Lock()
 		if c.gaps == nil {
@@ -91,6 +94,17 @@ func (c *client) isUp() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.down.IsZero()
+}
+
+// isAbsent reports whether the client has lost its connection, and does not know yet
+// what it missed.
+func (c *client) isAbsent() bool {
+	select {
+	case <-c.done:
+		return false // the server removed it
+	default:
+		return !c.isUp() || c.Client.Transport() == ""
+	}
 }
 
 func (c *client) wasConnected() bool {

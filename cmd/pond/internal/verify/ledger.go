@@ -179,6 +179,21 @@ func (a *account) gap() {
 	}
 }
 
+// disorder notes that the client rejected a message because a later one had come before:
+// the client was notified of what is missing directly before the last message.
+func (a *account) disorder() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range a.streams {
+		for n := s.last - 1; n > 0; n-- {
+			if _, missing := s.missing[n]; !missing {
+				break
+			}
+			s.missing[n] = true
+		}
+	}
+}
+
 // reached reports whether the client got a message at or after these numbers.
 func (a *account) reached(numbers []int) bool {
 	a.mu.Lock()
@@ -207,8 +222,9 @@ func (a *account) sums(l *ledger) (delivered, lost int64) {
 	return a.delivered + a.recovered, lost
 }
 
-// lost returns the messages that the client did not get by the end of the run.
-func (a *account) lost(l *ledger) (announced int64, silent []message) {
+// lost returns the messages that the client did not get by the end of the run. Without
+// tail, those after the last one that it got do not count.
+func (a *account) lost(l *ledger, tail bool) (announced int64, silent []message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.mu.Lock()
@@ -229,7 +245,7 @@ func (a *account) lost(l *ledger) (announced int64, silent []message) {
 				count(n, told)
 			}
 		}
-		for n := s.last + 1; n <= p.last; n++ {
+		for n := s.last + 1; tail && n <= p.last; n++ {
 			count(n, s.gap)
 		}
 	}

@@ -165,11 +165,9 @@ func (r *runner) keepCutting(ctx context.Context) {
 }
 
 // settle waits until all clients are members again, which is when they get a
-// message that is published now.
-func (r *runner) settle(ctx context.Context) {
+// message that is published now. It reports false if ctx is done first.
+func (r *runner) settle(ctx context.Context) bool {
 	r.ledger.finish()
-	ctx, cancel := context.WithTimeout(ctx, r.Settle)
-	defer cancel()
 	for ctx.Err() == nil {
 		numbers := make([]int, r.Publishers)
 		var tasks sync.WaitGroup
@@ -186,7 +184,8 @@ func (r *runner) settle(ctx context.Context) {
 		done := r.await(short, numbers) == nil
 		cancel()
 		if done {
-			return
+			return true
 		}
 	}
+	return false
 }

@@ -57,7 +57,14 @@ type Result struct {
 	Reconnects int64            `json:"reconnects"`
 	Gaps       map[string]int64 `json:"gaps,omitempty"` // by reason
 	Removed    int64            `json:"removed"`        // clients that the server removed
+	Absent     int64            `json:"absent"`         // clients that had not recovered at the end
 	History    bool             `json:"history"`        // whether the channel has a history
+
+	// Contradictions counts messages that the server sent again or out of order and that
+	// the clients recognized by their positions, and positions that contradict each
+	// other. Invalid counts messages that the clients could not decode.
+	Contradictions int64 `json:"contradictions"`
+	Invalid        int64 `json:"invalid"`
 
 	Latency  *load.Latency `json:"latency,omitempty"`  // from sending to each delivery
 	Recovery *load.Latency `json:"recovery,omitempty"` // from a lost connection to the missed messages or a gap
@@ -74,30 +81,40 @@ type Result struct {
 // maxExamples limits [Result.Examples].
 const maxExamples = 5
 
-// Err returns an error if the server lost messages silently, duplicated them, or
-// sent them out of order.
+// Err returns an error if the server lost messages silently, duplicated them, sent them
+// out of order, or sent messages that clients cannot accept; or if clients did not come
+// back.
 func (r *Result) Err() error {
 	switch {
 	case r.Lost > 0:
 		return fmt.Errorf("%d messages were lost silently", r.Lost)
 	case r.Duplicated > 0 || r.Disordered > 0:
 		return fmt.Errorf("%d messages were duplicated, and %d were out of order", r.Duplicated, r.Disordered)
+	case r.Contradictions > 0:
+		return fmt.Errorf("%d times, the server sent a message more than once or out of order, or positions that contradict each other", r.Contradictions)
+	case r.Invalid > 0:
+		return fmt.Errorf("%d messages of the server were invalid", r.Invalid)
 	case r.Interrupted:
 		return errors.New("interrupted")
+	case r.Absent > 0:
+		return fmt.Errorf("%d clients had not recovered at the end", r.Absent)
 	default:
 		return nil
 	}
 }
 
-func (r *runner) result() *Result {
+// result returns the result. Without tail, messages that were published at the end do
+// not count as lost.
+func (r *runner) result(tail bool) *Result {
 	res := &Result{
 		Channel: r.Channel, Clients: r.Clients, Publishers: r.Publishers, Rate: r.Rate,
 		Cuts: r.cuts, Latency: r.latency.Latency(), Recovery: r.recovery.Latency(),
 	}
 	r.judgePublishers(res)
 	for _, c := range r.clients {
-		r.judge(res, c)
+		r.judge(res, c, tail)
 	}
+	res.Contradictions, res.Invalid = res.Gaps[string(pondclient.GapDisorder)], res.Gaps[string(pondclient.GapInvalid)]
 	select {
 	case err := <-r.rejections:
 		res.Rejection = err.Error()
@@ -151,8 +168,12 @@ func (l *ledger) last(publisher int) int {
 }
 
 // judge adds what one client got.
-func (r *runner) judge(res *Result, c *client) {
-	announced, silent := c.account.lost(r.ledger)
+func (r *runner) judge(res *Result, c *client, tail bool) {
+	if c.isAbsent() {
+		c.account.gap() // it knows that it misses messages
+		res.Absent++
+	}
+	announced, silent := c.account.lost(r.ledger, tail)
 	c.account.mu.Lock()
 	count := Count{
 		Delivered: c.account.delivered, Recovered: c.account.recovered,

@@ -120,12 +120,22 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	r.publish(ctx)
 	elapsed := time.Since(began)
 	r.enter(Settling)
-	r.settle(ctx)
-	res := r.result()
+	interrupted := ctx.Err() != nil
+	settling, cancel := context.WithTimeout(ctx, r.Settle)
+	if interrupted { // messages in transit must not count as lost
+		settling, cancel = context.WithTimeout(context.WithoutCancel(ctx), min(r.Settle, interruptedSettle))
+	}
+	defer cancel()
+	settled := r.settle(settling)
+	res := r.result(settled || !interrupted)
 	res.Elapsed = elapsed
-	res.Interrupted = ctx.Err() != nil
+	res.Interrupted = interrupted || ctx.Err() != nil
 	return res, nil
 }
+
+// interruptedSettle is how long clients may take to get the last messages of a run
+// that was interrupted.
+const interruptedSettle = 2 * time.Second
 
 func (r *runner) enter(phase string) {
 	r.mu.Lock()

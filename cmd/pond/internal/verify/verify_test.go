@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,7 @@ type cluster struct {
 	t     *testing.T
 	mu    sync.Mutex // guards the following field
 	hosts map[string]*host
+	dials atomic.Int64
 }
 
 type host struct {
@@ -45,12 +47,18 @@ func newCluster(t *testing.T) *cluster {
 
 // start starts a server.
 func (c *cluster) start(name string, p *pond.Pond) {
-	h := &host{pond: p, listener: pipenet.Listen(0)}
-	h.server = &http.Server{Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	c.serve(name, p).pond = p
+}
+
+// serve starts another kind of server.
+func (c *cluster) serve(name string, handler http.Handler) *host {
+	h := &host{listener: pipenet.Listen(0)}
+	h.server = &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	h.tasks.Go(func() { _ = h.server.Serve(h.listener) })
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hosts[name] = h
+	return h
 }
 
 func (c *cluster) stop(name string) {
@@ -61,7 +69,11 @@ func (c *cluster) stop(name string) {
 	defer cancel()
 	var tasks sync.WaitGroup
 	tasks.Go(func() { _ = h.server.Shutdown(ctx) })
-	_ = h.pond.Shutdown(ctx)
+	if h.pond != nil {
+		_ = h.pond.Shutdown(ctx)
+	} else {
+		_ = h.server.Close()
+	}
 	tasks.Wait()
 	_ = h.server.Close()
 	h.tasks.Wait()
