@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/cmd/pond/internal/verify"
 	"github.com/pondsocket/pond/internal/pipenet"
 	"github.com/pondsocket/pond/internal/ws"
@@ -411,6 +412,34 @@ func TestInnocents(t *testing.T) {
 				t.Errorf("error %v: %+v", err, r)
 			}
 		})
+	})
+	t.Run("a restart at the beginning", func(t *testing.T) {
+		for n := range 5 {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				first := make(chan struct{})
+				var once sync.Once
+				p, _ := newPond(func(*pond.EventContext) error {
+					once.Do(func() { close(first) })
+					return nil // it is lost with the server
+				}, withHistory)
+				c.start("one.test", p)
+				cfg := c.config()
+				var tasks sync.WaitGroup
+				tasks.Go(func() {
+					<-first
+					time.Sleep(time.Duration(n*200) * time.Millisecond)
+					c.stop("one.test")
+					p, _ := newPond(broadcast, withHistory)
+					c.start("one.test", p)
+				})
+				r, err := verify.Run(t.Context(), cfg)
+				tasks.Wait()
+				if err != nil || r.Err() != nil || r.Confirmed < 900 {
+					t.Errorf("error %v: %+v", err, r)
+				}
+			})
+		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		for n := range 20 {

@@ -20,31 +20,28 @@ func (r *runner) payload(publisher, number int) json.RawMessage {
 // rehearsal limits the time in which the first message must reach all members.
 const rehearsal = 10 * time.Second
 
-// rehearse publishes a first message. All members must get it.
+// rehearse publishes a first message of each publisher. All members must get it. If a
+// connection was lost meanwhile, the next message counts.
 func (r *runner) rehearse(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, rehearsal)
+	within, cancel := context.WithTimeout(ctx, rehearsal)
 	defer cancel()
-	for i, c := range r.clients[:r.Publishers] {
-		number := r.ledger.next(i)
-		short, cancel := context.WithTimeout(ctx, rehearsal/5)
-		_, err := c.channel.Request(short, r.Event, r.payload(i, number))
+	numbers := make([]int, r.Publishers)
+	for within.Err() == nil {
+		for i, c := range r.clients[:r.Publishers] {
+			if err := r.publishFirst(within, c); err != nil {
+				return err
+			}
+			numbers[i] = r.ledger.last(i)
+		}
+		short, cancel := context.WithTimeout(within, rehearsal/5)
+		err := r.await(short, numbers)
 		cancel()
-		switch e, ok := errors.AsType[*pond.Error](err); {
-		case ok:
-			return fmt.Errorf("the server rejects the event %q: %d %s; use the -event and -payload that its handler expects", r.Event, e.Code, e.Message)
-		case err == nil:
-			r.answers = true
-			r.ledger.settle(i, number, confirmed)
-		case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errors.ErrUnsupported):
-			return fmt.Errorf("cannot publish the first message: %w", err)
+		if err == nil {
+			return nil
 		}
 	}
-	numbers := make([]int, r.Publishers)
-	for i := range numbers {
-		numbers[i] = 1
-	}
-	if r.await(ctx, numbers) == nil {
-		return nil
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	var without []*client
 	for _, c := range r.clients {
@@ -59,6 +56,32 @@ func (r *runner) rehearse(ctx context.Context) error {
 	return fmt.Errorf("%d of %d members did not get the first message, such as client %d at %s over %s: "+
 		"the handler must send it to all members, and all addresses must belong to one cluster",
 		len(without), len(r.clients), c.number, address(c.url), c.transport)
+}
+
+// publishFirst publishes a message of a publisher. It finds out whether the server
+// answers messages, and returns an error if it rejects them.
+func (r *runner) publishFirst(ctx context.Context, c *client) error {
+	number := r.ledger.next(c.number)
+	ctx, cancel := context.WithTimeout(ctx, rehearsal/5)
+	defer cancel()
+	_, err := c.channel.Request(ctx, r.Event, r.payload(c.number, number))
+	if e, ok := errors.AsType[*pond.Error](err); ok {
+		return fmt.Errorf("the server rejects the event %q: %d %s; use the -event and -payload that its handler expects", r.Event, e.Code, e.Message)
+	}
+	switch {
+	case err == nil:
+		r.answers = true
+		r.ledger.settle(c.number, number, confirmed)
+	case errors.Is(err, errors.ErrUnsupported):
+		r.ledger.settle(c.number, number, rejected)
+	case errors.Is(err, pondclient.ErrUnknownOutcome):
+		r.ledger.settle(c.number, number, unknown)
+	case ctx.Err() != nil:
+		r.ledger.settle(c.number, number, rejected) // it was not sent
+	default:
+		return fmt.Errorf("cannot publish the first message: %w", err)
+	}
+	return nil
 }
 
 // await waits until all clients got messages with these numbers, or were removed by the
