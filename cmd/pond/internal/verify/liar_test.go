@@ -338,7 +338,7 @@ func TestLiars(t *testing.T) {
 			"invalid", func(r *result) bool { return r.Announced >= 2 }, false,
 		},
 	} {
-		for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.EventStream} {
+		for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 			t.Run(name+" over "+string(transport), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := newCluster(t)
