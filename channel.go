@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/pondsocket/pond/internal/cluster"
 	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/wire"
@@ -26,12 +27,14 @@ type Channel struct {
 	lobby  *Lobby
 	name   string
 	params pattern.Params
+	link   *link // nil without a broker
 
 	// Guarded by registry.mu.
-	refs   int // joins and calls of Publish in progress, and members
-	stage  channelStage
-	expiry int64 // when the channel ends, if it lingers
-	index  int   // in registry.lingering
+	refs      int // joins and calls of Publish in progress, and members
+	stage     channelStage
+	expiry    int64 // when the channel ends, if it lingers
+	idleUntil int64 // earliest end of the channel, if it lingers for its subscription
+	index     int   // in registry.lingering
 
 	occupancy *occupancy          // static
 	state     atomic.Pointer[any] // see SetState
@@ -57,6 +60,9 @@ func newChannel(l *Lobby, name string, params pattern.Params, o *occupancy) *Cha
 	ch.tx.ch = ch
 	if h := l.cfg.history; h != nil {
 		ch.log = &messageLog{limits: h, budget: &l.endpoint.history, epoch: newEpoch()}
+	}
+	if n := l.endpoint.pond.node; n != nil {
+		ch.link = newLink(n, ch)
 	}
 	return ch
 }
@@ -97,28 +103,46 @@ func (ch *Channel) State() any {
 	return nil
 }
 
-// Len returns the number of members.
+// Len returns the number of members, on all nodes of a cluster as far as they are known.
 func (ch *Channel) Len() int {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.link != nil {
+		return len(ch.members) + len(ch.link.remote.shown)
+	}
+	return len(ch.members)
+}
+
+// lenHere returns the number of members that are connected to this node.
+func (ch *Channel) lenHere() int {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return len(ch.members)
 }
 
-// User returns a member.
+// User returns a member. In a cluster it may be connected to another node.
 func (ch *Channel) User(id string) (User, bool) {
-	m, err := ch.member(id)
-	if err != nil {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	m := ch.userLocked(id)
+	if m == nil {
 		return User{}, false
 	}
 	return m.user(), true
 }
 
-// Users returns the members, sorted by ID. It is a snapshot.
+// Users returns the members, sorted by ID, on all nodes of a cluster as far as they are
+// known. It is a snapshot.
 func (ch *Channel) Users() iter.Seq[User] {
 	ch.mu.Lock()
 	users := make([]User, 0, len(ch.members))
 	for _, m := range ch.members {
 		users = append(users, m.user())
+	}
+	if ch.link != nil {
+		for _, m := range ch.link.remote.shown {
+			users = append(users, m.user())
+		}
 	}
 	ch.mu.Unlock()
 	slices.SortFunc(users, func(a, b User) int { return strings.Compare(a.ID, b.ID) })
@@ -145,20 +169,31 @@ func (ch *Channel) send(event, request string, payload any, to Audience) error {
 	if ch.lobby.endpoint.hub.Overloaded() {
 		return ErrOverloaded
 	}
+	var relayed *cluster.Item
+	if ch.link != nil {
+		if relayed, err = ch.link.outgoing(event, request, body, to); err != nil {
+			return err
+		}
+	}
 	d := ch.draft(wire.Broadcast, event, request, body)
 	recipients := 0
-	if ch.log != nil && to.except {
-		if ch.lobby.endpoint.registry.makeRoom(d.size()) {
-			ch.lobby.endpoint.limited(LimitHistory)
-		}
+	if relayed != nil && relayed.Log != nil { // all nodes send it when it is in the log, this one included
 		err = ch.commit(func(tx *tx) error {
-			recipients = tx.publish(&d, to)
+			recipients = len(ch.members) - len(ch.pickLocked(to))
+			return ch.link.node.push(ch.link.name, *relayed)
+		})
+	} else if ch.log != nil && to.except {
+		ch.lobby.endpoint.makeHistoryRoom(d.size())
+		err = ch.commit(func(tx *tx) error {
+			recipients = tx.publish(&d, to, ch.log.top+1, now())
+			tx.relay(relayed)
 			return nil
 		})
 	} else {
 		f := d.frame()
 		err = ch.commit(func(tx *tx) error {
 			recipients = tx.broadcast(f, d.handled(), to)
+			tx.relay(relayed)
 			return nil
 		})
 	}
@@ -186,22 +221,37 @@ func (ch *Channel) Assign(id, key string, value any) error {
 
 // Evict removes a member and sends the reason to it and to the remaining members.
 // The connection of the member stays open. Evict returns [ErrNotMember] if the
-// channel has no such member.
+// channel has no such member. If the member is connected to another node of a cluster,
+// Evict returns when that node is asked to evict it.
 func (ch *Channel) Evict(id, reason string) error {
 	m, err := ch.member(id)
-	if err != nil {
-		return err
+	switch {
+	case err == nil:
+		return m.evict(reason)
+	case ch.link != nil:
+		return ch.link.evict(id, reason)
 	}
-	return m.evict(reason)
+	return err
 }
 
 // Close closes the channel. Its members receive reason, or a default text if
 // reason is empty, and leave with [LeaveChannelClosed]. Their connections stay
-// open. Joining the same name again creates a new channel.
+// open. Joining the same name again creates a new channel. In a cluster, the channel is
+// closed on all nodes.
 func (ch *Channel) Close(reason string) {
 	if reason == "" {
 		reason = "Channel has been destroyed"
 	}
+	it := ch.link.closing(reason)
+	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
+		tx.relay(it)
+		return nil
+	})
+	ch.closeHere(reason)
+}
+
+// closeHere closes the channel on this node.
+func (ch *Channel) closeHere(reason string) {
 	body := append(wire.AppendString([]byte(`{"message":`), reason), '}')
 	f := ch.notice(wire.ErrorAction, wire.Destroyed, body)
 	// Do this first, so that a client that joins again immediately gets a new channel.
@@ -221,6 +271,7 @@ func (ch *Channel) Close(reason string) {
 		tx.end()
 		return nil
 	})
+	ch.link.detach()
 	for _, m := range members {
 		m.conn.inbox.start()
 	}
@@ -232,11 +283,15 @@ func (ch *Channel) end() {
 		tx.end()
 		return nil
 	})
+	ch.link.detach()
 }
 
 // end closes the channel and frees its history.
 func (tx *tx) end() {
 	tx.ch.closed = true
+	if l := tx.ch.link; l != nil {
+		l.remote = remoteMembers{}
+	}
 	if log := tx.ch.log; log != nil {
 		log.drop(len(log.kept()))
 	}
@@ -252,7 +307,9 @@ func tooLarge(what string) error {
 type Audience struct {
 	channel *Channel
 	ids     []string
-	member  *member // named like ids; nil if there is none
+	member  *member     // named like ids; nil if there is none
+	sender  *member     // whose message is handled; nil if there is none
+	stored  func(error) // called when other nodes can get the message, or never will; may be nil
 
 	identities []string // named like ids
 
@@ -271,7 +328,7 @@ func (ch *Channel) Except(ids ...string) Audience {
 
 // others returns all members except m, as the audience of an answer to request.
 func (m *member) others(request *string) Audience {
-	return Audience{channel: m.channel, member: m, except: true, request: request}
+	return Audience{channel: m.channel, member: m, sender: m, except: true, request: request}
 }
 
 // Broadcast sends an event to the audience. The payload is a JSON object: a
@@ -301,6 +358,9 @@ func (ch *Channel) Broadcast(event string, payload any) error {
 
 // allMembers is the audience of all members.
 var allMembers = Audience{except: true}
+
+// all returns all members as the audience of a message that m sent.
+func (m *member) all() Audience { return Audience{sender: m, except: true} }
 
 // pickLocked returns the seats of the members that an audience names, each once.
 func (ch *Channel) pickLocked(to Audience) []*transport.Seat {

@@ -15,6 +15,9 @@ import (
 type tx struct {
 	ch   *Channel
 	work transport.Work // must be done after the lock is released
+
+	collecting bool             // changes of presence are not reported yet; see collect
+	notices    []presenceNotice // of these changes
 }
 
 // commit runs f under the channel's lock, and then sends what f queued. Only commit
@@ -88,15 +91,16 @@ func (tx *tx) broadcast(f *transport.Frame, handled bool, to Audience) int {
 
 // publish gives a message a number, keeps it, and sends it to all members except the
 // named ones. It returns the number of recipients.
-func (tx *tx) publish(d *draft, to Audience) int {
+func (tx *tx) publish(d *draft, to Audience, offset uint64, at int64) int {
 	ch := tx.ch
 	named := ch.pickLocked(to)
-	f := ch.log.publish(d, to.names())
+	before := ch.log.top
+	f := ch.log.publish(d, to.names(), offset, at)
 	tx.touch()
 	tx.sendSeated(f, d.handled(), named) // members that are feeding read it from the log
 	for _, seat := range named {
 		if m := seat.Owner.(*member); m.feeding == nil {
-			tx.hide(m, ch.log.top)
+			tx.hide(m, before, offset)
 		}
 	}
 	return len(ch.members) - len(named)
@@ -137,6 +141,7 @@ func (tx *tx) add(m *member) error {
 	}
 	tx.ch.members[m.conn.id] = m
 	tx.ch.people.add(m)
+	tx.tellJoined(m)
 	tx.touch()
 	return nil
 }
@@ -169,6 +174,7 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 		tx.ch.group.Remove(&m.seat)
 	}
 	m.conn.exit(m, reason, detail)
+	tx.tellLeft(m)
 	tx.touch()
 	return tracked
 }

@@ -232,6 +232,16 @@ func (c *conn) join(t *task, reject rejectJoin) {
 			c.endpoint.registry.release(ch)
 		}
 	}()
+	var from *wire.From
+	if msg.Join != nil {
+		from = msg.Join.From
+	}
+	stale, err := c.attach(ch, from)
+	if err != nil {
+		reject(wire.ChannelError, err)
+		return
+	}
+	ctx.stale = stale
 	if !c.awaitPredecessor(ch) {
 		c.inbox.prepend(t)
 		return

@@ -91,21 +91,22 @@ func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...Lob
 	return l
 }
 
-// Channel returns a live channel: one that has members. It never creates one.
+// Channel returns a live channel: one that has members, on this node if there are several.
+// It never creates one.
 func (e *Endpoint) Channel(name string) (*Channel, bool) {
 	ch := e.registry.find(name)
-	if ch == nil || ch.Len() == 0 {
+	if ch == nil || ch.lenHere() == 0 {
 		return nil, false
 	}
 	return ch, true
 }
 
-// Channels returns the live channels, in no particular order. It is a snapshot.
+// Channels returns the channels that are live on this node, in no particular order. It is a snapshot.
 func (e *Endpoint) Channels() iter.Seq[*Channel] {
 	channels := e.registry.all()
 	return func(yield func(*Channel) bool) {
 		for _, ch := range channels {
-			if ch.Len() > 0 && !yield(ch) {
+			if ch.lenHere() > 0 && !yield(ch) {
 				return
 			}
 		}
@@ -124,7 +125,20 @@ func (e *Endpoint) Len() int {
 // 7.4), or an HTTP status such as [http.StatusForbidden], which becomes 4000 plus the
 // status; zero stands for 1000, a normal end. Disconnect returns [ErrClosed] if no such
 // client is connected.
+//
+// In a cluster, the client may be connected to another node. If it is not connected to this
+// one, the other nodes are asked to disconnect it, and the error says whether that was
+// possible.
 func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
+	err := e.disconnect(userID, code, reason)
+	if n := e.pond.node; n != nil && err != nil {
+		return n.disconnect(e, userID, "", code, reason)
+	}
+	return err
+}
+
+// disconnect disconnects a client of this node.
+func (e *Endpoint) disconnect(userID string, code int, reason string) error {
 	e.mu.Lock()
 	c := e.conns[userID]
 	e.mu.Unlock()
@@ -146,6 +160,9 @@ func (e *Endpoint) admit(c *conn) *closeReason {
 	defer e.mu.Unlock()
 	if e.closing {
 		return &closeReason{ws.CloseGoingAway, "server shutting down"}
+	}
+	if e.pond.node != nil {
+		e.pond.node.start()
 	}
 	e.conns[c.id] = c
 	if c.secret != "" {
@@ -256,6 +273,13 @@ func (e *Endpoint) close() []*conn {
 		conns = append(conns, c)
 	}
 	return conns
+}
+
+// makeHistoryRoom makes room for a message in the histories of all channels.
+func (e *Endpoint) makeHistoryRoom(size int) {
+	if e.registry.makeRoom(size) {
+		e.limited(LimitHistory)
+	}
 }
 
 func (e *Endpoint) isClosing() bool {

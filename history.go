@@ -132,6 +132,9 @@ func (e *Endpoint) Publish(ctx context.Context, channel, event string, payload a
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if e.pond.node != nil {
+		return e.publish(ctx, l, channel, params, event, payload)
+	}
 	if l.cfg.history == nil {
 		ch := e.registry.find(channel)
 		if ch == nil {
@@ -173,8 +176,13 @@ func (e *Endpoint) route(channel string) (*Lobby, pattern.Params, error) {
 // kept any more, ctx's error, or an error of [Endpoint.Publish] about the name.
 func (e *Endpoint) History(ctx context.Context, channel string, from HistoryStart) iter.Seq2[HistoryEntry, error] {
 	return func(yield func(HistoryEntry, error) bool) {
-		if _, _, err := e.route(channel); err != nil {
+		l, _, err := e.route(channel)
+		if err != nil {
 			yield(HistoryEntry{}, err)
+			return
+		}
+		if n := e.pond.node; n != nil && n.log != nil && l.cfg.history != nil {
+			e.remoteHistory(ctx, channel, from)(yield)
 			return
 		}
 		ch := e.registry.find(channel)
@@ -335,12 +343,12 @@ func newEpoch() string {
 // position returns the position of the latest message.
 func (l *messageLog) position() Position { return Position{l.epoch, l.top} }
 
-// publish gives a message a number and keeps it. The users in except must not receive
+// publish gives a message a number, which is larger than all before, and keeps it. The users in except must not receive
 // it.
-func (l *messageLog) publish(d *draft, except []string) *transport.Frame {
-	l.top++
-	f := d.number(l.epoch, l.top)
-	e := logEntry{offset: l.top, at: now(), event: d.event, text: f.Text()}
+func (l *messageLog) publish(d *draft, except []string, offset uint64, at int64) *transport.Frame {
+	l.top = offset
+	f := d.number(l.epoch, offset)
+	e := logEntry{offset: offset, at: at, event: d.event, text: f.Text()}
 	if len(except) > 0 || d.meta != nil {
 		e.extra = newLogExtra(except, d.meta)
 	}

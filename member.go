@@ -21,11 +21,14 @@ type member struct {
 	seat     transport.Seat // in channel.group
 	recovers bool           // the client asked for recovery
 	diffs    bool           // the client asked for presence as differences
+	stale    bool           // the node cannot read the history that the client asks for
 
 	blocked int // consecutive numbered messages that a handler blocked; owned by the connection's writer
 
 	// Guarded by channel.mu.
-	assigns  map[string]any // replaced, never changed
+	assigns  map[string]any             // replaced, never changed
+	shared   map[string]json.RawMessage // assigns as other nodes get them, replaced, never changed; nil without a broker
+	remote   *remoteUser                // nil for a member here
 	presence json.RawMessage
 	tracked  *transport.Seat // in the roster's group, unless diffs is set; nil unless tracked
 	follower *follower       // nil unless the member gets differences
@@ -37,7 +40,7 @@ type member struct {
 	picked   bool // while an audience is resolved
 }
 
-func (m *member) user() User { return User{ID: m.conn.id, conn: m.conn, member: m} }
+func (m *member) user() User { return User{ID: m.userID(), conn: m.conn, member: m} }
 
 // join makes m a member. The acknowledgement is the first message of the channel that
 // the client receives. The messages that it asked for follow; if they do not, join
@@ -123,11 +126,13 @@ func (m *member) evict(reason string) error {
 	kickedOut := notice(wire.KickedOut, `{"message":`+quoted+`,"code":403,"reason":`+quoted+`}`)
 	evicted := notice(wire.Evicted, `{"reason":`+quoted+`}`)
 	kicked := notice(wire.Kicked, `{"userId":"`+m.conn.id+`","reason":`+quoted+`}`)
+	relayed := ch.link.notice(wire.Kicked, `{"userId":"`+m.conn.id+`","reason":`+quoted+`}`)
 	err := m.commit(func(tx *tx) error {
 		tracked := tx.remove(m, LeaveEvicted, reason)
 		tx.send(m, kickedOut, false)
 		tx.send(m, evicted, false)
 		tx.broadcast(kicked, false, allMembers)
+		tx.relay(relayed)
 		if tracked {
 			tx.notifyUntracked(m)
 		}
@@ -163,10 +168,30 @@ func (m *member) reply(event, request string, payload any) error {
 
 // assign sets an assign.
 func (m *member) assign(key string, value any) error {
-	return m.commit(func(*tx) error {
+	var shared json.RawMessage // nil if it cannot be encoded: then it stays on this node
+	if m.channel.link != nil {
+		shared, _ = wire.Value(value)
+	}
+	return m.commit(func(tx *tx) error {
 		m.assigns = assign(m.assigns, key, value)
+		if m.channel.link != nil {
+			m.shared = share(m.shared, key, shared)
+			tx.tellAssigns(m)
+		}
 		return nil
 	})
+}
+
+// share returns shared assigns with a key set, or removed if the value is nil.
+func share(shared map[string]json.RawMessage, key string, value json.RawMessage) map[string]json.RawMessage {
+	changed := make(map[string]json.RawMessage, len(shared)+1)
+	maps.Copy(changed, shared)
+	if value == nil {
+		delete(changed, key)
+	} else {
+		changed[key] = value
+	}
+	return changed
 }
 
 // A departure is the end of a membership.

@@ -38,8 +38,18 @@ type Observer struct {
 	// members.
 	Handled func(ch *Channel, event string, d time.Duration, err error)
 
-	// Sent reports a broadcast or a reply, and its number of recipients.
+	// Sent reports a broadcast or a reply, and its number of recipients, on this node if
+	// there are several.
 	Sent func(ch *Channel, event string, recipients int)
+
+	// Degraded reports that the connection to the cluster was lost, with the reason, or
+	// that it is there, with nil; see [Pond.Degraded].
+	Degraded func(p *Pond, reason error)
+
+	// Lost reports how many messages for members on other nodes were given up, because the
+	// broker did not take them. Members on this node got them. Changes of members and of
+	// presence do not count: other nodes get them when the connection returns.
+	Lost func(p *Pond, messages int, reason error)
 
 	// Limited reports that a client reached a limit.
 	Limited func(e *Endpoint, l Limit)
@@ -63,6 +73,8 @@ func (o *Observer) and(next *Observer) *Observer {
 		Recovered:    both3(o.Recovered, next.Recovered),
 		Handled:      both4(o.Handled, next.Handled),
 		Sent:         both3(o.Sent, next.Sent),
+		Degraded:     both2(o.Degraded, next.Degraded),
+		Lost:         both3(o.Lost, next.Lost),
 		Limited:      both2(o.Limited, next.Limited),
 	}
 }
@@ -118,6 +130,7 @@ const (
 	LimitRate        Limit = "rate"         // WithRateLimit
 	LimitControlRate Limit = "control_rate" // WithControlRateLimit
 	LimitSilence     Limit = "silence"      // WithPingInterval
+	LimitAttaching   Limit = "attaching"    // 1,000 channels that a node of a cluster subscribes to at the same time
 )
 
 // messageLimits maps the limits that decoding checks.

@@ -29,6 +29,9 @@ type config struct {
 	logger   *slog.Logger
 	observer *Observer
 	endpoint []EndpointOption
+
+	broker      Broker // nil: none
+	nodeTimeout time.Duration
 }
 
 // WithLogger sets the logger, for example for errors of handlers. The default is

@@ -21,6 +21,7 @@ import (
 type Pond struct {
 	cfg   config
 	conns *connCount
+	node  *node // nil without a broker
 
 	observerPanics sync.Map // of *panicLog, by function
 
@@ -38,6 +39,9 @@ func New(opts ...Option) *Pond {
 	}
 	if p.cfg.observer == nil {
 		p.cfg.observer = &Observer{}
+	}
+	if p.cfg.broker != nil {
+		p.node = newNode(p)
 	}
 	return p
 }
@@ -198,12 +202,18 @@ func (p *Pond) Shutdown(ctx context.Context) error {
 	p.closing = true
 	endpoints := p.endpoints
 	p.mu.Unlock()
+	if p.node != nil {
+		p.node.refuseJoins()
+	}
 	for _, e := range endpoints {
 		e.shutdown()
 	}
 	var err error
 	for _, e := range endpoints {
 		err = errors.Join(err, e.drain(ctx))
+	}
+	if p.node != nil {
+		err = errors.Join(err, p.node.stop(ctx))
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func (ch *Channel) Presence() iter.Seq2[string, json.RawMessage] {
 	ch.mu.Lock()
 	ids := make([]string, len(ch.roster.order))
 	for i, m := range ch.roster.order {
-		ids[i] = m.conn.id
+		ids[i] = m.userID()
 	}
 	values := ch.roster.latest.Load().values
 	ch.mu.Unlock()
@@ -120,6 +120,7 @@ func (m *member) untrack() error {
 		tx.untrack(m)
 		tx.notifyUntracked(m)
 		m.presence = nil
+		tx.tellPresence(m)
 		return nil
 	})
 }
@@ -143,6 +144,7 @@ func (m *member) setPresence(presence any, check func() error) error {
 			}
 		}
 		tx.setPresence(m, value)
+		tx.tellPresence(m)
 		return nil
 	})
 }
@@ -210,8 +212,12 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 		r.group.Init(tx.ch.lobby.endpoint.hub)
 	}
 	r.order = append(r.order, m)
-	m.tracked = &transport.Seat{Conn: m.conn.tr}
-	if m.feeding == nil && !m.diffs {
+	if m.conn == nil {
+		m.tracked = remoteSeat
+	} else {
+		m.tracked = &transport.Seat{Conn: m.conn.tr}
+	}
+	if m.getsLists() {
 		r.group.Add(m.tracked)
 	}
 	if last := r.latest.Load(); len(last.values) > 0 {
@@ -222,6 +228,9 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	tx.notify(wire.PresenceJoin, value)
 }
 
+// getsLists reports whether a tracked member is in the roster's group.
+func (m *member) getsLists() bool { return m.feeding == nil && !m.diffs && m.conn != nil }
+
 // notifyUntracked notifies the tracked members that m is not on the roster any more.
 func (tx *tx) notifyUntracked(m *member) {
 	tx.notify(wire.PresenceLeave, m.presence)
@@ -230,6 +239,10 @@ func (tx *tx) notifyUntracked(m *member) {
 // notify sends a change of the roster to the members that receive presence, in the form
 // that each requested.
 func (tx *tx) notify(event string, changed []byte) {
+	if tx.collecting {
+		tx.notices = append(tx.notices, presenceNotice{event, changed})
+		return
+	}
 	tx.ch.roster.broadcast(tx, event, changed)
 	tx.flushSoon()
 }
@@ -241,7 +254,7 @@ func (tx *tx) untrack(m *member) bool {
 	}
 	tx.presenceChanges(m, m.presence)
 	r := &tx.ch.roster
-	if m.feeding == nil && !m.diffs {
+	if m.getsLists() {
 		r.group.Remove(m.tracked)
 	}
 	m.tracked = nil

@@ -142,7 +142,7 @@ func (tx *tx) presenceChanges(m *member, before json.RawMessage) {
 	if before != nil {
 		d.pages = nil
 	}
-	id := m.conn.id
+	id := m.userID()
 	if _, known := d.before[id]; known {
 		return
 	}
@@ -222,7 +222,7 @@ func (tx *tx) takeDiffs() []*transport.Frame {
 	changes := make([]change, 0, len(d.changed))
 	for _, id := range d.changed {
 		c := change{id: id, before: d.before[id]}
-		if m := tx.ch.members[id]; m != nil && m.tracked != nil {
+		if m := tx.ch.userLocked(id); m != nil && m.tracked != nil {
 			c.after = m.presence
 		}
 		switch {
@@ -441,7 +441,7 @@ func (tx *tx) buildPages() {
 	}
 	room := ch.pageRoom()
 	for _, m := range ch.roster.order[built:] {
-		size := entrySize(m.conn.id, m.presence)
+		size := entrySize(m.userID(), m.presence)
 		last := len(d.pages) - 1
 		if last < 0 || d.pages[last].users == diffPageUsers || len(d.pages[last].elements)+size > room {
 			d.pages = append(d.pages, statePage{})
@@ -451,7 +451,7 @@ func (tx *tx) buildPages() {
 		if page.users > 0 {
 			page.elements = append(page.elements, ',')
 		}
-		page.elements = wire.AppendPresenceEntry(page.elements, m.conn.id, m.presence)
+		page.elements = wire.AppendPresenceEntry(page.elements, m.userID(), m.presence)
 		page.users++
 	}
 }

@@ -90,8 +90,14 @@ func (l *messageLog) resume(r *Recovery, limit int) (start uint64, reason GapRea
 func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (reason GapReason) {
 	log := tx.ch.log
 	start, replay := log.top, false
-	if recovery != nil {
+	switch {
+	case recovery == nil:
+	case m.stale:
+		reason = GapUnavailable
+	default:
 		start, reason = log.resume(recovery, limit)
+	}
+	if recovery != nil {
 		replay = reason == ""
 		if !replay && recovery.Last > 0 { // the client starts again, as a newcomer does
 			start, replay = log.newcomerStart(recovery.Last, limit), true
@@ -184,6 +190,7 @@ func (tx *tx) feed(m *member) {
 		room -= tx.replay(m, &entries[0])
 		entries = entries[1:]
 	}
+	c.cursor = log.top // which may be behind the last entry
 	tx.sendRecovered(m)
 	tx.stopFeeding(m)
 	tx.seat(m)
@@ -203,9 +210,10 @@ func (tx *tx) skipLost(m *member) {
 // replay queues a message of the log if it is for the member. It returns the number of
 // queued bytes.
 func (tx *tx) replay(m *member, e *logEntry) (size int) {
+	before := m.feeding.cursor
 	m.feeding.cursor = e.offset
 	if e.hiddenFrom(m.conn.id, m.feeding.former) {
-		tx.hide(m, e.offset)
+		tx.hide(m, before, e.offset)
 		return 0
 	}
 	f, handled := e.frame(tx.ch.log.epoch)
@@ -262,12 +270,12 @@ const maxHidden = 64
 
 // hide records that a numbered message is hidden from a member, whose position still
 // moves. A client that asked for recovery gets its position from time to time, because
-// an old position would expire.
-func (tx *tx) hide(m *member, offset uint64) {
+// an old position would expire. before is the offset of the message before it.
+func (tx *tx) hide(m *member, before, offset uint64) {
 	if !m.recovers {
 		return
 	}
-	if m.hidden == 0 || m.hiddenTo != offset-1 {
+	if m.hidden == 0 || m.hiddenTo != before {
 		m.hidden = 0
 	}
 	m.hidden++

@@ -20,6 +20,7 @@ type registry struct {
 	channels  map[string]*Channel
 	closing   map[string]*occupancy // of closed channels that still have references, by name
 	lingering expiryQueue
+	idle      int         // lingering channels that are kept only for their subscription
 	timer     *time.Timer // runs while channels linger
 	closed    bool        // no channel lingers any more
 }
@@ -153,18 +154,37 @@ func (r *registry) removeLocked(ch *Channel) {
 	delete(r.channels, ch.name)
 }
 
-// lingerLocked keeps a channel without references for its history. It returns false if
-// the history is empty.
-func (r *registry) lingerLocked(ch *Channel) bool {
+// The subscription of a channel outlives its last reference for a while, so that a client
+// that joins again, or a join handler that declines, does not cost a subscription each
+// time. The number of such channels is limited.
+const (
+	idleTime = 5 * time.Second
+	maxIdle  = 1000
+)
+
+// expires returns when a channel without references ends.
+func (ch *Channel) expires() int64 {
 	used := ch.used.Load()
-	if ch.log == nil || used == 0 {
-		return false
+	if ch.log == nil || used == 0 || ch.link != nil && ch.link.log != nil { // which the broker keeps
+		return ch.idleUntil
 	}
-	ch.expiry = used + int64(ch.log.limits.Age)
+	return max(ch.idleUntil, used+int64(ch.log.limits.Age))
+}
+
+// lingerLocked keeps a channel without references for its history, or for its
+// subscription. It reports false if there is nothing to keep.
+func (r *registry) lingerLocked(ch *Channel) bool {
+	if ch.link != nil && ch.link.attached.Load() && r.idle < maxIdle {
+		ch.idleUntil = now() + int64(idleTime)
+	}
+	ch.expiry = ch.expires()
 	if ch.expiry <= now() {
 		return false
 	}
 	ch.stage = channelLingering
+	if ch.idleUntil > 0 {
+		r.idle++
+	}
 	heap.Push(&r.lingering, ch)
 	r.budget.used.Add(ch.lingeringCost())
 	r.armLocked()
@@ -176,6 +196,10 @@ func (ch *Channel) lingeringCost() int64 { return int64(lingeringCost + ch.group
 // reviveLocked ends the lingering of a channel.
 func (r *registry) reviveLocked(ch *Channel) {
 	heap.Remove(&r.lingering, ch.index)
+	if ch.idleUntil > 0 {
+		ch.idleUntil = 0
+		r.idle--
+	}
 	r.budget.used.Add(-ch.lingeringCost())
 }
 
@@ -231,7 +255,7 @@ func (r *registry) makeRoom(size int) (limited bool) {
 func (r *registry) nextLocked() *Channel {
 	for len(r.lingering) > 0 {
 		ch := r.lingering[0]
-		expiry := ch.used.Load() + int64(ch.log.limits.Age)
+		expiry := ch.expires()
 		if expiry <= ch.expiry {
 			return ch
 		}

@@ -5,8 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"unicode/utf8"
+
+	"github.com/pondsocket/pond/internal/ws"
 )
 
 // A User is a client in a channel. It is a small value that may be stored and copied.
@@ -23,10 +28,40 @@ type User struct {
 }
 
 // Get returns a value that was set with Assign, or nil.
-func (u User) Get(key string) any { return u.assigns()[key] }
+//
+// If the user is connected to another node of a cluster, Get returns what encoding/json
+// decodes the value to, for example a float64 for any number, and nil if that node could
+// not encode it.
+func (u User) Get(key string) any {
+	if u.isRemote() {
+		return decodeAssign(u.remoteAssigns()[key])
+	}
+	return u.assigns()[key]
+}
+
+func (u User) isRemote() bool { return u.conn == nil && u.member != nil }
+
+func (u User) remoteAssigns() map[string]json.RawMessage {
+	u.member.channel.mu.Lock()
+	defer u.member.channel.mu.Unlock()
+	return u.member.remote.assigns
+}
+
+// decodeAssign decodes a value of another node. It returns nil for nil.
+func decodeAssign(raw json.RawMessage) (value any) {
+	_ = json.Unmarshal(raw, &value) // nil, if a node is broken
+	return value
+}
 
 // Assigns returns a copy of the user's assigns in this channel. It is never nil.
 func (u User) Assigns() map[string]any {
+	if u.isRemote() {
+		assigns := map[string]any{}
+		for key, raw := range u.remoteAssigns() {
+			assigns[key] = decodeAssign(raw)
+		}
+		return assigns
+	}
 	if assigns := u.assigns(); assigns != nil {
 		return maps.Clone(assigns)
 	}
@@ -101,3 +136,183 @@ func formatUUID(id [16]byte) string {
 // newSecret returns a connection ID of at least 128 random bits. It is only sent on its
 // own stream.
 func newSecret() string { return crand.Text() }
+
+// maxIdentity limits the bytes of an identity, because each connection stores one.
+const maxIdentity = 256
+
+// Identify sets the identity of the client: the ID of a person or an account, such as
+// the subject of a token. All connections of a person have the same identity. Only the
+// connection handler can set it, and later handlers read it with [User.Identity].
+// Clients never receive it. Identify does not accept the client: use Accept. Another
+// call replaces the identity. The default is "".
+//
+// Identify returns an error if id is empty, is longer than 256 bytes, or is not valid
+// UTF-8.
+//
+// Call it before you check whether the person may connect. From then on,
+// [Endpoint.DisconnectIdentity] finds the connection, even if the client is still
+// connecting.
+func (c *ConnectionContext) Identify(id string) error {
+	switch {
+	case id == "":
+		return errors.New("pond: the identity is empty")
+	case len(id) > maxIdentity:
+		return fmt.Errorf("pond: the identity has %d bytes, more than %d", len(id), maxIdentity)
+	case !utf8.ValidString(id):
+		return errors.New("pond: the identity is not valid UTF-8")
+	}
+	e := c.conn.endpoint
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.people.remove(c.conn)
+	c.conn.identity = id
+	e.people.add(c.conn)
+	return nil
+}
+
+// Identity returns the identity that the connection handler set with
+// [ConnectionContext.Identify], or "". Several users may have the same identity: a
+// person with two tabs is two users.
+func (u User) Identity() string {
+	switch {
+	case u.conn != nil:
+		return u.conn.identity
+	case u.member != nil: // on another node
+		u.member.channel.mu.Lock()
+		defer u.member.channel.mu.Unlock()
+		return u.member.remote.identity
+	}
+	return ""
+}
+
+// ToIdentity returns the members that have one of these identities, as an audience. A
+// person with two tabs in the channel receives an event twice. Unknown identities are
+// ignored.
+func (ch *Channel) ToIdentity(identities ...string) Audience {
+	return Audience{channel: ch, identities: identities}
+}
+
+// EvictIdentity evicts all members that have an identity, as [Channel.Evict] does. It
+// returns [ErrNotMember] if there are none. It does not prevent the person from joining
+// again: the join handler decides that.
+func (ch *Channel) EvictIdentity(identity, reason string) error {
+	known := false
+	if ch.link != nil {
+		var err error
+		if known, err = ch.link.evictIdentity(identity, reason); err != nil {
+			return err
+		}
+	}
+	if ch.evictIdentityHere(identity, reason) == 0 && !known {
+		return ErrNotMember
+	}
+	return nil
+}
+
+// evictIdentityHere evicts the members on this node that have an identity, and returns
+// their number.
+func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
+	ch.mu.Lock()
+	members := append([]*member(nil), ch.people[identity]...)
+	ch.mu.Unlock()
+	for _, m := range members {
+		if m.evict(reason) == nil {
+			evicted++
+		}
+	}
+	return evicted
+}
+
+// DisconnectIdentity disconnects all clients that have an identity, as
+// [Endpoint.Disconnect] does. This includes clients whose connection handler called
+// Identify and did not return yet: they are disconnected as soon as they are accepted.
+// It returns [ErrClosed] if there are none.
+//
+// In a cluster, it disconnects the clients of all nodes. The error then says whether the
+// other nodes could be asked.
+func (e *Endpoint) DisconnectIdentity(identity string, code int, reason string) error {
+	err := e.disconnectIdentity(identity, code, reason)
+	if n := e.pond.node; n != nil {
+		return n.disconnect(e, "", identity, code, reason)
+	}
+	return err
+}
+
+// disconnectIdentity disconnects the clients of this node.
+func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) error {
+	if code == 0 {
+		code = ws.CloseNormal
+	}
+	e.mu.Lock()
+	conns := append([]*conn(nil), e.people[identity]...)
+	connected := conns[:0]
+	for _, c := range conns {
+		if e.conns[c.id] == c {
+			connected = append(connected, c)
+		} else {
+			c.unwanted = &closeReason{ws.CloseCode(code), reason}
+		}
+	}
+	e.mu.Unlock()
+	for _, c := range connected {
+		c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
+	}
+	if len(conns) == 0 {
+		return ErrClosed
+	}
+	return nil
+}
+
+// A closeReason contains the close code and the reason for a disconnected client.
+type closeReason struct {
+	code   int
+	reason string
+}
+
+// An identityIndex contains the connections of an endpoint, or the members of a
+// channel, by identity. It does not contain those without an identity.
+type identityIndex[T identified] map[string][]T
+
+// identified is a connection or a member. place returns a pointer to its index in the
+// list of its identity.
+type identified interface {
+	comparable
+	identifiedAs() (identity string, place *int)
+}
+
+func (x *identityIndex[T]) add(v T) {
+	identity, place := v.identifiedAs()
+	if identity == "" {
+		return
+	}
+	if *x == nil {
+		*x = identityIndex[T]{}
+	}
+	*place = len((*x)[identity])
+	(*x)[identity] = append((*x)[identity], v)
+}
+
+// remove removes v if it is in the index.
+func (x identityIndex[T]) remove(v T) {
+	identity, place := v.identifiedAs()
+	list := x[identity]
+	if *place >= len(list) || list[*place] != v {
+		return
+	}
+	last := len(list) - 1
+	if last == 0 {
+		delete(x, identity)
+		return
+	}
+	moved := list[last]
+	_, movedPlace := moved.identifiedAs()
+	list[*place], *movedPlace = moved, *place
+	list[last] = *new(T)
+	if list = list[:last]; cap(list) > 64 && last < cap(list)/4 {
+		list = append(make([]T, 0, cap(list)/2), list...)
+	}
+	x[identity] = list
+}
+
+func (c *conn) identifiedAs() (string, *int)   { return c.identity, &c.place }
+func (m *member) identifiedAs() (string, *int) { return m.conn.identity, &m.place }

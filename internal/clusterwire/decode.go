@@ -1,6 +1,7 @@
 package clusterwire
 
 import (
+	"encoding/json"
 	"math"
 	"strconv"
 )
@@ -13,7 +14,7 @@ type Limits struct {
 }
 
 // DefaultLimits are for messages from nodes that are trusted, but may have faults.
-var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 128, Users: 50_000}
+var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 1000, Users: 50_000}
 
 // Decode parses a message that was received for a channel. It must be strict JSON
 // in valid UTF-8 within the limits; names of members are case-sensitive, if a name
@@ -296,6 +297,14 @@ func decodeExt(raw []byte) (ext Ext) {
 			ext.Action = text(value)
 		case "pos":
 			ext.Epoch, ext.Offset = position(value)
+		case "except":
+			ext.Except = array(value)
+		case "identities":
+			ext.Identities = array(value)
+		case "code":
+			ext.Code = int(min(count(value), 1<<15))
+		case "part":
+			ext.Part = Part(count(value)) & (FirstPart | LastPart)
 		}
 		return true
 	})
@@ -303,6 +312,20 @@ func decodeExt(raw []byte) (ext Ext) {
 		return Ext{}
 	}
 	return ext
+}
+
+// array returns an array as text, or "" for other values.
+func array(raw []byte) string {
+	if !isArray(raw) {
+		return ""
+	}
+	return string(compact(raw))
+}
+
+// Strings returns the elements of a JSON array of texts, such as [Ext.Except].
+func Strings(array string) (list []string, err error) {
+	err = json.Unmarshal([]byte(array), &list)
+	return list, err
 }
 
 func position(raw []byte) (epoch string, offset uint64) {

@@ -204,6 +204,18 @@ func appendExt(dst []byte, ext *Ext) []byte {
 		dst = strconv.AppendUint(dst, ext.Offset, 10)
 		dst = append(dst, '}')
 	}
+	if ext.Except != "" {
+		dst = append(append(dst, `,"except":`...), ext.Except...)
+	}
+	if ext.Identities != "" {
+		dst = append(append(dst, `,"identities":`...), ext.Identities...)
+	}
+	if ext.Code != 0 {
+		dst = strconv.AppendInt(append(dst, `,"code":`...), int64(ext.Code), 10)
+	}
+	if ext.Part != 0 {
+		dst = strconv.AppendInt(append(dst, `,"part":`...), int64(ext.Part), 10)
+	}
 	return append(dst, '}')
 }
 

@@ -40,6 +40,10 @@ const (
 	NodeHeartbeat   Type = "NODE_HEARTBEAT"    // Node
 )
 
+// Nobody is a recipient that is not a user: a message that has only this one is for the
+// users that its [Ext] describes, and for none of other servers.
+const Nobody = "__nobody__"
+
 // FromChannel is the sender of messages that no user sent.
 const FromChannel = "CHANNEL"
 
@@ -103,7 +107,22 @@ type Ext struct {
 	Action string // of the client's frame, if it is not BROADCAST
 	Epoch  string // with Offset: the position in the log of the channel
 	Offset uint64
+
+	Except     string // of a UserMessage, a JSON array: all users but these, in place of Recipients
+	Identities string // a JSON array: users with these identities, too
+	Code       int    // of a request to disconnect a client
+	Part       Part   // of a StateResponse
 }
+
+// A Part says which messages are the whole state of a node: those from the first to the
+// last one. Users of the node that are not in it have left.
+type Part uint8
+
+// The parts. A state that fits into one message is both.
+const (
+	FirstPart Part = 1 << iota
+	LastPart
+)
 
 // A Reason is the reason why [Decode] rejected a message. It is the error of Decode.
 type Reason string

@@ -61,6 +61,7 @@ func TestRoundTrip(t *testing.T) {
 		for _, ext := range []Ext{
 			{},
 			{Boot: "b1"},
+			{Boot: "b1", Except: `["u1","ü\""]`, Identities: `["ann"]`, Code: 403, Part: FirstPart | LastPart},
 			{Boot: "b1", Seq: 1<<64 - 1, Action: "SYSTEM", Epoch: "k3", Offset: 1<<53 - 1},
 		} {
 			want := message(typ)
@@ -240,7 +241,7 @@ func TestDecodeTolerates(t *testing.T) {
 
 func TestDecodeRejects(t *testing.T) {
 	tight := Limits{Bytes: 1000, Depth: 3, Users: 2}
-	deep := json.RawMessage(strings.Repeat("[", 200) + strings.Repeat("]", 200))
+	deep := json.RawMessage(strings.Repeat("[", 2000) + strings.Repeat("]", 2000))
 	for _, test := range []struct {
 		typ     Type
 		changes map[string]any

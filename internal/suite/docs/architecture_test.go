@@ -26,6 +26,7 @@ var layers = map[string]layer{
 	"internal/clusterwire": {
 		nil, "messages between nodes are bytes and rules; brokers move them, and nodes give them a meaning",
 	},
+	"internal/cluster":     {nil, "queues, clocks and tables of a node are easier to test without channels"},
 	"internal/descriptors": {nil, "it asks the system for a limit"},
 	"internal/pipenet":     {nil, "it must behave like any other network"},
 	"internal/transport": {
@@ -37,7 +38,7 @@ var layers = map[string]layer{
 		"it measures any server, and must not share the mistakes of this one",
 	},
 	".": {
-		[]string{"internal/descriptors", "internal/pattern", "internal/strictjson", "internal/transport", "internal/wire", "internal/ws"},
+		[]string{"internal/cluster", "internal/clusterwire", "internal/descriptors", "internal/pattern", "internal/strictjson", "internal/transport", "internal/wire", "internal/ws"},
 		"it must not depend on packages that are built on it",
 	},
 	"pondtest": {

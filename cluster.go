@@ -1,0 +1,352 @@
+package pond
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+	"github.com/pondsocket/pond/internal/clusterwire"
+	"github.com/pondsocket/pond/internal/transport"
+)
+
+// WithBroker makes the Pond a node of a cluster: its channels have members on all
+// nodes that are connected to the same backend. All of them must have the same
+// endpoints and lobbies. [Pond.Shutdown] closes the broker. The default is none: a
+// channel has the members that are connected to this Pond.
+//
+// While the broker has no connection, the Pond is degraded: see [Pond.Degraded].
+func WithBroker(b Broker) Option { return func(c *config) { c.broker = b } }
+
+// WithNodeTimeout sets how long a node of the cluster may be silent. After that, the
+// other nodes remove its users from their channels until it returns. A node sends
+// heartbeats three times in that period. It must be the same on all nodes. The default is
+// 90 s. It matters only with [WithBroker].
+func WithNodeTimeout(d time.Duration) Option {
+	positive("WithNodeTimeout", d)
+	return func(c *config) { c.nodeTimeout = d }
+}
+
+// Degraded returns nil if the Pond receives what other nodes send, as far as it knows, and
+// otherwise the reason why it may not. It is always nil without [WithBroker]. While a Pond
+// is degraded,
+//
+//   - clients can join only channels that have members on this node, or had a few seconds
+//     ago; other joins are rejected with [http.StatusServiceUnavailable],
+//   - broadcasts reach the members on this node. Those on other nodes get them if the
+//     connection returns within 30 s, and otherwise not; [Observer.Lost] counts them,
+//   - members on other nodes stay in the lists of users and of presence.
+//
+// Nothing needs a restart when the connection returns. Use it for the readiness of a
+// server, not for its liveness.
+func (p *Pond) Degraded() error {
+	if p.node == nil {
+		return nil
+	}
+	p.node.start()
+	p.node.mu.Lock()
+	defer p.node.mu.Unlock()
+	return p.node.degraded
+}
+
+// defaultNodeTimeout is what other servers of the protocol use.
+const defaultNodeTimeout = 90 * time.Second
+
+const (
+	attachTimeout = 5 * time.Second // of a subscription before a join
+	attachLimit   = 1000            // channels that are subscribed to at the same time
+
+	laneBytes  = 8 << 20  // queued for the broker in one topic
+	lanesBytes = 64 << 20 // and in all
+	sendPause  = 5 * time.Second
+	sendGiveUp = 30 * time.Second
+
+	inboundBytes = 16 << 20 // queued from the broker in one topic
+	stopTimeout  = 5 * time.Second
+)
+
+// A node is what a Pond with a broker knows of its cluster.
+type node struct {
+	// Static after construction.
+	pond    *Pond
+	broker  Broker
+	log     BrokerLog // nil if the broker has none
+	id      string    // another one for each run
+	timeout time.Duration
+	lanes   *cluster.Lanes
+	nodes   *cluster.Nodes
+
+	attaching atomic.Int64    // channels that are being subscribed to
+	tasks     transport.Tasks // goroutines
+	started   atomic.Bool
+	auditing  atomic.Bool   // the logs are being compared
+	reads     chan struct{} // has an element for each call that reads a log; made at the start
+
+	mu         sync.Mutex // guards the following fields, and those of topics
+	topics     map[string]*topic
+	joins      context.Context // cancelled when the shutdown begins; nil until the node starts
+	refuse     context.CancelFunc
+	run        context.Context // cancelled at the end of the shutdown
+	cancel     context.CancelFunc
+	closing    bool
+	stopped    chan struct{} // closed at the end of the shutdown; nil before it
+	echoed     time.Time     // when the node received its own heartbeat
+	degraded   error
+	judged     bool                // degraded was reported
+	dirty      map[string]struct{} // topics in which changes of members were lost
+	lost       int                 // messages that were given up, and not reported
+	lostReason error
+	syncs      []*link // links that ask for the state of other nodes soon
+	syncing    bool    // a timer runs for syncs
+
+	// Owned by watch.
+	heart    *topic
+	controls map[*Endpoint]*topic
+	nextBeat time.Time
+	audited  time.Time // when the logs were compared
+	expired  time.Time // when members of silent nodes were looked for
+}
+
+func newNode(p *Pond) *node {
+	n := &node{
+		pond: p, broker: p.cfg.broker, id: clusterwire.NewID(time.Now()), timeout: p.cfg.nodeTimeout,
+		topics: map[string]*topic{}, dirty: map[string]struct{}{}, controls: map[*Endpoint]*topic{},
+	}
+	n.log, _ = n.broker.(BrokerLog)
+	if n.timeout == 0 {
+		n.timeout = defaultNodeTimeout
+	}
+	n.nodes = cluster.NewNodes(n.timeout)
+	n.degraded = errNotStarted
+	n.lanes = cluster.NewLanes(cluster.LanesConfig{
+		Send:      n.send,
+		Permanent: func(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) },
+		GaveUp:    n.gaveUp,
+		LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendPause, Patience: sendGiveUp,
+	})
+	return n
+}
+
+// boot returns what marks the messages of our nodes.
+func (n *node) boot() string { return n.id[24:] }
+
+// Why a node is degraded, besides the reasons of its broker.
+var (
+	errNotStarted = errors.New("pond: the node has not subscribed to heartbeats yet")
+	errDeaf       = errors.New("pond: the node does not receive its own heartbeats")
+)
+
+// start starts the node when it is needed for the first time, so that a Pond that is not
+// used starts no goroutine.
+func (n *node) start() {
+	if n.started.Load() {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.startLocked()
+}
+
+func (n *node) startLocked() {
+	if n.started.Load() {
+		return
+	}
+	n.contextsLocked()
+	n.started.Store(true)
+	n.tasks.Add()
+	go n.watch()
+}
+
+func (n *node) contextsLocked() {
+	n.run, n.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // until Shutdown
+	n.joins, n.refuse = context.WithCancel(n.run)
+	n.reads = make(chan struct{}, logReads)
+}
+
+// watch does what is to be done regularly, until the node stops.
+func (n *node) watch() {
+	defer n.tasks.Done()
+	tick := time.NewTicker(min(max(n.timeout/18, 10*time.Millisecond), 5*time.Second))
+	defer tick.Stop()
+	for {
+		n.tick()
+		select {
+		case <-tick.C:
+		case <-n.run.Done():
+			return
+		}
+	}
+}
+
+func (n *node) tick() {
+	n.subscribeOwn()
+	if now := time.Now(); !now.Before(n.nextBeat) {
+		n.nextBeat = now.Add(n.beat()*9/10 + rand.N(n.beat()/5)) //nolint:gosec // it spreads heartbeats
+		n.sendBeat()
+	}
+	n.judge(n.health())
+	n.announceDue()
+	n.auditLogs()
+	n.reportLost()
+}
+
+// beat returns the time between two heartbeats.
+func (n *node) beat() time.Duration { return n.timeout / 3 }
+
+func (n *node) sendBeat() {
+	now := time.Now()
+	m := clusterwire.Message{
+		Type: clusterwire.NodeHeartbeat, ID: clusterwire.NewID(now), Source: n.id, Node: n.id,
+		Endpoint: clusterwire.Heartbeat, Channel: clusterwire.Heartbeat, Timestamp: now.UnixMilli(),
+		Ext: clusterwire.Ext{Boot: n.boot()},
+	}
+	data, _ := clusterwire.Append(nil, &m)                                              // the message is complete
+	_ = n.lanes.Push(clusterwire.Heartbeat, cluster.Item{Data: data, Key: "heartbeat"}) // the next one follows
+}
+
+// subscribeOwn subscribes to heartbeats and to requests to disconnect clients, if it could
+// not do so before.
+func (n *node) subscribeOwn() {
+	ctx, cancel := context.WithTimeout(n.run, attachTimeout)
+	defer cancel()
+	if n.heart == nil {
+		if t, err := n.subscribe(ctx, clusterwire.Heartbeat, heartbeats{n}); err == nil {
+			n.heart = t
+			n.echo(time.Now())
+		}
+	}
+	for e := range n.pond.Endpoints() {
+		if n.controls[e] != nil {
+			continue
+		}
+		c := &control{endpoint: e, name: clusterwire.EndpointName(e.Path())}
+		if t, err := n.subscribe(ctx, clusterwire.Topic(c.name, controlChannel), c); err == nil {
+			n.controls[e] = t
+		}
+	}
+}
+
+// echo notes that the node receives what it sends.
+func (n *node) echo(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.echoed = now
+}
+
+// send sends a batch to the broker.
+func (n *node) send(ctx context.Context, topic string, keep any, first uint64, batch [][]byte) error {
+	switch keep.(type) {
+	case nil:
+		return n.broker.Publish(ctx, topic, batch)
+	case endLog:
+		if err := n.log.Drop(ctx, topic); err != nil {
+			return err
+		}
+		return n.broker.Publish(ctx, topic, batch)
+	}
+	pos, err := n.log.Append(ctx, topic, Batch{Producer: n.id, First: first, Data: batch, Keep: keep.(Retention)})
+	if err == nil {
+		n.appended(topic, pos)
+	}
+	return err
+}
+
+// gaveUp notes that the broker did not take something, and how many messages for clients
+// are part of it. A lock of a channel may be held.
+func (n *node) gaveUp(topic string, messages int, err error) {
+	if topic == clusterwire.Heartbeat {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dirty[topic] = struct{}{}
+	if messages > 0 {
+		n.lost += messages
+		n.lostReason = err
+	}
+}
+
+// reportLost reports what was given up since the last time.
+func (n *node) reportLost() {
+	n.mu.Lock()
+	lost, reason := n.lost, n.lostReason
+	n.lost = 0
+	n.mu.Unlock()
+	if f := n.pond.cfg.observer.Lost; f != nil && lost > 0 {
+		n.pond.observe("Lost", func() { f(n.pond, lost, reason) })
+	}
+}
+
+// push queues a message for the broker. What does not fit is lost.
+func (n *node) push(topic string, it cluster.Item) error {
+	err := n.lanes.Push(topic, it)
+	switch {
+	case errors.Is(err, cluster.ErrFull):
+		err = ErrOverloaded
+	case err != nil:
+		err = ErrClosed
+	}
+	return err
+}
+
+// refuseJoins ends the calls of Subscribe that joins wait for.
+func (n *node) refuseJoins() {
+	n.mu.Lock()
+	if !n.started.Load() {
+		n.contextsLocked()
+		n.started.Store(true) // without watch: the node was not used
+	}
+	n.mu.Unlock()
+	n.refuse()
+}
+
+// stop sends what is queued, ends all subscriptions and closes the broker. It does not
+// wait longer than ctx allows. A second call waits in the same way.
+func (n *node) stop(ctx context.Context) error {
+	n.mu.Lock()
+	if n.stopped != nil {
+		stopped := n.stopped
+		n.mu.Unlock()
+		select {
+		case <-stopped:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	n.stopped = make(chan struct{})
+	n.mu.Unlock()
+	defer close(n.stopped)
+
+	flush, done := context.WithTimeout(ctx, stopTimeout)
+	_ = n.lanes.Flush(flush) // what is left is reported as lost
+	done()
+	n.mu.Lock()
+	n.closing = true
+	n.mu.Unlock()
+	n.cancel()
+	n.lanes.Close()
+	n.reportLost()
+	err := n.tasks.Wait(ctx)
+	err = errors.Join(err, n.broker.Close(ctx))
+	n.mu.Lock()
+	topics := n.topics
+	n.topics = map[string]*topic{}
+	n.mu.Unlock()
+	for _, t := range topics {
+		t.in.Close()
+	}
+	return err
+}
+
+// unavailableError is the answer to a join that failed because of the broker.
+func unavailableError(err error) *Error {
+	return &Error{
+		Code: http.StatusServiceUnavailable, Err: err,
+		Message: "the channel is not available, because the server has no connection to the cluster",
+	}
+}

@@ -1,0 +1,493 @@
+package pond
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+	"github.com/pondsocket/pond/internal/clusterwire"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// A link is what connects a channel to the same channel on other nodes. It is attached
+// once its topic is subscribed to, which happens before the first handler of a join runs,
+// and is detached when the channel ends.
+type link struct {
+	// Static after construction.
+	node     *node
+	ch       *Channel
+	name     string // of the topic
+	endpoint string // as messages have it, like channel
+	channel  string
+
+	attached atomic.Bool
+
+	mu     sync.Mutex // guards the following fields
+	change *attempt   // a call of attach in progress
+	topic  *topic     // nil unless it is attached
+	ended  bool
+
+	due    atomic.Int64 // when the members here are announced again, or 0
+	queued bool         // in node.syncs; guarded by node.mu
+
+	remote remoteMembers // guarded by the channel's mu
+
+	log *remoteLog // nil unless the broker keeps the history of the channel
+}
+
+func newLink(n *node, ch *Channel) *link {
+	endpoint := clusterwire.EndpointName(ch.lobby.endpoint.Path())
+	l := &link{node: n, ch: ch, endpoint: endpoint, channel: ch.name, name: clusterwire.Topic(endpoint, ch.name)}
+	if n.log != nil && ch.log != nil {
+		l.log = &remoteLog{link: l, keep: ch.log.limits.retention()}
+	}
+	return l
+}
+
+// attach subscribes to the topic of a channel. Joins that need it at the same time share
+// the attempt, unless the client whose goroutine makes it leaves. It returns when ctx or
+// the node ends, and after [attachTimeout].
+func (l *link) attach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, attachTimeout, errAttachTimeout)
+	defer cancel()
+	l.node.start()
+	stop := context.AfterFunc(l.node.joins, cancel)
+	defer stop()
+	for {
+		l.mu.Lock()
+		change := l.change
+		switch {
+		case l.ended:
+			l.mu.Unlock()
+			return ErrClosed
+		case l.attached.Load():
+			l.mu.Unlock()
+			return nil
+		case change == nil:
+			change = newAttempt()
+			l.change = change
+			l.mu.Unlock()
+			return l.lead(ctx, change)
+		}
+		l.mu.Unlock()
+		if !change.wait(ctx) {
+			return context.Cause(ctx)
+		}
+		if change.err != nil {
+			return change.err
+		}
+	}
+}
+
+// errAttachTimeout is why an attempt to attach a channel ended.
+var errAttachTimeout = errors.New("pond: the broker did not confirm a subscription in time")
+
+// lead makes an attempt to attach the channel.
+func (l *link) lead(ctx context.Context, change *attempt) error {
+	t, err := l.open(ctx)
+	l.mu.Lock()
+	l.change = nil
+	ended := l.ended
+	if err == nil && !ended {
+		l.topic = t
+		l.attached.Store(true)
+	}
+	l.mu.Unlock()
+	switch {
+	case err == nil && ended:
+		l.node.unsubscribe(t, l)
+		err = ErrClosed
+	case err == nil:
+		l.requestState()
+	}
+	if context.Cause(ctx) == context.Canceled { //nolint:errorlint // the cause itself
+		change.finish(nil) // this client left: the next one tries
+	} else {
+		change.finish(err)
+	}
+	return err
+}
+
+func (l *link) open(ctx context.Context) (*topic, error) {
+	n := l.node
+	if n.attaching.Add(1) > attachLimit {
+		n.attaching.Add(-1)
+		l.ch.lobby.endpoint.limited(LimitAttaching)
+		return nil, ErrOverloaded
+	}
+	defer n.attaching.Add(-1)
+	t, err := n.subscribe(ctx, l.name, l)
+	if err != nil || l.log == nil {
+		return t, err
+	}
+	if err := l.log.load(ctx, t); err != nil {
+		n.unsubscribe(t, l)
+		return nil, err
+	}
+	return t, nil
+}
+
+// detach ends the subscription of a channel that ended. The channel's lock must not be
+// held.
+func (l *link) detach() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	t := l.topic
+	l.topic, l.ended = nil, true
+	l.mu.Unlock()
+	if t != nil {
+		l.node.unsubscribe(t, l)
+	}
+}
+
+// attach makes sure that messages of other nodes reach the channel, before a client
+// joins it. stale reports that the node cannot find out whether it has all messages that
+// the client has.
+func (c *conn) attach(ch *Channel, from *wire.From) (stale bool, err *Error) {
+	l := ch.link
+	if l == nil {
+		return false, nil
+	}
+	if !l.attached.Load() {
+		if err := l.attach(c.standard()); err != nil {
+			return false, unavailableError(err)
+		}
+	}
+	if l.log == nil || from == nil || from.Epoch == "" {
+		return false, nil
+	}
+	return !l.log.reach(c.standard(), Position{from.Epoch, from.Offset}), nil
+}
+
+// message returns a message about the channel, without the members of its type.
+func (l *link) message(t clusterwire.Type) clusterwire.Message {
+	now := time.Now()
+	return clusterwire.Message{
+		Type: t, ID: clusterwire.NewID(now), Source: l.node.id, Endpoint: l.endpoint, Channel: l.channel,
+		Timestamp: now.UnixMilli(), Ext: clusterwire.Ext{Boot: l.node.boot()},
+	}
+}
+
+// encode encodes a message for the broker.
+func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) {
+	data, err := clusterwire.Append(nil, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > min(l.node.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes) {
+		return nil, ErrTooLarge
+	}
+	return &cluster.Item{Data: data}, nil
+}
+
+// errNoEvent is the error for an event without a name, which ends servers of others.
+var errNoEvent = refuse(http.StatusBadRequest, "an event needs a name in a cluster")
+
+// outgoing encodes an event for the members on other nodes. It returns nil if there can
+// be none in the audience. The caller must not hold the channel's lock.
+func (l *link) outgoing(event, request string, body []byte, to Audience) (*cluster.Item, error) {
+	if event == "" {
+		return nil, errNoEvent
+	}
+	m := l.message(clusterwire.UserMessage)
+	m.Event, m.RequestID, m.Payload, m.From = event, request, body, clusterwire.FromChannel
+	if to.sender != nil {
+		m.From = to.sender.conn.id
+	}
+	if m.RequestID == "" {
+		m.RequestID = newRequestID()
+	}
+	if !l.address(&m, to) {
+		return nil, nil //nolint:nilnil // nothing to send
+	}
+	it, err := l.encode(&m)
+	if err != nil {
+		return nil, err
+	}
+	it.Event = true
+	if l.stores(to) {
+		it.Log, it.Done = l.log.keep, to.storedOrAnswered(l.channel, request)
+	} else {
+		it.Done = to.stored
+	}
+	return it, nil
+}
+
+// notice encodes a notice of the server itself for the members on other nodes. It returns
+// nil without a broker.
+func (l *link) notice(event, body string) *cluster.Item {
+	if l == nil {
+		return nil
+	}
+	m := l.message(clusterwire.UserMessage)
+	m.Event, m.RequestID, m.Payload, m.From = event, newRequestID(), []byte(body), clusterwire.FromChannel
+	m.Recipients.To, m.Ext.Action = clusterwire.AllUsers, string(wire.System)
+	it, err := l.encode(&m)
+	if err != nil {
+		l.node.gaveUp(l.name, 0, err)
+		return nil
+	}
+	return it
+}
+
+// address sets the recipients of a message. It reports false if all of them are here.
+func (l *link) address(m *clusterwire.Message, to Audience) bool {
+	names := to.names()
+	if !l.stores(to) { // or a reader of the log may have been one of them
+		names = l.elsewhere(names)
+	}
+	switch {
+	case !to.except && len(to.identities) > 0:
+		m.Ext.Identities = stringArray(to.identities)
+		m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: append(names, clusterwire.Nobody)}
+	case !to.except:
+		m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: names}
+		return len(names) > 0
+	case to.member != nil:
+		m.Recipients.To = clusterwire.AllExceptSender
+		m.From = to.member.conn.id
+	case len(names) == 0:
+		m.Recipients.To = clusterwire.AllUsers
+	case len(names) == 1:
+		m.Recipients.To = clusterwire.AllExceptSender
+		m.From = names[0]
+	default:
+		m.Ext.Except = stringArray(names)
+		m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}}
+	}
+	return true
+}
+
+// elsewhere returns the IDs that are not those of members here.
+func (l *link) elsewhere(ids []string) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	l.ch.mu.Lock()
+	defer l.ch.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return l.ch.members[id] != nil })
+}
+
+// relay has a message sent to the other nodes, in the position of the commit. It does
+// nothing if it is nil.
+func (tx *tx) relay(it *cluster.Item) {
+	if it == nil {
+		return
+	}
+	l := tx.ch.link
+	if err := l.node.push(l.name, *it); err != nil {
+		events := 0
+		if it.Event {
+			events = 1
+		}
+		l.node.gaveUp(l.name, events, err)
+		if it.Done != nil {
+			it.Done(err)
+		}
+	}
+}
+
+// receive takes a message of another node.
+func (l *link) receive(t *topic, e Entry) {
+	if l.log != nil && e.Pos != (Position{}) {
+		l.log.receive(e)
+		return
+	}
+	if clusterwire.IsFrom(e.Data, l.node.id) {
+		return // the members here have it
+	}
+	m, err := clusterwire.Decode(e.Data, l.endpoint, l.ch.name, clusterwire.DefaultLimits)
+	if err != nil || m.Source == l.node.id || !l.node.saw(&m) || !t.recent.Add(&m, time.Now()) {
+		return
+	}
+	switch {
+	case m.Type != clusterwire.UserMessage:
+		l.apply(&m)
+	case !m.IsNotice():
+		l.deliver(&m)
+	}
+}
+
+// gap repairs what was lost.
+func (l *link) gap(error) {
+	_ = l.ch.commit(func(*tx) error { // a closed channel has no members
+		l.remote.states = nil
+		l.remote.lost = time.Now()
+		return nil
+	})
+	if l.log != nil {
+		_ = l.log.catchUp() // or later
+	}
+	l.node.sync(l)
+}
+
+// deliver sends a message of another node to the members here.
+func (l *link) deliver(m *clusterwire.Message) {
+	ch := l.ch
+	endpoint := ch.lobby.endpoint
+	endpoint.hub.Pace()
+	to, ok := ch.audience(m)
+	if !ok {
+		return
+	}
+	if m.RequestID == "" {
+		m.RequestID = newRequestID()
+	}
+	if m.Ext.Action == string(wire.System) {
+		f := newFrame(wire.System, m.Event, ch.name, m.RequestID, m.Payload)
+		_ = ch.commit(func(tx *tx) error { // a closed channel has no members
+			tx.broadcast(f, false, to)
+			return nil
+		})
+		return
+	}
+	d := ch.draft(wire.Broadcast, m.Event, m.RequestID, m.Payload)
+	if ch.log != nil && l.log == nil && to.except {
+		endpoint.makeHistoryRoom(d.size())
+		_ = ch.commit(func(tx *tx) error {
+			tx.publish(&d, to, ch.log.top+1, now())
+			return nil
+		})
+		return
+	}
+	f := d.frame()
+	_ = ch.commit(func(tx *tx) error {
+		tx.broadcast(f, d.handled(), to)
+		return nil
+	})
+}
+
+// audience returns the members here that a message of another node is for.
+func (ch *Channel) audience(m *clusterwire.Message) (to Audience, ok bool) {
+	if m.Ext.Except != "" {
+		ids, err := clusterwire.Strings(m.Ext.Except)
+		return ch.Except(ids...), err == nil
+	}
+	switch m.Recipients.To {
+	case clusterwire.AllUsers:
+		return ch.Except(), true
+	case clusterwire.AllExceptSender:
+		return ch.Except(m.From), true
+	}
+	to = ch.To(m.Recipients.IDs...)
+	if m.Ext.Identities != "" {
+		identities, err := clusterwire.Strings(m.Ext.Identities)
+		if err != nil {
+			return to, false
+		}
+		to.identities = identities
+	}
+	return to, true
+}
+
+// evictFor does what another node asks for.
+func (l *link) evictFor(m *clusterwire.Message) {
+	switch m.Ext.Action {
+	case closeAction:
+		l.ch.closeHere(m.Reason)
+		return
+	case "":
+	default:
+		return
+	}
+	if m.Ext.Identities == "" {
+		if member, err := l.ch.member(m.User); err == nil {
+			_ = member.evict(m.Reason) // it left just now
+		}
+		return
+	}
+	identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
+	for _, identity := range identities {
+		l.ch.evictIdentityHere(identity, m.Reason)
+	}
+}
+
+// closeAction is the action of the message that closes a channel.
+const closeAction = "CLOSE"
+
+// evictMessage returns a message that evicts a user on another node.
+func (l *link) evictMessage(user, reason string) clusterwire.Message {
+	m := l.message(clusterwire.EvictUser)
+	m.User, m.Reason = user, reason
+	return m
+}
+
+// evict asks the node of a user to evict it. A server of another family may do so without
+// telling the others, so they are told.
+func (l *link) evict(id, reason string) error {
+	m := l.evictMessage(id, reason)
+	it, err := l.encode(&m)
+	if err != nil {
+		return err
+	}
+	var host string
+	err = l.ch.commit(func(tx *tx) error {
+		remote := l.remote.shown[id]
+		if remote == nil {
+			return ErrNotMember
+		}
+		host = remote.remote.node
+		return l.node.push(l.name, *it)
+	})
+	if err == nil && !l.node.nodes.Ours(host) {
+		time.AfterFunc(probeTimeout, func() { l.evicted(host, id) })
+	}
+	return err
+}
+
+// evicted tells the other nodes that a user was evicted, unless the node of the user did.
+func (l *link) evicted(host, id string) {
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		if !l.remote.claims.Remove(host, id) {
+			return nil
+		}
+		m := l.message(clusterwire.UserLeft)
+		m.User = id
+		tx.tell(&m, "")
+		tx.showRemote(id)
+		return nil
+	})
+}
+
+// evictIdentity asks the other nodes to evict the users with an identity. It reports
+// whether there are any, as far as this node knows.
+func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
+	m := l.evictMessage(clusterwire.Nobody, reason)
+	m.Ext.Identities = stringArray([]string{identity})
+	it, err := l.encode(&m)
+	if err != nil {
+		return false, err
+	}
+	err = l.ch.commit(func(*tx) error {
+		for _, m := range l.remote.shown {
+			known = known || m.remote.identity == identity
+		}
+		return l.node.push(l.name, *it)
+	})
+	return known, err
+}
+
+// closing returns the message that closes the channel on other nodes, or nil.
+func (l *link) closing(reason string) *cluster.Item {
+	if l == nil {
+		return nil
+	}
+	m := l.evictMessage(clusterwire.Nobody, reason)
+	m.Ext.Action = closeAction
+	it, err := l.encode(&m)
+	if err != nil {
+		l.node.gaveUp(l.name, 0, err)
+		return nil
+	}
+	if l.log != nil {
+		it.Log = endLog{}
+	}
+	return it
+}

@@ -1,0 +1,260 @@
+package pond
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pondsocket/pond/internal/clusterwire"
+)
+
+// health returns why the node may not receive what others send, or nil.
+func (n *node) health() error {
+	if err := n.broker.Health(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.heart == nil:
+		return errNotStarted
+	case time.Since(n.echoed) > n.beat()*3/2:
+		return errDeaf
+	}
+	return nil
+}
+
+// judge notes how the node is, and finds the other nodes that are dead. A node that does
+// not receive anything itself finds none.
+func (n *node) judge(health error) {
+	n.mu.Lock()
+	changed := !n.judged || (n.degraded == nil) != (health == nil)
+	n.degraded, n.judged = health, true
+	n.mu.Unlock()
+	now := time.Now()
+	if health != nil {
+		n.nodes.Hold(now)
+	} else if dead := n.nodes.Sweep(now); len(dead) > 0 {
+		n.bury(dead)
+	}
+	if !changed {
+		return
+	}
+	if health != nil {
+		n.pond.log(n.run, slog.LevelWarn, "pond: no connection to the cluster", slog.Any("error", health))
+	} else {
+		n.pond.log(n.run, slog.LevelInfo, "pond: connected to the cluster", slog.String("node", n.id))
+	}
+	if f := n.pond.cfg.observer.Degraded; f != nil {
+		n.pond.observe("Degraded", func() { f(n.pond, health) })
+	}
+}
+
+func (n *node) isDegraded() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.degraded != nil
+}
+
+// bury removes the users of dead nodes.
+func (n *node) bury(dead []string) {
+	for _, l := range n.links() {
+		for _, id := range dead {
+			l.bury(id)
+		}
+	}
+}
+
+// saw notes that a message of another node arrived. It reports false if the node is one
+// too many.
+func (n *node) saw(m *clusterwire.Message) bool {
+	known, returned := n.nodes.Seen(m.Source, m.Ext.Boot != "", time.Now())
+	if returned {
+		for _, l := range n.links() {
+			n.sync(l)
+		}
+	}
+	return known
+}
+
+// links returns all links that are attached.
+func (n *node) links() (links []*link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.topics {
+		for _, s := range t.subscribers {
+			if l, ok := s.(*link); ok {
+				links = append(links, l)
+			}
+		}
+	}
+	return links
+}
+
+// How fast a node asks for the state of its channels after a loss: so many at a time,
+// and at first after a random part of the time, because all nodes may do it.
+const (
+	syncBatch = 10
+	syncPause = 200 * time.Millisecond
+)
+
+// sync has a link ask for the state of other nodes, and tell its own, soon.
+func (n *node) sync(l *link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if l.queued {
+		return
+	}
+	l.queued = true
+	n.syncs = append(n.syncs, l)
+	if !n.syncing {
+		n.syncing = true
+		time.AfterFunc(rand.N(syncPause), n.syncNext) //nolint:gosec // it spreads requests
+	}
+}
+
+func (n *node) syncNext() {
+	n.mu.Lock()
+	batch := n.syncs[:min(syncBatch, len(n.syncs))]
+	for _, l := range batch {
+		l.queued = false
+	}
+	if n.syncs = n.syncs[len(batch):]; len(n.syncs) == 0 {
+		n.syncs, n.syncing = nil, false
+	} else {
+		time.AfterFunc(syncPause, n.syncNext)
+	}
+	n.mu.Unlock()
+	for _, l := range batch {
+		l.requestState()
+		l.expectStates()
+		l.announce(true)
+	}
+}
+
+// announceDue announces the members here of channels whose changes were lost, and from
+// time to time those of all channels, for nodes that took this one for dead.
+func (n *node) announceDue() {
+	n.mu.Lock()
+	dirty := n.dirty
+	if len(dirty) > 0 && n.degraded == nil {
+		n.dirty = map[string]struct{}{}
+	} else {
+		dirty = nil
+	}
+	n.mu.Unlock()
+	now := time.Now()
+	expire := !n.isDegraded() && now.Sub(n.expired) >= n.beat()
+	if expire {
+		n.expired = now
+	}
+	for _, l := range n.links() {
+		_, lost := dirty[l.name]
+		if expire {
+			l.expire()
+		}
+		if due := l.due.Load(); lost || due != 0 && now.UnixNano() >= due {
+			l.announce(lost)
+		}
+	}
+}
+
+// nextAnnouncement returns when the members of a channel are announced again.
+func (n *node) nextAnnouncement() int64 {
+	return time.Now().Add(n.timeout*2/3 + rand.N(n.timeout*2/3)).UnixNano() //nolint:gosec // it spreads announcements
+}
+
+// bury removes the members of a dead node. Those of whom a server of another family only
+// spoke are removed a second later, unless their real node says that they are its own.
+func (l *link) bury(node string) {
+	var doubt []string
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.collect(func() {
+			var removed []string
+			removed, doubt = l.remote.claims.RemoveNode(node)
+			delete(l.remote.states, node)
+			for _, user := range removed {
+				tx.showRemote(user)
+			}
+			for _, user := range doubt[:min(len(doubt), maxProbes)] {
+				m := l.message(clusterwire.UserGetRequest)
+				m.User, m.RequestID, m.FromNode = user, newRequestID(), l.node.id
+				tx.tell(&m, "")
+			}
+		})
+		return nil
+	})
+	if len(doubt) > 0 {
+		time.AfterFunc(probeTimeout, func() { l.removeDoubted(node, doubt) })
+	}
+}
+
+// Nodes of ours tell their whole state when they are asked, and from time to time, unless
+// they have no members. So one that is silent has none, and what it said when the last one
+// left was lost.
+const (
+	answerTimeout = 2 * time.Second // after a request
+	stateTimeouts = 4               // node timeouts without a request
+)
+
+// expectStates removes the members of nodes that do not answer the request for the state
+// that was sent just now.
+func (l *link) expectStates() {
+	asked := time.Now()
+	time.AfterFunc(answerTimeout, func() {
+		if l.node.isDegraded() {
+			return // there will be another request
+		}
+		l.forget(func(r *remoteMembers) time.Time {
+			if r.lost.After(asked) {
+				return time.Time{} // the same
+			}
+			return asked
+		})
+	})
+}
+
+// expire removes the members of nodes that have not told their state for a long time.
+func (l *link) expire() {
+	l.forget(func(*remoteMembers) time.Time { return time.Now().Add(-stateTimeouts * l.node.timeout) })
+}
+
+// forget removes the members of nodes of ours that have not told their state since a time.
+func (l *link) forget(since func(*remoteMembers) time.Time) {
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		r := &l.remote
+		limit := since(r)
+		tx.collect(func() {
+			for node, at := range r.stated {
+				switch {
+				case len(r.claims.Of(node)) == 0:
+					delete(r.stated, node)
+				case at.Before(limit) && l.node.nodes.Ours(node):
+					delete(r.stated, node)
+					for _, user := range r.claims.Retain(node, nil) {
+						tx.showRemote(user)
+					}
+				}
+			}
+		})
+		return nil
+	})
+}
+
+// How many users are asked for when the server that spoke of them is dead, and how long
+// their nodes may take to answer.
+const (
+	maxProbes    = 1000
+	probeTimeout = time.Second
+)
+
+func (l *link) removeDoubted(node string, users []string) {
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.collect(func() {
+			for _, user := range l.remote.claims.RemoveDoubted(node, users) {
+				tx.showRemote(user)
+			}
+		})
+		return nil
+	})
+}

@@ -1,0 +1,476 @@
+package pond
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+	"github.com/pondsocket/pond/internal/clusterwire"
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// A remoteLog keeps the history of a channel in line with the log that the broker keeps
+// for the channel on all nodes. The log is the authority: a broadcast is appended to it
+// first, and each node, the sender's too, sends to its members what comes back.
+//
+// All fields but the static ones are owned by the goroutine of the topic, which is the only
+// one that adds to the channel's history.
+type remoteLog struct {
+	link *link     // static
+	keep Retention // static
+
+	cursor  cluster.Cursor
+	retry   time.Time // not before it is the log read again; zero if the last read succeeded
+	renewed time.Time // when the log was opened
+}
+
+const (
+	logPage      = 512             // entries that are read at a time
+	logTimeout   = 5 * time.Second // of one call of the broker
+	logRetry     = time.Second     // after a failure
+	logPatience  = time.Second     // for an entry that was appended to arrive
+	auditTopics  = 512             // whose tops are asked for at a time
+	logReads     = 16              // calls at the same time
+	messageSpace = 512             // what a message between nodes has besides its payload, about
+)
+
+// retention returns the limits of the log for a history.
+func (h *History) retention() Retention {
+	return Retention{Messages: h.Messages, Bytes: h.Bytes + min(h.Messages, 1<<20)*messageSpace, Age: h.Age}
+}
+
+// stores reports whether a message to an audience is appended to the log.
+func (l *link) stores(to Audience) bool { return l.log != nil && to.except }
+
+// storedOrAnswered returns the function that is called when the broker stored a message, or
+// did not. If it did not, and the message belongs to the message of a client, the client
+// gets an error as the answer.
+func (to Audience) storedOrAnswered(channel, request string) func(error) {
+	sender, stored := to.sender, to.stored
+	return func(err error) {
+		if stored != nil {
+			stored(err)
+		}
+		if err != nil && sender != nil {
+			sender.conn.failHandler(&wire.Message{Channel: channel, RequestID: request}, &Error{
+				Code: http.StatusServiceUnavailable, Message: "the message could not be stored; it may still appear",
+			})
+		}
+	}
+}
+
+// on runs f on the goroutine of the topic, and waits for it. It returns an error if ctx is
+// done first; f may still run then.
+func (t *topic) on(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	t.in.Push(topicEvent{do: func() { done <- f() }}, 0)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// load reads the log before the first client joins.
+func (r *remoteLog) load(ctx context.Context, t *topic) error {
+	return t.on(ctx, func() error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := r.begin(""); err != nil {
+			return err
+		}
+		return r.catchUp()
+	})
+}
+
+// call runs calls of the broker. After an outage all channels read their logs, so only
+// some do at a time.
+func (r *remoteLog) call(f func(ctx context.Context) error) error {
+	n := r.link.node
+	select {
+	case n.reads <- struct{}{}:
+	case <-n.run.Done():
+		return ErrClosed
+	}
+	defer func() { <-n.reads }()
+	ctx, cancel := context.WithTimeout(n.run, logTimeout)
+	defer cancel()
+	return f(ctx)
+}
+
+// begin begins at the first entry of the log, a new one if there is none. If there are
+// members, reason says why they miss something.
+func (r *remoteLog) begin(reason GapReason) error {
+	var page Page
+	err := r.call(func(ctx context.Context) error {
+		if _, err := r.link.node.log.Open(ctx, r.link.name, r.keep); err != nil {
+			return err
+		}
+		var err error
+		page, err = r.link.node.log.Since(ctx, r.link.name, Position{}, logPage)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if page.Top == (Position{}) {
+		return errNoLog
+	}
+	r.renewed = time.Now()
+	start := page.Top
+	if len(page.Entries) > 0 {
+		start = Position{page.Top.Epoch, page.Entries[0].Prev}
+	}
+	r.jump(start, reason)
+	for _, e := range page.Entries {
+		r.deliver(e, false)
+	}
+	return nil
+}
+
+// errNoLog is the error for a log that ended between two calls.
+var errNoLog = errors.New("pond: the log of the channel ended just now")
+
+// jump moves the channel to a position, without what is before it.
+func (r *remoteLog) jump(to Position, reason GapReason) {
+	r.cursor.Set(cluster.Position(to))
+	_ = r.link.ch.commit(func(tx *tx) error { // a closed channel has no history
+		tx.jump(to, reason)
+		return nil
+	})
+}
+
+// jump makes a position the one of the channel, and tells the members that asked for
+// recovery that they miss what is before it.
+func (tx *tx) jump(to Position, reason GapReason) {
+	log := tx.ch.log
+	log.drop(len(log.kept()))
+	log.epoch, log.top, log.lost = to.Epoch, to.Offset, to.Offset
+	for _, m := range tx.ch.members {
+		if m.feeding == nil {
+			if m.recovers {
+				tx.queue(m, tx.gapNotice(reason), false)
+			}
+			continue
+		}
+		c := m.feeding
+		c.cursor = to.Offset
+		for i := range c.held {
+			c.held[i].top = min(c.held[i].top, to.Offset)
+		}
+		if !c.notified {
+			c.to = to.Offset
+		}
+		tx.queue(m, tx.gapNotice(reason), false)
+	}
+}
+
+// gapNotice encodes the message that tells a client that it misses what is before the
+// position of the channel.
+func (tx *tx) gapNotice(reason GapReason) *transport.Frame {
+	log := tx.ch.log
+	return tx.numberedNotice(wire.Gap, newRequestID(), positionBody(log.position(), reason), log.top)
+}
+
+// receive takes an entry of the log from the broker.
+func (r *remoteLog) receive(e Entry) {
+	switch r.cursor.Judge(cluster.Position(e.Pos), e.Prev) {
+	case cluster.Deliver:
+		r.deliver(e, true)
+	case cluster.Known:
+	default:
+		_ = r.catchUp() // or later
+	}
+}
+
+// catchUp reads the log up to its top. If that fails, it is tried again later.
+func (r *remoteLog) catchUp() error {
+	if time.Now().Before(r.retry) {
+		return errRetry // a timer runs
+	}
+	err := r.read()
+	if err == nil {
+		r.retry = time.Time{}
+		return nil
+	}
+	r.retry = time.Now().Add(logRetry)
+	time.AfterFunc(logRetry, func() { r.soon() })
+	return err
+}
+
+// errRetry is the error for a log that cannot be read at present.
+var errRetry = errors.New("pond: the log of the channel cannot be read at present")
+
+// soon has the log read on the goroutine of the topic.
+func (r *remoteLog) soon() {
+	r.link.mu.Lock()
+	t := r.link.topic
+	r.link.mu.Unlock()
+	if t != nil {
+		t.in.Push(topicEvent{do: func() { _ = r.catchUp() }}, 0) // or later
+	}
+}
+
+func (r *remoteLog) read() error {
+	for {
+		from := Position(r.cursor.At())
+		var page Page
+		err := r.call(func(ctx context.Context) (err error) {
+			page, err = r.link.node.log.Since(ctx, r.link.name, from, logPage)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case page.Top.Epoch != from.Epoch:
+			if err := r.begin(GapEpoch); err != nil {
+				return err
+			}
+			continue
+		case !page.Complete && len(page.Entries) == 0: // the log never reached the position
+			r.jump(page.Top, GapEpoch)
+			return nil
+		case !page.Complete:
+			r.jump(Position{page.Top.Epoch, page.Entries[0].Prev}, GapExpired)
+		}
+		for _, e := range page.Entries {
+			r.deliver(e, false)
+		}
+		if len(page.Entries) == 0 || !r.cursor.IsBehind(cluster.Position(page.Top)) {
+			return nil
+		}
+	}
+}
+
+// deliver sends an entry of the log to the members here, and keeps it. Entries that are not
+// for this channel only move its position. fresh says that it was sent just now, so that
+// its node lives.
+func (r *remoteLog) deliver(e Entry, fresh bool) {
+	ch := r.link.ch
+	r.cursor.Set(cluster.Position(e.Pos))
+	m, err := clusterwire.Decode(e.Data, r.link.endpoint, ch.name, clusterwire.DefaultLimits)
+	to, ok := ch.audience(&m)
+	if err != nil || m.Type != clusterwire.UserMessage || !ok || !to.except {
+		_ = ch.commit(func(tx *tx) error { // a closed channel has no history
+			ch.log.top = e.Pos.Offset
+			return nil
+		})
+		return
+	}
+	if fresh && m.Source != r.link.node.id {
+		r.link.node.saw(&m)
+	}
+	endpoint := ch.lobby.endpoint
+	endpoint.hub.Pace()
+	if m.RequestID == "" {
+		m.RequestID = newRequestID()
+	}
+	d := ch.draft(wire.Broadcast, m.Event, m.RequestID, m.Payload)
+	endpoint.makeHistoryRoom(d.size())
+	at := min(now(), m.Timestamp*int64(time.Millisecond))
+	_ = ch.commit(func(tx *tx) error {
+		tx.publish(&d, to, e.Pos.Offset, at)
+		return nil
+	})
+}
+
+// reach makes sure that the channel has everything up to a position that a client had on
+// another node. It reports false if that is not possible at present.
+func (r *remoteLog) reach(ctx context.Context, p Position) bool {
+	if !r.missing(p) {
+		return true
+	}
+	r.link.mu.Lock()
+	t := r.link.topic
+	r.link.mu.Unlock()
+	if t == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
+	return t.on(ctx, func() error {
+		if !r.missing(p) {
+			return nil // an earlier call read it
+		}
+		return r.catchUp()
+	}) == nil
+}
+
+// missing reports whether the channel has not reached a position.
+func (r *remoteLog) missing(p Position) bool {
+	ch := r.link.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return p != Position{} && (p.Epoch != ch.log.epoch || p.Offset > ch.log.top)
+}
+
+// appended notes that an entry is in the log. If it does not arrive soon, the log is read.
+func (n *node) appended(topic string, p Position) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t := n.topics[topic]
+	if t == nil || t.change != nil {
+		return // no channel here
+	}
+	t.expected = p
+	if !t.expecting {
+		t.expecting = true
+		time.AfterFunc(logPatience, t.check)
+	}
+}
+
+// check has the log read if an entry that was appended has not arrived.
+func (t *topic) check() {
+	t.node.mu.Lock()
+	p := t.expected
+	t.expecting = false
+	t.node.mu.Unlock()
+	for _, l := range t.logged() {
+		if l.log.missing(p) {
+			l.log.soon()
+		}
+	}
+}
+
+// logged returns the channels of the topic whose history the broker keeps.
+func (t *topic) logged() (links []*link) {
+	t.node.mu.Lock()
+	defer t.node.mu.Unlock()
+	for _, s := range t.subscribers {
+		if l, ok := s.(*link); ok && l.log != nil {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// auditLogs compares the channels with their logs from time to time, because a broker may
+// fail to report a loss, and keeps the logs from ending while there are members.
+func (n *node) auditLogs() {
+	if n.log == nil || time.Since(n.audited) < n.beat() {
+		return
+	}
+	n.audited = time.Now()
+	if !n.auditing.CompareAndSwap(false, true) {
+		return
+	}
+	n.tasks.Add()
+	go func() {
+		defer n.tasks.Done()
+		defer n.auditing.Store(false)
+		n.audit()
+	}()
+}
+
+func (n *node) audit() {
+	var logs []*remoteLog
+	for _, l := range n.links() {
+		if l.log != nil {
+			logs = append(logs, l.log)
+		}
+	}
+	for len(logs) > 0 {
+		some := logs[:min(len(logs), auditTopics)]
+		logs = logs[len(some):]
+		topics := make([]string, len(some))
+		for i, r := range some {
+			topics[i] = r.link.name
+		}
+		ctx, cancel := context.WithTimeout(n.run, logTimeout)
+		tops, err := n.log.Tops(ctx, topics)
+		cancel()
+		if err != nil {
+			return // the next time
+		}
+		for i, r := range some {
+			if r.missing(tops[i]) || tops[i] == (Position{}) {
+				r.soon()
+			}
+			r.renew()
+		}
+	}
+}
+
+// renew keeps the log from ending.
+func (r *remoteLog) renew() {
+	r.link.mu.Lock()
+	t := r.link.topic
+	r.link.mu.Unlock()
+	if t == nil {
+		return
+	}
+	t.in.Push(topicEvent{do: func() {
+		if time.Since(r.renewed) < r.keep.Age/2 {
+			return
+		}
+		_ = r.call(func(ctx context.Context) error { // or the next time
+			_, err := r.link.node.log.Open(ctx, r.link.name, r.keep)
+			if err == nil {
+				r.renewed = time.Now()
+			}
+			return err
+		})
+	}}, 0)
+}
+
+// endLog is in the place of a [Retention] for the message that closes a channel: its log
+// ends before the message is published, and behind those that were sent before.
+type endLog struct{}
+
+// remoteHistory is [Endpoint.History] of a channel whose history the broker keeps.
+func (e *Endpoint) remoteHistory(ctx context.Context, name string, from HistoryStart) iter.Seq2[HistoryEntry, error] {
+	return func(yield func(HistoryEntry, error) bool) {
+		n := e.pond.node
+		endpoint := clusterwire.EndpointName(e.Path())
+		topic := clusterwire.Topic(endpoint, name)
+		page, err := n.firstPage(ctx, topic, from)
+		top := page.Top
+		for err == nil {
+			for _, entry := range page.Entries {
+				if entry.Pos.Offset > top.Offset {
+					return
+				}
+				m, err := clusterwire.Decode(entry.Data, endpoint, name, clusterwire.DefaultLimits)
+				if err != nil || m.Type != clusterwire.UserMessage {
+					continue // of another channel
+				}
+				if !yield(HistoryEntry{
+					Position: entry.Pos, Time: time.UnixMilli(m.Timestamp), Event: m.Event, RequestID: m.RequestID, Payload: m.Payload,
+				}, nil) {
+					return
+				}
+			}
+			if len(page.Entries) == 0 || page.Entries[len(page.Entries)-1].Pos.Offset >= top.Offset {
+				return
+			}
+			last := page.Entries[len(page.Entries)-1].Pos
+			if page, err = n.log.Since(ctx, topic, last, logPage); err == nil && !page.Complete {
+				err = ErrPositionLost
+			}
+		}
+		yield(HistoryEntry{}, err)
+	}
+}
+
+// firstPage returns the first entries of a part of a log.
+func (n *node) firstPage(ctx context.Context, topic string, from HistoryStart) (Page, error) {
+	switch {
+	case from.position == (Position{}) && !from.counted:
+		return n.log.Since(ctx, topic, Position{}, logPage)
+	case from.position == (Position{}) && from.last == 0:
+		return Page{}, nil
+	case from.position == (Position{}):
+		return n.log.Last(ctx, topic, from.last)
+	}
+	page, err := n.log.Since(ctx, topic, from.position, logPage)
+	if err == nil && !page.Complete {
+		err = ErrPositionLost
+	}
+	return page, err
+}

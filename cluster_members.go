@@ -1,0 +1,455 @@
+package pond
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+	"github.com/pondsocket/pond/internal/clusterwire"
+	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
+)
+
+// remoteMembers are what a channel knows of its members on other nodes. They are guarded
+// by the channel's mu.
+type remoteMembers struct {
+	claims cluster.Members
+	shown  map[string]*member             // those that count, by user ID, except users with the ID of a member here
+	states map[string]map[string]struct{} // users in the parts of a state that arrived so far, by node
+
+	answering bool // a timer runs that answers a request for the state
+
+	stated map[string]time.Time // when a node told its whole state, or its first member
+	lost   time.Time            // when something may have been lost
+}
+
+// A remoteUser is what makes a member one of another node. Such a member has no
+// connection, and is not in Channel.members. Its fields are guarded by the channel's mu.
+type remoteUser struct {
+	id, node, identity string
+	assigns            map[string]json.RawMessage
+}
+
+// userID returns the ID of a member here or on another node.
+func (m *member) userID() string {
+	if m.conn == nil {
+		return m.remote.id
+	}
+	return m.conn.id
+}
+
+// userLocked returns a member here or on another node, or nil.
+func (ch *Channel) userLocked(id string) *member {
+	if m := ch.members[id]; m != nil || ch.link == nil {
+		return m
+	}
+	return ch.link.remote.shown[id]
+}
+
+// hiddenKey is the assign that carries what version 1 of the protocol has no place for.
+const hiddenKey = "__pond__"
+
+// hiddenValue is the value of hiddenKey.
+type hiddenValue struct {
+	Identity string `json:"identity,omitempty"`
+	Tracked  bool   `json:"tracked,omitempty"` // with an empty object as presence
+}
+
+// sharedAssigns encodes assigns for other nodes. Values that cannot be encoded stay on
+// this node. It calls methods of the application, so no lock may be held.
+func sharedAssigns(assigns map[string]any) map[string]json.RawMessage {
+	shared := make(map[string]json.RawMessage, len(assigns))
+	for key, value := range assigns {
+		if encoded, err := wire.Value(value); err == nil {
+			shared[key] = encoded
+		}
+	}
+	return shared
+}
+
+// snapshot encodes the assigns of a member here.
+func (m *member) snapshot(tracked bool) []byte {
+	shared := m.shared
+	if hidden := (hiddenValue{m.conn.identity, tracked}); hidden != (hiddenValue{}) {
+		shared = maps.Clone(shared)
+		if shared == nil {
+			shared = map[string]json.RawMessage{}
+		}
+		shared[hiddenKey], _ = json.Marshal(hidden) // never fails
+	}
+	dst := []byte{'{'}
+	for _, key := range slices.Sorted(maps.Keys(shared)) {
+		if len(dst) > 1 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(wire.AppendString(dst, key), ':'), shared[key]...)
+	}
+	return append(dst, '}')
+}
+
+// tell queues a message about a member for the other nodes. A message with the same key
+// makes one that is still queued superfluous.
+func (tx *tx) tell(m *clusterwire.Message, key string) {
+	l := tx.ch.link
+	it, err := l.encode(m)
+	if err == nil {
+		it.Key = key
+		err = l.node.push(l.name, *it)
+	}
+	if err != nil {
+		l.node.gaveUp(l.name, 0, err)
+	}
+}
+
+// memberMessage returns a message about a member here.
+func (tx *tx) memberMessage(t clusterwire.Type, m *member) clusterwire.Message {
+	msg := tx.ch.link.message(t)
+	msg.User = m.conn.id
+	return msg
+}
+
+// tellJoined tells the other nodes of a new member.
+func (tx *tx) tellJoined(m *member) {
+	l := tx.ch.link
+	if l == nil {
+		return
+	}
+	tx.showRemote(m.conn.id) // a member here hides one with the same ID
+	msg := tx.memberMessage(clusterwire.UserJoined, m)
+	msg.Assigns = m.snapshot(false)
+	tx.tell(&msg, "")
+	if l.due.Load() == 0 {
+		l.due.Store(l.node.nextAnnouncement())
+	}
+}
+
+// tellLeft tells the other nodes that a membership ended.
+func (tx *tx) tellLeft(m *member) {
+	if tx.ch.link == nil {
+		return
+	}
+	msg := tx.memberMessage(clusterwire.UserLeft, m)
+	tx.tell(&msg, "")
+	tx.showRemote(m.conn.id)
+}
+
+// tellPresence tells the other nodes the presence of a member, or that it has none.
+func (tx *tx) tellPresence(m *member) {
+	if tx.ch.link == nil || m.conn == nil {
+		return
+	}
+	msg := tx.memberMessage(clusterwire.PresenceRemoved, m)
+	if m.tracked != nil {
+		msg.Type, msg.Presence = clusterwire.PresenceUpdate, m.presence
+	}
+	tx.tell(&msg, "presence "+m.conn.id)
+}
+
+// tellAssigns tells the other nodes the assigns of a member.
+func (tx *tx) tellAssigns(m *member) {
+	msg := tx.memberMessage(clusterwire.AssignsUpdate, m)
+	msg.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
+	tx.tell(&msg, "assigns "+m.conn.id)
+}
+
+// requestState asks the other nodes for their members.
+func (l *link) requestState() {
+	m := l.message(clusterwire.StateRequest)
+	m.FromNode = l.node.id
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.tell(&m, "request")
+		return nil
+	})
+}
+
+// A page of a state has at most so many members and about so many bytes.
+const (
+	statePageUsers = 500
+	statePageBytes = 256 << 10
+)
+
+// announce tells the other nodes all members here. What they know of other members of
+// this node is wrong after that. If there are none, it says so only if empty is set. It
+// does not hold the channel's lock for long: members that join or leave meanwhile are
+// told in their order.
+func (l *link) announce(empty bool) {
+	l.due.Store(0)
+	var ids []string
+	part := clusterwire.FirstPart
+	err := l.ch.commit(func(tx *tx) error {
+		ids = slices.Collect(maps.Keys(tx.ch.members))
+		return nil
+	})
+	if err != nil || len(ids) == 0 && !empty {
+		return
+	}
+	for err == nil && part&clusterwire.LastPart == 0 {
+		err = l.ch.commit(func(tx *tx) error {
+			m := l.message(clusterwire.StateResponse)
+			size := 0
+			for len(ids) > 0 && len(m.Users) < statePageUsers && size < statePageBytes {
+				if member := tx.ch.members[ids[0]]; member != nil {
+					u := member.state()
+					size += len(u.Assigns) + len(u.Presence)
+					m.Users = append(m.Users, u)
+				}
+				ids = ids[1:]
+			}
+			if len(ids) == 0 {
+				part |= clusterwire.LastPart
+				if len(tx.ch.members) > 0 {
+					l.due.Store(l.node.nextAnnouncement())
+				}
+			}
+			m.Ext.Part = part
+			tx.tell(&m, "")
+			return nil
+		})
+		part &^= clusterwire.FirstPart
+	}
+}
+
+// state returns what other nodes get to know of a member here.
+func (m *member) state() clusterwire.User {
+	u := clusterwire.User{ID: m.conn.id}
+	if m.tracked != nil {
+		u.Presence = m.presence
+	}
+	u.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
+	return u
+}
+
+// apply takes a message of another node about its members.
+func (l *link) apply(m *clusterwire.Message) {
+	switch m.Type {
+	case clusterwire.EvictUser:
+		l.evictFor(m)
+		return
+	case clusterwire.UserRemove:
+		if member, err := l.ch.member(m.User); err == nil && member.leave(nil, LeaveEvicted) == nil {
+			member.conn.inbox.start()
+		}
+		return
+	}
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.collect(func() { tx.applyLocked(m) })
+		return nil
+	})
+}
+
+func (tx *tx) applyLocked(m *clusterwire.Message) {
+	l := tx.ch.link
+	claims := &l.remote.claims
+	old, known := claims.From(m.Source, m.User)
+	switch m.Type {
+	case clusterwire.StateRequest:
+		l.answerSoonLocked()
+	case clusterwire.StateResponse:
+		tx.applyState(m)
+	case clusterwire.UserJoined, clusterwire.UserGetResponse:
+		tx.claim(m.User, newClaim(m.Source, true, m.Assigns, m.Presence))
+	case clusterwire.UserLeft:
+		delete(l.remote.states[m.Source], m.User)
+		if claims.Remove(m.Source, m.User) {
+			tx.showRemote(m.User)
+		}
+	case clusterwire.PresenceUpdate:
+		if !known {
+			old = newClaim(m.Source, true, nil, nil)
+		}
+		old.Presence = bytes.Clone(m.Presence)
+		tx.claim(m.User, old)
+	case clusterwire.PresenceRemoved:
+		if known {
+			old.Presence = nil
+			tx.claim(m.User, old)
+		}
+	case clusterwire.AssignsUpdate:
+		if known {
+			old.Assigns, _ = takeHidden(m.ApplyAssigns(old.Assigns))
+			tx.claim(m.User, old)
+		}
+	case clusterwire.UserGetRequest:
+		if member := tx.ch.members[m.User]; member != nil {
+			u := member.state()
+			answer := tx.memberMessage(clusterwire.UserGetResponse, member)
+			answer.RequestID, answer.Assigns, answer.Presence = m.RequestID, u.Assigns, u.Presence
+			tx.tell(&answer, "")
+		}
+	}
+}
+
+// claim notes what a node says about a user.
+func (tx *tx) claim(user string, c cluster.Claim) {
+	r := &tx.ch.link.remote
+	if _, ok := r.stated[c.Node]; !ok {
+		if r.stated == nil {
+			r.stated = map[string]time.Time{}
+		}
+		r.stated[c.Node] = time.Now()
+	}
+	if users := r.states[c.Node]; users != nil {
+		users[user] = struct{}{} // it came after the state began
+	}
+	if r.claims.Put(user, c) {
+		tx.showRemote(user)
+	}
+}
+
+// newClaim decodes what a node says about a user.
+func newClaim(node string, firsthand bool, assigns, presence []byte) cluster.Claim {
+	c := cluster.Claim{Node: node, Firsthand: firsthand}
+	var all map[string]json.RawMessage
+	if len(assigns) > len(emptyObject) {
+		_ = json.Unmarshal(assigns, &all) // it was checked when the message was decoded
+	}
+	if all == nil {
+		all = map[string]json.RawMessage{}
+	}
+	var hidden hiddenValue
+	c.Assigns, hidden = takeHidden(all)
+	c.Identity = hidden.Identity
+	if len(presence) > len(emptyObject) || hidden.Tracked {
+		c.Presence = bytes.Clone(presence) // the message is larger, and is not kept
+	}
+	return c
+}
+
+// takeHidden removes what is hidden in assigns, which may be changed, and returns it.
+func takeHidden(assigns map[string]json.RawMessage) (map[string]json.RawMessage, hiddenValue) {
+	var hidden hiddenValue
+	if raw, ok := assigns[hiddenKey]; ok {
+		delete(assigns, hiddenKey)
+		_ = json.Unmarshal(raw, &hidden) // the zero value, if a node is broken
+	}
+	for key, value := range assigns {
+		assigns[key] = bytes.Clone(value) // the message is larger, and is not kept
+	}
+	return assigns, hidden
+}
+
+// applyState takes the members of another node.
+func (tx *tx) applyState(m *clusterwire.Message) {
+	r := &tx.ch.link.remote
+	ours := m.Ext.Boot != ""
+	firsthand := ours || clusterwire.IsFirsthand(m.Source)
+	if m.Ext.Part&clusterwire.FirstPart != 0 {
+		if r.states == nil {
+			r.states = map[string]map[string]struct{}{}
+		}
+		r.states[m.Source] = map[string]struct{}{}
+		if r.stated == nil {
+			r.stated = map[string]time.Time{}
+		}
+	}
+	for i := range m.Users {
+		u := &m.Users[i]
+		tx.claim(u.ID, newClaim(m.Source, firsthand, u.Assigns, u.Presence))
+	}
+	if users := r.states[m.Source]; users != nil && m.Ext.Part&clusterwire.LastPart != 0 {
+		delete(r.states, m.Source)
+		r.stated[m.Source] = time.Now()
+		for _, user := range r.claims.Retain(m.Source, users) {
+			tx.showRemote(user)
+		}
+	}
+}
+
+// answerSoonLocked announces the members here after a random time of at most 50 ms. Requests
+// that arrive until then get the same answer.
+func (l *link) answerSoonLocked() {
+	if l.remote.answering || len(l.ch.members) == 0 {
+		return
+	}
+	l.remote.answering = true
+	time.AfterFunc(rand.N(50*time.Millisecond), func() { //nolint:gosec // it spreads answers
+		_ = l.ch.commit(func(*tx) error { // a closed channel has no members
+			l.remote.answering = false
+			return nil
+		})
+		l.announce(false)
+	})
+}
+
+// showRemote brings what the channel shows of a user in line with what other nodes say
+// about it.
+func (tx *tx) showRemote(id string) {
+	ch := tx.ch
+	r := &ch.link.remote
+	claim, ok := r.claims.Get(id)
+	m := r.shown[id]
+	if ch.members[id] != nil {
+		ok = false
+	}
+	switch {
+	case !ok && m == nil:
+		return
+	case !ok:
+		delete(r.shown, id)
+		m.left = true
+		if tx.untrack(m) {
+			tx.notifyUntracked(m)
+		}
+		return
+	case m == nil:
+		m = &member{channel: ch, remote: &remoteUser{id: id}}
+		if r.shown == nil {
+			r.shown = map[string]*member{}
+		}
+		r.shown[id] = m
+	}
+	m.remote.node, m.remote.identity, m.remote.assigns = claim.Node, claim.Identity, claim.Assigns
+	switch {
+	case claim.Presence == nil && m.tracked != nil:
+		tx.untrack(m)
+		tx.notifyUntracked(m)
+		m.presence = nil
+	case claim.Presence != nil && (m.tracked == nil || !bytes.Equal(claim.Presence, m.presence)):
+		tx.setPresence(m, claim.Presence)
+	}
+}
+
+// A presenceNotice is a change of presence whose notice is put off.
+type presenceNotice struct {
+	event   string
+	changed []byte
+}
+
+// maxNotices is how many changes of presence in one message of another node are reported
+// to clients one by one. Each report has the whole list, so beyond that, only the last
+// change of each kind is.
+const maxNotices = 16
+
+// collect runs f and notifies the tracked members of the changes that it made.
+func (tx *tx) collect(f func()) {
+	tx.collecting = true
+	f()
+	tx.collecting = false
+	notices := tx.notices
+	tx.notices = nil
+	if len(notices) > maxNotices {
+		last := map[string]presenceNotice{}
+		for _, n := range notices {
+			last[n.event] = n
+		}
+		notices = notices[:0]
+		for _, event := range []string{wire.PresenceLeave, wire.PresenceUpdate, wire.PresenceJoin} {
+			if n, ok := last[event]; ok {
+				notices = append(notices, n)
+			}
+		}
+	}
+	for _, n := range notices {
+		tx.ch.roster.broadcast(tx, n.event, n.changed)
+	}
+	if len(notices) > 0 {
+		tx.flushSoon()
+	}
+}
+
+// remoteSeat marks members of other nodes that are tracked.
+var remoteSeat = new(transport.Seat)

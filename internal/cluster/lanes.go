@@ -1,0 +1,350 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Errors of [Lanes].
+var (
+	ErrFull   = errors.New("cluster: too much is queued for the broker")
+	ErrClosed = errors.New("cluster: closed")
+)
+
+// An Item is one message for the broker.
+type Item struct {
+	Data  []byte
+	Log   any  // not nil: append it to the log, with these options, which are comparable
+	Event bool // it is for clients, and not about members
+
+	// Key is not empty for an item that makes the one before it with the same key
+	// superfluous: it takes its place while that one is queued.
+	Key string
+
+	// Done is called once, without locks, with nil when the broker has the message, and
+	// with the reason when the lane gave it up. It may be nil, and must not wait.
+	Done func(error)
+}
+
+func (it *Item) done(err error) {
+	if it.Done != nil {
+		it.Done(err)
+	}
+}
+
+// A LanesConfig configures [Lanes]. All fields are required.
+type LanesConfig struct {
+	// Send sends a batch of items with the same Log. first is the number of its first
+	// message if it is for the log.
+	Send func(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error
+	// Permanent reports whether it is useless to try a batch again.
+	Permanent func(error) bool
+	// GaveUp reports that a lane lost items, and how many of them are events.
+	GaveUp func(topic string, events int, err error)
+
+	LaneBytes  int           // how much may be queued for one topic
+	TotalBytes int           // and for all
+	Timeout    time.Duration // of one attempt
+	Patience   time.Duration // how long attempts fail until a lane gives up
+}
+
+// Lanes send messages to the broker: those of one topic in their order, one batch at a
+// time. Messages that are queued meanwhile are the next batch. A batch that fails is
+// sent again, with the same numbers. When all attempts fail for too long, everything
+// that is queued for the topic is given up.
+//
+// A lane exists only while messages of its topic are queued. Its methods are safe for
+// concurrent use.
+type Lanes struct {
+	cfg LanesConfig
+
+	mu      sync.Mutex // guards the following fields
+	lanes   map[string]*lane
+	bytes   int
+	failing int    // lanes whose last attempt failed
+	number  uint64 // of the last message for a log, in any topic
+	closed  bool
+	ctx     context.Context // of attempts; nil before the first one
+	cancel  context.CancelFunc
+	empty   chan struct{} // closed when there are no lanes; nil while no goroutine waits
+}
+
+// A lane is the queue of one topic.
+type lane struct {
+	topic   string
+	items   []Item
+	base    int            // how many items were removed
+	keys    map[string]int // places of items with keys, counted with the removed ones
+	bytes   int
+	flying  int // items at the front that are a batch in flight
+	failing bool
+}
+
+// Limits of a batch.
+const (
+	batchItems = 256
+	batchBytes = 512 << 10
+)
+
+// itemCost is what a queued item costs besides its bytes.
+const itemCost = 128
+
+// NewLanes returns lanes without messages.
+func NewLanes(cfg LanesConfig) *Lanes {
+	return &Lanes{cfg: cfg, lanes: map[string]*lane{}}
+}
+
+// Push queues a message. It returns [ErrFull] or [ErrClosed]; Done is not called then.
+func (l *Lanes) Push(topic string, it Item) error {
+	size := len(it.Data) + itemCost
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	q := l.lanes[topic]
+	if q != nil && q.replace(l, it) {
+		return nil
+	}
+	if q != nil && q.bytes+size > l.cfg.LaneBytes || l.bytes+size > l.cfg.TotalBytes {
+		return ErrFull
+	}
+	start := q == nil
+	if start {
+		q = &lane{topic: topic}
+		l.lanes[topic] = q
+	}
+	if it.Key != "" {
+		if q.keys == nil {
+			q.keys = map[string]int{}
+		}
+		q.keys[it.Key] = q.base + len(q.items)
+	}
+	q.items = append(q.items, it)
+	q.bytes += size
+	l.bytes += size
+	if start {
+		if l.ctx == nil {
+			l.ctx, l.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // lanes outlive the calls that fill them
+		}
+		go l.run(q)
+	}
+	return nil
+}
+
+// replace puts an item in the place of the queued one with the same key.
+func (q *lane) replace(l *Lanes, it Item) bool {
+	at, ok := q.keys[it.Key]
+	if !ok || it.Key == "" || it.Done != nil {
+		return false
+	}
+	i := at - q.base
+	if i < q.flying {
+		return false // the broker may have it already
+	}
+	grown := len(it.Data) - len(q.items[i].Data)
+	if grown > 0 && (q.bytes+grown > l.cfg.LaneBytes || l.bytes+grown > l.cfg.TotalBytes) {
+		return false
+	}
+	q.items[i].Data = it.Data
+	q.bytes += grown
+	l.bytes += grown
+	return true
+}
+
+// run sends what is queued, until nothing is left.
+func (l *Lanes) run(q *lane) {
+	for {
+		batch, log, number := l.take(q)
+		if batch == nil {
+			return
+		}
+		err := l.send(q, log, number, batch)
+		var finished []Item
+		if err == nil || l.cfg.Permanent(err) {
+			finished = l.finish(q, len(batch))
+		} else {
+			finished = l.finish(q, -1)
+		}
+		if err != nil {
+			l.report(q.topic, finished, err)
+		}
+		for i := range finished {
+			finished[i].done(err)
+		}
+	}
+}
+
+// report reports that items are lost.
+func (l *Lanes) report(topic string, items []Item, err error) {
+	lost := 0
+	for i := range items {
+		if items[i].Event {
+			lost++
+		}
+	}
+	l.cfg.GaveUp(topic, lost, err)
+}
+
+// take returns the next batch, or nil after it removed the empty lane.
+func (l *Lanes) take(q *lane) (batch [][]byte, log any, number uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(q.items) == 0 {
+		delete(l.lanes, q.topic)
+		if len(l.lanes) == 0 && l.empty != nil {
+			close(l.empty)
+			l.empty = nil
+		}
+		return nil, nil, 0
+	}
+	log = q.items[0].Log
+	size := 0
+	for _, it := range q.items {
+		size += len(it.Data)
+		if it.Log != log || len(batch) == batchItems || len(batch) > 0 && size > batchBytes {
+			break
+		}
+		batch = append(batch, it.Data)
+	}
+	q.flying = len(batch)
+	if log != nil {
+		number = l.number + 1
+		l.number += uint64(len(batch))
+	}
+	return batch, log, number
+}
+
+// send tries to send a batch until it succeeds or there is no hope.
+func (l *Lanes) send(q *lane, log any, number uint64, batch [][]byte) error {
+	began := time.Now()
+	for attempt := 0; ; attempt++ {
+		ctx, cancel := context.WithTimeout(l.ctx, l.cfg.Timeout)
+		err := l.cfg.Send(ctx, q.topic, log, number, batch)
+		cancel()
+		l.setFailing(q, err != nil)
+		switch {
+		case err == nil, l.cfg.Permanent(err):
+			return err
+		case l.ctx.Err() != nil:
+			return ErrClosed
+		case time.Since(began) >= l.cfg.Patience:
+			return err
+		}
+		wait := time.NewTimer(backoff(attempt))
+		select {
+		case <-wait.C:
+		case <-l.ctx.Done():
+		}
+		wait.Stop()
+	}
+}
+
+// backoff returns how long to wait after a failed attempt: between a half and all of a
+// time that doubles from 50 ms to 2 s.
+func backoff(attempt int) time.Duration {
+	longest := min(50*time.Millisecond<<min(attempt, 10), 2*time.Second)
+	return longest/2 + rand.N(longest/2) //nolint:gosec // it spreads retries
+}
+
+func (l *Lanes) setFailing(q *lane, failing bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if q.failing == failing {
+		return
+	}
+	q.failing = failing
+	if failing {
+		l.failing++
+	} else {
+		l.failing--
+	}
+}
+
+// finish removes the first n items from a lane, or all if n is negative, and returns
+// them.
+func (l *Lanes) finish(q *lane, n int) []Item {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n < 0 {
+		n = len(q.items)
+	}
+	finished := q.items[:n:n]
+	for i := range finished {
+		size := len(finished[i].Data) + itemCost
+		q.bytes -= size
+		l.bytes -= size
+		if key := finished[i].Key; key != "" && q.keys[key] == q.base+i {
+			delete(q.keys, key)
+		}
+	}
+	q.base += n
+	q.flying = 0
+	q.items = slices.Clone(q.items[n:])
+	if q.failing {
+		q.failing = false
+		l.failing--
+	}
+	return finished
+}
+
+// Failing returns the number of topics whose last attempt failed, and that have
+// messages.
+func (l *Lanes) Failing() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failing
+}
+
+// Bytes returns how much is queued.
+func (l *Lanes) Bytes() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
+}
+
+// Flush waits until nothing is queued, or until ctx is done.
+func (l *Lanes) Flush(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		if len(l.lanes) == 0 {
+			l.mu.Unlock()
+			return nil
+		}
+		if l.empty == nil {
+			l.empty = make(chan struct{})
+		}
+		empty := l.empty
+		l.mu.Unlock()
+		select {
+		case <-empty:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Close gives up everything that is queued, and waits until no batch is in flight. Later
+// messages are refused.
+func (l *Lanes) Close() {
+	l.mu.Lock()
+	l.closed = true
+	cancel := l.cancel
+	l.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	_ = l.Flush(context.Background()) //nolint:forbidigo // lanes end at once when their context is cancelled
+}
+
+// Topics returns the topics that have queued messages, for tests.
+func (l *Lanes) Topics() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Sorted(maps.Keys(l.lanes))
+}

@@ -1,0 +1,296 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+)
+
+var (
+	errAway     = errors.New("away")
+	errTooLarge = errors.New("too large")
+)
+
+// A backend takes what lanes send.
+type backend struct {
+	mu    sync.Mutex // guards the following fields
+	calls []string
+	fail  error
+	block chan struct{} // calls wait until it is closed, unless it is nil
+	lost  int           // events
+	fails int           // calls of GaveUp
+}
+
+func (b *backend) send(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error {
+	b.mu.Lock()
+	block := b.block
+	b.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	call := topic
+	if log != nil {
+		call += fmt.Sprint("#", first)
+	}
+	for _, data := range batch {
+		call += " " + string(data)
+	}
+	b.calls = append(b.calls, call)
+	return b.fail
+}
+
+func (b *backend) setFail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = err
+}
+
+// expect checks the calls since the last time.
+func (b *backend) expect(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.calls, want) {
+		t.Errorf("calls %q, want %q", b.calls, want)
+	}
+	b.calls = nil
+}
+
+// withLanes runs test in a bubble.
+func withLanes(t *testing.T, test func(t *testing.T, l *cluster.Lanes, b *backend)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{}
+		l := cluster.NewLanes(cluster.LanesConfig{
+			Send:      b.send,
+			Permanent: func(err error) bool { return errors.Is(err, errTooLarge) },
+			GaveUp: func(_ string, events int, _ error) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				b.lost += events
+				b.fails++
+			},
+			LaneBytes: 2000, TotalBytes: 3000, Timeout: time.Second, Patience: 10 * time.Second,
+		})
+		test(t, l, b)
+		l.Close()
+	})
+}
+
+func push(t *testing.T, l *cluster.Lanes, topic, data string) {
+	t.Helper()
+	if err := l.Push(topic, cluster.Item{Data: []byte(data)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is queued while a batch is in flight is the next batch, in order; other topics do
+// not wait.
+func TestLanesBatch(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.block = make(chan struct{})
+		push(t, l, "x", "1")
+		synctest.Wait()
+		push(t, l, "x", "2")
+		push(t, l, "x", "3")
+		b.mu.Lock()
+		block := b.block
+		b.block = nil
+		b.mu.Unlock()
+		push(t, l, "y", "4")
+		b.expect(t, "y 4")
+		close(block)
+		b.expect(t, "x 1", "x 2 3")
+		if topics := l.Topics(); len(topics) > 0 || l.Bytes() != 0 {
+			t.Errorf("lanes %q with %d bytes are left", topics, l.Bytes())
+		}
+	})
+}
+
+// Stored messages are in batches of their own. Their numbers increase over all topics, and
+// are the same when a batch is sent again.
+func TestLanesNumbers(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.setFail(errAway)
+		for _, data := range []string{"1", "2"} {
+			_ = l.Push("x", cluster.Item{Data: []byte(data), Log: "log"})
+		}
+		push(t, l, "x", "3")
+		_ = l.Push("x", cluster.Item{Data: []byte("4"), Log: "log"})
+		b.expect(t, "x#1 1 2")
+		b.setFail(nil)
+		time.Sleep(time.Second)
+		b.expect(t, "x#1 1 2", "x 3", "x#3 4")
+		_ = l.Push("y", cluster.Item{Data: []byte("5"), Log: "log"})
+		b.expect(t, "y#4 5")
+	})
+}
+
+// A lane gives up when all attempts fail for too long: with everything that is queued, and
+// once for each of it. The next message is a new beginning.
+func TestLanesGiveUp(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.setFail(errAway)
+		results := make(chan error, 3)
+		for range 3 {
+			_ = l.Push("x", cluster.Item{Data: []byte("1"), Event: true, Done: func(err error) { results <- err }})
+			time.Sleep(3 * time.Second)
+		}
+		push(t, l, "x", "state")
+		synctest.Wait()
+		if l.Failing() != 1 || len(results) > 0 {
+			t.Errorf("%d lanes fail, and %d messages are done", l.Failing(), len(results))
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if len(results) != 3 || <-results != errAway || b.lost != 3 || b.fails != 1 { //nolint:errorlint // the error itself
+			t.Errorf("%d results, %d events lost, %d failures", len(results), b.lost, b.fails)
+		}
+		if l.Failing() != 0 {
+			t.Errorf("%d lanes fail", l.Failing())
+		}
+		b.setFail(nil)
+		b.calls = nil
+		push(t, l, "x", "2")
+		b.expect(t, "x 2")
+	})
+}
+
+// A message that can never be sent does not hold up those behind it.
+func TestLanesPermanentError(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.setFail(errTooLarge)
+		var got error
+		_ = l.Push("x", cluster.Item{Data: []byte("1"), Done: func(err error) { got = err }})
+		b.expect(t, "x 1")
+		b.setFail(nil)
+		push(t, l, "x", "2")
+		b.expect(t, "x 2")
+		if !errors.Is(got, errTooLarge) {
+			t.Errorf("result %v", got)
+		}
+	})
+}
+
+// Each topic, and all together, are limited.
+func TestLanesLimits(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.setFail(errAway)
+		big := cluster.Item{Data: make([]byte, 1500)}
+		small := cluster.Item{Data: make([]byte, 500)}
+		if err := l.Push("x", big); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Push("x", small); !errors.Is(err, cluster.ErrFull) {
+			t.Errorf("the lane took more than its limit: %v", err)
+		}
+		if err := l.Push("y", small); err != nil {
+			t.Error(err)
+		}
+		if err := l.Push("z", big); !errors.Is(err, cluster.ErrFull) {
+			t.Errorf("all lanes together took more than their limit: %v", err)
+		}
+		time.Sleep(13 * time.Second)
+		synctest.Wait()
+		if l.Bytes() != 0 {
+			t.Errorf("%d bytes are queued after giving up", l.Bytes())
+		}
+	})
+}
+
+// The last item with a key takes the place of the queued one, but not of one in flight.
+func TestLanesKeys(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		block := make(chan struct{})
+		b.block = block
+		key := func(data string) { _ = l.Push("x", cluster.Item{Data: []byte(data), Key: "k"}) }
+		key("1")
+		synctest.Wait()
+		key("2")
+		push(t, l, "x", "other")
+		key("3")
+		key("4")
+		b.mu.Lock()
+		b.block = nil
+		b.mu.Unlock()
+		close(block)
+		b.expect(t, "x 1", "x 4 other")
+		key("5")
+		b.expect(t, "x 5")
+	})
+}
+
+// Flush waits for everything that is queued. Close does not, and later messages are
+// refused.
+func TestLanesClose(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		b.setFail(errAway)
+		var got error
+		_ = l.Push("x", cluster.Item{Data: []byte("1"), Event: true, Done: func(err error) { got = err }})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Flush returned %v", err)
+		}
+		b.setFail(nil)
+		if err := l.Flush(t.Context()); err != nil || got != nil {
+			t.Errorf("Flush returned %v, the message got %v", err, got)
+		}
+		b.block = make(chan struct{}) // never closed
+		_ = l.Push("x", cluster.Item{Data: []byte("2"), Event: true, Done: func(err error) { got = err }})
+		synctest.Wait()
+		l.Close()
+		if !errors.Is(got, cluster.ErrClosed) || b.lost != 1 {
+			t.Errorf("the message got %v, and %d are lost", got, b.lost)
+		}
+		if err := l.Push("x", cluster.Item{}); !errors.Is(err, cluster.ErrClosed) {
+			t.Errorf("Push after Close returned %v", err)
+		}
+	})
+}
+
+// A queue keeps the order, and drops what is too much together with a note.
+func TestQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		block := make(chan struct{})
+		var q cluster.Queue[string]
+		q.Init(10, func(s string) { <-block; got = append(got, s) }, func() string { return "lost" })
+		q.Push("1", 4)
+		synctest.Wait()
+		q.Push("2", 6)
+		q.Push("event", 0)
+		q.Push("3", 6) // too much: 2 is dropped with it
+		q.Push("4", 6)
+		close(block)
+		synctest.Wait()
+		if want := []string{"1", "event", "lost", "4"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		q.Push("large", 100) // the queue is empty
+		synctest.Wait()
+		if got[len(got)-1] != "large" {
+			t.Errorf("got %q", got)
+		}
+		q.Close()
+		q.Push("late", 1)
+		synctest.Wait()
+		if got[len(got)-1] != "large" {
+			t.Error("a closed queue took a value")
+		}
+	})
+}
