@@ -115,6 +115,7 @@ func TestDeparturesWhileAJoinWaits(t *testing.T) {
 		}
 		ann, bob, cid := d.Connect(tr, "/socket"), d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 		ann.Join("/chat/1", nil)
+		synctest.Wait() // the join handler goes on after the acknowledgement
 		bob.Join("/chat/2", nil)
 		two, _ := s.endpoint.Channel("/chat/2")
 		two.Close("")
