@@ -37,9 +37,10 @@ const (
 )
 
 // Inboxes store the notifications of users and send them to open tabs. The tabs of a user
-// are the members of one channel, "/users/" followed by the name.
+// are the members of one channel.
 type Inboxes struct {
 	endpoint *pond.Endpoint
+	users    *pond.Lobby
 	sessions *Sessions
 
 	mu   sync.Mutex                // guards the following fields, and orders joins, pushes and closing
@@ -50,15 +51,18 @@ type Inboxes struct {
 func newInboxes(p *pond.Pond, sessions *Sessions) *Inboxes {
 	in := &Inboxes{sessions: sessions, all: map[string][]Notification{}}
 	in.endpoint = p.Endpoint("/socket", in.onConnect)
-	users := in.endpoint.Lobby("/users/:name", in.onJoin)
-	pond.On(users, read, in.onRead)
+	in.users = in.endpoint.Lobby("/users/:name", in.onJoin)
+	pond.On(in.users, read, in.onRead)
 	return in
 }
 
 func (in *Inboxes) onConnect(ctx *pond.ConnectionContext) error {
-	secret, _, ok := in.sessions.Of(ctx.Request())
+	secret, user, ok := in.sessions.Of(ctx.Request())
 	if !ok {
 		return ctx.Decline(http.StatusUnauthorized, "log in first")
+	}
+	if err := ctx.Identify(user); err != nil {
+		return err
 	}
 	ctx.Assign("session", secret)
 	return ctx.Accept()
@@ -72,18 +76,26 @@ func (in *Inboxes) onJoin(ctx *pond.JoinContext) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	secret, _ := ctx.Get("session").(string)
-	name := ctx.Channel().Param("name")
-	user, ok := in.sessions.User(secret)
-	switch {
-	case !ok:
+	user := ctx.User().Identity()
+	if _, ok := in.sessions.User(secret); !ok {
 		return ctx.Decline(http.StatusUnauthorized, "log in again")
-	case user != name:
+	}
+	if ctx.Param("name") != user {
 		return ctx.Decline(http.StatusForbidden, "this channel belongs to another user")
 	}
 	if err := ctx.Accept(); err != nil {
 		return err
 	}
-	return ctx.Reply(inbox.With(Inbox{in.all[name]}))
+	return ctx.Reply(inbox.With(Inbox{in.all[user]}))
+}
+
+// channel returns the channel of a user, unless the user has no open tab.
+func (in *Inboxes) channel(user string) (*pond.Channel, bool) {
+	name, err := in.users.ChannelName("name", user) // the same as encodeURIComponent in the page
+	if err != nil {
+		return nil, false // no client can join it
+	}
+	return in.endpoint.Channel(name)
 }
 
 // Notify notifies a user. It may be called from anywhere in the program. It returns the
@@ -95,7 +107,7 @@ func (in *Inboxes) Notify(user, from, text string) (tabs int) {
 	n := Notification{ID: in.last, From: from, Text: text, At: time.Now().UnixMilli()}
 	all := append(in.all[user], n)
 	in.all[user] = slices.Delete(all, 0, max(0, len(all)-kept))
-	ch, ok := in.endpoint.Channel("/users/" + user) // false if the user has no open tab
+	ch, ok := in.channel(user)
 	if !ok || ch.Broadcast(notified.With(n)) != nil {
 		return 0
 	}
@@ -106,7 +118,7 @@ func (in *Inboxes) Notify(user, from, text string) (tabs int) {
 func (in *Inboxes) onRead(ctx *pond.EventContext, seen Seen) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	all := in.all[ctx.Channel().Param("name")]
+	all := in.all[ctx.User().Identity()]
 	i := slices.IndexFunc(all, func(n Notification) bool { return n.ID == seen.ID })
 	if i < 0 {
 		return pond.Errorf(http.StatusNotFound, "notification not found")
@@ -115,11 +127,12 @@ func (in *Inboxes) onRead(ctx *pond.EventContext, seen Seen) error {
 	return ctx.Broadcast(read.With(seen))
 }
 
-// CloseTabs disconnects the tabs of a session that ended.
+// CloseTabs disconnects the tabs of a session that ended. Tabs of other sessions of the user
+// stay open: [pond.Endpoint.DisconnectIdentity] would disconnect them, too.
 func (in *Inboxes) CloseTabs(secret, user string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	ch, ok := in.endpoint.Channel("/users/" + user)
+	ch, ok := in.channel(user)
 	if !ok {
 		return
 	}

@@ -21,7 +21,7 @@ async function start() {
   pond.onError(() => {}); // the page shows the state
   pond.subscribe(onStatus);
   showStatus(pond, $("status"));
-  room = pond.channel(`/users/${name}`);
+  room = pond.channel(`/users/${encodeURIComponent(name)}`);
   room.on("inbox", (inbox) => draw(inbox.notifications ?? []));
   room.on("notification", (n) => draw([...notifications, n]));
   room.on("read", ({ id }) => draw(notifications.map((n) => (n.id === id ? { ...n, read: true } : n))));
