@@ -281,7 +281,7 @@ it("9: the table has the reactions to HTTP statuses, and Retry-After is obeyed w
   const { clock, server } = world;
   for (const [status, headers, want] of [[400, {}, "stopped"], [401, {}, "stopped"], [403, {}, "stopped"], [404, {}, "stopped"], [204, {}, "stopped"], [500, {}, "waiting"], [503, { "retry-after": "30" }, "waiting"]]) {
     Object.assign(server, { stream: status, headers });
-    const pond = world.pond({ transports: ["stream"] });
+    const pond = world.pond({ transports: ["stream"], backoff: [1e6, 1e6] });
     pond.connect();
     await clock.advance(5);
     const { status: state, error, retryAt } = pond.getSnapshot();
