@@ -80,7 +80,7 @@ function openStream(request, events) {
   }, post = async (messages) => {
     let texts = messages.map(({ text }) => text);
     for (let message of messages) message.g = !0;
-    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), error = await request({
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no answer to a POST", 408)), POST_TIMEOUT), error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },
       body: texts.length > 1 ? `[${texts}]` : texts[0],
@@ -205,7 +205,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     () => {
       this.#probes++, this.#send(this.#probeText);
     },
-    () => this.#lost(new PondError("SILENT", "the server does not answer"))
+    () => this.#lost(new PondError("SILENT", "no answer to a probe"))
   );
   constructor(environment) {
     this.#environment = environment;

@@ -48,7 +48,7 @@ var Listeners = class {
   o = !1;
   #sets = /* @__PURE__ */ new Map();
   add(key, listener) {
-    let entry = { H: listener }, set = this.#sets.get(key) ?? /* @__PURE__ */ new Set();
+    let entry = { I: listener }, set = this.#sets.get(key) ?? /* @__PURE__ */ new Set();
     return this.#sets.set(key, set.add(entry)), () => {
       set.delete(entry);
     };
@@ -59,7 +59,7 @@ var Listeners = class {
     for (let entry of entries)
       if (!(this.o || !set.has(entry)))
         try {
-          entry.H(...args);
+          entry.I(...args);
         } catch (error) {
           (globalThis.reportError ?? console.error)(error);
         }
@@ -88,50 +88,42 @@ var Outbox = class {
   get(requestId) {
     return this.#items.get(requestId);
   }
-  /** The messages that the server cannot have received yet. */
-  get queued() {
-    return [...this.#items.values()].filter(({ g: sent }) => !sent);
-  }
-  /** Whether a loss of the connection now would leave the outcome of a message unknown. */
-  get I() {
-    return [...this.#items.values()].some(({ g: sent, idempotent }) => sent && !idempotent);
-  }
   /** Sends an event now if the channel is joined, and otherwise after the join. */
   s(joined, event, payload, options, reply) {
-    let { signal, timeout, idempotent = !1 } = options, { queued, p: waiting, c: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
+    let { signal, timeout, idempotent = !1 } = options, { queued, t: unsettled, p: waiting, c: { queue: limits, requestTimeout } } = this.#connection, promise = new Promise((resolve, reject) => {
       if (payload ??= {}, typeof payload != "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
       let id = newId(), text = encode("BROADCAST", this.#channel, id, payload, event), size = new TextEncoder().encode(text).length;
       if (queued.messages >= limits.messages || queued.bytes + (joined ? waiting : size) > limits.bytes)
         throw new PondError("QUEUE_FULL", "the queue is full", 429);
       let settle = (error, value) => {
-        if (item.done = !0, clearTimeout(timer), signal?.removeEventListener("abort", abort), this.#items.delete(id), !error) return resolve(value);
+        if (item.done = !0, clearTimeout(timer), signal?.removeEventListener("abort", abort), this.#items.delete(id), unsettled.delete(item), !error) return resolve(value);
         ["LEFT", "CLOSED", "CLEARED"].includes(error.code) && promise.catch(() => {
         }), reject(error);
       }, abort = () => settle(signal.reason);
       signal?.addEventListener("abort", abort);
       let timer = later(
         () => {
-          reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.g || settle(new PondError("EXPIRED", "queued for too long"));
+          reply ? settle(new PondError("TIMEOUT", `no answer to ${event}`, 408)) : item.f || settle(new PondError("EXPIRED", "queued for too long"));
         },
         reply ? timeout ?? requestTimeout : limits.age
-      ), item = { text, size, idempotent, J: reply, t: !1, k: settle, y: settle, z: () => reply || settle(null) };
-      this.#items.set(id, item), joined && this.A();
+      ), item = { text, size, idempotent, J: reply, u: !1, k: settle, z: settle, A: () => reply || settle(null) };
+      this.#items.set(id, item), unsettled.add(item), joined && this.B();
     });
     return promise;
   }
   /** The channel is joined: sends the queued messages. */
-  A() {
+  B() {
     for (let item of this.#items.values())
-      item.t || (item.t = !0, this.#connection.send(item));
+      item.u || (item.u = !0, this.#connection.send(item));
   }
   /** The connection was lost: keeps the messages that may be sent again. */
   e() {
     for (let item of this.#items.values())
-      item.g && !item.idempotent && item.k(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.t = item.g = !1;
+      item.f && !item.idempotent && item.k(new PondError("OUTCOME_UNKNOWN", "the connection was lost before the answer")), item.u = item.f = !1;
   }
   /** Rejects all messages, or all except those whose result the link will report. */
-  B(error, all = !0) {
-    for (let item of this.#items.values()) (all || !item.g || item.J) && item.k(error);
+  C(error, all = !0) {
+    for (let item of this.#items.values()) (all || !item.f || item.J) && item.k(error);
   }
 };
 
@@ -146,7 +138,7 @@ var PresenceList = class {
   #early = [];
   // differences that arrived before the last page
   /** Starts a membership. */
-  u(diff) {
+  v(diff) {
     this.diff = diff, this.#complete = !1, this.#users = /* @__PURE__ */ new Map(), this.#early = [];
   }
   /** Handles a page of the state, and returns whether it was the last one. */
@@ -179,7 +171,7 @@ var PresenceList = class {
 // src/room.ts
 var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = class {
   b = new Listeners();
-  f;
+  h;
   a = IDLE;
   c = {};
   #name;
@@ -204,7 +196,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   // messages up to this offset are replayed
   #presence = new PresenceList();
   constructor(name, connection) {
-    this.#name = name, this.#connection = connection, this.f = new Outbox(name, connection);
+    this.#name = name, this.#connection = connection, this.h = new Outbox(name, connection);
   }
   /** Whether it is joining or joined. */
   get q() {
@@ -212,7 +204,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   }
   /** Whether a change of the connection loses no messages. */
   get N() {
-    return this.a.status !== "joined" || this.#position !== null && !this.f.I;
+    return this.a.status !== "joined" || this.#position !== null;
   }
   O() {
     !this.#references++ && !this.q && this.join();
@@ -222,13 +214,13 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
    * immediately causes no traffic.
    */
   P() {
-    --this.#references || setTimeout(() => this.#references || this.v(new PondError("LEFT", "left the channel")));
+    --this.#references || setTimeout(() => this.#references || this.w(new PondError("LEFT", "left the channel")));
   }
   // Joining
   /** Joins if the connection is up. A later call replaces an earlier one. */
   async join() {
-    let connection = this.#connection, { i: connected, features, c: options, h: tokens } = connection, attempt = this.#cancel();
-    if (connection.a.status === "closed") return this.v(new PondError("CLOSED", "the connection was closed"));
+    let connection = this.#connection, { i: connected, features, c: options, g: tokens } = connection, attempt = this.#cancel();
+    if (connection.a.status === "closed") return this.w(new PondError("CLOSED", "the connection was closed"));
     if (this.#change({ status: "joining" }), !connected || this.#attempt !== attempt) return;
     this.#timer = later(() => this.#retry(new PondError("JOIN_TIMEOUT", "no answer to the join", 408)), options.timeout);
     let id = newId(), want = ["diff", "recover"].filter((feature) => features.includes(feature)), { params, last } = this.c, payload = params, text;
@@ -246,7 +238,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
       this.#attempt === attempt && this.#refused(toPondError(error, "SETUP"));
       return;
     }
-    this.#attempts.add(id), connection.send(Object.assign(attempt, { text, y: (error) => this.#attempt === attempt && this.#refused(error) }));
+    this.#attempts.add(id), connection.send(Object.assign(attempt, { text, z: (error) => this.#attempt === attempt && this.#refused(error) }));
   }
   /** Cancels the latest attempt. If it was already sent, its answer still counts. */
   #cancel() {
@@ -257,8 +249,8 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.#cancel(), this.#attempts.clear(), this.#held = [], this.#lasted() > 1e4 && (this.#tries = 0), this.#lasted = zero;
   }
   #retry(error) {
-    let { c: options, h: tokens } = this.#connection;
-    this.#cancel(), this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.w)), this.#change({ status: "joining", error }), this.#report(error);
+    let { c: options, g: tokens } = this.#connection;
+    this.#cancel(), this.#timer = later(() => this.join(), Math.max(backoff(this.#tries++, options.backoff), tokens.x)), this.#change({ status: "joining", error }), this.#report(error);
   }
   /** Leaves, and joins again from the last position, because the state of the membership is not consistent. */
   #rejoin(error) {
@@ -268,23 +260,23 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.#connection.send({ text: encodeLeave(this.#name) });
   }
   #refused(error) {
-    let { c: options, h: tokens } = this.#connection;
+    let { c: options, g: tokens } = this.#connection;
     this.#attempts.clear();
     let reaction = reactionTo(error, options.reactions);
-    reaction === "refresh" && typeof this.c.params == "function" && tokens.C(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
+    reaction === "refresh" && typeof this.c.params == "function" && tokens.D(this.#token) || reaction === "retry" ? this.#retry(error) : this.#stop("declined", error);
   }
   #acknowledged({ recover, diff }) {
     let before = this.#position, early = this.#held, recovered = recover?.recovered === !0;
-    this.#reset(), this.#lasted = stopwatch(), this.#presence.u(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
+    this.#reset(), this.#lasted = stopwatch(), this.#presence.v(diff !== void 0), this.#replayEnd = recovered ? recover.to : 0;
     let id = recovered && before ? before.id : this.#connection.userId;
     this.#position = recover ? { epoch: recover.epoch, offset: recover.offset, id } : null;
     let outcome = recovered && before ? { status: "recovered" } : before ? { status: "gap", reason: recover?.reason ?? "unavailable" } : { status: "fresh", reason: recover?.reason };
-    this.f.A(), this.#change({ status: "joined", error: null, outcome }), this.b.d("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
-    for (let message of early) (!recover || message.offset === void 0) && this.D(message);
+    this.h.B(), this.#change({ status: "joined", error: null, outcome }), this.b.d("join", outcome), outcome.status === "gap" && this.#gap(outcome.reason);
+    for (let message of early) (!recover || message.offset === void 0) && this.E(message);
   }
   /** Ends the membership or the attempts to join, until the application joins again. */
   #stop(status, error) {
-    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.f.B(error, !1);
+    this.#reset(), this.#position = null, this.#change({ status, error }), this.#report(error), this.h.C(error, !1);
   }
   /** There is a new token: joins again if the old one may be the reason why the channel is not joined. */
   Q() {
@@ -295,15 +287,15 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
     this.a.status === "joining" && this.join();
   }
   e() {
-    this.q && (this.#reset(), this.f.e(), this.#change({ status: "joining" }));
+    this.q && (this.#reset(), this.h.e(), this.#change({ status: "joining" }));
   }
   /** Leaves and frees the name. */
-  v(error) {
+  w(error) {
     let connection = this.#connection;
-    connection.j.get(this.#name) === this && (connection.i && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.j.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.b.o = !0, this.f.B(error));
+    connection.j.get(this.#name) === this && (connection.i && (this.a.status === "joined" || this.#attempts.size) && this.#sendLeave(), this.#reset(), connection.j.delete(this.#name), this.#change({ ...IDLE, error: error.code === "LEFT" ? null : error }), this.b.o = !0, this.h.C(error));
   }
   // Receiving
-  D(message) {
+  E(message) {
     let { action, event, requestId, payload } = message, { status } = this.a;
     if (status === "joined") return this.#deliver(message);
     if (status !== "joining") return;
@@ -312,7 +304,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   }
   /** Settles the request that a message answers, and returns whether listeners must not receive the message. */
   #answered(message) {
-    let { action, event, requestId, payload } = message, item = this.f.get(requestId);
+    let { action, event, requestId, payload } = message, item = this.h.get(requestId);
     if (!(action === "ERROR" || item && action === "SYSTEM" && REFUSALS.includes(event)))
       return action !== "PRESENCE" && item?.k(null, payload), !1;
     let error = serverError(message);
@@ -362,7 +354,7 @@ var IDLE = { status: "idle", presence: [], error: null, outcome: null }, Room = 
   // Sending
   s(event, payload, options = {}, reply) {
     let { status, error } = this.a;
-    return this.q ? this.f.s(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
+    return this.q ? this.h.s(status === "joined", event, payload, options, reply) : Promise.reject(new PondError("NOT_JOINED", `${this.#name} is not joined`, error?.status));
   }
   // Reporting
   #report(error) {
@@ -489,22 +481,22 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
   S(silence) {
     this.#silence = silence, this.#probing = !0, this.n();
   }
-  E() {
+  F() {
     clearTimeout(this.#timer);
   }
   n() {
     this.#quiet = stopwatch(), this.#probing && (this.#probing = !1, this.#wait());
   }
   /** Sends a probe now, unless one has no answer yet: repeated calls must not extend the time limit. */
-  F() {
+  G() {
     this.#probing || (this.#probing = !0, this.#probe(), this.#wait());
   }
   #wait() {
-    if (this.E(), !this.#silence) return;
+    if (this.F(), !this.#silence) return;
     let delay = this.#probing ? TIMEOUT : Math.max(0, this.#silence - this.#quiet()), passed = stopwatch();
     this.#timer = later(() => {
       let late = passed() > delay + LATE;
-      this.#probing && !late ? this.#dead() : late || this.#quiet() >= this.#silence ? (this.#probing = !1, this.F()) : this.#wait();
+      this.#probing && !late ? this.#dead() : late || this.#quiet() >= this.#silence ? (this.#probing = !1, this.G()) : this.#wait();
     }, delay);
   }
 };
@@ -532,11 +524,11 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
     return this.#fallback && this.#available()[1] || this.r;
   }
   /** The preferred transport opens again. */
-  u() {
+  v() {
     this.#fallback = !1;
   }
   /** A connection opened. Returns whether the preferred transport should be tried again later. */
-  x(transport) {
+  y(transport) {
     return this.#rejection = null, this.#lasted = stopwatch(), transport !== this.r ? !0 : (this.#worked = !0, this.#failures = 0, !1);
   }
   /** An attempt failed, or a connection ended. Returns the error that determines the reaction. */
@@ -573,8 +565,8 @@ function openStream(request, events) {
     }
   }, post = async (messages) => {
     let texts = messages.map(({ text }) => text);
-    for (let message of messages) message.g = !0;
-    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT), error = await request({
+    for (let message of messages) message.f = !0;
+    let timer = setTimeout(() => lost(new PondError("TIMEOUT", "no answer to a POST", 408)), POST_TIMEOUT), error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },
       body: texts.length > 1 ? `[${texts}]` : texts[0],
@@ -582,13 +574,13 @@ function openStream(request, events) {
     }).then((response) => response.ok ? null : rejection(response)).finally(() => clearTimeout(timer));
     if (!error) {
       returns = 0;
-      for (let message of messages) message.z?.();
+      for (let message of messages) message.A?.();
       return;
     }
     let { status, retryAfter = 1e3 } = error, alone = messages.length === 1;
-    if (status < 500 && ![401, 404, 429].includes(status) && alone) return messages[0].y?.(error);
+    if (status < 500 && ![401, 404, 429].includes(status) && alone) return messages[0].z?.(error);
     if (status >= 500 && status !== 503) throw error;
-    for (let message of messages) message.g = !1;
+    for (let message of messages) message.f = !1;
     if (backlog.unshift(...messages), status === 404) throw new PondError("NETWORK", "unknown event stream");
     if (status === 401 || status === 503 && ++returns > MAX_RETURNS) throw error;
     alone ? await new Promise((resolve) => setTimeout(resolve, Math.min(retryAfter, POST_TIMEOUT))) : batch = !1;
@@ -610,7 +602,7 @@ function openStream(request, events) {
   return read().catch(lost), {
     p: 0,
     // the backlog counts as queued
-    G(secret, several) {
+    H(secret, several) {
       id = secret, batch = several, pump();
     },
     send(message) {
@@ -647,11 +639,11 @@ var MIN_INTERVAL = 1e4, MAX_REFRESH = 3e4, MAX_REJECTED = 3, Tokens = class {
     return this.#fresh ? this.#value : ((!this.#pending || this.#age() > MAX_REFRESH) && (this.#pending = this.#refresh().finally(() => this.#pending = null)), this.#pending);
   }
   /** Milliseconds until get may ask for a new token. */
-  get w() {
+  get x() {
     return this.#fresh ? 0 : Math.max(0, MIN_INTERVAL - this.#age());
   }
   /** Records that the server rejected a token, and returns whether the next attempt can have a different one. */
-  C(token) {
+  D(token) {
     if (token !== this.#value) return !0;
     if (typeof this.#source != "function") return !1;
     if (!this.#life) return !0;
@@ -678,17 +670,17 @@ var MIN_INTERVAL = 1e4, MAX_REFRESH = 3e4, MAX_REJECTED = 3, Tokens = class {
 function openWebSocket(url, Constructor, events) {
   url.protocol = url.protocol.replace("http", "ws");
   let socket = new Constructor(url.href);
-  return socket.onopen = () => events.x(), socket.onmessage = ({ data }) => {
+  return socket.onopen = () => events.y(), socket.onmessage = ({ data }) => {
     events.n(), events.text(data);
   }, socket.onclose = ({ code, reason }) => events.e(new PondError("DISCONNECTED", reason || `close code ${code}`, code)), socket.onerror = () => {
   }, {
     get p() {
       return socket.bufferedAmount;
     },
-    G() {
+    H() {
     },
     send(message) {
-      socket.readyState === 1 && (socket.send(message.text), message.g = !0, message.z?.());
+      socket.readyState === 1 && (socket.send(message.text), message.f = !0, message.A?.());
     },
     close() {
       socket.onopen = socket.onmessage = socket.onclose = null, socket.close(1e3);
@@ -700,8 +692,10 @@ function openWebSocket(url, Constructor, events) {
 var MAX_ADVICE = 36e5, Connection = class {
   j = /* @__PURE__ */ new Map();
   b = new Listeners();
+  t = /* @__PURE__ */ new Set();
+  // the messages of all channels
   c;
-  h;
+  g;
   features = [];
   userId;
   a = { status: "idle", transport: null, userId: null, retryAt: null, error: null };
@@ -727,7 +721,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   #probeLink = null;
   #pulse = new Pulse(
     () => this.#probe(),
-    () => this.#lost(new PondError("SILENT", "the server does not answer"))
+    () => this.#lost(new PondError("SILENT", "no answer to a probe"))
   );
   #sender = "";
   // the channel name of messages that belong to no channel
@@ -736,7 +730,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   #page = null;
   // removes the listeners of page events
   constructor(url, options = {}) {
-    this.#url = url, this.c = withDefaults(options), this.h = new Tokens(options.token), this.#route = new Route(() => this.c.transports.filter((name) => name !== "websocket" || this.#WebSocket));
+    this.#url = url, this.c = withDefaults(options), this.g = new Tokens(options.token), this.#route = new Route(() => this.c.transports.filter((name) => name !== "websocket" || this.#WebSocket));
   }
   get #rooms() {
     return [...this.j.values()];
@@ -751,9 +745,9 @@ var MAX_ADVICE = 36e5, Connection = class {
   get p() {
     return this.#link?.p ?? 0;
   }
-  /** The messages of all channels that the server cannot have received yet. */
+  /** The messages that the server cannot have yet. */
   get queue() {
-    return this.#rooms.flatMap((room) => room.f.queued);
+    return [...this.t].filter(({ f: sent }) => !sent);
   }
   get queued() {
     let { queue } = this;
@@ -770,12 +764,12 @@ var MAX_ADVICE = 36e5, Connection = class {
   }
   /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token) {
-    this.h = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
+    this.g = new Tokens(token), ["idle", "connected", "closed"].includes(this.a.status) || this.#open();
     for (let room of this.#rooms) room.Q();
   }
   close() {
     this.#page?.abort(), this.#drop(), this.#become({ status: "closed" });
-    for (let room of this.#rooms) room.v(new PondError("CLOSED", "the connection was closed"));
+    for (let room of this.#rooms) room.w(new PondError("CLOSED", "the connection was closed"));
     this.b.o = !0;
   }
   send(message) {
@@ -799,7 +793,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     let { c: options } = this, events = this.#events(ticket), valid = () => ticket === this.#ticket || ticket === this.#probeTicket;
     try {
       if (!transport) throw new PondError("NO_TRANSPORT", "there is no WebSocket", 426);
-      let token = await this.h.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
+      let token = await this.g.get(), params = await evaluate(options.params ?? { token }, token), headers = await evaluate(options.headers, token);
       if (!valid()) return;
       let url = new URL(this.#url, globalThis.location?.href);
       for (let [name, value] of Object.entries(params))
@@ -820,7 +814,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     let current = () => ticket === this.#ticket;
     return {
       n: () => current() && this.#pulse.n(),
-      x: () => {
+      y: () => {
         let { welcomeAfter } = this.c;
         !welcomeAfter || !current() || (clearTimeout(this.#timer), this.#timer = later(() => this.#welcome({}), welcomeAfter));
       },
@@ -834,7 +828,7 @@ var MAX_ADVICE = 36e5, Connection = class {
                 this.#receive(message);
               else if (message.action === "CONNECT" && ticket === this.#probeTicket) {
                 if (!this.#movable) return this.#plan();
-                this.#route.u(), this.#open();
+                this.#route.v(), this.#open();
               }
             } catch (cause) {
               this.m(new PondError("INVALID_FRAME", `not a message: ${line.slice(0, 100)}`, 0, { cause }));
@@ -850,7 +844,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     let { action, event, channelName, payload } = message;
     if (action === "CONNECT") return this.#welcome(message);
     let failed = action === "ERROR", room = this.j.get(channelName);
-    if (room) return room.D(message);
+    if (room) return room.E(message);
     if (this.#probes && (failed || channelName === PROBE)) this.#probes--;
     else {
       if (failed && event === "INVALID_MESSAGE" && this.features.length && this.a.transport === "stream") return;
@@ -861,24 +855,24 @@ var MAX_ADVICE = 36e5, Connection = class {
     let { id, connectionId, features, heartbeatInterval } = payload ?? {};
     clearTimeout(this.#timer), this.#lasted = stopwatch(), this.#advised = zero, this.userId = id;
     let extended = Array.isArray(features);
-    this.features = extended ? features : [], this.#link.G(connectionId, extended), this.#sender = channelName, this.#probes = 0, this.#pulse.S(heartbeatInterval > 0 ? Math.max(1e3, heartbeatInterval * 1.5) : this.c.heartbeat);
+    this.features = extended ? features : [], this.#link.H(connectionId, extended), this.#sender = channelName, this.#probes = 0, this.#pulse.S(heartbeatInterval > 0 ? Math.max(1e3, heartbeatInterval * 1.5) : this.c.heartbeat);
     let { transport } = this.a;
-    this.#route.x(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
+    this.#route.y(transport) && this.#plan(), this.#become({ status: "connected", transport, userId: id ?? null });
   }
   #probe() {
     this.#probes++, this.send({ text: probeFor(this.#sender) });
   }
   // Losing
   #lost(reason) {
-    let { c: options, h: tokens, i: connected } = this, { transport } = this.a;
+    let { c: options, g: tokens, i: connected } = this, { transport } = this.a;
     this.#lasted() > 1e4 && (this.#attempt = 0, tokens.U()), this.#drop();
     let error = this.#route.e(transport, connected, reason);
     !connected && transport === "websocket" && tokens.T(), this.#advise(reason.retryAfter);
     let reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || reaction === "refresh" && !tokens.C(this.#token))
+    if (reaction === "stop" || reaction === "refresh" && !tokens.D(this.#token))
       this.#become({ status: "stopped", error }), this.m(error);
     else {
-      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.w);
+      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.x);
       this.#attempt++, this.#timer = later(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
     connected && this.#loseRooms();
@@ -891,7 +885,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   /** Abandons the link without waiting for its end, and all timers. */
   #drop() {
     let link = this.#link;
-    this.#ticket = this.#link = null, this.#lasted = zero, clearTimeout(this.#timer), this.#pulse.E(), this.#dropProbe(), link?.close();
+    this.#ticket = this.#link = null, this.#lasted = zero, clearTimeout(this.#timer), this.#pulse.F(), this.#dropProbe(), link?.close();
   }
   #loseRooms() {
     for (let room of this.#rooms) room.e();
@@ -899,7 +893,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   // Changing back to the preferred transport
   /** Whether a change of the connection loses no messages and leaves no outcome unknown. */
   get #movable() {
-    return this.#rooms.every((room) => room.N);
+    return this.#rooms.every((room) => room.N) && [...this.t].every(({ f: sent, idempotent }) => !sent || idempotent);
   }
   /** Tries the preferred transport later, in addition to the existing connection. */
   #plan() {
@@ -916,7 +910,7 @@ var MAX_ADVICE = 36e5, Connection = class {
     if (this.#page || !globalThis.addEventListener) return;
     let { signal } = this.#page = new AbortController(), wake = ({ type, persisted }) => {
       let { status } = this.a;
-      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.F() : status === "waiting" && !this.#advised() && !this.h.w && this.#open());
+      persisted ? status !== "stopped" && this.#open() : type !== "pageshow" && (type !== "visibilitychange" || document.visibilityState === "visible") && (status === "connected" ? this.#pulse.G() : status === "waiting" && !this.#advised() && !this.g.x && this.#open());
     };
     for (let type of ["online", "pageshow", "resume", "visibilitychange"]) addEventListener(type, wake, { capture: !0, signal });
   }

@@ -1,6 +1,7 @@
 import type { PondOptions, PondSnapshot, Transport } from "../pond.js";
 import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
 import { Listeners } from "./listeners.js";
+import type { Item } from "./outbox.js";
 import { Pulse } from "./pulse.js";
 import { Room } from "./room.js";
 import { PERIOD, Route } from "./route.js";
@@ -19,6 +20,7 @@ type Timer = ReturnType<typeof setTimeout> | undefined;
 export class Connection {
   readonly rooms = new Map<string, Room>();
   readonly listeners = new Listeners();
+  readonly unsettled = new Set<Item>(); // the messages of all channels
   readonly options;
   tokens: Tokens;
   features: string[] = [];
@@ -41,7 +43,7 @@ export class Connection {
 
   #pulse = new Pulse(
     () => this.#probe(),
-    () => this.#lost(new PondError("SILENT", "the server does not answer")),
+    () => this.#lost(new PondError("SILENT", "no answer to a probe")),
   );
   #sender = ""; // the channel name of messages that belong to no channel
   #probes = 0; // without an answer
@@ -71,9 +73,9 @@ export class Connection {
     return this.#link?.waiting ?? 0;
   }
 
-  /** The messages of all channels that the server cannot have received yet. */
-  get queue() {
-    return this.#rooms.flatMap((room) => room.outbox.queued);
+  /** The messages that the server cannot have yet. */
+  get queue(): Item[] {
+    return [...this.unsettled].filter(({ sent }) => !sent);
   }
 
   get queued() {
@@ -297,7 +299,7 @@ export class Connection {
 
   /** Whether a change of the connection loses no messages and leaves no outcome unknown. */
   get #movable(): boolean {
-    return this.#rooms.every((room) => room.recovers);
+    return this.#rooms.every((room) => room.recovers) && [...this.unsettled].every(({ sent, idempotent }) => !sent || idempotent);
   }
 
   /** Tries the preferred transport later, in addition to the existing connection. */

@@ -96,7 +96,7 @@ export class Hub {
       this.#probes++;
       this.#send(this.#probeText);
     },
-    () => this.#lost(new PondError("SILENT", "the server does not answer")),
+    () => this.#lost(new PondError("SILENT", "no answer to a probe")),
   );
 
   constructor(environment: Environment) {

@@ -5,7 +5,7 @@ import { later } from "./time.js";
 import { encode, newId, type Outgoing } from "./wire.js";
 
 /** A message of the application, from the call of send or request until its promise is settled. */
-interface Item extends Outgoing {
+export interface Item extends Outgoing {
   size: number; // in bytes
   idempotent: boolean;
   reply: boolean; // it is a request
@@ -28,20 +28,10 @@ export class Outbox {
     return this.#items.get(requestId);
   }
 
-  /** The messages that the server cannot have received yet. */
-  get queued(): Item[] {
-    return [...this.#items.values()].filter(({ sent }) => !sent);
-  }
-
-  /** Whether a loss of the connection now would leave the outcome of a message unknown. */
-  get unsettled(): boolean {
-    return [...this.#items.values()].some(({ sent, idempotent }) => sent && !idempotent);
-  }
-
   /** Sends an event now if the channel is joined, and otherwise after the join. */
   submit(joined: boolean, event: string, payload: unknown, options: RequestOptions, reply: boolean): Promise<any> {
     const { signal, timeout, idempotent = false } = options;
-    const { queued, waiting, options: { queue: limits, requestTimeout } } = this.#connection;
+    const { queued, unsettled, waiting, options: { queue: limits, requestTimeout } } = this.#connection;
     const promise = new Promise<unknown>((resolve, reject) => {
       payload ??= {};
       if (typeof payload !== "object" || Array.isArray(payload)) throw new TypeError("a payload must be an object");
@@ -58,6 +48,7 @@ export class Outbox {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
         this.#items.delete(id);
+        unsettled.delete(item);
         if (!error) return resolve(value);
         // The application itself ended it, so this should not cause an unhandled rejection.
         if (["LEFT", "CLOSED", "CLEARED"].includes((error as PondError).code)) promise.catch(() => {});
@@ -74,6 +65,7 @@ export class Outbox {
       );
       const item: Item = { text, size, idempotent, reply, linked: false, settle, failed: settle, taken: () => reply || settle(null) };
       this.#items.set(id, item);
+      unsettled.add(item);
       if (joined) this.flush();
     });
     return promise;

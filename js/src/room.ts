@@ -52,7 +52,7 @@ export class Room {
 
   /** Whether a change of the connection loses no messages. */
   get recovers(): boolean {
-    return this.snapshot.status !== "joined" || (this.#position !== null && !this.outbox.unsettled);
+    return this.snapshot.status !== "joined" || this.#position !== null;
   }
 
   acquire(): void {

@@ -57,7 +57,7 @@ export function openStream(request: Request, events: LinkEvents): Link {
   const post = async (messages: Outgoing[]): Promise<void> => {
     const texts = messages.map(({ text }) => text);
     for (const message of messages) message.sent = true;
-    const timer = setTimeout(() => lost(new PondError("TIMEOUT", "no response to a POST", 408)), POST_TIMEOUT);
+    const timer = setTimeout(() => lost(new PondError("TIMEOUT", "no answer to a POST", 408)), POST_TIMEOUT);
     const error = await request({
       method: "POST",
       headers: { "content-type": "application/json", "x-connection-id": id },

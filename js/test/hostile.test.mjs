@@ -283,3 +283,24 @@ it("C-X4: a rejected POST whose body never ends does not stop the others", async
   await two;
   assert.equal(await one, "OUTCOME_UNKNOWN");
 });
+
+it("22: a message costs the same however many channels there are", async (world) => {
+  const { clock } = world;
+  const cost = async (channels) => {
+    const { pond, room } = await world.joined();
+    for (let i = 0; i < channels; i++) pond.channel(`/other/${i}`).join();
+    await clock.advance(10);
+    const { values } = Map.prototype;
+    let calls = 0;
+    Map.prototype.values = function () {
+      calls++;
+      return values.call(this);
+    };
+    const sent = room.send("x");
+    Map.prototype.values = values;
+    await sent;
+    pond.close();
+    return calls;
+  };
+  assert.equal(await cost(200), await cost(2));
+});
