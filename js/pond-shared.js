@@ -234,24 +234,26 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
       f: failed,
       text: (data) => {
         for (let line of String(data).split(`
-`)) line && current() && this.#receive(line);
+`))
+          if (!(!line || !current()))
+            try {
+              this.#receive(line);
+            } catch {
+              this.#tell(this.#tabs, line);
+            }
       }
     };
     url.protocol = url.protocol.replace("ws", "http");
     let request = (init) => (this.#environment.fetch ?? fetch)(url.href, { cache: "no-store", ...init });
     this.#timer = setTimeout(() => failed(new PondError("TIMEOUT", "no connection in time", 408)), DIAL_TIMEOUT), this.#link = stream ? openStream(request, events) : openWebSocket(url, Constructor, events);
   }
+  /** Sends a message. If it is of a tab and the server rejects its POST, that is like a message of the server. */
   #send(text, tab) {
-    this.#link?.send({ text, k: (error) => tab && this.#fail(tab, text, error) });
-  }
-  /** Notifies a tab that the server rejected its message. */
-  #fail(tab, text, { code, message, status }) {
-    let { channelName, requestId } = JSON.parse(text);
-    tab.text(encode("ERROR", channelName, requestId, { code, message, status }, code));
+    this.#link?.send({ text, k: (error) => tab && this.#receive(rejection2(text, error)) });
   }
   #lost(error) {
-    let tabs = [...this.#tabs], { status } = error;
-    this.#tabs.clear(), this.#drop();
+    let tabs = [...this.#tabs], { status, retryAfter } = error;
+    this.#tabs.clear(), this.#drop(), retryAfter && this.#tell(tabs, encode("SYSTEM", "ENDPOINT", newId(), { after: retryAfter }, "RECONNECT"));
     for (let tab of tabs) tab.close(status >= 1e3 ? status : status >= 400 ? 4e3 + status : 1006, error.message);
   }
   #drop() {
@@ -259,22 +261,17 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   }
   // From the server
   #receive(line) {
-    let message;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      return this.#tell(this.#tabs, line);
-    }
-    let { action, event, channelName, requestId, payload, offset } = message, channel = this.#channels.get(channelName);
+    let message = JSON.parse(line), { action, event, channelName, requestId, payload, offset } = message, channel = this.#channels.get(channelName);
     if (action === "CONNECT") return this.#connected(line, message);
     if (!channel) {
       if (this.#probes && (action === "ERROR" || channelName === PROBE)) return void this.#probes--;
       let owner2 = this.#requests.get(requestId);
       return this.#tell(owner2 ? [owner2] : this.#tabs, line);
     }
-    if (requestId === channel.a[0]?.message.requestId) {
-      if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, payload ?? {}, line);
-      if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, null, line);
+    let join = channel.a.findIndex((entry) => entry.message.requestId === requestId);
+    if (join >= 0) {
+      if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, join, payload ?? {}, line);
+      if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, join, null, line);
     }
     offset !== void 0 && channel.d && channel.keep(offset, line), action === "SYSTEM" && channel.d && ["GAP", "POSITION", "RECOVERED"].includes(event) && (event === "GAP" ? channel.jump(payload.epoch, payload.offset) : channel.offset = payload.offset), action === "SYSTEM" && channel.diff && fold(channel.users, event, payload), action === "PRESENCE" && (channel.presence = line);
     let owner = action === "BROADCAST" || action === "PRESENCE" ? void 0 : this.#requests.get(requestId);
@@ -289,17 +286,17 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     for (let tab of [...this.#tabs])
       tab.open(), tab.text(line);
   }
-  /** Handles the server's answer to the join of the first waiting tab. */
-  #answered(channel, name, acknowledged, line) {
-    let { tab } = channel.a.shift(), here = this.#tabs.has(tab) && !channel.members.has(tab);
+  /** Handles the server's answer to the join of a waiting tab, which may have left. */
+  #answered(channel, name, join, acknowledged, line) {
+    let [answered] = channel.a.splice(join, 1), { tab } = answered;
     if (acknowledged) {
-      channel.m(acknowledged), here && (channel.members.add(tab), tab.text(line));
-      for (let { tab: other, message } of channel.a.splice(0)) this.#join(other, message);
+      channel.m(acknowledged), tab && channel.members.add(tab), tab?.text(line);
+      for (let { tab: other, message } of channel.a.splice(0)) other && this.#join(other, message);
       channel.members.size || this.#end(name);
     } else {
-      here && tab.text(line);
+      tab?.text(line);
       let [next] = channel.a;
-      next ? this.#send(JSON.stringify(next.message), next.tab) : this.#channels.delete(name);
+      next ? join || this.#send(JSON.stringify(next.message), next.tab) : this.#channels.delete(name);
     }
   }
   #end(name) {
@@ -312,7 +309,7 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
       this.#join(tab, message);
     else if (action === "BROADCAST") {
       if (!channel?.members.has(tab))
-        return this.#fail(tab, text, new PondError("CHANNEL_NOT_FOUND", "not a member of this channel", 404));
+        return tab.text(rejection2(text, new PondError("CHANNEL_NOT_FOUND", "not a member of this channel", 404)));
       this.#requests.size >= MAX_REQUESTS && this.#requests.delete(this.#requests.keys().next().value), this.#requests.set(requestId, tab), this.#send(text, tab);
     } else
       channel && this.#leave(tab, channelName, channel), tab.text(encode("SYSTEM", channelName ?? PROBE, requestId ?? "", {}, "EXIT_ACKNOWLEDGE"));
@@ -320,7 +317,8 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
   #join(tab, message) {
     let { channelName, requestId, want = [], from } = message, channel = this.#channels.get(channelName);
     if (channel || this.#channels.set(channelName, channel = new Shared()), !channel.joined) {
-      channel.a.push({ tab, message }) === 1 && this.#send(JSON.stringify(message), tab);
+      let again = channel.a.find((entry) => entry.tab === tab);
+      again && (again.message = message), (again || channel.a.push({ tab, message }) === 1) && this.#send(JSON.stringify(message), tab);
       return;
     }
     let payload = {}, { epoch, offset: to } = channel, replay = [];
@@ -336,9 +334,15 @@ var KEPT = 500, KEPT_CHARACTERS = 1 << 18, MAX_REQUESTS = 1e3, DIAL_TIMEOUT = 4e
     payload.recover?.recovered && system("RECOVERED", { epoch, offset: to }), diff ? system("PRESENCE_STATE", { users: [...channel.users.values()], total: channel.users.size, more: !1 }) : channel.presence && tab.text(channel.presence);
   }
   #leave(tab, name, channel) {
-    channel.members.delete(tab), channel.a = channel.a.filter((entry, index) => entry.tab !== tab || index === 0 && !channel.joined), channel.joined && !channel.members.size && this.#end(name);
+    channel.members.delete(tab);
+    let [sent] = channel.a;
+    channel.a = channel.a.filter((entry) => entry === sent || entry.tab !== tab), sent && sent.tab === tab && (sent.tab = void 0), channel.joined && !channel.members.size && this.#end(name);
   }
 };
+function rejection2(text, { code, message, status }) {
+  let { channelName, requestId } = JSON.parse(text);
+  return encode("ERROR", channelName, requestId, { code, message, status }, code);
+}
 function fold(users, event, payload) {
   if (event === "PRESENCE_STATE") for (let user of payload.users) users.set(user.id, user);
   if (event === "PRESENCE_DIFF") {

@@ -2,7 +2,7 @@ import { PondError } from "./errors.js";
 import { Pulse } from "./pulse.js";
 import { openStream } from "./stream.js";
 import { openWebSocket } from "./websocket.js";
-import { encode, encodeLeave, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type LinkEvents, type Message } from "./wire.js";
+import { encode, encodeLeave, newId, PROBE, probeFor, REFUSALS, REMOVALS, type Link, type LinkEvents, type Message } from "./wire.js";
 
 /** Limits of the numbered messages of a channel that the hub keeps for tabs that join later. */
 const KEPT = 500;
@@ -31,7 +31,7 @@ export interface Environment {
 /** A channel that at least one tab joined or wants to join. */
 class Shared {
   readonly members = new Set<Tab>();
-  waiting: { tab: Tab; message: Message & { want?: string[]; from?: any } }[] = []; // the first one was sent to the server
+  waiting: { tab: Tab | undefined; message: Message & { want?: string[]; from?: any } }[] = []; // the first one was sent to the server
   joined = false;
 
   epoch = "";
@@ -140,7 +140,14 @@ export class Hub {
       heard: () => current() && this.#pulse.heard(),
       lost: failed,
       text: (data) => {
-        for (const line of String(data).split("\n")) if (line && current()) this.#receive(line);
+        for (const line of String(data).split("\n")) {
+          if (!line || !current()) continue;
+          try {
+            this.#receive(line);
+          } catch {
+            this.#tell(this.#tabs, line); // each tab reports it
+          }
+        }
       },
     };
     url.protocol = url.protocol.replace("ws", "http");
@@ -149,21 +156,17 @@ export class Hub {
     this.#link = stream ? openStream(request, events) : openWebSocket(url, Constructor, events);
   }
 
+  /** Sends a message. If it is of a tab and the server rejects its POST, that is like a message of the server. */
   #send(text: string, tab?: Tab): void {
-    this.#link?.send({ text, failed: (error) => tab && this.#fail(tab, text, error) });
-  }
-
-  /** Notifies a tab that the server rejected its message. */
-  #fail(tab: Tab, text: string, { code, message, status }: PondError): void {
-    const { channelName, requestId } = JSON.parse(text);
-    tab.text(encode("ERROR", channelName, requestId, { code, message, status }, code));
+    this.#link?.send({ text, failed: (error) => tab && this.#receive(rejection(text, error)) });
   }
 
   #lost(error: PondError): void {
     const tabs = [...this.#tabs];
-    const { status } = error;
+    const { status, retryAfter } = error;
     this.#tabs.clear();
     this.#drop();
+    if (retryAfter) this.#tell(tabs, encode("SYSTEM", "ENDPOINT", newId(), { after: retryAfter }, "RECONNECT"));
     for (const tab of tabs) tab.close(status >= 1000 ? status : status >= 400 ? 4000 + status : 1006, error.message);
   }
 
@@ -181,12 +184,7 @@ export class Hub {
   // From the server
 
   #receive(line: string): void {
-    let message: Message;
-    try {
-      message = JSON.parse(line);
-    } catch {
-      return this.#tell(this.#tabs, line); // each tab reports it
-    }
+    const message: Message = JSON.parse(line);
     const { action, event, channelName, requestId, payload, offset } = message;
     const channel = this.#channels.get(channelName);
     if (action === "CONNECT") return this.#connected(line, message);
@@ -196,9 +194,10 @@ export class Hub {
       return this.#tell(owner ? [owner] : this.#tabs, line);
     }
 
-    if (requestId === channel.waiting[0]?.message.requestId) {
-      if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, payload ?? {}, line);
-      if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, null, line);
+    const join = channel.waiting.findIndex((entry) => entry.message.requestId === requestId);
+    if (join >= 0) {
+      if (event === "ACKNOWLEDGE") return this.#answered(channel, channelName, join, payload ?? {}, line);
+      if (action === "ERROR" || REFUSALS.includes(event)) return this.#answered(channel, channelName, join, null, line);
     }
     if (offset !== undefined && channel.recovers) channel.keep(offset, line);
     if (action === "SYSTEM" && channel.recovers && ["GAP", "POSITION", "RECOVERED"].includes(event)) {
@@ -231,23 +230,21 @@ export class Hub {
     }
   }
 
-  /** Handles the server's answer to the join of the first waiting tab. */
-  #answered(channel: Shared, name: string, acknowledged: any, line: string): void {
-    const { tab } = channel.waiting.shift()!;
-    const here = this.#tabs.has(tab) && !channel.members.has(tab);
+  /** Handles the server's answer to the join of a waiting tab, which may have left. */
+  #answered(channel: Shared, name: string, join: number, acknowledged: any, line: string): void {
+    const [answered] = channel.waiting.splice(join, 1);
+    const { tab } = answered!;
     if (acknowledged) {
       channel.reset(acknowledged);
-      if (here) {
-        channel.members.add(tab);
-        tab.text(line);
-      }
-      for (const { tab: other, message } of channel.waiting.splice(0)) this.#join(other, message);
+      if (tab) channel.members.add(tab);
+      tab?.text(line);
+      for (const { tab: other, message } of channel.waiting.splice(0)) if (other) this.#join(other, message);
       if (!channel.members.size) this.#end(name);
     } else {
-      if (here) tab.text(line);
+      tab?.text(line);
       const [next] = channel.waiting;
-      if (next) this.#send(JSON.stringify(next.message), next.tab);
-      else this.#channels.delete(name);
+      if (!next) this.#channels.delete(name);
+      else if (!join) this.#send(JSON.stringify(next.message), next.tab);
     }
   }
 
@@ -266,7 +263,7 @@ export class Hub {
       this.#join(tab, message);
     } else if (action === "BROADCAST") {
       if (!channel?.members.has(tab)) {
-        return this.#fail(tab, text, new PondError("CHANNEL_NOT_FOUND", "not a member of this channel", 404));
+        return tab.text(rejection(text, new PondError("CHANNEL_NOT_FOUND", "not a member of this channel", 404)));
       }
       if (this.#requests.size >= MAX_REQUESTS) this.#requests.delete(this.#requests.keys().next().value!);
       this.#requests.set(requestId, tab);
@@ -282,7 +279,10 @@ export class Hub {
     let channel = this.#channels.get(channelName);
     if (!channel) this.#channels.set(channelName, (channel = new Shared()));
     if (!channel.joined) {
-      if (channel.waiting.push({ tab, message }) === 1) this.#send(JSON.stringify(message), tab);
+      // A tab that asks again got no answer in time, so that the server is asked again, too.
+      const again = channel.waiting.find((entry) => entry.tab === tab);
+      if (again) again.message = message;
+      if (again || channel.waiting.push({ tab, message }) === 1) this.#send(JSON.stringify(message), tab);
       return;
     }
 
@@ -312,10 +312,17 @@ export class Hub {
 
   #leave(tab: Tab, name: string, channel: Shared): void {
     channel.members.delete(tab);
-    // The join that was sent to the server stays until its answer.
-    channel.waiting = channel.waiting.filter((entry, index) => entry.tab !== tab || (index === 0 && !channel.joined));
+    const [sent] = channel.waiting;
+    channel.waiting = channel.waiting.filter((entry) => entry === sent || entry.tab !== tab);
+    if (sent && sent.tab === tab) sent.tab = undefined; // it stays until its answer
     if (channel.joined && !channel.members.size) this.#end(name);
   }
+}
+
+/** The message with which a server rejects a message. */
+function rejection(text: string, { code, message, status }: PondError): string {
+  const { channelName, requestId } = JSON.parse(text);
+  return encode("ERROR", channelName, requestId, { code, message, status }, code);
 }
 
 /** Applies a change of presence to a set of users. */

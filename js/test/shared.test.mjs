@@ -171,6 +171,100 @@ it("32: a declined join is passed on, and the next tab tries with its own parame
   assert.deepEqual((await Promise.all(joins)).map((outcome) => outcome.status ?? outcome), [403, "fresh"]);
 });
 
+it("32: a message with wrong types costs its own report, in tabs as well", async (world) => {
+  const { clock, server } = world;
+  const history = new History(server);
+  const tab = workers(world);
+  const rooms = [tab(), tab()].map((pond) => pond.channel("/room/1"));
+  const got = rooms.map(() => []);
+  rooms.forEach((room, i) => room.onMessage(({ event }) => got[i].push(event)));
+  await clock.advance(second);
+  const bad = [
+    null,
+    7,
+    { action: "SYSTEM", event: "GAP", channelName: "/room/1", requestId: "s", payload: null },
+    { action: "SYSTEM", event: "PRESENCE_DIFF", channelName: "/room/1", requestId: "s", payload: { joins: 7 } },
+    { action: "SYSTEM", event: "PRESENCE_STATE", channelName: "/room/1", requestId: "s", payload: {} },
+    { action: "CONNECT", event: "CONNECTION", channelName: "ENDPOINT", payload: null },
+  ];
+  const frame = (event) => ({ action: "BROADCAST", event, channelName: "/room/1", requestId: "s", payload: {} });
+  for (const [i, message] of bad.entries()) server.last.write(`${JSON.stringify(message)}\n${JSON.stringify(frame(`good${i}`))}`);
+  await clock.advance(second);
+  for (const each of got) assert.deepEqual(each.filter((event) => event.startsWith("good")), bad.map((_, i) => `good${i}`));
+  history.publish("n");
+  await clock.advance(second);
+  for (const each of got) assert.equal(each.at(-1), "n");
+  assert.equal(server.peers.length, 1);
+  for (const room of rooms) room.leave();
+});
+
+it("32: a join that the server rejects by its POST does not keep the channel from being joined", async (world) => {
+  const { clock, server } = world;
+  server.websocket = false;
+  const tab = workers(world);
+  let rejected = 1;
+  server.postStatus = ({ body }) => (body.includes("JOIN") && rejected-- > 0 ? 403 : 204);
+  const [a, b] = [tab(), tab()].map((pond) => pond.channel("/room/1"));
+  for (const room of [a, b]) room.onError(() => {});
+  a.join();
+  b.join();
+  await clock.advance(10 * second);
+  assert.equal(a.status, "declined");
+  assert.equal(a.getSnapshot().error.status, 403);
+  assert.equal(b.status, "joined");
+  a.join();
+  await clock.advance(second);
+  assert.equal(a.status, "joined");
+  for (const room of [a, b]) room.leave();
+});
+
+it("32: a join without an answer is repeated, and a tab that left is not joined by it", async (world) => {
+  const { clock, server } = world;
+  const tab = workers(world);
+  const ponds = [tab(), tab()];
+  const [a, b] = ponds.map((pond) => pond.channel("/room/1"));
+  const answer = server.join;
+  server.join = () => {};
+  for (const room of [a, b]) {
+    room.onError(() => {});
+    room.join();
+  }
+  await clock.advance(15 * second);
+  ponds[0].close(); // the first join was its own
+  server.join = answer;
+  await clock.advance(30 * second);
+  assert.equal(b.status, "joined");
+  const joins = server.last.sent("JOIN_CHANNEL").length;
+  assert.ok(joins >= 2 && joins < 8, `${joins} joins`);
+
+  const c = tab().channel("/room/2");
+  let held;
+  server.join = (peer, message) => { held ??= () => answer(peer, message); };
+  c.onError(() => {});
+  c.join();
+  await clock.advance(second);
+  c.leave();
+  await clock.advance(second);
+  held();
+  await clock.advance(second);
+  assert.deepEqual(server.last.sent("LEAVE_CHANNEL").map(({ channelName }) => channelName), ["/room/2"]);
+  b.leave();
+});
+
+it("32: Retry-After is obeyed by all tabs", async (world) => {
+  const { clock, server } = world;
+  Object.assign(server, { websocket: false, stream: 503, headers: { "retry-after": "60" } });
+  const tab = workers(world);
+  const ponds = [tab(), tab()];
+  for (const pond of ponds) pond.connect();
+  await clock.advance(5 * second);
+  for (const pond of ponds) {
+    const { status, error, retryAt } = pond.getSnapshot();
+    assert.deepEqual([status, error.status], ["waiting", 4503]);
+    assert.ok(retryAt - clock.wall > 50 * second, `${retryAt - clock.wall}`);
+  }
+});
+
 test("without shared workers each tab has its own connection", () => {
   assert.deepEqual(shared(), {});
 });
