@@ -708,7 +708,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   #timer;
   // the deadline of the attempt, or the next attempt
   #attempt = 0;
-  // attempts in a row that did not lead to a healthy connection
+  // attempts in a row that did not lead to a healthy connection, without those that the server delayed
   #lasted = zero;
   // time since it connected
   #advised = zero;
@@ -868,14 +868,13 @@ var MAX_ADVICE = 36e5, Connection = class {
     this.#lasted() > 1e4 && (this.#attempt = 0, tokens.U()), this.#drop();
     let error = this.#route.e(transport, connected, reason);
     !connected && transport === "websocket" && tokens.T(), this.#advise(reason.retryAfter);
-    let reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || reaction === "refresh" && !tokens.D(this.#token))
-      this.#become({ status: "stopped", error }), this.m(error);
+    let reaction = reactionTo(error, options.reactions), stop = reaction === "stop" || reaction === "refresh" && !tokens.D(this.#token);
+    if (stop) this.#become({ status: "stopped", error });
     else {
-      let delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.x);
-      this.#attempt++, this.#timer = later(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
+      let delay = Math.max(this.#advised() || backoff(this.#attempt++, options.backoff), tokens.x);
+      this.#timer = later(() => this.#open(), delay), this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
-    connected && this.#loseRooms();
+    (stop || error.code === "SETUP") && this.m(error), connected && this.#loseRooms();
   }
   #advise(delay) {
     if (!(delay > 0)) return;

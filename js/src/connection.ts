@@ -32,7 +32,7 @@ export class Connection {
   #link: Link | null = null;
   #token: string | undefined; // the one that the attempt used
   #timer: Timer; // the deadline of the attempt, or the next attempt
-  #attempt = 0; // attempts in a row that did not lead to a healthy connection
+  #attempt = 0; // attempts in a row that did not lead to a healthy connection, without those that the server delayed
   #lasted = zero; // time since it connected
   #advised = zero; // time left until the reconnect, if the server advised it
 
@@ -261,15 +261,14 @@ export class Connection {
     this.#advise(reason.retryAfter);
 
     const reaction = reactionTo(error, options.reactions);
-    if (reaction === "stop" || (reaction === "refresh" && !tokens.rejected(this.#token))) {
-      this.#become({ status: "stopped", error });
-      this.report(error);
-    } else {
-      const delay = Math.max(this.#advised() || backoff(this.#attempt, options.backoff), tokens.delay);
-      this.#attempt++;
+    const stop = reaction === "stop" || (reaction === "refresh" && !tokens.rejected(this.#token));
+    if (stop) this.#become({ status: "stopped", error });
+    else {
+      const delay = Math.max(this.#advised() || backoff(this.#attempt++, options.backoff), tokens.delay);
       this.#timer = later(() => this.#open(), delay);
       this.#become({ status: "waiting", error, retryAt: Date.now() + delay });
     }
+    if (stop || error.code === "SETUP") this.report(error); // the network is not to blame
     if (connected) this.#loseRooms();
   }
 

@@ -304,3 +304,21 @@ it("22: a message costs the same however many channels there are", async (world)
   };
   assert.equal(await cost(200), await cost(2));
 });
+
+it("9: what the application did wrong is reported, although the client tries again", async (world) => {
+  const { clock } = world;
+  for (const options of [{ token: () => { throw new Error("mine"); } }, { params: () => Promise.reject(new Error("mine")) }, { headers: () => { throw new Error("mine"); }, transports: ["stream"] }]) {
+    const pond = world.pond(options);
+    const errors = [];
+    pond.onError(({ code, message }) => errors.push(`${code} ${message}`));
+    pond.connect();
+    await clock.advance(minute);
+    assert.ok(errors.length > 1, `${errors}`);
+    assert.deepEqual(new Set(errors), new Set(["SETUP mine"]));
+    assert.equal(pond.status, "waiting");
+    pond.close();
+  }
+  world.pond({}, "/socket").connect(); // no page, so a relative URL is none
+  await clock.advance(10);
+  assert.match(String(world.errors[0]), /Invalid URL/);
+});

@@ -19,7 +19,7 @@ let packed;
 
 before(() => {
   folder = mkdtempSync(join(tmpdir(), "pond-package-"));
-  [packed] = JSON.parse(execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", folder], { cwd: js, encoding: "utf8" }));
+  [packed] = JSON.parse(execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: js, encoding: "utf8" }));
   const installed = join(folder, "node_modules", "@pondsocket", "pond");
   mkdirSync(installed, { recursive: true });
   execFileSync("tar", ["-xzf", join(folder, packed.filename), "-C", installed, "--strip-components=1"]);
@@ -35,7 +35,8 @@ test("the committed modules are made from their sources", async () => {
 test("37: the package is one ES module with its types, and depends on nothing", () => {
   const files = packed.files.map(({ path }) => path).sort();
   assert.deepEqual(files, ["LICENSE", "README.md", "package.json", "pond-shared.d.ts", "pond-shared.js", "pond.d.ts", "pond.js"]);
-  const { dependencies, peerDependencies, type } = JSON.parse(read("package.json"));
+  const { dependencies, peerDependencies, scripts, type } = JSON.parse(read("package.json"));
+  assert.deepEqual(Object.keys(scripts), ["build"], "npm pack needs nothing that is not in the repository");
   assert.deepEqual([dependencies, peerDependencies, type], [undefined, undefined, "module"]);
   for (const name of names) assert.doesNotMatch(read(`${name}.js`), /^\s*import\b(?!\.meta)|\bimport\(|\brequire\(/m);
 });
