@@ -1,6 +1,6 @@
 /** Shares one connection between the tabs of an origin. */
 
-import type { PondOptions } from "./pond.js";
+import type { PondOptions, WebSocketClass } from "./pond.js";
 
 /**
  * Options for a Pond that shares one connection with the other tabs of the origin, in a shared
@@ -12,4 +12,4 @@ import type { PondOptions } from "./pond.js";
 export function shared(script?: string | URL | { toString(): string }): Pick<PondOptions, "WebSocket" | "transports">;
 
 /** Serves one tab, for a shared worker with your own script: `onconnect = ({ ports }) => serve(ports[0])`. */
-export function serve(port: MessagePort, environment?: { WebSocket?: typeof WebSocket; fetch?: typeof fetch }): void;
+export function serve(port: MessagePort, environment?: { WebSocket?: WebSocketClass; fetch?: typeof fetch }): void;

@@ -91,6 +91,18 @@ export interface TokenContext {
   token: string | undefined;
 }
 
+/** What the client uses of a WebSocket. The classes of browsers, of Node, and of the package ws have it. */
+export type WebSocketClass = new (url: string) => {
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
+  send(text: string): void;
+  close(code?: number): void;
+};
+
 export interface PondOptions {
   /** Parameters for the query of the URL; a function is called for each attempt. The default is the token as `token`. */
   params?: Record<string, unknown> | ((context: TokenContext) => Record<string, unknown> | Promise<Record<string, unknown>>);
@@ -100,7 +112,7 @@ export interface PondOptions {
   /** Headers for event streams; a function is called for each attempt. */
   headers?: Record<string, string> | ((context: TokenContext) => Record<string, string> | Promise<Record<string, string>>);
   /** Credentials mode of event streams. The default is "same-origin". */
-  credentials?: RequestCredentials;
+  credentials?: "same-origin" | "include" | "omit";
   /**
    * Milliseconds from the start of an attempt to the first message of the server, and for the answer to a join. The
    * default is 10,000.
@@ -128,7 +140,7 @@ export interface PondOptions {
   /** Overrides entries of {@link reactions}. */
   reactions?: Readonly<Record<number, Reaction>>;
   /** The WebSocket class, if it is not a global. */
-  WebSocket?: typeof WebSocket;
+  WebSocket?: WebSocketClass;
   /** The fetch function, if it is not the global one. */
   fetch?: typeof fetch;
 }

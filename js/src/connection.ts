@@ -1,4 +1,4 @@
-import type { PondOptions, PondSnapshot, Transport } from "../pond.js";
+import type { PondOptions, PondSnapshot, Transport, WebSocketClass } from "../pond.js";
 import { PondError, reactionTo, serverError, toPondError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import type { Item } from "./outbox.js";
@@ -60,7 +60,7 @@ export class Connection {
     return [...this.rooms.values()];
   }
 
-  get #WebSocket(): typeof WebSocket | undefined {
+  get #WebSocket(): WebSocketClass | undefined {
     return this.options.WebSocket ?? globalThis.WebSocket;
   }
 

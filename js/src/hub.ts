@@ -1,3 +1,4 @@
+import type { WebSocketClass } from "../pond.js";
 import { PondError } from "./errors.js";
 import { Pulse } from "./pulse.js";
 import { openStream } from "./stream.js";
@@ -24,7 +25,7 @@ export interface Tab {
 }
 
 export interface Environment {
-  WebSocket?: typeof WebSocket | undefined;
+  WebSocket?: WebSocketClass | undefined;
   fetch?: typeof fetch | undefined;
 }
 

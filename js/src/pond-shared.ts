@@ -1,4 +1,4 @@
-import type { PondOptions } from "../pond.js";
+import type { PondOptions, WebSocketClass } from "../pond.js";
 import { Hub, type Environment, type Tab } from "./hub.js";
 
 const hubs = new Map<string, Hub>();
@@ -92,7 +92,7 @@ export function shared(script: string | URL | { toString(): string } = import.me
     }
   }
 
-  return { WebSocket: SharedSocket as unknown as typeof WebSocket, transports: ["websocket"] };
+  return { WebSocket: SharedSocket as WebSocketClass, transports: ["websocket"] };
 }
 
 // As the script of a shared worker, the module serves the tabs that connect.

@@ -1,8 +1,9 @@
+import type { WebSocketClass } from "../pond.js";
 import { PondError } from "./errors.js";
 import type { Link, LinkEvents, Outgoing } from "./wire.js";
 
 /** Opens a WebSocket. */
-export function openWebSocket(url: URL, Constructor: typeof WebSocket, events: LinkEvents): Link {
+export function openWebSocket(url: URL, Constructor: WebSocketClass, events: LinkEvents): Link {
   url.protocol = url.protocol.replace("http", "ws");
   const socket = new Constructor(url.href);
   socket.onopen = () => events.opened();

@@ -1,9 +1,11 @@
 // The code of docs/javascript.md runs: in Chromium, against a real server.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import test, { after, before } from "node:test";
+import { promisify } from "node:util";
 import { build } from "esbuild";
 import { launch, open } from "./browser.mjs";
 import { goServer } from "./process.mjs";
@@ -88,6 +90,15 @@ test("16: React: components share a channel, and StrictMode causes no traffic", 
   assert.deepEqual(await actions(), ["JOIN_CHANNEL", "BROADCAST", "BROADCAST", "LEAVE_CHANNEL", "JOIN_CHANNEL"]);
   assert.deepEqual(page.mistakes, []);
   await context.close();
+});
+
+test("the code of the guide for Node, over an event stream and over a WebSocket", { timeout: 60_000 }, async () => {
+  const url = `http://${server.host}/socket`;
+  const run = async (...flags) => (await promisify(execFile)(process.execPath, [...flags, join(guide, "node.mjs"), url])).stdout;
+  const want = /^someone said hello\nthe server answered \{.*text: 'hello'.*\}\n$/s;
+  assert.match(await run(), want);
+  const ws = `data:text/javascript,import{WebSocket}from"${import.meta.resolve("ws")}";globalThis.WebSocket=WebSocket`;
+  assert.match(await run("--import", ws), want);
 });
 
 test("the table of reactions is the one of the guide", async () => {

@@ -88,6 +88,19 @@ for (const [module, moduleResolution] of [["nodenext", "nodenext"], ["esnext", "
   });
 }
 
+test("38: the types pass in Node, without those of the DOM", () => {
+  const project = join(folder, "node");
+  const types = join(project, "node_modules", "@types");
+  mkdirSync(types, { recursive: true });
+  symlinkSync(join(folder, "node_modules", "@pondsocket"), join(project, "node_modules", "@pondsocket"));
+  for (const name of ["node", "ws"]) symlinkSync(join(js, "node_modules", "@types", name), join(types, name));
+  writeFileSync(join(project, "package.json"), '{"type":"module"}');
+  writeFileSync(join(project, "program.ts"), read("test/types/node.ts"));
+  const compilerOptions = { module: "nodenext", target: "es2022", lib: ["es2023"], strict: true, noEmit: true, types: ["node"], skipLibCheck: false };
+  writeFileSync(join(project, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["program.ts"] }));
+  execFileSync(join(js, "node_modules", ".bin", "tsc"), ["-p", project], { stdio: "inherit" });
+});
+
 test("38: the sources pass", () => {
   execFileSync(join(js, "node_modules", ".bin", "tsc"), ["-p", js], { stdio: "inherit" });
 });
