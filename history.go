@@ -80,10 +80,9 @@ func WithHistory(h History) LobbyOption {
 	return func(c *lobbyConfig) { c.history = &h }
 }
 
-// A Position is a position in the history of a channel: that after the message with
-// this offset. Offsets increase, but not necessarily by one. They start again in each
-// epoch, and positions of different epochs cannot be compared. The zero Position is before the
-// first message.
+// A Position is a position in the history of a channel, after the message with this offset.
+// Offsets increase, but not necessarily by one. They start again in each epoch, and positions
+// of different epochs cannot be compared. The zero Position is before the first message.
 type Position struct {
 	Epoch  string `json:"epoch"`
 	Offset uint64 `json:"offset"`

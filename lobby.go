@@ -84,9 +84,9 @@ func (l *Lobby) OnLeave(h Handler[*LeaveContext]) { register(l, &l.leave, "OnLea
 // joins a channel that has none. OnFirstJoin panics if there is a handler already.
 func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin, "OnFirstJoin", h) }
 
-// OnLastLeave sets the handler that runs after the last member left a channel. It runs
-// after the leave handler of that member, and like it does not run concurrently with
-// other handlers of that client; see [Lobby.OnFirstJoin]. It runs once per successful
+// OnLastLeave sets the handler that runs after the last member left a channel, and
+// after the leave handler of that member. Like all handlers of a client, it does not
+// run concurrently with others; see [Lobby.OnFirstJoin]. It runs once per successful
 // OnFirstJoin, even if the first client does not become a member because its connection
 // or the channel ends. Its context is that of the last client. Afterwards,
 // [Channel.State] is nil. OnLastLeave panics if there is a handler already.

@@ -8,7 +8,7 @@
 //
 // In a cluster of NATS servers, messages may be lost without a Gap, which the contract of
 // [pond.Broker] does not allow: a server confirms a new subscription before the other
-// servers know it, and while two servers are not connected, neither passes messages on to
+// servers know it, and while two servers are not connected, neither forwards messages to
 // the other. The broker cannot detect this, because it is connected to one server.
 package natsbroker
 

@@ -6,9 +6,10 @@
 //	text         exactly this text, which may be empty: slashes are significant
 //	:name        one or more characters, percent-decoded
 //	text:name    text, then one or more characters, percent-decoded
-//	text:*       text, then one or more characters as they are, under the name "*"
-//	*            any run of characters but line feeds, slashes included, under the
-//	             name "*"; its value is not decoded, starts with exactly one slash, and has no double slashes
+//	text:*       text, then one or more characters, not decoded, under the name "*"
+//	*            any characters except line feeds, including slashes, under the name "*";
+//	             its value is not decoded, starts with exactly one slash, and has no
+//	             double slashes
 //
 // Names are ASCII identifiers. No name, and no '*', may appear twice. A backslash
 // escapes ':', '*', '{' and '\'; see [Escape]. All other characters are literal.
