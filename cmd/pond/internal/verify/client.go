@@ -96,8 +96,7 @@ func (c *client) isUp() bool {
 	return c.down.IsZero()
 }
 
-// isAbsent reports whether the client has lost its connection, and does not know yet
-// what it missed.
+// isAbsent reports whether the client lost its connection, and did not recover yet.
 func (c *client) isAbsent() bool {
 	select {
 	case <-c.done:

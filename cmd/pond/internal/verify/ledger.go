@@ -179,8 +179,9 @@ func (a *account) gap() {
 	}
 }
 
-// disorder notes that the client rejected a message because a later one had come before:
-// the client was notified of what is missing directly before the last message.
+// disorder records that the client rejected a message because a later one arrived
+// before: the client was notified of the missing messages directly before the last
+// message.
 func (a *account) disorder() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -21,7 +21,7 @@ func (r *runner) payload(publisher, number int) json.RawMessage {
 const rehearsal = 10 * time.Second
 
 // rehearse publishes a first message of each publisher. All members must get it. If a
-// connection was lost meanwhile, the next message counts.
+// connection was lost in the meantime, the next message counts.
 func (r *runner) rehearse(ctx context.Context) error {
 	within, cancel := context.WithTimeout(ctx, rehearsal)
 	defer cancel()
@@ -191,7 +191,7 @@ func (r *runner) keepCutting(ctx context.Context) {
 }
 
 // settle waits until all clients are members again, which is when they get a
-// message that is published now. It reports false if ctx is done first.
+// message that is published now. It returns false if ctx is done first.
 func (r *runner) settle(ctx context.Context) bool {
 	r.ledger.finish()
 	for ctx.Err() == nil {

@@ -57,12 +57,12 @@ type Result struct {
 	Reconnects int64            `json:"reconnects"`
 	Gaps       map[string]int64 `json:"gaps,omitempty"` // by reason
 	Removed    int64            `json:"removed"`        // clients that the server removed
-	Absent     int64            `json:"absent"`         // clients that had not recovered at the end
+	Absent     int64            `json:"absent"`         // clients that did not recover by the end
 	History    bool             `json:"history"`        // whether the channel has a history
 
-	// Contradictions counts messages that the server sent again or out of order and that
-	// the clients recognized by their positions, and positions that contradict each
-	// other. Invalid counts messages that the clients could not decode.
+	// Contradictions counts messages that the server sent twice or out of order, as
+	// clients detected by the positions, and positions that contradict each other. Invalid
+	// counts messages that the clients could not decode.
 	Contradictions int64 `json:"contradictions"`
 	Invalid        int64 `json:"invalid"`
 
@@ -82,8 +82,8 @@ type Result struct {
 const maxExamples = 5
 
 // Err returns an error if the server lost messages silently, duplicated them, sent them
-// out of order, or sent messages that clients cannot accept; or if clients did not come
-// back.
+// out of order, or sent messages that clients cannot accept, or if clients did not
+// reconnect.
 func (r *Result) Err() error {
 	switch {
 	case r.Lost > 0:

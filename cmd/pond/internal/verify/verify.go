@@ -133,8 +133,8 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return res, nil
 }
 
-// interruptedSettle is how long clients may take to get the last messages of a run
-// that was interrupted.
+// interruptedSettle limits the time in which clients must get the last messages of an
+// interrupted run.
 const interruptedSettle = 2 * time.Second
 
 func (r *runner) enter(phase string) {
