@@ -27,7 +27,8 @@ type Channel struct {
 	lobby  *Lobby
 	name   string
 	params pattern.Params
-	link   *link // nil without a broker
+	link   *link               // nil without a broker
+	keys   *transport.KeySpace // nil unless outdated messages are dropped
 
 	// Guarded by registry.mu.
 	refs      int // joins and calls of Publish in progress, and members
@@ -58,6 +59,7 @@ func newChannel(l *Lobby, name string, params pattern.Params, o *occupancy) *Cha
 	ch.group.Init(l.endpoint.hub)
 	ch.roster.init(ch)
 	ch.tx.ch = ch
+	ch.keys = ch.newKeySpace()
 	if h := l.cfg.history; h != nil {
 		ch.log = &messageLog{limits: h, budget: &l.endpoint.history, epoch: newEpoch()}
 	}

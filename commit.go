@@ -142,6 +142,9 @@ func (tx *tx) add(m *member) error {
 	tx.ch.members[m.conn.id] = m
 	tx.ch.people.add(m)
 	tx.tellJoined(m)
+	if tx.ch.keys != nil {
+		m.conn.tr.KeepLatest(tx.ch.lobby.cfg.slow.timeout)
+	}
 	tx.touch()
 	return nil
 }
@@ -164,6 +167,9 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 	m.left = true
 	delete(tx.ch.members, m.conn.id)
 	tx.ch.people.remove(m)
+	if tx.ch.keys != nil {
+		m.conn.tr.KeepAll()
+	}
 	tracked = tx.untrack(m)
 	if m.follower != nil {
 		tx.unfollow(m)
@@ -200,7 +206,9 @@ type message struct {
 // only a few bytes are written under the channel's lock.
 type draft struct {
 	event string
-	buf   []byte    // Headroom, followed by the document
+	buf   []byte // Headroom, followed by the document
+	key   string // of the messages that replace each other; empty if none do
+	keys  *transport.KeySpace
 	meta  *outgoing // nil unless a handler for outgoing events must see it
 }
 
@@ -234,6 +242,9 @@ func (d *draft) frame() *transport.Frame {
 	if d.meta != nil {
 		f.Meta = d.meta
 	}
+	if d.key != "" {
+		f.SetKey(d.keys, d.key)
+	}
 	return f
 }
 
@@ -257,6 +268,9 @@ func (ch *Channel) draft(action wire.Action, event, request string, body []byte)
 			handler: h, action: action, event: event, request: request, params: params,
 			payload: d.payload(max(len(body), len(emptyObject))),
 		}
+	}
+	if ch.keys != nil && action == wire.Broadcast {
+		d.keys, d.key = ch.keys, ch.key(event, d.payload(max(len(body), len(emptyObject))))
 	}
 	return d
 }

@@ -71,12 +71,13 @@ func (e *Endpoint) Path() string { return e.path.String() }
 // A channel is created when its first member joins and removed when its last member
 // leaves, or later if the lobby has a history. join decides who becomes a member. If a
 // name matches several lobbies, it belongs to the first that was added. Lobby panics if
-// the pattern is malformed or taken.
+// the pattern is malformed or taken, or if options exclude each other.
 func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...LobbyOption) *Lobby {
 	l := &Lobby{endpoint: e, pattern: mustCompile(pattern), join: registered[*JoinContext]{handler: join}}
 	for _, opt := range opts {
 		opt(&l.cfg)
 	}
+	l.cfg.init(l)
 	if join == nil {
 		panic("pond: lobby " + pattern + " has no handler") //nolint:forbidigo // misuse at registration
 	}

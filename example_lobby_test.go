@@ -2,6 +2,7 @@ package pond_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -366,4 +367,37 @@ func ExampleWithPresenceDiffs() {
 	// Ann gets SYSTEM PRESENCE_DIFF {"joins":[{"id":"bob's ID","presence":{"name":"Bob","status":"online"}}],"total":1}
 	// Ann gets SYSTEM PRESENCE_DIFF {"updates":[{"id":"bob's ID","presence":{"name":"Bob","status":"away"}}],"total":1}
 	// Ann gets SYSTEM PRESENCE_DIFF {"leaves":[{"id":"bob's ID"}],"total":0}
+}
+
+// On a board of prices, a new price makes the earlier ones of its symbol obsolete. News
+// must arrive.
+func ExampleKeepLatest() {
+	// symbolOf returns the key of a message. Messages with an empty key are never dropped.
+	symbolOf := func(event string, payload json.RawMessage) string {
+		var price struct {
+			Symbol string `json:"symbol"`
+		}
+		if event != "price" || json.Unmarshal(payload, &price) != nil {
+			return ""
+		}
+		return price.Symbol
+	}
+
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept)
+	endpoint.Lobby("/board/:market", admit, pond.WithSlowClients(pond.KeepLatest(symbolOf)))
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/board/nyse")
+	board, _ := endpoint.Channel("/board/nyse")
+	_ = board.Broadcast("price", map[string]any{"symbol": "ACME", "price": 12.5})
+	_ = board.Broadcast("price", map[string]any{"symbol": "ACME", "price": 12.75})
+	ann.receive() // she keeps up, so she gets both
+	ann.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST price {"price":12.5,"symbol":"ACME"}
+	// Ann gets BROADCAST price {"price":12.75,"symbol":"ACME"}
 }

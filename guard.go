@@ -16,7 +16,7 @@ import (
 //
 //   - handlers,
 //   - methods of values that handlers return and send: errors, details, payloads,
-//   - functions of the Observer,
+//   - functions of the Observer, and key functions,
 //   - the handler of the logger, and methods of logged values.
 //
 // It runs inside registered.call, which costs almost nothing but may not return, or

@@ -2,6 +2,7 @@ package pond
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -252,4 +253,107 @@ func (b *bucket) take() rateVerdict {
 		return rateAbuse
 	}
 	return rateExceeded
+}
+
+// A SlowClientPolicy decides about members that do not keep up with what is sent to
+// them. The zero value disconnects them: see [WithOutboxSize] and [WithWriteTimeout].
+// See [KeepLatest] for the alternative.
+type SlowClientPolicy struct {
+	keepLatest bool
+	key        func(event string, payload json.RawMessage) string // nil: the event
+	timeout    time.Duration                                      // 0: the default
+}
+
+// WithSlowClients sets what happens to members of a lobby's channels that do not keep
+// up. The default is to disconnect them. [Endpoint.Lobby] panics if [KeepLatest] is
+// combined with [WithHistory], whose clients rely on receiving every message.
+func WithSlowClients(p SlowClientPolicy) LobbyOption { return func(c *lobbyConfig) { c.slow = p } }
+
+// KeepLatest drops outdated messages instead of disconnecting a member that lags. Use it
+// for messages that make earlier ones obsolete, such as values on a dashboard, prices or
+// positions. A member lags if its connection takes nothing for a second, or if more than
+// 64 KiB (or [WithOutboxSize], if it is smaller) are queued for it while its connection
+// takes no more. Of the messages that are queued for it in the channel, it receives only
+// the newest of each key, in the order in which they were sent.
+//
+// The key of a message is its event. A function key, if it is not nil, returns another
+// one, such as the symbol in the payload of a price; messages with the same key replace
+// each other even if their events differ. A message with an empty key is never dropped.
+// key is called once per message, on each node that the message reaches, and may be called
+// concurrently. It must not change the payload, and must not block. If it panics, the
+// panic is logged and the message is not dropped.
+//
+// Only broadcasts are dropped, including those to named members. Replies, presence,
+// acknowledgements and all other messages of the server are not. A handler for outgoing
+// events sees only the messages that are sent. If it blocks the newest message of a key,
+// the member receives no earlier one instead, so the key must name everything that the
+// handler decides by. [Observer.Dropped] reports what was dropped.
+//
+// Everything that cannot be dropped, the newest message of each key included, must fit
+// into [WithOutboxSize]. If it does not, the limits described there apply: the member is
+// disconnected. So the number of keys is limited too.
+//
+// A member may read nothing for five minutes, even if [WithWriteTimeout] is shorter. In
+// that time it need not answer heartbeats; see [WithPingInterval]. Set another time with
+// [SlowClientPolicy.WithTimeout].
+func KeepLatest(key func(event string, payload json.RawMessage) string) SlowClientPolicy {
+	return SlowClientPolicy{keepLatest: true, key: key}
+}
+
+// keepLatestTimeout is how long a member may read nothing.
+const keepLatestTimeout = 5 * time.Minute
+
+// WithTimeout returns the policy with another limit of the time for which a member may
+// read nothing, before it is disconnected with close code 1013. It has an effect with
+// [KeepLatest], and if it is longer than [WithWriteTimeout]. If a client is a member of
+// several such lobbies, the longest time counts. WithTimeout panics unless d is positive.
+func (p SlowClientPolicy) WithTimeout(d time.Duration) SlowClientPolicy {
+	positive("WithTimeout", d)
+	p.timeout = d
+	return p
+}
+
+// init fills in the defaults, and panics if options exclude each other.
+func (c *lobbyConfig) init(l *Lobby) {
+	setDefault(&c.slow.timeout, keepLatestTimeout)
+	if c.slow.keepLatest && c.history != nil {
+		panic("pond: lobby " + l.Pattern() + " has WithHistory and KeepLatest: clients of a history rely on every message") //nolint:forbidigo // misuse at registration
+	}
+}
+
+// newKeySpace returns the scope of the keys of a new channel, or nil if no messages are
+// dropped in it.
+func (ch *Channel) newKeySpace() *transport.KeySpace {
+	if !ch.lobby.cfg.slow.keepLatest {
+		return nil
+	}
+	space := new(transport.KeySpace)
+	if f := ch.lobby.endpoint.pond.cfg.observer.Dropped; f != nil {
+		space.Dropped = func(r transport.Receiver, n int) {
+			c := r.(*conn)
+			u := User{ID: c.id, conn: c}
+			if m := c.member(ch.name); m != nil && m.channel == ch { // or it left meanwhile
+				u.member = m
+			}
+			ch.lobby.endpoint.pond.observe("Dropped", func() { f(ch, u, n) })
+		}
+	}
+	return space
+}
+
+// key returns the key of a broadcast, or "" if it is never dropped.
+func (ch *Channel) key(event string, payload []byte) (key string) {
+	f := ch.lobby.cfg.slow.key
+	if f == nil {
+		return event
+	}
+	err := isolate(func() { key = f(event, payload) })
+	if err == nil {
+		return key
+	}
+	if suppressed, ok := ch.lobby.keyPanics.allow(); ok {
+		ch.lobby.endpoint.pond.log(context.Background(), slog.LevelError, "pond: key function failed", //nolint:forbidigo // it belongs to no request
+			slog.String("channel", ch.name), slog.String("event", event), slog.Any("error", err), slog.Int("suppressed", suppressed))
+	}
+	return ""
 }

@@ -26,6 +26,7 @@ type Lobby struct {
 
 	firstJoin atomic.Pointer[registered[*JoinContext]]
 	lastLeave atomic.Pointer[registered[*LeaveContext]]
+	keyPanics panicLog // of the key function of KeepLatest
 }
 
 // Endpoint returns the endpoint of the lobby.

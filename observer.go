@@ -14,7 +14,7 @@ import (
 // them as labels of metrics without a limit.
 //
 // Events of one client are reported in the order in which they happened: Connected,
-// then Joined and Left for each membership, then Disconnected.
+// then Joined and Left for each membership, then Disconnected. Dropped may come later.
 type Observer struct {
 	// Connected reports a new connection, and Disconnected its end. The cause is
 	// [ErrClosed], [ErrSlowClient], or an error of the connection.
@@ -51,6 +51,11 @@ type Observer struct {
 	// presence do not count: other nodes get them when the connection returns.
 	Lost func(p *Pond, messages int, reason error)
 
+	// Dropped reports that n messages of a lobby with [KeepLatest] were not sent to a
+	// member that lags, because newer ones replaced them. One call may stand for many
+	// messages. It may follow Left and Disconnected.
+	Dropped func(ch *Channel, u User, n int)
+
 	// Limited reports that a client reached a limit.
 	Limited func(e *Endpoint, l Limit)
 }
@@ -75,6 +80,7 @@ func (o *Observer) and(next *Observer) *Observer {
 		Sent:         both3(o.Sent, next.Sent),
 		Degraded:     both2(o.Degraded, next.Degraded),
 		Lost:         both3(o.Lost, next.Lost),
+		Dropped:      both3(o.Dropped, next.Dropped),
 		Limited:      both2(o.Limited, next.Limited),
 	}
 }
@@ -125,12 +131,12 @@ const (
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
 	LimitHistory     Limit = "history"      // WithHistoryLimit
-	LimitOutbox      Limit = "outbox"       // WithOutboxSize and WithWriteTimeout
+	LimitOutbox      Limit = "outbox"       // WithOutboxSize, WithWriteTimeout and SlowClientPolicy.WithTimeout
 	LimitPosts       Limit = "posts"        // WithPostQueue
 	LimitRate        Limit = "rate"         // WithRateLimit
 	LimitControlRate Limit = "control_rate" // WithControlRateLimit
-	LimitSilence     Limit = "silence"      // WithPingInterval
 	LimitAttaching   Limit = "attaching"    // 1,000 channels that a node of a cluster subscribes to at the same time
+	LimitSilence     Limit = "silence"      // WithPingInterval and SlowClientPolicy.WithTimeout
 )
 
 // messageLimits maps the limits that decoding checks.

@@ -23,6 +23,7 @@ type LobbyOption func(*lobbyConfig)
 type lobbyConfig struct {
 	history *History // nil: no history
 	diffs   bool     // clients can request presence as differences
+	slow    SlowClientPolicy
 }
 
 type config struct {
@@ -302,7 +303,8 @@ func WithHistoryLimit(bytes int) EndpointOption {
 // disconnected with close code 1013, and leaves its channels with [LeaveSlow]. For a
 // client that reads, the limit is four times as high; above it, a reply returns
 // [ErrOverloaded], and a broadcast disconnects the client. A single larger message is
-// sent if the queue is empty. The default is 1 MiB.
+// sent if the queue is empty. The default is 1 MiB. See [WithSlowClients] for lobbies
+// whose members need only the latest messages.
 func WithOutboxSize(bytes int) EndpointOption {
 	positive("WithOutboxSize", bytes)
 	return func(c *endpointConfig) { c.outbox = bytes }
@@ -332,6 +334,7 @@ func WithPostQueue(requests, bytes int) EndpointOption {
 // WithWriteTimeout limits the time that one write may wait for a client. After it, the
 // client is disconnected with close code 1013. Large messages are split into several
 // writes, so a client that keeps reading has more time for them. The default is 30 s.
+// Members of a lobby with [KeepLatest] have more time: see [SlowClientPolicy.WithTimeout].
 func WithWriteTimeout(d time.Duration) EndpointOption {
 	positive("WithWriteTimeout", d)
 	return func(c *endpointConfig) { c.writeTimeout = d }

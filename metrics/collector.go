@@ -17,6 +17,7 @@
 //	pond_recovered_total           endpoint, lobby, result      requests to recover missed messages
 //	pond_messages_total            endpoint, lobby              broadcasts and replies
 //	pond_deliveries_total          endpoint, lobby              their recipients
+//	pond_dropped_total             endpoint, lobby              outdated messages that slow members did not get
 //	pond_handler_duration_seconds  endpoint, lobby, kind, result  histogram: handlers of joins and messages
 //
 // The labels have these values:
@@ -51,7 +52,7 @@ type Collector struct {
 	clients, members                           *prometheus.GaugeVec
 	connected, disconnected, rejected, limited *prometheus.CounterVec
 	joined, left, recovered                    *prometheus.CounterVec
-	messages, deliveries                       *prometheus.CounterVec
+	messages, deliveries, dropped              *prometheus.CounterVec
 	handlers                                   *prometheus.HistogramVec
 
 	all []prometheus.Collector
@@ -95,6 +96,7 @@ func New(opts ...Option) *Collector {
 	c.recovered = counter("pond_recovered_total", "Requests to recover missed messages.", endpoint, lobby, "result")
 	c.messages = counter("pond_messages_total", "Broadcasts and replies.", endpoint, lobby)
 	c.deliveries = counter("pond_deliveries_total", "Recipients of broadcasts and replies.", endpoint, lobby)
+	c.dropped = counter("pond_dropped_total", "Outdated messages that slow members did not get.", endpoint, lobby)
 	c.handlers = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "pond_handler_duration_seconds", Help: "Duration of handlers of joins and messages.", Buckets: cfg.buckets,
 	}, []string{endpoint, lobby, "kind", "result"})
@@ -151,6 +153,10 @@ func (c *Collector) Observer() *pond.Observer {
 			endpoint, lobby := labels(ch.Lobby())
 			c.messages.WithLabelValues(endpoint, lobby).Inc()
 			c.deliveries.WithLabelValues(endpoint, lobby).Add(float64(recipients))
+		},
+		Dropped: func(ch *pond.Channel, _ pond.User, n int) {
+			endpoint, lobby := labels(ch.Lobby())
+			c.dropped.WithLabelValues(endpoint, lobby).Add(float64(n))
 		},
 		Handled: func(ch *pond.Channel, event string, d time.Duration, err error) {
 			kind := "message"

@@ -159,6 +159,42 @@ func TestCollector(t *testing.T) {
 	}
 }
 
+// Messages that a member that does not read will not get are counted.
+func TestDropped(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	c := metrics.New()
+	reg.MustRegister(c)
+	p := pond.New(pond.WithObserver(c.Observer()))
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+	endpoint.Lobby("/board/:market", func(ctx *pond.JoinContext) error { return ctx.Accept() },
+		pond.WithSlowClients(pond.KeepLatest(nil)))
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		ann := d.Connect(pondtest.WebSocket, "/socket")
+		ann.Join("/board/nyse", nil)
+		board, _ := endpoint.Channel("/board/nyse")
+		ann.Stall()
+		send := func(size int) {
+			if err := board.Broadcast("prices", map[string]string{"list": strings.Repeat("x", size)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send(100 << 10) // more than the network takes
+		time.Sleep(time.Second)
+		for range 5 {
+			send(1)
+		}
+		ann.Resume()
+		if got := len(ann.Drain()); got != 2 {
+			t.Errorf("Ann received %d messages", got)
+		}
+		compare(t, reg, `
+# HELP pond_dropped_total Outdated messages that slow members did not get.
+# TYPE pond_dropped_total counter
+pond_dropped_total{endpoint="/socket",lobby="/board/:market"} 4
+`, "pond_dropped_total")
+	})
+}
+
 // allocations returns how often a Collector allocates for a broadcast and a handler.
 func allocations(ch *pond.Channel) float64 {
 	o := metrics.New().Observer()

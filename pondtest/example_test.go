@@ -198,3 +198,41 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 }
+
+// prices make all earlier prices obsolete.
+type prices struct {
+	Second int    `json:"second"`
+	List   string `json:"list"`
+}
+
+func TestSleepyTrader(t *testing.T) {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() })
+	endpoint.Lobby("/board/:market", func(ctx *pond.JoinContext) error { return ctx.Accept() },
+		pond.WithSlowClients(pond.KeepLatest(nil)))
+
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		bob := d.Connect(pondtest.WebSocket, "/socket")
+		bob.Join("/board/nyse", nil)
+		board, _ := endpoint.Channel("/board/nyse")
+
+		bob.Stall() // stops reading, for a minute of virtual time
+		for second := range 60 {
+			if err := board.Broadcast("prices", prices{second, strings.Repeat("x", 4<<10)}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		bob.Resume()
+
+		received := bob.Drain()
+		if n := len(received); n > 20 { // what the network had taken before, and the latest
+			t.Errorf("Bob received %d messages of 60", n)
+		}
+		var latest prices
+		received[len(received)-1].Bind(t, &latest)
+		if latest.Second != 59 {
+			t.Errorf("Bob's latest prices are those of second %d", latest.Second)
+		}
+	})
+}

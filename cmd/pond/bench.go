@@ -32,6 +32,7 @@ var benchCommand = command{
 		"  presence  all clients join at once, until the list of every client is complete\n" +
 		"  churn     connect, join and leave, repeatedly\n" +
 		"  slow      fanout, but -stalled members stop reading\n" +
+		"  latest    rate, but -stalled members stop reading, and read again after -away\n" +
 		"  recover   rate, but connections are reset at random, and clients recover what they missed\n" +
 		"  deploy    the server is drained and replaced: measures how clients reconnect\n\n" +
 		"Example, for a chat whose messages are {\"text\": ...} and whose joins need a name:\n\n" +
@@ -89,16 +90,16 @@ func (b *bench) declare(flags *flag.FlagSet) {
 	flags.IntVar(&c.Rooms, "rooms", 0, "`number` of channels; clients are spread over them evenly (default 1; in rooms a tenth of the clients)")
 	flags.IntVar(&c.Size, "size", 128, "size of a published message in `bytes`, including the protocol's envelope")
 	flags.IntVar(&c.InFlight, "in-flight", 0, "`number` of messages in flight per publisher (default 16; 1 in rooms)")
-	flags.Float64Var(&c.Rate, "rate", 0, "number of `deliveries` per second (default 10000 in rate, 50 per client in recover; otherwise as many as -in-flight allows)")
-	flags.IntVar(&c.Stalled, "stalled", 0, "`number` of clients that stop reading in slow (default a tenth)")
+	flags.Float64Var(&c.Rate, "rate", 0, "number of `deliveries` per second (default 10000 in rate, 50 per client in latest and recover; otherwise as many as -in-flight allows)")
+	flags.IntVar(&c.Stalled, "stalled", 0, "`number` of clients that stop reading in slow and latest (default a tenth)")
 	flags.Float64Var(&c.Resets, "resets", 0, "`number` of connections that are reset per second in recover (default half of the clients)")
-	flags.DurationVar(&c.Away, "away", 0, "longest `time` until a client that was reset in recover reconnects (default 500ms)")
+	flags.DurationVar(&c.Away, "away", 0, "longest `time` until a client that was reset in recover reconnects (default 500ms); in latest, time without reading (default half of -duration)")
 	flags.DurationVar(&c.Duration, "duration", 0, "`time` to measure (default 5s; with -messages, until they are sent)")
 	flags.DurationVar(&c.Warmup, "warmup", time.Second, "`time` before the measurement; deliveries are verified, but not measured")
 	flags.Int64Var(&c.Messages, "messages", 0, "end after this `number` of messages (in churn, of joins)")
 	flags.DurationVar(&c.LostAfter, "lost-after", 5*time.Second, "`time` without any event after which missing deliveries count as lost")
 	flags.IntVar(&c.Threads, "threads", 1, "`number` of threads of the load generator")
-	flags.StringVar(&b.pond.Channel, "channel", "", "`name` of the channels; %d is replaced with the number of the room (default /chat/%d; in recover /log/%d)")
+	flags.StringVar(&b.pond.Channel, "channel", "", "`name` of the channels; %d is replaced with the number of the room (default /chat/%d; in latest /latest/%d, in recover /log/%d)")
 	flags.StringVar(&b.pond.Join, "join", "{}", "payload of joins, a `JSON` object")
 	flags.StringVar(&b.pond.Message, "event", "message", "`name` of the event that the server broadcasts")
 	flags.StringVar(&b.pond.Echo, "echo-event", "echo", "`name` of the event that the server answers")
@@ -148,7 +149,10 @@ func (b *bench) check() error {
 	}
 	if b.pond.Channel == "" {
 		b.pond.Channel = "/chat/%d"
-		if c.Scenario == load.Recover {
+		switch c.Scenario {
+		case load.Latest:
+			b.pond.Channel = "/latest/%d" // keeps the latest messages
+		case load.Recover:
 			b.pond.Channel = "/log/%d" // has a history
 		}
 	}

@@ -89,6 +89,8 @@ func (r report) describe() string {
 		return clients + " connect, join and leave, repeatedly."
 	case load.Slow:
 		return fmt.Sprintf("%s%s; %s stop reading.", publishes, pace, number(int64(r.Stalled)))
+	case load.Latest:
+		return fmt.Sprintf("%s%s;\n%s stop reading, and read again after %s.", publishes, pace, number(int64(r.Stalled)), formatDuration(r.Away))
 	case load.Recover:
 		return fmt.Sprintf("%s%s.\n%s connections per second are reset at random; their clients reconnect within %s and recover.",
 			publishes, pace, number(int64(math.Round(r.Resets))), formatDuration(r.Away))
@@ -135,6 +137,14 @@ func (r report) rows() (rows [][2]string) {
 		if rec.CaughtUp != nil {
 			row("caught up", "%s", percentiles(rec.CaughtUp))
 			row("", "from when a client was scheduled to reconnect until it received all messages that it missed")
+		}
+	}
+	if c := r.Catchup; c != nil {
+		row("resumed", "%s of %s members that stopped reading", number(c.Resumed), number(int64(r.Stalled)))
+		row("", "they received %s outdated messages first, and %s were skipped", number(c.Outdated), number(c.Skipped))
+		if c.UpToDate != nil {
+			row("up to date", "%s", percentiles(c.UpToDate))
+			row("", "from when a member read again until it received the newest message")
 		}
 	}
 	row("verified", "%s", r.faults())
@@ -218,12 +228,15 @@ func (r report) notes() (notes []string) {
 	if r.Server != nil && r.Scenario == load.Idle && r.Clients < 5000 {
 		note("with so few clients, the memory per client includes much fixed cost of the server; try -clients 10000")
 	}
-	late := r.Scenario == load.Recover // because deliveries to disconnected clients are late
+	late := r.Scenario == load.Recover || r.Scenario == load.Latest // because deliveries to disconnected clients are late, and others are skipped
 	if r.Rate > 0 && !late && r.DeliveriesPerSecond < 0.95*r.Rate && r.Elapsed > 0 && r.Deliveries > 0 {
 		note("%s deliveries/s were scheduled, but only %s were made", number(int64(r.Rate)), number(int64(r.DeliveriesPerSecond)))
 	}
 	if r.SendLag != nil && r.Latency != nil && r.SendLag.P99*2 > r.Latency.P99 && r.SendLag.P99 > time.Millisecond {
 		note("the load generator caused much of the latency, because it sent late: it has too little CPU time")
+	}
+	if c := r.Catchup; c != nil && c.Behind > 0 {
+		note("members that read all the time lagged, and skipped %s messages: the load generator or the server has too little CPU time", number(c.Behind))
 	}
 	if r.Faults.Rejected > 0 && r.Messages > 0 {
 		note("rejected messages are not expected to arrive; if the handler needs another payload, use -payload")

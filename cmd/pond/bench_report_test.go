@@ -109,6 +109,26 @@ One of 1,000 members publishes messages of 128 bytes, with 16 in flight; 10 stop
 				"  gap         at most 40.0 ms without a delivery, for clients that read\n"+
 					"  stalled     10 clients, of which the server closed 3\n  verified", 1),
 		},
+		"latest": {
+			talked(load.Latest), func(r *report) {
+				r.Rate, r.Stalled, r.Away = 50_000, 10, 60*1000*ms
+				r.SendLag = &load.Latency{Count: 5000, P50: 50 * µs, P90: 60 * µs, P99: 70 * µs, Max: 8 * ms}
+				r.Catchup = &load.Catchup{
+					Resumed: 10, Outdated: 7000, Skipped: 18_000,
+					UpToDate: &load.Latency{Count: 10, P50: 400 * µs, P90: 3 * ms, P99: 5 * ms, Max: 7 * ms},
+				}
+			},
+			`latest over WebSocket at http://10.0.0.1/socket
+One of 1,000 members publishes messages of 128 bytes at a fixed rate of 50,000 deliveries per second;
+10 stop reading, and read again after 60.0 s.
+` + talkRows + `              from when a message was scheduled to each delivery
+  sent late   p50 50.0 µs, p90 60.0 µs, p99 70.0 µs, max 8.00 ms: the part caused by the load generator
+  resumed     10 of 10 members that stopped reading
+              they received 7,000 outdated messages first, and 18,000 were skipped
+  up to date  p50 400 µs, p90 3.00 ms, p99 5.00 ms, max 7.00 ms
+              from when a member read again until it received the newest message
+` + wellRows,
+		},
 		"recover": {
 			talked(load.Recover), func(r *report) {
 				r.Rate, r.Resets, r.Away = 50_000, 500, 500*ms

@@ -37,6 +37,10 @@ func benchEndpoint(p *pond.Pond) {
 	lobby.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 	lobby.OnMessage("echo", func(ctx *pond.EventContext) error { return ctx.Reply(ctx.Event(), ctx.Payload()) })
 
+	latest := endpoint.Lobby("/latest/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() },
+		pond.WithSlowClients(pond.KeepLatest(nil)))
+	latest.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
+
 	logs := endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, pond.WithHistory(pond.History{}))
 	logs.OnMessage("message", func(ctx *pond.EventContext) error { return ctx.Broadcast(ctx.Event(), ctx.Payload()) })
 }

@@ -49,7 +49,8 @@ func newBoard(e *pond.Endpoint) *Board {
 		"memory":     heap,
 		"watched":    b.watched,
 	}
-	e.Lobby("/metrics/:name", b.onJoin)
+	// Each point makes the earlier ones obsolete. A page that was asleep needs the latest.
+	e.Lobby("/metrics/:name", b.onJoin, pond.WithSlowClients(pond.KeepLatest(nil)))
 	return b
 }
 
@@ -71,7 +72,7 @@ func (b *Board) watched() float64 {
 
 // onJoin sends the history to the new member. Because of the lock, no point is pushed
 // between Accept and the snapshot, so the client receives the snapshot first and each point
-// once. Sending only queues and does not block, so it is safe while holding a lock.
+// once. The snapshot is a reply, which is never dropped. Sending only queues and does not block, so it is safe while holding a lock.
 func (b *Board) onJoin(ctx *pond.JoinContext) error {
 	name := ctx.Channel().Param("name")
 	if _, ok := b.sources[name]; !ok {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +97,63 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 		if answer := ann.Join("/metrics/secrets", nil); answer.Event != "UNAUTHORIZED" {
 			t.Error(answer)
+		}
+	})
+}
+
+// Some clients stop reading for minutes. They are not disconnected, and when they read
+// again they see the latest points at once.
+func TestPagesThatWereAsleep(t *testing.T) {
+	var dropped atomic.Int64
+	p := pond.New(pond.WithObserver(&pond.Observer{
+		Dropped: func(_ *pond.Channel, _ pond.User, n int) { dropped.Add(int64(n)) },
+		Disconnected: func(_ *pond.Endpoint, _ string, _ pond.Transport, cause error) {
+			if errors.Is(cause, pond.ErrSlowClient) {
+				t.Error("a client was disconnected because it is slow")
+			}
+		},
+	}))
+	board, mux := handler(p)
+	pondtest.Run(t, mux, func(t *testing.T, d *pondtest.Driver) {
+		defer p.Shutdown(t.Context())
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		const clients, asleep, minutes = 40, 10, 4
+		sessions := make([]*pondtest.Session, clients)
+		for i := range sessions {
+			sessions[i] = d.Connect(pondtest.Transports[i%2], "/socket")
+			for name := range board.sources {
+				sessions[i].Join("/metrics/"+name, nil)
+			}
+			sessions[i].Drain() // the snapshots
+		}
+		for _, s := range sessions[:asleep] {
+			s.Stall()
+		}
+		go board.Tick(ctx)
+		time.Sleep(minutes*time.Minute + interval/2)
+
+		sent := minutes * 60 * len(board.sources)
+		for i, s := range sessions {
+			s.Resume()
+			latest, received := map[string]int64{}, 0
+			for _, m := range s.Drain() {
+				var p Point
+				m.Bind(t, &p)
+				latest[m.Channel] = p.At
+				received++
+			}
+			if all := received == sent; all == (i < asleep) {
+				t.Errorf("client %d received %d points of %d", i, received, sent)
+			}
+			for channel, at := range latest {
+				if want := time.Now().Add(-interval / 2).UnixMilli(); at != want {
+					t.Errorf("client %d: the latest point of %s is %d ms old", i, channel, want-at)
+				}
+			}
+		}
+		if dropped.Load() == 0 {
+			t.Error("no points were dropped")
 		}
 	})
 }

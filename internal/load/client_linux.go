@@ -28,6 +28,10 @@ type client struct {
 
 	recovering bool  // was reset, and has not received all missed messages yet
 	returns    int64 // time to reconnect after the last reset
+
+	lags    bool   // read again after it was stalled
+	resumed int64  // when
+	newest  uint32 // next sequence number of the publisher at that time
 }
 
 type clientState uint8
@@ -269,7 +273,7 @@ func (c *client) closed(l *loop, err error) {
 			l.settle(c)
 			l.release(c)
 		}
-	case c.stalled:
+	case c.stalled && l.config.Scenario != Latest:
 		l.counters.StalledClosed++
 	default:
 		l.counters.Closed++
@@ -293,7 +297,10 @@ func (l *loop) left(c *client) {
 	if c.recovering {
 		l.settle(c)
 	}
-	if !c.stalled {
+	if c.lagging() {
+		l.counters.Lagging--
+	}
+	if !c.stalled && !c.lags {
 		l.release(c)
 	}
 }

@@ -21,15 +21,16 @@ const (
 	Presence Scenario = "presence" // all join with presence, until every list is complete
 	Churn    Scenario = "churn"    // connect, join and leave, repeatedly
 	Slow     Scenario = "slow"     // fanout, but some members stop reading
+	Latest   Scenario = "latest"   // rate, but some members stop reading for a while
 	Recover  Scenario = "recover"  // rate, but connections are reset at random, and clients recover
 )
 
 // Scenarios lists all scenarios.
-var Scenarios = []Scenario{Idle, Fanout, Rate, Rooms, Echo, Presence, Churn, Slow, Recover}
+var Scenarios = []Scenario{Idle, Fanout, Rate, Rooms, Echo, Presence, Churn, Slow, Latest, Recover}
 
 // chat reports whether clients publish to channels.
 func (s Scenario) chat() bool {
-	return s == Fanout || s == Rate || s == Rooms || s == Slow || s == Recover
+	return s == Fanout || s == Rate || s == Rooms || s == Slow || s == Latest || s == Recover
 }
 
 // allPublish reports whether all clients publish, rather than one per room.
@@ -45,16 +46,17 @@ type Config struct {
 
 	Clients int // number of clients; default 100
 	Rooms   int // number of channels; the clients are spread over them evenly; default 1
-	Stalled int // number of clients that stop reading in Slow; default a tenth of Clients
+	Stalled int // number of clients that stop reading in Slow and Latest; default a tenth of Clients
 	Threads int // number of threads that serve the clients; default 1
 
 	Size     int     // size of a published message in bytes, as text; default 128
 	InFlight int     // maximum number of incomplete messages per publisher; default 16, in Rooms 1
-	Rate     float64 // deliveries per second; default in Rate 10,000, in Recover 50 per client, in other scenarios as many as InFlight allows
+	Rate     float64 // deliveries per second; default in Rate 10,000, in Latest and Recover 50 per client, in other scenarios as many as InFlight allows
 
 	// Resets is the number of connections that are reset per second in Recover; default
 	// half of Clients. Publishers are not reset, because what they sent could be lost. A
-	// client reconnects after a random time of at most Away; default 500 ms.
+	// client reconnects after a random time of at most Away; default 500 ms. In Latest,
+	// Away is the time without reading; default half of Duration.
 	Resets float64
 	Away   time.Duration
 
@@ -95,7 +97,7 @@ func (c Config) withDefaults() Config {
 		c.InFlight = cmp.Or(c.InFlight, 1)
 	}
 	c.InFlight = cmp.Or(c.InFlight, 16)
-	if c.Scenario != Slow {
+	if c.Scenario != Slow && c.Scenario != Latest {
 		c.Stalled = 0
 	} else if c.Stalled == 0 {
 		c.Stalled = max(1, c.Clients/10)
@@ -110,6 +112,10 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Messages == 0 {
 		c.Duration = cmp.Or(c.Duration, 5*time.Second)
+	}
+	if c.Scenario == Latest {
+		c.Rate = cmp.Or(c.Rate, 50*float64(c.Clients))
+		c.Away = cmp.Or(c.Away, c.Duration/2, time.Second)
 	}
 	return c
 }
@@ -152,6 +158,8 @@ func (c Config) check() error {
 		return errors.New("too few clients: publishers are not reset")
 	case c.Resets < 0 || c.Away < 0 || c.Scenario == Recover && c.Away >= c.LostAfter:
 		return errors.New("resets and away must not be negative, and away must be shorter than the time after which deliveries count as lost")
+	case c.Scenario == Latest && c.Duration > 0 && c.Away >= c.Duration:
+		return fmt.Errorf("clients read again after %v, but the measurement takes %v", c.Away, c.Duration)
 	case c.Scenario.chat() && traits.SenderExcluded && c.Clients == c.Rooms:
 		return errors.New("too few clients: publishers do not receive their own messages")
 	}

@@ -40,6 +40,7 @@ type loop struct {
 	latency  histogram
 	sendLag  histogram
 	caughtUp histogram
+	upToDate histogram
 	pacer    pacer
 	resetter resetter
 	turn     int // index of the client that sends the next echo request
@@ -62,6 +63,8 @@ type counters struct {
 	Complete                                                  int64 // complete lists of members
 	Recovering                                                int64 // clients that were reset and are not caught up
 	Reconnects, Replayed, Unrecovered                         int64
+	Lagging                                                   int64 // members that read again and lack the newest message
+	Resumed, Outdated, Skipped, Behind                        int64 // see the type Catchup
 	Reason                                                    string
 }
 
@@ -84,6 +87,11 @@ func (c *counters) add(o counters) {
 	c.Reconnects += o.Reconnects
 	c.Replayed += o.Replayed
 	c.Unrecovered += o.Unrecovered
+	c.Lagging += o.Lagging
+	c.Resumed += o.Resumed
+	c.Outdated += o.Outdated
+	c.Skipped += o.Skipped
+	c.Behind += o.Behind
 	if c.Reason == "" {
 		c.Reason = o.Reason
 	}

@@ -23,7 +23,7 @@ type Result struct {
 	Rate      float64   `json:"rate,omitempty"`
 
 	Resets float64       `json:"resets,omitempty"` // per second; in Recover
-	Away   time.Duration `json:"away,omitempty"`
+	Away   time.Duration `json:"away,omitempty"`   // in Recover and Latest
 
 	// Joins is the number of joins; in Churn, those during the measurement. JoinTime is
 	// the time from the first connect until all clients joined.
@@ -56,6 +56,9 @@ type Result struct {
 	// Recovery is nil except in Recover.
 	Recovery *Recovery `json:"recovery,omitempty"`
 
+	// Catchup is nil except in Latest.
+	Catchup *Catchup `json:"catchup,omitempty"`
+
 	Faults Faults `json:"faults"`
 
 	// Forgiven are the names of Faults that the server does not promise to avoid.
@@ -70,6 +73,15 @@ type Recovery struct {
 	Reconnects int64    `json:"reconnects"`         // clients that received all that they missed
 	Replayed   int64    `json:"replayed"`           // deliveries to clients before they were caught up
 	CaughtUp   *Latency `json:"caughtUp,omitempty"` // the time from when a client was scheduled to reconnect until it was caught up
+}
+
+// Catchup describes how members caught up that stopped reading for a while.
+type Catchup struct {
+	Resumed  int64    `json:"resumed"`            // members that received the message that was the newest when they read again
+	Outdated int64    `json:"outdated"`           // messages that these members received before
+	Skipped  int64    `json:"skipped"`            // messages that these members did not receive
+	UpToDate *Latency `json:"upToDate,omitempty"` // the time from when a member read again until it received the newest message
+	Behind   int64    `json:"behind"`             // messages that the other members did not receive, because they lagged
 }
 
 // Faults counts the faults from the first message to the last, including warm-up.

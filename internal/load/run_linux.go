@@ -195,7 +195,15 @@ func (r *run) talk(ctx context.Context) error {
 	if r.config.Warmup == 0 {
 		r.open()
 	}
-	if _, err := r.await(ctx, "measure", r.config.Duration, r.spent); err != nil {
+	duration := r.config.Duration
+	if r.config.Scenario == Latest {
+		if _, err := r.await(ctx, "measure", r.config.Away, r.spent); err != nil {
+			return err
+		}
+		r.each((*loop).resumeAll)
+		duration = max(0, duration-r.config.Away)
+	}
+	if _, err := r.await(ctx, "measure", duration, r.spent); err != nil {
 		return err
 	}
 	return r.finish(ctx)
@@ -262,7 +270,7 @@ func (r *run) finish(ctx context.Context) error {
 	r.publishing.Store(false)
 	r.each(func(*loop) {}) // after this, no loop publishes
 	_, err := r.await(ctx, "drain", 0, func(c counters) bool {
-		return c.Deliveries >= r.expected.Load() && c.Recovering == 0
+		return c.Deliveries >= r.expected.Load() && c.Recovering == 0 && c.Lagging == 0
 	})
 	if err == nil && counted {
 		err = r.measured()
@@ -309,17 +317,22 @@ func (r *run) measured() error {
 // distributions collects the latencies and ends their recording. It is called after the
 // drain, so that the slowest deliveries are included.
 func (r *run) distributions() {
-	var latency, sendLag, caughtUp histogram
+	var latency, sendLag, caughtUp, upToDate histogram
 	r.each(func(l *loop) {
 		latency.add(&l.latency)
 		sendLag.add(&l.sendLag)
 		caughtUp.add(&l.caughtUp)
+		upToDate.add(&l.upToDate)
 	})
 	r.from.Store(math.MaxInt64)
 	r.result.Latency, r.result.SendLag = latency.latency(), sendLag.latency()
 	if r.config.Scenario == Recover {
 		c, mark := r.totals(), r.mark.counters
 		r.result.Recovery = &Recovery{c.Reconnects - mark.Reconnects, c.Replayed - mark.Replayed, caughtUp.latency()}
+	}
+	if r.config.Scenario == Latest {
+		c := r.totals()
+		r.result.Catchup = &Catchup{c.Resumed, c.Outdated, c.Skipped, upToDate.latency(), c.Behind}
 	}
 }
 
@@ -337,6 +350,9 @@ func (r *run) faults() {
 	}
 	if c.Recovering > 0 {
 		f.Reason = cmp.Or(f.Reason, fmt.Sprintf("clients that reconnected, but did not catch up: %d", c.Recovering))
+	}
+	if f.Lost = c.Lagging; c.Lagging > 0 {
+		f.Reason = cmp.Or(f.Reason, fmt.Sprintf("clients that read again, but did not receive the newest message: %d", c.Lagging))
 	}
 	r.each(func(l *loop) { f.Lost += l.audit() })
 	r.result.Faults = f

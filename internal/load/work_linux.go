@@ -100,6 +100,10 @@ func (l *loop) delivered(c *client, body []byte) {
 		l.counters.setReason("misdelivered: " + string(body[:min(100, len(body))]))
 		return
 	}
+	if c.lags {
+		l.deliveredLate(c, s.seq)
+		return
+	}
 	if c.stalled || !l.fresh(c, p, s.seq) {
 		return
 	}
@@ -167,6 +171,12 @@ func (l *loop) fresh(c *client, p *publisher, seq uint32) bool {
 			l.counters.Misdelivered++
 			l.counters.setReason(fmt.Sprintf("misdelivered: message %d of a client whose next message is %d", seq, next))
 			return false
+		}
+		if l.config.Scenario == Latest { // the server may drop messages for a member that lags
+			l.counters.Behind += int64(seq - next)
+			l.expected.Add(-int64(seq - next))
+			c.seen[pos] = seq + 1
+			return true
 		}
 		if c.missing == nil {
 			c.missing = map[key]struct{}{}
@@ -257,7 +267,7 @@ func (l *loop) forget(p *publisher, seq uint32) {
 		}
 	}
 	for _, c := range clients {
-		if c.room != p.room || c.state != joined && !c.recovering || c.stalled || p.client == c && l.traits.SenderExcluded && l.config.Scenario != Echo {
+		if c.room != p.room || c.state != joined && !c.recovering || c.stalled || c.lags || p.client == c && l.traits.SenderExcluded && l.config.Scenario != Echo {
 			continue
 		}
 		switch next := c.seen[pos]; {
@@ -373,7 +383,7 @@ func (c *client) ahead(pos uint32) (n uint32) {
 func (l *loop) audit() (lost int64) {
 	for _, c := range l.clients {
 		lost += int64(len(c.missing))
-		if c.state != joined && !c.recovering || c.stalled || c.seen == nil {
+		if c.state != joined && !c.recovering || c.stalled || c.lags || c.seen == nil {
 			continue
 		}
 		publishers := c.room.publishers

@@ -104,6 +104,9 @@ func (c *Conn) attach(conn net.Conn, buffered []byte, r *http.Request, header ht
 		return ErrClosed
 	}
 	c.net, c.raw, c.buffered = conn, rawConn(conn), buffered
+	if c.keep != nil {
+		limitUnsent(conn, maxUnsent)
+	}
 	switch {
 	case !r.ProtoAtLeast(1, 1):
 		head = append(head, preface...)

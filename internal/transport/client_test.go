@@ -25,6 +25,8 @@ type server struct {
 	conns chan *peer // accepted, in order
 	onMsg func(p *peer, data []byte)
 
+	onStream func(*transport.Conn) // is called with streams that are not open; may be nil
+
 	writes *atomic.Int64 // counts the direct writes of all WebSockets; may be nil
 	reads  *atomic.Int64 // counts the direct reads of all streams; may be nil
 }
@@ -101,7 +103,11 @@ func serveWith(t testing.TB, cfg transport.Config, start func(*httptest.Server))
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")
-		c, taken, err := s.hub.AcceptStream(w, r, transport.StreamOptions{Named: r.URL.Query().Has("named")}, p)
+		c := s.hub.NewStream(transport.StreamOptions{Named: r.URL.Query().Has("named")}, p)
+		if s.onStream != nil {
+			s.onStream(c)
+		}
+		taken, err := c.Open(w, r, nil)
 		if err != nil {
 			t.Error(err)
 			return

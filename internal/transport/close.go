@@ -248,6 +248,24 @@ func (c *Conn) limitWrites(deadline time.Time) {
 	c.mu.Lock()
 	conn, body := c.net, c.body
 	c.mu.Unlock()
+	setWriteDeadline(conn, body, deadline)
+}
+
+// limitWrite limits the time of a write that begins now. It reports whether only the
+// newest frames are kept for the client.
+func (c *Conn) limitWrite(now time.Time) (keeps bool) {
+	timeout := c.hub.cfg.WriteTimeout
+	c.mu.Lock()
+	conn, body := c.net, c.body
+	if keeps = c.keep != nil; keeps {
+		timeout = max(timeout, c.keep.patience)
+	}
+	c.mu.Unlock()
+	setWriteDeadline(conn, body, now.Add(timeout))
+	return keeps
+}
+
+func setWriteDeadline(conn net.Conn, body *bodyStream, deadline time.Time) {
 	switch {
 	case conn != nil:
 		_ = conn.SetWriteDeadline(deadline)

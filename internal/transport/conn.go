@@ -84,6 +84,7 @@ type Conn struct {
 	mu            sync.Mutex // guards the following fields; see Locks in the package comment
 	queue         *queue     // frames that no writer took yet; nil if there are none
 	queuedBytes   int        // bytes in queue, in the rest of sending, and in the chunk being written
+	keep          *keeper    // nil: all frames are kept
 	watched       bool       // there is a watch
 	dropSending   bool       // the writer must drop the frames that it took
 	writing       bool       // a goroutine holds the right to write: see writer
@@ -96,11 +97,13 @@ type Conn struct {
 
 	// Owned by the goroutine that holds the right to write.
 	sending *queue
-	sent    int // items of sending that are written, or in the chunk being written
+	sent    int  // items of sending that are written, or in the chunk being written
+	stalled bool // a write took slowAfter or longer, and keep was not nil
 
 	// Guarded by shard.mu.
 	slot, pos int // position in the wheel
 	pinged    bool
+	silent    uint16 // heartbeats in a row that a WebSocket did not answer
 
 	taken        atomic.Int64 // bytes that the connection accepted from a writer that may wait
 	writeBlocked atomic.Bool  // a writer waits for the connection, or has just begun to write

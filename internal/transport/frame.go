@@ -37,7 +37,7 @@ const Headroom = 10
 type Frame struct {
 	event  string           // names the event in named SSE frames
 	text   []byte           // as WebSocket text, header included; nil if lazy
-	header int              // its length
+	header int32            // its length
 	raw    bool             // text is ready for its one receiver, whatever the encoding
 	lazy   func() [3][]byte // the JSON document of a lazy frame
 	charge int              // the bytes that the frame counts in an outbox: its size plus frameCost
@@ -49,6 +49,8 @@ type Frame struct {
 	epoch   string // of the log that the frame is a part of; empty unless numbered
 	offset  uint64 // in the log
 	reached func() // of a mark
+
+	key *frameKey // nil if no later frame replaces this one
 
 	forms atomic.Pointer[forms] // created on demand: most frames only have text
 }
@@ -70,7 +72,7 @@ func NewFrame(event string, buf []byte) *Frame {
 	doc := buf[Headroom:]
 	start := Headroom - ws.HeaderSize(len(doc))
 	ws.AppendHeader(buf[start:start], ws.Text, false, len(doc))
-	return &Frame{event: event, text: buf[start:], header: Headroom - start, charge: len(doc) + frameCost}
+	return &Frame{event: event, text: buf[start:], header: int32(Headroom - start), charge: len(doc) + frameCost}
 }
 
 // NewLazyFrame returns a frame whose document is assembled when it is written to a
@@ -84,7 +86,7 @@ func NewLazyFrame(event string, charge int, parts func() [3][]byte) *Frame {
 
 // rawFrame returns a frame of bytes that are written to one connection as they are.
 func rawFrame(b []byte) *Frame {
-	return &Frame{text: b, header: len(b), raw: true, charge: len(b) + frameCost}
+	return &Frame{text: b, header: int32(len(b)), raw: true, charge: len(b) + frameCost}
 }
 
 // heartbeat keeps a connection alive: a ping, or a comment in an event stream.
@@ -130,7 +132,7 @@ func (f *Frame) bytes(e encoding, compressFrom int) []byte {
 	if f.epoch == "" {
 		e = e.withoutID()
 	}
-	if f.raw || f.text != nil && (e == wsText || e == wsDeflate && len(f.text)-f.header < compressFrom) {
+	if f.raw || f.text != nil && (e == wsText || e == wsDeflate && len(f.text)-int(f.header) < compressFrom) {
 		return f.text
 	}
 	if f.lazy != nil {

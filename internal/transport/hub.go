@@ -32,11 +32,17 @@ type Hub struct {
 	shards []*shard
 	next   atomic.Uint32
 	tasks  Tasks
+
+	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
 }
 
 // NewHub returns a hub without connections. It starts no goroutines.
 func NewHub(cfg Config) *Hub {
-	h := &Hub{cfg: cfg, frames: ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments}}
+	h := &Hub{
+		cfg:          cfg,
+		frames:       ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments},
+		crowdedBytes: min(crowdedBytes, cfg.OutboxBytes),
+	}
 	h.shards = make([]*shard, min(runtime.GOMAXPROCS(0), maxShards))
 	for i := range h.shards {
 		s := &shard{hub: h, index: i}

@@ -19,14 +19,14 @@ func (f *Frame) Text() []byte { return f.text }
 // ReuseFrame returns a frame with the text of an earlier frame, as returned by
 // [Frame.Text].
 func ReuseFrame(event string, text []byte) *Frame {
-	header := 2 // RFC 6455 section 5.2
+	header := int32(2) // RFC 6455 section 5.2
 	switch text[1] {
 	case 126:
 		header = 4
 	case 127:
 		header = 10
 	}
-	return &Frame{event: event, text: text, header: header, charge: len(text) - header + frameCost}
+	return &Frame{event: event, text: text, header: header, charge: len(text) - int(header) + frameCost}
 }
 
 // NewMark returns a frame without bytes for one connection. After the frames that

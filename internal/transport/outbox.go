@@ -43,15 +43,10 @@ func (c *Conn) pushLocked(it item) writer {
 	if c.state != open {
 		return writer{}
 	}
-	limit, size := c.hub.cfg.OutboxBytes, c.queuedBytes+it.frame.charge
-	if size > maxOutbox*limit && c.queuedBytes > 0 {
-		c.overflowLocked()
+	if charge := it.frame.charge; c.queuedBytes+charge > c.hub.crowdedBytes && !c.makeRoomLocked(charge) {
 		return writer{}
 	}
 	c.appendLocked(it)
-	if size > limit {
-		c.watchLocked()
-	}
 	return c.acquireLocked()
 }
 

@@ -60,6 +60,8 @@ func (w *watch) check() {
 	switch {
 	case c.state != open || c.queuedBytes <= c.hub.cfg.OutboxBytes:
 		c.watched = false
+	case w.stalled >= slowChecks && c.fitsLocked():
+		c.watched = false
 	case w.stalled >= slowChecks:
 		c.overflowLocked()
 	default:

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -75,19 +76,24 @@ func (s *shard) tick() {
 	w.at = (w.at + 1) % wheelSlots
 	due := append([]*Conn(nil), w.slots[w.at]...)
 	w.timer.Reset(w.interval / wheelSlots)
-	var dead []*Conn
+	var dead, silent []*Conn
 	for _, c := range due {
 		excused := c.paused.Load()
 		received := c.receivedSincePing.Swap(false)
-		if c.WebSocket() && c.pinged && !received && !excused && c.is(open) {
+		switch {
+		case !c.WebSocket() || !c.pinged || received || excused:
+			c.silent = 0
+		case c.silentTooLong():
 			dead = append(dead, c)
+		case c.silent > 0:
+			silent = append(silent, c)
 		}
 		c.pinged = true
 	}
 	s.mu.Unlock()
 
 	for _, c := range due {
-		if !c.WebSocket() && vanished(c.net, max(s.hub.cfg.PingInterval, s.hub.cfg.WriteTimeout)) {
+		if (!c.WebSocket() || slices.Contains(silent, c)) && vanished(c.net, max(s.hub.cfg.PingInterval, s.hub.cfg.WriteTimeout)) {
 			c.disconnected(ErrTimeout)
 			continue
 		}
@@ -101,6 +107,20 @@ func (s *shard) tick() {
 	for _, c := range dead {
 		c.Abort(ErrTimeout)
 	}
+}
+
+// silentTooLong counts a heartbeat that an open connection did not answer, and reports
+// whether it had to. It is called with the shard's mu.
+func (c *Conn) silentTooLong() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != open {
+		return false
+	}
+	if c.silent < math.MaxUint16 {
+		c.silent++
+	}
+	return c.keep == nil || time.Duration(c.silent)*c.hub.cfg.PingInterval >= c.keep.patience
 }
 
 // connections returns all connections that were started and are not closed.

@@ -127,7 +127,7 @@ const (
 	rawPieceSize = 256 << 10
 )
 
-// writeAll writes b. For each piece it waits until WriteTimeout or the deadline for the
+// writeAll writes b. For each piece it waits until the write timeout or the deadline for the
 // last frame passed.
 func (c *Conn) writeAll(b []byte) (err error) {
 	if len(b) == 0 {
@@ -142,7 +142,8 @@ func (c *Conn) writeAll(b []byte) (err error) {
 	for len(b) > 0 && err == nil {
 		piece := b[:min(size, len(b))]
 		b = b[len(piece):]
-		c.limitWrites(time.Now().Add(c.hub.cfg.WriteTimeout))
+		began := time.Now()
+		keeps := c.limitWrite(began)
 		c.applyCloseDeadline() // which may have been set after the line before
 		if c.net == nil {
 			err = c.body.write(piece)
@@ -150,6 +151,9 @@ func (c *Conn) writeAll(b []byte) (err error) {
 			_, err = c.net.Write(piece)
 		}
 		c.taken.Add(int64(len(piece)))
+		if keeps && time.Since(began) >= slowAfter {
+			c.stalled = true
+		}
 	}
 	if err != nil && isTimeout(err) {
 		return ErrSlow
@@ -201,7 +205,9 @@ func (w writer) take(k *chunk) []item {
 		c.sending = nil
 	}
 	c.dropSending = false
-	if c.sending == nil {
+	if c.keep != nil {
+		c.takeLatestLocked()
+	} else if c.sending == nil {
 		c.sending, c.queue, c.sent = c.queue, nil, 0
 	}
 	if c.state == closed || c.sending == nil {

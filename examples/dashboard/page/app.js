@@ -7,7 +7,7 @@ const metrics = {
   goroutines: ["Goroutines", (v) => v],
   memory: ["Memory in use", (v) => `${v.toFixed(1)} MiB`],
 };
-const shown = 60;
+const shown = 60_000; // milliseconds
 
 const pond = new Pond("/socket");
 showStatus(pond, document.getElementById("status"));
@@ -25,14 +25,15 @@ for (const [name, [title, format]] of Object.entries(metrics)) {
     const values = points.map((p) => p.value);
     const [low, high] = [Math.min(...values), Math.max(...values)];
     const span = high - low || 1;
-    const x = (i) => 240 - (points.length - 1 - i) * (240 / (shown - 1));
+    const x = (p) => 240 - (points.at(-1).at - p.at) * (240 / shown);
     const y = (v) => (high === low ? 30 : 55 - ((v - low) / span) * 50);
-    line.setAttribute("points", values.map((v, i) => `${x(i)},${y(v)}`).join(" "));
+    line.setAttribute("points", points.map((p) => `${x(p)},${y(p.value)}`).join(" "));
     card.querySelector(".value").textContent = format(values.at(-1));
     svg.setAttribute("aria-label", `${title} in the last minute: from ${format(low)} to ${format(high)}`);
   };
 
-  // The snapshot comes first, and then each point once, even after a reconnect.
+  // The snapshot comes first, and then each point once, even after a reconnect. If the page
+  // was asleep, points are missing: only the latest matters.
   const watch = () => {
     const channel = pond.channel(`/metrics/${name}`);
     channel.on("snapshot", (snapshot) => {
@@ -40,7 +41,7 @@ for (const [name, [title, format]] of Object.entries(metrics)) {
       draw();
     });
     channel.on("point", (point) => {
-      points = [...points, point].slice(-shown);
+      points = [...points, point].filter((p) => p.at > point.at - shown);
       draw();
     });
     return channel;

@@ -45,6 +45,7 @@ func failingObserver(c *calls, fail func()) *pond.Observer {
 		Recovered:    func(*pond.Channel, pond.User, pond.GapReason) { called("Recovered") },
 		Degraded:     func(*pond.Pond, error) { called("Degraded") },
 		Lost:         func(*pond.Pond, int, error) { called("Lost") },
+		Dropped:      func(*pond.Channel, pond.User, int) { called("Dropped") },
 		Limited:      func(*pond.Endpoint, pond.Limit) { called("Limited") },
 	}
 }
@@ -56,6 +57,7 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 		var log *logs
 		var c, second *calls
 		var returned int
+		var board *pond.Endpoint
 		server := func() *pond.Pond {
 			log, c, second, returned = new(logs), &calls{n: map[string]int{}}, &calls{n: map[string]int{}}, 0
 			p := pond.New(pond.WithLogger(slog.New(log)), pond.WithObserver(failingObserver(c, failures[how])),
@@ -80,6 +82,7 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 			})
 			l.OnMessage("fail", func(*pond.EventContext) error { return errors.New("no") })
 			l.OnLeave(func(*pond.LeaveContext) error { returned++; return nil })
+			board = e.Lobby("/board/:id", kit.Admit, pond.WithSlowClients(pond.KeepLatest(nil))).Endpoint()
 			return p
 		}
 		t.Run(how, func(t *testing.T) {
@@ -99,6 +102,19 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 					t.Errorf("an event failed with %d", got)
 				}
 				s.Quiet()
+				s.Join("/board/1", nil)
+				s.Stall()
+				prices, _ := board.Channel("/board/1")
+				for range 4 {
+					if err := prices.Broadcast("prices", map[string]string{"list": strings.Repeat("x", 100<<10)}); err != nil {
+						t.Error(err)
+					}
+					synctest.Wait()
+				}
+				s.Resume()
+				if got := len(s.Drain()); got != 3 { // one in the network, and two that did not fill the queue
+					t.Errorf("received %d messages of 4", got)
+				}
 				s.Leave("/chat/1")
 				s.Join("/chat/1", nil)
 				s.Close()
@@ -107,7 +123,8 @@ func TestFault02_ObserversThatFail(t *testing.T) {
 					t.Errorf("%d handlers returned", returned)
 				}
 				calls := map[string]int{
-					"Connected": 1, "Disconnected": 1, "Rejected": 1, "Joined": 2, "Left": 2, "Handled": 6, "Sent": 8, "Limited": 3, "Recovered": 1,
+					"Connected": 1, "Disconnected": 1, "Rejected": 1, "Joined": 3, "Left": 3, "Handled": 7, "Sent": 12, "Limited": 3, "Recovered": 1,
+					"Dropped": 1,
 				}
 				for field := range reflect.TypeFor[pond.Observer]().Fields() {
 					if field.Name == "Degraded" || field.Name == "Lost" {

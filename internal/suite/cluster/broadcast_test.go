@@ -2,7 +2,9 @@ package cluster_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/suite/kit"
@@ -29,6 +31,26 @@ func TestBroadcast(t *testing.T) {
 			expect(t, ann, i)
 			client.Leave(room)
 		}
+	})
+}
+
+// A member that does not read gets only the newest messages, also of members on other nodes.
+func TestKeepLatest(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		ann, bob := c.join(s[0]), c.join(s[1])
+		bob.Stall()
+		ann.Send(room, "say", map[string]any{"n": 0, "fill": strings.Repeat("x", 100<<10)}) // more than the network takes
+		c.settle()
+		c.pass(time.Second)
+		for n := range 5 {
+			ann.Send(room, "say", number(n+1))
+		}
+		c.settle()
+		bob.Resume()
+		expect(t, bob, 0, 5)
+		expect(t, ann, 0, 1, 2, 3, 4, 5)
+	}, func(c *cluster) {
+		c.opts = []pond.LobbyOption{pond.WithSlowClients(pond.KeepLatest(nil))}
 	})
 }
 

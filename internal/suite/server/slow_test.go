@@ -99,10 +99,14 @@ func joinWebSocket(t *testing.T, srv *httptest.Server) io.Reader {
 }
 
 func joinStream(t *testing.T, srv *httptest.Server) io.Reader {
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols),
-	}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
 	transport.Protocols.SetHTTP2(true)
+	return joinStreamWith(t, srv, transport)
+}
+
+// joinStreamWith joins with an event stream, and a transport of its own.
+func joinStreamWith(t *testing.T, srv *httptest.Server, transport *http.Transport) io.Reader {
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	ctx, cancel := context.WithTimeout(t.Context(), kit.Patience)
 	t.Cleanup(cancel)

@@ -1,0 +1,132 @@
+package load_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/load"
+)
+
+const lateMessages = 400
+
+// serveLatest returns the address of a server whose lobby has a policy. outgoing, which
+// may be nil, sees the messages to the client that stops reading, which is the last one,
+// with their numbers.
+func serveLatest(t *testing.T, policy pond.SlowClientPolicy, outgoing func(ctx *pond.OutgoingContext, number int64) error) string {
+	t.Helper()
+	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		ctx.Assign("client", ctx.Request().Header.Get("X-Client"))
+		return ctx.Accept()
+	}, pond.WithOutboxSize(256<<10))
+	l := e.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, pond.WithSlowClients(policy))
+	var sent atomic.Int64
+	l.OnMessage("message", func(ctx *pond.EventContext) error {
+		sent.Add(1)
+		return broadcast(ctx)
+	})
+	if outgoing != nil {
+		l.OnOutgoing("message", func(ctx *pond.OutgoingContext) error {
+			if ctx.Get("client") == "4" {
+				return outgoing(ctx, sent.Load())
+			}
+			return nil
+		})
+	}
+	srv := httptest.NewServer(p)
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		if err := p.Shutdown(t.Context()); err != nil && t.Context().Err() == nil {
+			t.Error(err)
+		}
+		srv.Close()
+	})
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+// late sends more than the kernel takes for the one client that stops reading, and makes
+// it read again when everything is sent.
+func late(tr load.Transport, addr string) load.Config {
+	return load.Config{
+		Scenario: load.Latest, Transport: tr, Clients: 5, Stalled: 1, Size: 16 << 10, Messages: lateMessages, Rate: 4000,
+		Away: time.Minute, Dialect: numbered{load.Pond{Path: "/socket", Channel: "/log/%d"}, 0}, Addr: addr, LostAfter: lostAfter,
+	}
+}
+
+// A member that stops reading skips messages, and receives the newest one.
+func TestLatest(t *testing.T) {
+	for _, tr := range transports {
+		t.Run(string(tr), func(t *testing.T) {
+			cfg := late(tr, serveLatest(t, pond.KeepLatest(nil), nil))
+			cfg.LostAfter = time.Minute
+			res := run(t, cfg)
+			checkFaults(t, res, load.Faults{})
+			c := res.Catchup
+			if all := int64(4 * lateMessages); res.Deliveries != all-c.Behind {
+				t.Errorf("%d deliveries, and %d skipped, of %d", res.Deliveries, c.Behind, all)
+			}
+			if c.Resumed != 1 || c.Skipped == 0 || c.Outdated+c.Skipped != lateMessages-1 || c.UpToDate == nil || c.UpToDate.Count != 1 {
+				t.Errorf("catch-up %+v", c)
+			}
+		})
+	}
+}
+
+// The faults of a server that does not keep the latest messages are counted.
+func TestFaultsOfLatestAreCounted(t *testing.T) {
+	type filter = func(ctx *pond.OutgoingContext, sent int64) error
+	for name, tt := range map[string]struct {
+		policy   pond.SlowClientPolicy
+		outgoing func() filter
+		want     load.Faults
+	}{
+		"closed": {want: load.Faults{Closed: 1, Reason: "was closed"}},
+		"newest is missing": {
+			policy: pond.KeepLatest(nil),
+			outgoing: func() filter {
+				return func(ctx *pond.OutgoingContext, sent int64) error {
+					if sent == lateMessages {
+						ctx.Block()
+					}
+					return nil
+				}
+			},
+			want: load.Faults{Lost: 1, Reason: "did not receive the newest message: 1"},
+		},
+		"out of order": {
+			policy: pond.KeepLatest(nil),
+			outgoing: func() filter {
+				var first json.RawMessage
+				again := false
+				return func(ctx *pond.OutgoingContext, sent int64) error {
+					switch {
+					case first == nil:
+						first = ctx.Payload()
+					case sent == lateMessages && !again:
+						again = true
+						return ctx.Transform(map[string]json.RawMessage{"a": ctx.Payload(), "b": first})
+					}
+					return nil
+				}
+			},
+			want: load.Faults{Reordered: 1, Reason: "client 4 received message 0 after message"},
+		},
+	} {
+		for _, tr := range transports {
+			t.Run(name+"/"+string(tr), func(t *testing.T) {
+				t.Parallel()
+				var outgoing filter
+				if tt.outgoing != nil {
+					outgoing = tt.outgoing()
+				}
+				checkFaults(t, run(t, late(tr, serveLatest(t, tt.policy, outgoing))), tt.want)
+			})
+		}
+	}
+}
