@@ -109,6 +109,7 @@ type node struct {
 	nextBeat time.Time
 	audited  time.Time // when the logs were compared
 	expired  time.Time // when members of silent nodes were looked for
+	troubled time.Time // when the node was degraded last
 }
 
 func newNode(p *Pond) *node {
@@ -123,6 +124,7 @@ func newNode(p *Pond) *node {
 	n.nodes = cluster.NewNodes(n.timeout)
 	n.degraded = errNotStarted
 	n.lanes = cluster.NewLanes(cluster.LanesConfig{
+		Number:    clusterwire.AppendSeq,
 		Send:      n.send,
 		Permanent: func(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) },
 		GaveUp:    n.gaveUp,

@@ -304,7 +304,7 @@ func (l *link) receive(t *topic, e Entry) {
 		return // the members here have it
 	}
 	m, err := clusterwire.Decode(e.Data, l.endpoint, l.ch.name, clusterwire.DefaultLimits)
-	if err != nil || m.Source == l.node.id || !l.node.saw(&m) || !t.recent.Add(&m, time.Now()) {
+	if err != nil || m.Source == l.node.id || !l.node.saw(&m) || !t.isNew(&m) {
 		return
 	}
 	switch {

@@ -30,6 +30,9 @@ func (n *node) judge(health error) {
 	n.mu.Lock()
 	changed := !n.judged || (n.degraded == nil) != (health == nil)
 	n.degraded, n.judged = health, true
+	if health != nil {
+		n.troubled = time.Now()
+	}
 	n.mu.Unlock()
 	now := time.Now()
 	if health != nil {
@@ -144,14 +147,15 @@ func (n *node) announceDue() {
 	}
 	n.mu.Unlock()
 	now := time.Now()
-	expire := !n.isDegraded() && now.Sub(n.expired) >= n.beat()
+	silence := now.Add(-stateTimeouts * n.timeout)
+	expire := now.Sub(n.expired) >= n.beat() && n.troubled.Before(silence) // or it may have missed something
 	if expire {
 		n.expired = now
 	}
 	for _, l := range n.links() {
 		_, lost := dirty[l.name]
 		if expire {
-			l.expire()
+			l.expire(silence)
 		}
 		if due := l.due.Load(); lost || due != 0 && now.UnixNano() >= due {
 			l.announce(lost)
@@ -214,9 +218,9 @@ func (l *link) expectStates() {
 	})
 }
 
-// expire removes the members of nodes that have not told their state for a long time.
-func (l *link) expire() {
-	l.forget(func(*remoteMembers) time.Time { return time.Now().Add(-stateTimeouts * l.node.timeout) })
+// expire removes the members of nodes that have not told their state since a time.
+func (l *link) expire(since time.Time) {
+	l.forget(func(*remoteMembers) time.Time { return since })
 }
 
 // forget removes the members of nodes of ours that have not told their state since a time.

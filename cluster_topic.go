@@ -29,8 +29,30 @@ type topic struct {
 	expected    Position // an entry that must arrive, or the log is read
 	expecting   bool     // a timer runs for it
 
-	recent clusterwire.Recent // owned by the goroutine of in
+	// Owned by the goroutine of in.
+	recent clusterwire.Recent
+	last   map[string]uint64 // the latest number of each node of ours
 }
+
+// isNew reports whether a message did not arrive before. A node sends a batch again if it
+// does not know whether it arrived, so messages may come twice, and those of the first time
+// that were lost come behind later ones: they stay lost.
+func (t *topic) isNew(m *clusterwire.Message) bool {
+	if m.Ext.Seq == 0 { // of another server
+		return t.recent.Add(m, time.Now())
+	}
+	if t.last == nil || len(t.last) >= maxSources {
+		t.last = map[string]uint64{}
+	}
+	if m.Ext.Seq <= t.last[m.Source] {
+		return false
+	}
+	t.last[m.Source] = m.Ext.Seq
+	return true
+}
+
+// maxSources is how many nodes a topic knows the latest number of.
+const maxSources = 1 << 12
 
 // A subscriber gets what arrives in a topic, on the goroutine of the topic.
 type subscriber interface {

@@ -29,6 +29,8 @@ type Item struct {
 	// Done is called once, without locks, with nil when the broker has the message, and
 	// with the reason when the lane gave it up. It may be nil, and must not wait.
 	Done func(error)
+
+	seq uint64
 }
 
 func (it *Item) done(err error) {
@@ -39,6 +41,9 @@ func (it *Item) done(err error) {
 
 // A LanesConfig configures [Lanes]. All fields are required.
 type LanesConfig struct {
+	// Number adds its number to a message that is not for the log. Numbers increase in the
+	// order of the lane.
+	Number func(message []byte, seq uint64) []byte
 	// Send sends a batch of items with the same Log. first is the number of its first
 	// message if it is for the log.
 	Send func(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error
@@ -68,6 +73,7 @@ type Lanes struct {
 	bytes   int
 	failing int    // lanes whose last attempt failed
 	number  uint64 // of the last message for a log, in any topic
+	seq     uint64 // of the last one that is not
 	closed  bool
 	ctx     context.Context // of attempts; nil before the first one
 	cancel  context.CancelFunc
@@ -125,7 +131,13 @@ func (l *Lanes) Push(topic string, it Item) error {
 		}
 		q.keys[it.Key] = q.base + len(q.items)
 	}
+	if it.Log == nil {
+		l.seq++
+		it.seq = l.seq
+		it.Data = l.cfg.Number(it.Data, it.seq)
+	}
 	q.items = append(q.items, it)
+	size = len(it.Data) + itemCost
 	q.bytes += size
 	l.bytes += size
 	if start {
@@ -151,6 +163,8 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	if grown > 0 && (q.bytes+grown > l.cfg.LaneBytes || l.bytes+grown > l.cfg.TotalBytes) {
 		return false
 	}
+	it.Data = l.cfg.Number(it.Data, q.items[i].seq)
+	grown = len(it.Data) - len(q.items[i].Data)
 	q.items[i].Data = it.Data
 	q.bytes += grown
 	l.bytes += grown

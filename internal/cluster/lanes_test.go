@@ -25,6 +25,7 @@ type backend struct {
 	fail  error
 	block chan struct{} // calls wait until it is closed, unless it is nil
 	lost  int           // events
+	seqs  []uint64      // that messages got
 	fails int           // calls of GaveUp
 }
 
@@ -76,6 +77,7 @@ func withLanes(t *testing.T, test func(t *testing.T, l *cluster.Lanes, b *backen
 	synctest.Test(t, func(t *testing.T) {
 		b := &backend{}
 		l := cluster.NewLanes(cluster.LanesConfig{
+			Number:    func(message []byte, seq uint64) []byte { b.seqs = append(b.seqs, seq); return message },
 			Send:      b.send,
 			Permanent: func(err error) bool { return errors.Is(err, errTooLarge) },
 			GaveUp: func(_ string, events int, _ error) {
@@ -229,6 +231,9 @@ func TestLanesKeys(t *testing.T) {
 		b.mu.Unlock()
 		close(block)
 		b.expect(t, "x 1", "x 4 other")
+		if want := []uint64{1, 2, 3, 2, 2}; !slices.Equal(b.seqs, want) { // each keeps its place
+			t.Errorf("numbers %d, want %d", b.seqs, want)
+		}
 		key("5")
 		b.expect(t, "x 5")
 	})

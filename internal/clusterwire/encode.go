@@ -219,6 +219,15 @@ func appendExt(dst []byte, ext *Ext) []byte {
 	return append(dst, '}')
 }
 
+// AppendSeq adds [Ext.Seq] to a message that Append wrote, with other extensions and without
+// this one. Its number is its position in the order of the messages, which may not be known
+// when it is encoded.
+func AppendSeq(message []byte, seq uint64) []byte {
+	message = message[:len(message)-len("}}")]
+	message = append(message, `,"seq":`...)
+	return append(strconv.AppendUint(message, seq, 10), "}}"...)
+}
+
 // appendMember appends a literal, such as a comma and a name, and a string.
 func appendMember(dst []byte, literal, value string) []byte {
 	return appendString(append(dst, literal...), value)

@@ -103,7 +103,7 @@ const (
 // it is zero.
 type Ext struct {
 	Boot   string // of the source; different in each run of the node
-	Seq    uint64 // counts the messages of a boot in a topic, from 1
+	Seq    uint64 // increases with the messages of a boot in a topic; see AppendSeq
 	Action string // of the client's frame, if it is not BROADCAST
 	Epoch  string // with Offset: the position in the log of the channel
 	Offset uint64

@@ -463,3 +463,20 @@ func TestReasonsAreErrors(t *testing.T) {
 		t.Errorf("%q", err)
 	}
 }
+
+// A number that is added later is like one that was there from the beginning.
+func TestAppendSeq(t *testing.T) {
+	for _, typ := range types {
+		want := message(typ)
+		want.Ext = Ext{Boot: "b1", Action: "}}"}
+		data, err := Append(nil, &want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Ext.Seq = 1<<64 - 1
+		got, err := Decode(AppendSeq(data, want.Ext.Seq), want.Endpoint, want.Channel, DefaultLimits)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v; want %+v", data, got, err, want)
+		}
+	}
+}

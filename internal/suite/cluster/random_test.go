@@ -19,22 +19,24 @@ type walk struct {
 	servers []*server
 	clients []*pondtest.Session
 	sent    int
+	logged  bool
 	paused  bool
 }
 
 // After a random history of joins, leaves, evictions, presence, stops of nodes and faults
 // of the broker, all nodes soon see exactly the clients that are connected, with their
-// presence. No client gets a message twice, and those of a sender are in order.
+// presence. No client gets a message twice, and those of a sender are in order. With a log,
+// all clients get the same messages in the same order, and none is missing.
 func TestRandomHistories(t *testing.T) {
 	for _, withLog := range []bool{false, true} {
-		for seed := range uint64(15) {
+		for seed := range uint64(25) {
 			t.Run(fmt.Sprintf("log %v/seed %d", withLog, seed), func(t *testing.T) {
 				var configure []func(*cluster)
 				if withLog {
 					configure = append(configure, withHistory)
 				}
 				runOne(t, 3, pondtest.WebSocket, func(_ *testing.T, c *cluster, s []*server) {
-					w := &walk{cluster: c, random: rand.New(rand.NewPCG(seed, 1)), servers: s}
+					w := &walk{cluster: c, random: rand.New(rand.NewPCG(seed, 1)), servers: s, logged: withLog}
 					for range 80 {
 						w.step()
 					}
@@ -49,11 +51,11 @@ func (w *walk) pick() *server { return w.servers[w.random.IntN(len(w.servers))] 
 
 func (w *walk) step() {
 	time.Sleep(time.Duration(w.random.IntN(400)) * time.Millisecond)
-	switch n := w.random.IntN(20); {
+	switch n := w.random.IntN(21); {
 	case n < 5 && len(w.clients) < 10:
 		client := w.connect(w.pick())
 		w.clients = append(w.clients, client)
-		client.SendJoin(room, nil)
+		client.SendJoin(room, nil, pondtest.Want("recover"))
 	case n < 9 && len(w.clients) > 0:
 		client := w.clients[w.random.IntN(len(w.clients))]
 		if client.Ended() {
@@ -95,6 +97,12 @@ func (w *walk) step() {
 		})
 	case n == 19:
 		w.bus.SetFaults(memorybroker.Faults{})
+	case n == 20:
+		i := w.random.IntN(len(w.servers))
+		name := w.servers[i].name
+		w.stop(w.servers[i])
+		w.servers[i] = w.start(name)
+		w.clients = slices.DeleteFunc(w.clients, func(client *pondtest.Session) bool { return client.Ended() })
 	}
 }
 
@@ -136,10 +144,14 @@ func (w *walk) check() {
 			t.Errorf("node %s sees\n%v, want\n%v", s.name, got, want)
 		}
 	}
+	stored := map[uint64]int{} // what clients got at each offset
 	for _, client := range w.clients {
-		last := map[string]int{}
+		last, offset := map[string]int{}, uint64(0)
 		for _, m := range client.Drain() {
 			if m.Event != "said" {
+				if m.Event == "GAP" {
+					offset = 0
+				}
 				continue
 			}
 			var v struct {
@@ -151,6 +163,16 @@ func (w *walk) check() {
 				t.Errorf("client %s got %d of %s after %d", client.ID(), v.N, v.From, last[v.From])
 			}
 			last[v.From] = v.N
+			if !w.logged {
+				continue
+			}
+			if n, ok := stored[m.Offset]; ok && n != v.N {
+				t.Errorf("clients got %d and %d at offset %d", n, v.N, m.Offset)
+			}
+			if offset > 0 && m.Offset != offset+1 {
+				t.Errorf("client %s got offset %d after %d without a gap", client.ID(), m.Offset, offset)
+			}
+			stored[m.Offset], offset = v.N, m.Offset
 		}
 	}
 }
