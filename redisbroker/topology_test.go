@@ -37,6 +37,9 @@ func startCluster(t testing.TB, more int) []*server {
 			"--enable-debug-command", "yes", "--cluster-port", port(testserver.FreeAddr(t))))
 	}
 	for i, s := range servers {
+		// Without epochs of their own, servers change them while the cluster forms, and what
+		// a replica takes over may have a newer one than the replica knows.
+		s.command("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 		if i < masters {
 			s.command("CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*16384/masters), fmt.Sprint((i+1)*16384/masters-1))
 		}
