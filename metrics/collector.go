@@ -19,6 +19,8 @@
 //	pond_deliveries_total          endpoint, lobby              their recipients
 //	pond_dropped_total             endpoint, lobby              outdated messages that slow members did not get
 //	pond_handler_duration_seconds  endpoint, lobby, kind, result  histogram: handlers of joins and messages
+//	pond_degraded                  no labels  1 while the connection to the cluster is lost, otherwise 0
+//	pond_lost_total                no labels  messages that members on other nodes do not get
 //
 // The labels have these values:
 //
@@ -54,6 +56,8 @@ type Collector struct {
 	joined, left, recovered                    *prometheus.CounterVec
 	messages, deliveries, dropped              *prometheus.CounterVec
 	handlers                                   *prometheus.HistogramVec
+	degraded                                   prometheus.Gauge
+	lost                                       prometheus.Counter
 
 	all []prometheus.Collector
 }
@@ -100,7 +104,13 @@ func New(opts ...Option) *Collector {
 	c.handlers = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "pond_handler_duration_seconds", Help: "Duration of handlers of joins and messages.", Buckets: cfg.buckets,
 	}, []string{endpoint, lobby, "kind", "result"})
-	c.all = append(c.all, c.handlers)
+	c.degraded = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "pond_degraded", Help: "1 while the connection to the cluster is lost, otherwise 0.",
+	})
+	c.lost = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "pond_lost_total", Help: "Messages that members on other nodes do not get.",
+	})
+	c.all = append(c.all, c.handlers, c.degraded, c.lost)
 	return c
 }
 
@@ -166,6 +176,14 @@ func (c *Collector) Observer() *pond.Observer {
 			endpoint, lobby := labels(ch.Lobby())
 			c.handlers.WithLabelValues(endpoint, lobby, kind, resultOf(err)).Observe(d.Seconds())
 		},
+		Degraded: func(_ *pond.Pond, reason error) {
+			if reason == nil {
+				c.degraded.Set(0)
+			} else {
+				c.degraded.Set(1)
+			}
+		},
+		Lost: func(_ *pond.Pond, messages int, _ error) { c.lost.Add(float64(messages)) },
 	}
 }
 

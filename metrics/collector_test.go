@@ -1,8 +1,11 @@
 package metrics_test
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 	"github.com/pondsocket/pond/pondtest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -27,6 +31,9 @@ pond_clients{endpoint="/:tenant/socket",transport="websocket"} 1
 # TYPE pond_connected_total counter
 pond_connected_total{endpoint="/:tenant/socket",transport="sse"} 1
 pond_connected_total{endpoint="/:tenant/socket",transport="websocket"} 4
+# HELP pond_degraded 1 while the connection to the cluster is lost, otherwise 0.
+# TYPE pond_degraded gauge
+pond_degraded 0
 # HELP pond_deliveries_total Recipients of broadcasts and replies.
 # TYPE pond_deliveries_total counter
 pond_deliveries_total{endpoint="/:tenant/socket",lobby="/chat/:room"} 3
@@ -69,6 +76,9 @@ pond_left_total{endpoint="/:tenant/socket",lobby="/chat/:room",reason="slow_cons
 # TYPE pond_limited_total counter
 pond_limited_total{endpoint="/:tenant/socket",limit="channel_name"} 1
 pond_limited_total{endpoint="/:tenant/socket",limit="outbox"} 1
+# HELP pond_lost_total Messages that members on other nodes do not get.
+# TYPE pond_lost_total counter
+pond_lost_total 0
 # HELP pond_members Members of channels.
 # TYPE pond_members gauge
 pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 2
@@ -214,6 +224,45 @@ pond_clients{endpoint="/:tenant/socket",transport="websocket"} 0
 pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 0
 `
 
+// wantWithoutBroker has the metrics of a node that lost its broker for a minute.
+const wantWithoutBroker = `
+# HELP pond_degraded 1 while the connection to the cluster is lost, otherwise 0.
+# TYPE pond_degraded gauge
+pond_degraded %d
+# HELP pond_lost_total Messages that members on other nodes do not get.
+# TYPE pond_lost_total counter
+pond_lost_total %d
+`
+
+func TestCollectorOfANode(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	c := metrics.New()
+	reg.MustRegister(c)
+	var p *pond.Pond
+	serve := func(w http.ResponseWriter, r *http.Request) { p.ServeHTTP(w, r) }
+	pondtest.Run(t, http.HandlerFunc(serve), func(t *testing.T, d *pondtest.Driver) {
+		b := memorybroker.New().Broker("a")
+		p, _ = chat(pond.WithObserver(c.Observer()), pond.WithBroker(b))
+		defer p.Shutdown(t.Context())
+		check := func(degraded, lost int) {
+			t.Helper()
+			compare(t, reg, fmt.Sprintf(wantWithoutBroker, degraded, lost), "pond_degraded", "pond_lost_total")
+		}
+		ann := d.Connect(pondtest.WebSocket, "/acme/socket")
+		ann.Join("/chat/1", nil)
+		check(0, 0)
+		b.Disconnect()
+		time.Sleep(time.Minute)
+		check(1, 0)
+		ann.Request("/chat/1", "say", nil)
+		time.Sleep(time.Minute)
+		check(1, 1)
+		b.Connect()
+		time.Sleep(time.Minute)
+		check(0, 1)
+	})
+}
+
 // compare compares all gathered metrics, or those with these names.
 func compare(t *testing.T, reg prometheus.Gatherer, want string, names ...string) {
 	t.Helper()
@@ -229,7 +278,7 @@ func TestCollectorIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	documented := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^//\t(pond_\w+) +(\w+(?:, \w+)*)  `).FindAllStringSubmatch(string(source), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^//\t(pond_\w+) +(\w+(?:, \w+)*|no labels)  `).FindAllStringSubmatch(string(source), -1) {
 		documented[m[1]] = m[2]
 	}
 	descs := make(chan *prometheus.Desc, 100)
@@ -240,7 +289,7 @@ func TestCollectorIsDocumented(t *testing.T) {
 		if m == nil {
 			t.Fatalf("cannot read %s", d)
 		}
-		if got, want := documented[m[1]], strings.ReplaceAll(m[2], ",", ", "); got != want {
+		if got, want := documented[m[1]], cmp.Or(strings.ReplaceAll(m[2], ",", ", "), "no labels"); got != want {
 			t.Errorf("%s: the comment has the labels %q, want %q", m[1], got, want)
 		}
 		delete(documented, m[1])
