@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -26,10 +25,8 @@ import (
 	"github.com/redis/rueidis"
 )
 
-const (
-	channel = "/chat/1"
-	timeout = 30 * time.Second // of everything that must happen
-)
+// timeout is for everything that must happen.
+const timeout = 30 * time.Second
 
 // interpreter returns the Python interpreter with pondsocket, or skips the test.
 func interpreter(t *testing.T) string {
@@ -58,8 +55,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// startRedis starts a server, and returns its address.
-func startRedis(t *testing.T) string {
+// startRedis starts a server.
+func startRedis(t *testing.T) *testserver.Server {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -69,7 +66,7 @@ func startRedis(t *testing.T) string {
 	_, port, _ := net.SplitHostPort(addr)
 	log := filepath.Join(dir, "log")
 	args := []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--logfile", log, "--save", "", "--appendonly", "no"}
-	testserver.New(t, addr, program, args, log, func(addr string) error {
+	s := testserver.New(t, addr, program, args, log, func(addr string) error {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
@@ -83,14 +80,16 @@ func startRedis(t *testing.T) string {
 			err = fmt.Errorf("answer %q", line)
 		}
 		return err
-	}).Start()
-	return addr
+	})
+	s.Start()
+	return s
 }
 
-// startPython starts a node, and returns its address.
-func startPython(t *testing.T, redis string, heartbeatTimeout time.Duration) string {
+// startPython starts a node, and returns its address. It ends with the test, or at once and
+// without a word if kill is called.
+func startPython(t *testing.T, redis *testserver.Server, heartbeatTimeout time.Duration) (addr string, kill func()) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), interpreter(t), "-B", "node.py", redis, fmt.Sprint(heartbeatTimeout.Seconds()))
+	cmd := exec.CommandContext(t.Context(), interpreter(t), "-B", "node.py", redis.Addr, fmt.Sprint(heartbeatTimeout.Seconds()))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe() // the node ends with it
 	if err != nil {
@@ -103,16 +102,16 @@ func startPython(t *testing.T, redis string, heartbeatTimeout time.Duration) str
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = sync.OnceFunc(func() {
 		stdin.Close()
 		_ = cmd.Wait() // it ends with a signal
 	})
+	t.Cleanup(kill)
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the node does not start: %v", err)
 	}
-	go io.Copy(io.Discard, stdout)
-	return strings.TrimSpace(line)
+	return strings.TrimSpace(line), kill
 }
 
 // A tap records the messages between nodes.
@@ -129,7 +128,7 @@ type tapped struct {
 }
 
 // startTap records all messages from now on.
-func startTap(t *testing.T, redis string) *tap {
+func startTap(t *testing.T, redis *testserver.Server) *tap {
 	t.Helper()
 	client := dial(t, redis)
 	conn, release := client.Dedicate()
@@ -152,9 +151,9 @@ func startTap(t *testing.T, redis string) *tap {
 	return tp
 }
 
-func dial(t *testing.T, redis string) rueidis.Client {
+func dial(t *testing.T, redis *testserver.Server) rueidis.Client {
 	t.Helper()
-	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{redis}, DisableCache: true, ForceSingleClient: true})
+	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{redis.Addr}, DisableCache: true, ForceSingleClient: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,15 +186,15 @@ func (tp *tap) await(t *testing.T, what string, match func(tapped) bool) (found 
 type member struct {
 	t *testing.T
 	*pondclient.Channel
-	client *pondclient.Client
+	user string // the ID, which a client has until it is disconnected
 
 	mu     sync.Mutex // guards the following fields
 	events []pondclient.Event
 	err    error // after the last event
 }
 
-// join connects a client to a node, and joins the channel.
-func join(t *testing.T, node string, params map[string]any) *member {
+// join connects a client to a node, and joins a channel.
+func join(t *testing.T, node, channel string, params map[string]any) *member {
 	t.Helper()
 	c, err := pondclient.Dial(limited(t), "http://"+node+"/socket", pondclient.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -205,7 +204,7 @@ func join(t *testing.T, node string, params map[string]any) *member {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &member{t: t, Channel: ch, client: c}
+	m := &member{t: t, Channel: ch, user: c.UserID()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var reader sync.WaitGroup
 	reader.Go(func() {
@@ -229,7 +228,7 @@ func join(t *testing.T, node string, params map[string]any) *member {
 	return m
 }
 
-func (m *member) id() string { return m.client.UserID() }
+func (m *member) id() string { return m.user }
 
 func (m *member) send(event string, payload any) {
 	m.t.Helper()

@@ -10,6 +10,8 @@ import (
 	"github.com/pondsocket/pond/redisbroker"
 )
 
+const room = "/chat/1"
+
 // of matches a message of a type about a user, or about none.
 func of(typ clusterwire.Type, user string) func(tapped) bool {
 	return func(m tapped) bool { return m.Type == typ && m.User == user }
@@ -28,16 +30,17 @@ func TestPythonIsUnderstood(t *testing.T) {
 	interpreter(t)
 	redis := startRedis(t)
 	tp := startTap(t, redis)
-	first, second := startPython(t, redis, time.Minute), startPython(t, redis, time.Minute)
+	first, _ := startPython(t, redis, time.Minute)
+	second, _ := startPython(t, redis, time.Minute)
 
-	ann := join(t, first, map[string]any{"role": "admin", "status": "online"})
+	ann := join(t, first, room, map[string]any{"role": "admin", "status": "online"})
 	if m := tp.await(t, "USER_JOINED", of(clusterwire.UserJoined, ann.id())); string(m.Assigns) != `{"role":"admin"}` {
 		t.Errorf("joined: %s", m.text)
 	}
 	if m := tp.await(t, "PRESENCE_UPDATE", of(clusterwire.PresenceUpdate, ann.id())); string(m.Presence) != `{"status":"online"}` {
 		t.Errorf("tracked: %s", m.text)
 	}
-	bob := join(t, second, map[string]any{"status": "online"})
+	bob := join(t, second, room, map[string]any{"status": "online"})
 	tp.await(t, "STATE_REQUEST", func(m tapped) bool { return m.Type == clusterwire.StateRequest })
 	state := tp.await(t, "STATE_RESPONSE", func(m tapped) bool { return m.Type == clusterwire.StateResponse })
 	if len(state.Users) != 1 || state.Users[0].ID != ann.id() || string(state.Users[0].Assigns) != `{"role":"admin"}` ||
@@ -101,9 +104,11 @@ func TestPythonUnderstands(t *testing.T) {
 	interpreter(t)
 	redis := startRedis(t)
 	tp := startTap(t, redis)
-	ann := join(t, startPython(t, redis, time.Minute), map[string]any{"role": "admin", "status": "online"})
-	bob := join(t, startPython(t, redis, time.Minute), nil)
-	b, err := redisbroker.New("redis://" + redis)
+	first, _ := startPython(t, redis, time.Minute)
+	second, _ := startPython(t, redis, time.Minute)
+	ann := join(t, first, room, map[string]any{"role": "admin", "status": "online"})
+	bob := join(t, second, room, nil)
+	b, err := redisbroker.New("redis://" + redis.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,8 +189,9 @@ func TestPythonUnderstands(t *testing.T) {
 func TestPythonTimesOut(t *testing.T) {
 	interpreter(t)
 	redis := startRedis(t)
-	ann := join(t, startPython(t, redis, 2*time.Second), nil)
-	b, err := redisbroker.New("redis://" + redis)
+	node, _ := startPython(t, redis, 2*time.Second)
+	ann := join(t, node, room, nil)
+	b, err := redisbroker.New("redis://" + redis.Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +224,7 @@ type fake struct {
 // send publishes a message for the channel.
 func (n *fake) send(m clusterwire.Message) {
 	n.t.Helper()
-	m.Endpoint, m.Channel = "socket", channel
+	m.Endpoint, m.Channel = "socket", room
 	n.publish(clusterwire.Topic(m.Endpoint, m.Channel), m)
 }
 
