@@ -189,7 +189,8 @@ func TestPythonUnderstands(t *testing.T) {
 func TestPythonTimesOut(t *testing.T) {
 	interpreter(t)
 	redis := startRedis(t)
-	node, _ := startPython(t, redis, 2*time.Second)
+	const nodeTimeout = 2 * time.Second
+	node, _ := startPython(t, redis, nodeTimeout)
 	ann := join(t, node, room, nil)
 	b, err := redisbroker.New("redis://" + redis.Addr)
 	if err != nil {
@@ -203,10 +204,13 @@ func TestPythonTimesOut(t *testing.T) {
 		n.send(clusterwire.Message{Type: clusterwire.UserJoined, User: n.source})
 		ann.awaitKnown(n.source, known{Assigns: `{}`})
 	}
+	last, pause := time.Now(), time.Duration(0) // the longest one between heartbeats, on a busy machine
 	eventually(t, "the end of the silent node", func() bool {
 		alive.heartbeat()
+		pause = max(pause, time.Since(last))
+		last = time.Now()
 		members := ann.knows()
-		if _, ok := members[alive.source]; !ok {
+		if _, ok := members[alive.source]; !ok && pause < nodeTimeout/2 {
 			t.Fatal("a node with heartbeats is taken for dead")
 		}
 		_, ok := members[silent.source]
