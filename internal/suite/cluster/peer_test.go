@@ -439,3 +439,18 @@ func TestBrokenMessages(t *testing.T) {
 		kit.Is(t, ann.Request(room, "ask", nil), "SYSTEM", "answer", "{}")
 	})
 }
+
+// W14: a message that comes behind a later one of its node, because its batch was sent again,
+// stays lost. The order of a sender counts more.
+func TestW14LateMessages(t *testing.T) {
+	withPeer(t, "01976d2c-9a5e-7c1b-8f44-0b6a9e3d2f70", func(t *testing.T, c *cluster, s *server, p *peer) {
+		ann := c.join(s)
+		for _, seq := range []uint64{1, 3, 2, 3, 4} {
+			p.send(clusterwire.Message{
+				Type: clusterwire.UserMessage, Event: "said", From: "theirs", RequestID: "r", Payload: number(int(seq)),
+				Recipients: clusterwire.Recipients{To: clusterwire.AllUsers}, Ext: clusterwire.Ext{Boot: "b", Seq: seq},
+			})
+		}
+		expect(t, ann, 1, 3, 4)
+	})
+}
