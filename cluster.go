@@ -83,6 +83,7 @@ type node struct {
 	attaching atomic.Int64    // channels that are being subscribed to
 	tasks     transport.Tasks // goroutines
 	started   atomic.Bool
+	beating   atomic.Bool   // a heartbeat is being sent
 	auditing  atomic.Bool   // the logs are being compared
 	reads     chan struct{} // has an element for each call that reads a log; made at the start
 
@@ -206,8 +207,18 @@ func (n *node) sendBeat() {
 		Endpoint: clusterwire.Heartbeat, Channel: clusterwire.Heartbeat, Timestamp: now.UnixMilli(),
 		Ext: clusterwire.Ext{Boot: n.boot()},
 	}
-	data, _ := clusterwire.Append(nil, &m)                                              // the message is complete
-	_ = n.lanes.Push(clusterwire.Heartbeat, cluster.Item{Data: data, Key: "heartbeat"}) // the next one follows
+	data, _ := clusterwire.Append(nil, &m) // the message is complete
+	if !n.beating.CompareAndSwap(false, true) {
+		return // the broker still has the one before
+	}
+	n.tasks.Add()
+	go func() { // not in a lane: an old heartbeat is worth nothing
+		defer n.tasks.Done()
+		defer n.beating.Store(false)
+		ctx, cancel := context.WithTimeout(n.run, n.beat())
+		defer cancel()
+		_ = n.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{data}) // if it fails, the next one follows
+	}()
 }
 
 // subscribeOwn subscribes to heartbeats and to requests to disconnect clients, if it could
@@ -260,9 +271,6 @@ func (n *node) send(ctx context.Context, topic string, keep any, first uint64, b
 // gaveUp notes that the broker did not take something, and how many messages for clients
 // are part of it. A lock of a channel may be held.
 func (n *node) gaveUp(topic string, messages int, err error) {
-	if topic == clusterwire.Heartbeat {
-		return
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.dirty[topic] = struct{}{}

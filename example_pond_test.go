@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 )
 
 // A connection handler decides who may connect. A client that it does not accept
@@ -236,4 +237,61 @@ func ExampleConnectionContext_Identify() {
 	// Ann's tab is disconnected
 	// Ann's phone is disconnected
 	// Ann is declined: 403 banned
+}
+
+// Two servers that are connected by a broker have the same channels. This broker is in
+// memory; redisbroker and natsbroker connect servers on several machines.
+func ExampleWithBroker() {
+	bus := memorybroker.New()
+	newServer := func(name string) *pond.Pond {
+		p := pond.New(pond.WithBroker(bus.Broker(name)))
+		endpoint := p.Endpoint("/socket", accept)
+		chat := endpoint.Lobby("/chat/:room", admit)
+		chat.OnMessage("say", func(ctx *pond.EventContext) error {
+			return ctx.Broadcast("said", ctx.Payload())
+		})
+		return p
+	}
+	first, second := newServer("first"), newServer("second")
+
+	v, w := serve(first, first), serve(second, second)
+	defer v.close()
+	defer w.close()
+	ann, bob := v.connect("Ann", "/socket"), w.connect("Bob", "/socket")
+	ann.join("/chat/1")
+	bob.join("/chat/1")
+	ann.send("/chat/1", "say", map[string]string{"text": "hi"})
+	bob.receive()
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets BROADCAST said {"text":"hi"}
+}
+
+// A readiness check fails while the server has no connection to the broker, so that the load
+// balancer sends new clients to other servers.
+func ExamplePond_Degraded() {
+	bus := memorybroker.New()
+	broker := bus.Broker("first")
+	broker.Disconnect()
+	p := pond.New(pond.WithBroker(broker))
+	p.Endpoint("/socket", accept)
+
+	mux := http.NewServeMux()
+	mux.Handle("/socket", p)
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.Degraded(); err != nil {
+			http.Error(w, "not ready", http.StatusServiceUnavailable)
+		}
+	})
+
+	v := serve(p, mux)
+	defer v.close()
+	resp, err := http.Get(v.http.URL + "/ready")
+	if err != nil {
+		panic(err)
+	}
+	resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 503 Service Unavailable
 }
