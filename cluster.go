@@ -22,27 +22,27 @@ import (
 // While the broker has no connection, the Pond is degraded: see [Pond.Degraded].
 func WithBroker(b Broker) Option { return func(c *config) { c.broker = b } }
 
-// WithNodeTimeout sets how long a node of the cluster may be silent. After that, the
-// other nodes remove its users from their channels until it returns. A node sends
-// heartbeats three times in that period. It must be the same on all nodes. The default is
-// 90 s. It matters only with [WithBroker].
+// WithNodeTimeout sets how long a node of the cluster may send nothing. After that, the
+// other nodes remove its users from their channels until they receive from it again. A
+// node sends three heartbeats in that period. The timeout must be the same on all
+// nodes. The default is 90 s. It has no effect without [WithBroker].
 func WithNodeTimeout(d time.Duration) Option {
 	positive("WithNodeTimeout", d)
 	return func(c *config) { c.nodeTimeout = d }
 }
 
-// Degraded returns nil if the Pond receives what other nodes send, as far as it knows, and
-// otherwise the reason why it may not. It is always nil without [WithBroker]. While a Pond
-// is degraded,
+// Degraded returns nil if the Pond receives the messages of other nodes, as far as it
+// knows, and otherwise the reason why it may not receive them. It always returns nil
+// without [WithBroker]. While a Pond is degraded,
 //
 //   - clients can join only channels that have members on this node, or had a few seconds
 //     ago; other joins are rejected with [http.StatusServiceUnavailable],
-//   - broadcasts reach the members on this node. Those on other nodes get them if the
-//     connection returns within 30 s, and otherwise not; [Observer.Lost] counts them,
-//   - members on other nodes stay in the lists of users and of presence.
+//   - broadcasts reach the members on this node. They reach those on other nodes only
+//     if the connection is restored within 30 s; [Observer.Lost] counts the lost ones,
+//   - members on other nodes remain in the lists of users and of presence.
 //
-// Nothing needs a restart when the connection returns. Use it for the readiness of a
-// server, not for its liveness.
+// Nothing needs a restart when the connection is restored. Use Degraded for the
+// readiness check of a server, not for its liveness check.
 func (p *Pond) Degraded() error {
 	if p.node == nil {
 		return nil
@@ -53,7 +53,7 @@ func (p *Pond) Degraded() error {
 	return p.node.degraded
 }
 
-// defaultNodeTimeout is what other servers of the protocol use.
+// defaultNodeTimeout is also the default of other servers of the protocol.
 const defaultNodeTimeout = 90 * time.Second
 
 const (
@@ -69,13 +69,13 @@ const (
 	stopTimeout  = 5 * time.Second
 )
 
-// A node is what a Pond with a broker knows of its cluster.
+// A node is the part of a Pond with a broker that takes part in the cluster.
 type node struct {
 	// Static after construction.
 	pond    *Pond
 	broker  Broker
 	log     BrokerLog // nil if the broker has none
-	id      string    // another one for each run
+	id      string    // different after each start
 	timeout time.Duration
 	lanes   *cluster.Lanes
 	nodes   *cluster.Nodes
@@ -97,11 +97,11 @@ type node struct {
 	stopped    chan struct{} // closed at the end of the shutdown; nil before it
 	echoed     time.Time     // when the node received its own heartbeat
 	degraded   error
-	judged     bool                // degraded was reported
+	judged     bool                // the observer was called about degraded
 	dirty      map[string]struct{} // topics in which changes of members were lost
-	lost       int                 // messages that were given up, and not reported
+	lost       int                 // messages that were given up and not reported yet
 	lostReason error
-	syncs      []*link // links that ask for the state of other nodes soon
+	syncs      []*link // links that will request the state of other nodes
 	syncing    bool    // a timer runs for syncs
 
 	// Owned by watch.
@@ -109,8 +109,8 @@ type node struct {
 	controls map[*Endpoint]*topic
 	nextBeat time.Time
 	audited  time.Time // when the logs were compared
-	expired  time.Time // when members of silent nodes were looked for
-	troubled time.Time // when the node was degraded last
+	expired  time.Time // when members of silent nodes were searched for
+	troubled time.Time // when the node was last degraded
 }
 
 func newNode(p *Pond) *node {
@@ -134,10 +134,10 @@ func newNode(p *Pond) *node {
 	return n
 }
 
-// boot returns what marks the messages of our nodes.
+// boot returns the mark in messages of pond's nodes.
 func (n *node) boot() string { return n.id[24:] }
 
-// Why a node is degraded, besides the reasons of its broker.
+// Reasons why a node is degraded, besides those of its broker.
 var (
 	errNotStarted = errors.New("pond: the node has not subscribed to heartbeats yet")
 	errDeaf       = errors.New("pond: the node does not receive its own heartbeats")
@@ -170,7 +170,7 @@ func (n *node) contextsLocked() {
 	n.reads = make(chan struct{}, logReads)
 }
 
-// watch does what is to be done regularly, until the node stops.
+// watch does the periodic work, until the node stops.
 func (n *node) watch() {
 	defer n.tasks.Done()
 	tick := time.NewTicker(min(max(n.timeout/18, 10*time.Millisecond), 5*time.Second))
@@ -221,8 +221,8 @@ func (n *node) sendBeat() {
 	}()
 }
 
-// subscribeOwn subscribes to heartbeats and to requests to disconnect clients, if it could
-// not do so before.
+// subscribeOwn subscribes to heartbeats and to requests to disconnect clients, if
+// earlier attempts failed.
 func (n *node) subscribeOwn() {
 	ctx, cancel := context.WithTimeout(n.run, attachTimeout)
 	defer cancel()
@@ -243,7 +243,7 @@ func (n *node) subscribeOwn() {
 	}
 }
 
-// echo notes that the node receives what it sends.
+// echo records that the node receives its own messages.
 func (n *node) echo(now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -268,8 +268,8 @@ func (n *node) send(ctx context.Context, topic string, keep any, first uint64, b
 	return err
 }
 
-// gaveUp notes that the broker did not take something, and how many messages for clients
-// are part of it. A lock of a channel may be held.
+// gaveUp records that messages did not reach the broker, and how many of them were for
+// clients. A lock of a channel may be held.
 func (n *node) gaveUp(topic string, messages int, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -280,7 +280,7 @@ func (n *node) gaveUp(topic string, messages int, err error) {
 	}
 }
 
-// reportLost reports what was given up since the last time.
+// reportLost reports the messages that were given up since the last report.
 func (n *node) reportLost() {
 	n.mu.Lock()
 	lost, reason := n.lost, n.lostReason
@@ -291,7 +291,7 @@ func (n *node) reportLost() {
 	}
 }
 
-// push queues a message for the broker. What does not fit is lost.
+// push queues a message for the broker. Messages that do not fit are lost.
 func (n *node) push(topic string, it cluster.Item) error {
 	err := n.lanes.Push(topic, it)
 	switch {
@@ -314,8 +314,8 @@ func (n *node) refuseJoins() {
 	n.refuse()
 }
 
-// stop sends what is queued, ends all subscriptions and closes the broker. It does not
-// wait longer than ctx allows. A second call waits in the same way.
+// stop sends the queued messages, ends all subscriptions and closes the broker. It does
+// not wait longer than ctx allows. A second call waits in the same way.
 func (n *node) stop(ctx context.Context) error {
 	n.mu.Lock()
 	if n.stopped != nil {
@@ -333,7 +333,7 @@ func (n *node) stop(ctx context.Context) error {
 	defer close(n.stopped)
 
 	flush, done := context.WithTimeout(ctx, stopTimeout)
-	_ = n.lanes.Flush(flush) // what is left is reported as lost
+	_ = n.lanes.Flush(flush) // the rest is reported as lost
 	done()
 	n.mu.Lock()
 	n.closing = true

@@ -14,9 +14,9 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// A link is what connects a channel to the same channel on other nodes. It is attached
-// once its topic is subscribed to, which happens before the first handler of a join runs,
-// and is detached when the channel ends.
+// A link connects a channel to the same channel on other nodes. It is attached once its
+// topic is subscribed to, before the first join handler runs, and is detached when the
+// channel ends.
 type link struct {
 	// Static after construction.
 	node     *node
@@ -49,9 +49,9 @@ func newLink(n *node, ch *Channel) *link {
 	return l
 }
 
-// attach subscribes to the topic of a channel. Joins that need it at the same time share
-// the attempt, unless the client whose goroutine makes it leaves. It returns when ctx or
-// the node ends, and after [attachTimeout].
+// attach subscribes to the topic of a channel. Concurrent joins share the attempt,
+// unless the client leaves whose goroutine makes it. It returns when ctx or the node
+// ends, and after [attachTimeout].
 func (l *link) attach(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, attachTimeout, errAttachTimeout)
 	defer cancel()
@@ -84,7 +84,7 @@ func (l *link) attach(ctx context.Context) error {
 	}
 }
 
-// errAttachTimeout is why an attempt to attach a channel ended.
+// errAttachTimeout is the error of an attempt to attach a channel that took too long.
 var errAttachTimeout = errors.New("pond: the broker did not confirm a subscription in time")
 
 // lead makes an attempt to attach the channel.
@@ -147,9 +147,9 @@ func (l *link) detach() {
 	}
 }
 
-// attach makes sure that messages of other nodes reach the channel, before a client
-// joins it. stale reports that the node cannot find out whether it has all messages that
-// the client has.
+// attach makes sure that messages of other nodes reach the channel before a client
+// joins it. stale reports that the node cannot determine whether it has all messages
+// that the client has.
 func (c *conn) attach(ch *Channel, from *wire.From) (stale bool, err *Error) {
 	l := ch.link
 	if l == nil {
@@ -187,11 +187,12 @@ func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) {
 	return &cluster.Item{Data: data}, nil
 }
 
-// errNoEvent is the error for an event without a name, which ends servers of others.
+// errNoEvent is the error for an event without a name, which crashes other
+// implementations.
 var errNoEvent = refuse(http.StatusBadRequest, "an event needs a name in a cluster")
 
-// outgoing encodes an event for the members on other nodes. It returns nil if there can
-// be none in the audience. The caller must not hold the channel's lock.
+// outgoing encodes an event for the members on other nodes. It returns nil if none of
+// them can be in the audience. The caller must not hold the channel's lock.
 func (l *link) outgoing(event, request string, body []byte, to Audience) (*cluster.Item, error) {
 	if event == "" {
 		return nil, errNoEvent
@@ -237,7 +238,8 @@ func (l *link) notice(event, body string) *cluster.Item {
 	return it
 }
 
-// address sets the recipients of a message. It reports false if all of them are here.
+// address sets the recipients of a message. It returns false if all of them are on this
+// node.
 func (l *link) address(m *clusterwire.Message, to Audience) bool {
 	names := to.names()
 	if !l.stores(to) { // or a reader of the log may have been one of them
@@ -265,7 +267,7 @@ func (l *link) address(m *clusterwire.Message, to Audience) bool {
 	return true
 }
 
-// elsewhere returns the IDs that are not those of members here.
+// elsewhere returns the IDs that do not belong to members on this node.
 func (l *link) elsewhere(ids []string) []string {
 	if len(ids) == 0 {
 		return nil
@@ -275,8 +277,8 @@ func (l *link) elsewhere(ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return l.ch.members[id] != nil })
 }
 
-// relay has a message sent to the other nodes, in the position of the commit. It does
-// nothing if it is nil.
+// relay sends a message to the other nodes, in the order of commits. It does nothing if
+// the message is nil.
 func (tx *tx) relay(it *cluster.Item) {
 	if it == nil {
 		return
@@ -294,14 +296,14 @@ func (tx *tx) relay(it *cluster.Item) {
 	}
 }
 
-// receive takes a message of another node.
+// receive handles a message of another node.
 func (l *link) receive(t *topic, e Entry) {
 	if l.log != nil && e.Pos != (Position{}) {
 		l.log.receive(e)
 		return
 	}
 	if clusterwire.IsFrom(e.Data, l.node.id) {
-		return // the members here have it
+		return // the members on this node have it
 	}
 	m, err := clusterwire.Decode(e.Data, l.endpoint, l.ch.name, clusterwire.DefaultLimits)
 	if err != nil || m.Source == l.node.id || !l.node.saw(&m) || !t.isNew(&m) {
@@ -315,7 +317,7 @@ func (l *link) receive(t *topic, e Entry) {
 	}
 }
 
-// gap repairs what was lost.
+// gap recovers from lost messages.
 func (l *link) gap(error) {
 	_ = l.ch.commit(func(*tx) error { // a closed channel has no members
 		l.remote.states = nil
@@ -328,7 +330,7 @@ func (l *link) gap(error) {
 	l.node.sync(l)
 }
 
-// deliver sends a message of another node to the members here.
+// deliver sends a message of another node to the members on this node.
 func (l *link) deliver(m *clusterwire.Message) {
 	ch := l.ch
 	endpoint := ch.lobby.endpoint
@@ -364,7 +366,8 @@ func (l *link) deliver(m *clusterwire.Message) {
 	})
 }
 
-// audience returns the members here that a message of another node is for.
+// audience returns the members on this node that must receive a message of another
+// node.
 func (ch *Channel) audience(m *clusterwire.Message) (to Audience, ok bool) {
 	if m.Ext.Except != "" {
 		ids, err := clusterwire.Strings(m.Ext.Except)
@@ -387,7 +390,7 @@ func (ch *Channel) audience(m *clusterwire.Message) (to Audience, ok bool) {
 	return to, true
 }
 
-// evictFor does what another node asks for.
+// evictFor evicts a user at the request of another node.
 func (l *link) evictFor(m *clusterwire.Message) {
 	switch m.Ext.Action {
 	case closeAction:
@@ -399,7 +402,7 @@ func (l *link) evictFor(m *clusterwire.Message) {
 	}
 	if m.Ext.Identities == "" {
 		if member, err := l.ch.member(m.User); err == nil {
-			_ = member.evict(m.Reason) // it left just now
+			_ = member.evict(m.Reason) // it has just left
 		}
 		return
 	}
@@ -419,8 +422,8 @@ func (l *link) evictMessage(user, reason string) clusterwire.Message {
 	return m
 }
 
-// evict asks the node of a user to evict it. A server of another family may do so without
-// telling the others, so they are told.
+// evict asks the node of a user to evict it. Other implementations may do so without a
+// message to the other nodes, so evict sends that message too.
 func (l *link) evict(id, reason string) error {
 	m := l.evictMessage(id, reason)
 	it, err := l.encode(&m)
@@ -442,7 +445,8 @@ func (l *link) evict(id, reason string) error {
 	return err
 }
 
-// evicted tells the other nodes that a user was evicted, unless the node of the user did.
+// evicted notifies the other nodes that a user was evicted, unless the node of the user
+// did.
 func (l *link) evicted(host, id string) {
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
 		if !l.remote.claims.Remove(host, id) {
@@ -456,7 +460,7 @@ func (l *link) evicted(host, id string) {
 	})
 }
 
-// evictIdentity asks the other nodes to evict the users with an identity. It reports
+// evictIdentity asks the other nodes to evict the users with an identity. It returns
 // whether there are any, as far as this node knows.
 func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
 	m := l.evictMessage(clusterwire.Nobody, reason)

@@ -8,7 +8,7 @@ import (
 	"github.com/pondsocket/pond/internal/clusterwire"
 )
 
-// health returns why the node may not receive what others send, or nil.
+// health returns the reason why the node may not receive messages of others, or nil.
 func (n *node) health() error {
 	if err := n.broker.Health(); err != nil {
 		return err
@@ -24,8 +24,8 @@ func (n *node) health() error {
 	return nil
 }
 
-// judge notes how the node is, and finds the other nodes that are dead. A node that does
-// not receive anything itself finds none.
+// judge records the health of the node, and finds dead nodes. A node that receives
+// nothing itself finds none.
 func (n *node) judge(health error) {
 	n.mu.Lock()
 	changed := !n.judged || (n.degraded == nil) != (health == nil)
@@ -68,8 +68,8 @@ func (n *node) bury(dead []string) {
 	}
 }
 
-// saw notes that a message of another node arrived. It reports false if the node is one
-// too many.
+// saw records that a message of another node arrived. It returns false if there are too
+// many nodes.
 func (n *node) saw(m *clusterwire.Message) bool {
 	known, returned := n.nodes.Seen(m.Source, m.Ext.Boot != "", time.Now())
 	if returned {
@@ -94,14 +94,15 @@ func (n *node) links() (links []*link) {
 	return links
 }
 
-// How fast a node asks for the state of its channels after a loss: so many at a time,
-// and at first after a random part of the time, because all nodes may do it.
+// How fast a node requests the state of its channels after a loss: syncBatch channels
+// in each syncPause. The first pause is random, because all nodes may do so at the same
+// time.
 const (
 	syncBatch = 10
 	syncPause = 200 * time.Millisecond
 )
 
-// sync has a link ask for the state of other nodes, and tell its own, soon.
+// sync schedules a link to request the state of other nodes, and to send its own.
 func (n *node) sync(l *link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -135,8 +136,8 @@ func (n *node) syncNext() {
 	}
 }
 
-// announceDue announces the members here of channels whose changes were lost, and from
-// time to time those of all channels, for nodes that took this one for dead.
+// announceDue announces the members on this node of channels whose changes were lost,
+// and periodically those of all channels, for nodes that considered this one dead.
 func (n *node) announceDue() {
 	n.mu.Lock()
 	dirty := n.dirty
@@ -168,8 +169,9 @@ func (n *node) nextAnnouncement() int64 {
 	return time.Now().Add(n.timeout*2/3 + rand.N(n.timeout*2/3)).UnixNano() //nolint:gosec // it spreads announcements
 }
 
-// bury removes the members of a dead node. Those of whom a server of another family only
-// spoke are removed a second later, unless their real node says that they are its own.
+// bury removes the members of a dead node. Members that another implementation only
+// reported, without being their node, are removed a second later, unless their real
+// node claims them.
 func (l *link) bury(node string) {
 	var doubt []string
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
@@ -193,8 +195,8 @@ func (l *link) bury(node string) {
 	}
 }
 
-// Nodes of ours tell their whole state when they are asked, and from time to time, unless
-// they have no members. So one that is silent has none, and what it said when the last one
+// Pond's nodes send their whole state on request and periodically, unless they have no
+// members. So a silent node has no members, and its message about the last one that
 // left was lost.
 const (
 	answerTimeout = 2 * time.Second // after a request
@@ -207,7 +209,7 @@ func (l *link) expectStates() {
 	asked := time.Now()
 	time.AfterFunc(answerTimeout, func() {
 		if l.node.isDegraded() {
-			return // there will be another request
+			return // another request follows
 		}
 		l.forget(func(r *remoteMembers) time.Time {
 			if r.lost.After(asked) {
@@ -218,12 +220,13 @@ func (l *link) expectStates() {
 	})
 }
 
-// expire removes the members of nodes that have not told their state since a time.
+// expire removes the members of nodes that have not sent their state since a time.
 func (l *link) expire(since time.Time) {
 	l.forget(func(*remoteMembers) time.Time { return since })
 }
 
-// forget removes the members of nodes of ours that have not told their state since a time.
+// forget removes the members of pond's nodes that have not sent their state since a
+// time.
 func (l *link) forget(since func(*remoteMembers) time.Time) {
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
 		r := &l.remote
@@ -245,8 +248,8 @@ func (l *link) forget(since func(*remoteMembers) time.Time) {
 	})
 }
 
-// How many users are asked for when the server that spoke of them is dead, and how long
-// their nodes may take to answer.
+// How many users are searched for when the server that reported them is dead, and how
+// long their nodes may take to answer.
 const (
 	maxProbes    = 1000
 	probeTimeout = time.Second

@@ -15,27 +15,28 @@ import (
 
 // A remoteLog keeps the history of a channel in line with the log that the broker keeps
 // for the channel on all nodes. The log is the authority: a broadcast is appended to it
-// first, and each node, the sender's too, sends to its members what comes back.
+// first, and each node, including the sender's, sends its members the entries that it
+// receives from the log.
 //
-// All fields but the static ones are owned by the goroutine of the topic, which is the only
+// All fields except the static ones are owned by the goroutine of the topic, the only
 // one that adds to the channel's history.
 type remoteLog struct {
 	link *link     // static
 	keep Retention // static
 
 	cursor  cluster.Cursor
-	retry   time.Time // not before it is the log read again; zero if the last read succeeded
+	retry   time.Time // when the log may be read again; zero if the last read succeeded
 	renewed time.Time // when the log was opened
 }
 
 const (
-	logPage      = 512             // entries that are read at a time
+	logPage      = 512             // entries that one read returns
 	logTimeout   = 5 * time.Second // of one call of the broker
 	logRetry     = time.Second     // after a failure
-	logPatience  = time.Second     // for an entry that was appended to arrive
-	auditTopics  = 512             // whose tops are asked for at a time
-	logReads     = 16              // calls at the same time
-	messageSpace = 512             // what a message between nodes has besides its payload, about
+	logPatience  = time.Second     // for an appended entry to arrive
+	auditTopics  = 512             // whose tops one call requests
+	logReads     = 16              // concurrent calls
+	messageSpace = 512             // approximate size of a message between nodes without its payload
 )
 
 // retention returns the limits of the log for a history.
@@ -46,9 +47,9 @@ func (h *History) retention() Retention {
 // stores reports whether a message to an audience is appended to the log.
 func (l *link) stores(to Audience) bool { return l.log != nil && to.except }
 
-// storedOrAnswered returns the function that is called when the broker stored a message, or
-// did not. If it did not, and the message belongs to the message of a client, the client
-// gets an error as the answer.
+// storedOrAnswered returns the function that is called when the broker stored a message
+// or failed to. After a failure, the client whose message caused it, if any, receives
+// an error as the answer.
 func (to Audience) storedOrAnswered(channel, request string) func(error) {
 	sender, stored := to.sender, to.stored
 	return func(err error) {
@@ -89,8 +90,8 @@ func (r *remoteLog) load(ctx context.Context, t *topic) error {
 	})
 }
 
-// call runs calls of the broker. After an outage all channels read their logs, so only
-// some do at a time.
+// call runs calls of the broker. After an outage all channels read their logs, so the
+// number of concurrent calls is limited.
 func (r *remoteLog) call(f func(ctx context.Context) error) error {
 	n := r.link.node
 	select {
@@ -104,8 +105,8 @@ func (r *remoteLog) call(f func(ctx context.Context) error) error {
 	return f(ctx)
 }
 
-// begin begins at the first entry of the log, a new one if there is none. If there are
-// members, reason says why they miss something.
+// begin starts at the first entry of the log, and creates the log if there is none. If
+// there are members, reason says why they miss messages.
 func (r *remoteLog) begin(reason GapReason) error {
 	var page Page
 	err := r.call(func(ctx context.Context) error {
@@ -137,7 +138,7 @@ func (r *remoteLog) begin(reason GapReason) error {
 // errNoLog is the error for a log that ended between two calls.
 var errNoLog = errors.New("pond: the log of the channel ended just now")
 
-// jump moves the channel to a position, without what is before it.
+// jump moves the channel to a position, without the messages before it.
 func (r *remoteLog) jump(to Position, reason GapReason) {
 	r.cursor.Set(cluster.Position(to))
 	_ = r.link.ch.commit(func(tx *tx) error { // a closed channel has no history
@@ -146,8 +147,8 @@ func (r *remoteLog) jump(to Position, reason GapReason) {
 	})
 }
 
-// jump makes a position the one of the channel, and tells the members that asked for
-// recovery that they miss what is before it.
+// jump sets the position of the channel, and notifies the members that asked for
+// recovery that they miss the messages before it.
 func (tx *tx) jump(to Position, reason GapReason) {
 	log := tx.ch.log
 	log.drop(len(log.kept()))
@@ -171,14 +172,14 @@ func (tx *tx) jump(to Position, reason GapReason) {
 	}
 }
 
-// gapNotice encodes the message that tells a client that it misses what is before the
-// position of the channel.
+// gapNotice encodes the message that notifies a client that it misses messages before
+// the position of the channel.
 func (tx *tx) gapNotice(reason GapReason) *transport.Frame {
 	log := tx.ch.log
 	return tx.numberedNotice(wire.Gap, newRequestID(), positionBody(log.position(), reason), log.top)
 }
 
-// receive takes an entry of the log from the broker.
+// receive handles an entry of the log from the broker.
 func (r *remoteLog) receive(e Entry) {
 	switch r.cursor.Judge(cluster.Position(e.Pos), e.Prev) {
 	case cluster.Deliver:
@@ -189,7 +190,7 @@ func (r *remoteLog) receive(e Entry) {
 	}
 }
 
-// catchUp reads the log up to its top. If that fails, it is tried again later.
+// catchUp reads the log up to its top. If that fails, it is repeated later.
 func (r *remoteLog) catchUp() error {
 	if time.Now().Before(r.retry) {
 		return errRetry // a timer runs
@@ -207,7 +208,7 @@ func (r *remoteLog) catchUp() error {
 // errRetry is the error for a log that cannot be read at present.
 var errRetry = errors.New("pond: the log of the channel cannot be read at present")
 
-// soon has the log read on the goroutine of the topic.
+// soon makes the goroutine of the topic read the log.
 func (r *remoteLog) soon() {
 	r.link.mu.Lock()
 	t := r.link.topic
@@ -248,9 +249,9 @@ func (r *remoteLog) read() error {
 	}
 }
 
-// deliver sends an entry of the log to the members here, and keeps it. Entries that are not
-// for this channel only move its position. fresh says that it was sent just now, so that
-// its node lives.
+// deliver sends an entry of the log to the members on this node, and keeps it. Entries
+// for another channel only move the position. fresh says that the entry was sent just
+// now, which proves that its node is alive.
 func (r *remoteLog) deliver(e Entry, fresh bool) {
 	ch := r.link.ch
 	r.cursor.Set(cluster.Position(e.Pos))
@@ -280,8 +281,8 @@ func (r *remoteLog) deliver(e Entry, fresh bool) {
 	})
 }
 
-// reach makes sure that the channel has everything up to a position that a client had on
-// another node. It reports false if that is not possible at present.
+// reach makes sure that the channel has all entries up to a position that a client had
+// on another node. It returns false if that is not possible at present.
 func (r *remoteLog) reach(ctx context.Context, p Position) bool {
 	if !r.missing(p) {
 		return true
@@ -310,7 +311,8 @@ func (r *remoteLog) missing(p Position) bool {
 	return p != Position{} && (p.Epoch != ch.log.epoch || p.Offset > ch.log.top)
 }
 
-// appended notes that an entry is in the log. If it does not arrive soon, the log is read.
+// appended records that an entry is in the log. If the entry does not arrive soon, the
+// log is read.
 func (n *node) appended(topic string, p Position) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -325,7 +327,7 @@ func (n *node) appended(topic string, p Position) {
 	}
 }
 
-// check has the log read if an entry that was appended has not arrived.
+// check reads the log if an appended entry has not arrived.
 func (t *topic) check() {
 	t.node.mu.Lock()
 	p := t.expected
@@ -350,8 +352,8 @@ func (t *topic) logged() (links []*link) {
 	return links
 }
 
-// auditLogs compares the channels with their logs from time to time, because a broker may
-// fail to report a loss, and keeps the logs from ending while there are members.
+// auditLogs periodically compares the channels with their logs, because a broker may
+// fail to report a loss, and prevents the logs from ending while there are members.
 func (n *node) auditLogs() {
 	if n.log == nil || time.Since(n.audited) < n.beat() {
 		return
@@ -397,7 +399,7 @@ func (n *node) audit() {
 	}
 }
 
-// renew keeps the log from ending.
+// renew prevents the log from ending.
 func (r *remoteLog) renew() {
 	r.link.mu.Lock()
 	t := r.link.topic
@@ -419,8 +421,8 @@ func (r *remoteLog) renew() {
 	}}, 0)
 }
 
-// endLog is in the place of a [Retention] for the message that closes a channel: its log
-// ends before the message is published, and behind those that were sent before.
+// endLog replaces the [Retention] for the message that closes a channel: its log ends
+// before the message is published, and after all messages that were sent earlier.
 type endLog struct{}
 
 // remoteHistory is [Endpoint.History] of a channel whose history the broker keeps.

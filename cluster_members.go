@@ -14,21 +14,21 @@ import (
 	"github.com/pondsocket/pond/internal/wire"
 )
 
-// remoteMembers are what a channel knows of its members on other nodes. They are guarded
-// by the channel's mu.
+// remoteMembers is the knowledge of a channel about its members on other nodes. It is
+// guarded by the channel's mu.
 type remoteMembers struct {
 	claims cluster.Members
-	shown  map[string]*member             // those that count, by user ID, except users with the ID of a member here
+	shown  map[string]*member             // the valid ones by user ID, except users with the ID of a member on this node
 	states map[string]map[string]struct{} // users in the parts of a state that arrived so far, by node
 
-	answering bool // a timer runs that answers a request for the state
+	answering bool // a timer for the answer to a request for the state runs
 
-	stated map[string]time.Time // when a node told its whole state, or its first member
+	stated map[string]time.Time // when a node sent its whole state, or its first member
 	lost   time.Time            // when something may have been lost
 }
 
-// A remoteUser is what makes a member one of another node. Such a member has no
-// connection, and is not in Channel.members. Its fields are guarded by the channel's mu.
+// A remoteUser belongs to each member on another node. Such a member has no connection,
+// and is not in Channel.members. Its fields are guarded by the channel's mu.
 type remoteUser struct {
 	id, node, identity string
 	assigns            map[string]json.RawMessage
@@ -50,7 +50,7 @@ func (ch *Channel) userLocked(id string) *member {
 	return ch.link.remote.shown[id]
 }
 
-// hiddenKey is the assign that carries what version 1 of the protocol has no place for.
+// hiddenKey is the assign for data that has no field in version 1 of the protocol.
 const hiddenKey = "__pond__"
 
 // hiddenValue is the value of hiddenKey.
@@ -91,8 +91,8 @@ func (m *member) snapshot(tracked bool) []byte {
 	return append(dst, '}')
 }
 
-// tell queues a message about a member for the other nodes. A message with the same key
-// makes one that is still queued superfluous.
+// tell queues a message about a member for the other nodes. The message replaces one
+// with the same key that is still queued.
 func (tx *tx) tell(m *clusterwire.Message, key string) {
 	l := tx.ch.link
 	it, err := l.encode(m)
@@ -112,7 +112,7 @@ func (tx *tx) memberMessage(t clusterwire.Type, m *member) clusterwire.Message {
 	return msg
 }
 
-// tellJoined tells the other nodes of a new member.
+// tellJoined notifies the other nodes of a new member.
 func (tx *tx) tellJoined(m *member) {
 	l := tx.ch.link
 	if l == nil {
@@ -127,7 +127,7 @@ func (tx *tx) tellJoined(m *member) {
 	}
 }
 
-// tellLeft tells the other nodes that a membership ended.
+// tellLeft notifies the other nodes that a membership ended.
 func (tx *tx) tellLeft(m *member) {
 	if tx.ch.link == nil {
 		return
@@ -137,7 +137,7 @@ func (tx *tx) tellLeft(m *member) {
 	tx.showRemote(m.conn.id)
 }
 
-// tellPresence tells the other nodes the presence of a member, or that it has none.
+// tellPresence sends the other nodes the presence of a member, or that it has none.
 func (tx *tx) tellPresence(m *member) {
 	if tx.ch.link == nil || m.conn == nil {
 		return
@@ -149,7 +149,7 @@ func (tx *tx) tellPresence(m *member) {
 	tx.tell(&msg, "presence "+m.conn.id)
 }
 
-// tellAssigns tells the other nodes the assigns of a member.
+// tellAssigns sends the other nodes the assigns of a member.
 func (tx *tx) tellAssigns(m *member) {
 	msg := tx.memberMessage(clusterwire.AssignsUpdate, m)
 	msg.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
@@ -166,16 +166,16 @@ func (l *link) requestState() {
 	})
 }
 
-// A page of a state has at most so many members and about so many bytes.
+// Limits of a page of a state; that of bytes is approximate.
 const (
 	statePageUsers = 500
 	statePageBytes = 256 << 10
 )
 
-// announce tells the other nodes all members here. What they know of other members of
-// this node is wrong after that. If there are none, it says so only if empty is set. It
-// does not hold the channel's lock for long: members that join or leave meanwhile are
-// told in their order.
+// announce sends the other nodes all members on this node. The other nodes then remove
+// all further members of this node. Without members, it sends a message only if empty
+// is set. It does not hold the channel's lock for long: members that join or leave in
+// the meantime are reported in their order.
 func (l *link) announce(empty bool) {
 	l.due.Store(0)
 	var ids []string
@@ -213,7 +213,7 @@ func (l *link) announce(empty bool) {
 	}
 }
 
-// state returns what other nodes get to know of a member here.
+// state returns the data about a member on this node that other nodes receive.
 func (m *member) state() clusterwire.User {
 	u := clusterwire.User{ID: m.conn.id}
 	if m.tracked != nil {
@@ -223,7 +223,7 @@ func (m *member) state() clusterwire.User {
 	return u
 }
 
-// apply takes a message of another node about its members.
+// apply handles a message of another node about its members.
 func (l *link) apply(m *clusterwire.Message) {
 	switch m.Type {
 	case clusterwire.EvictUser:
@@ -283,7 +283,7 @@ func (tx *tx) applyLocked(m *clusterwire.Message) {
 	}
 }
 
-// claim notes what a node says about a user.
+// claim records the data of a node about a user.
 func (tx *tx) claim(user string, c cluster.Claim) {
 	r := &tx.ch.link.remote
 	if _, ok := r.stated[c.Node]; !ok {
@@ -293,14 +293,14 @@ func (tx *tx) claim(user string, c cluster.Claim) {
 		r.stated[c.Node] = time.Now()
 	}
 	if users := r.states[c.Node]; users != nil {
-		users[user] = struct{}{} // it came after the state began
+		users[user] = struct{}{} // it arrived after the state began
 	}
 	if r.claims.Put(user, c) {
 		tx.showRemote(user)
 	}
 }
 
-// newClaim decodes what a node says about a user.
+// newClaim decodes the data of a node about a user.
 func newClaim(node string, firsthand bool, assigns, presence []byte) cluster.Claim {
 	c := cluster.Claim{Node: node, Firsthand: firsthand}
 	var all map[string]json.RawMessage
@@ -314,12 +314,12 @@ func newClaim(node string, firsthand bool, assigns, presence []byte) cluster.Cla
 	c.Assigns, hidden = takeHidden(all)
 	c.Identity = hidden.Identity
 	if len(presence) > len(emptyObject) || hidden.Tracked {
-		c.Presence = bytes.Clone(presence) // the message is larger, and is not kept
+		c.Presence = bytes.Clone(presence) // the message is larger and is not kept
 	}
 	return c
 }
 
-// takeHidden removes what is hidden in assigns, which may be changed, and returns it.
+// takeHidden removes the hidden data from assigns, which it may change, and returns it.
 func takeHidden(assigns map[string]json.RawMessage) (map[string]json.RawMessage, hiddenValue) {
 	var hidden hiddenValue
 	if raw, ok := assigns[hiddenKey]; ok {
@@ -327,12 +327,12 @@ func takeHidden(assigns map[string]json.RawMessage) (map[string]json.RawMessage,
 		_ = json.Unmarshal(raw, &hidden) // the zero value, if a node is broken
 	}
 	for key, value := range assigns {
-		assigns[key] = bytes.Clone(value) // the message is larger, and is not kept
+		assigns[key] = bytes.Clone(value) // the message is larger and is not kept
 	}
 	return assigns, hidden
 }
 
-// applyState takes the members of another node.
+// applyState handles a page of the members of another node.
 func (tx *tx) applyState(m *clusterwire.Message) {
 	r := &tx.ch.link.remote
 	ours := m.Ext.Boot != ""
@@ -359,8 +359,8 @@ func (tx *tx) applyState(m *clusterwire.Message) {
 	}
 }
 
-// answerSoonLocked announces the members here after a random time of at most 50 ms. Requests
-// that arrive until then get the same answer.
+// answerSoonLocked announces the members on this node after a random time of at most 50
+// ms. Requests that arrive before then receive the same answer.
 func (l *link) answerSoonLocked() {
 	if l.remote.answering || len(l.ch.members) == 0 {
 		return
@@ -375,8 +375,7 @@ func (l *link) answerSoonLocked() {
 	})
 }
 
-// showRemote brings what the channel shows of a user in line with what other nodes say
-// about it.
+// showRemote updates the channel's view of a user from the claims of other nodes.
 func (tx *tx) showRemote(id string) {
 	ch := tx.ch
 	r := &ch.link.remote
@@ -413,15 +412,15 @@ func (tx *tx) showRemote(id string) {
 	}
 }
 
-// A presenceNotice is a change of presence whose notice is put off.
+// A presenceNotice is a change of presence that clients are notified of later.
 type presenceNotice struct {
 	event   string
 	changed []byte
 }
 
-// maxNotices is how many changes of presence in one message of another node are reported
-// to clients one by one. Each report has the whole list, so beyond that, only the last
-// change of each kind is.
+// maxNotices is how many changes of presence in one message of another node are
+// reported to clients one by one. Each report has the whole list, so of further changes
+// only the last of each kind is reported.
 const maxNotices = 16
 
 // collect runs f and notifies the tracked members of the changes that it made.

@@ -14,7 +14,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A topic is a subscription of the node. It usually has one subscriber: two channels of
+// A topic is a subscription of the node. It usually has one subscriber, but channels of
 // different endpoints may have the same topic.
 type topic struct {
 	// Static after construction.
@@ -26,19 +26,20 @@ type topic struct {
 	subscribers []subscriber
 	change      *attempt // a call of Subscribe or of Close in progress; nil if the topic is subscribed
 	closer      io.Closer
-	expected    Position // an entry that must arrive, or the log is read
+	expected    Position // if this entry does not arrive, the log is read
 	expecting   bool     // a timer runs for it
 
 	// Owned by the goroutine of in.
 	recent clusterwire.Recent
-	last   map[string]uint64 // the latest number of each node of ours
+	last   map[string]uint64 // the latest number of each of pond's nodes
 }
 
-// isNew reports whether a message did not arrive before. A node sends a batch again if it
-// does not know whether it arrived, so messages may come twice, and those of the first time
-// that were lost come behind later ones: they stay lost.
+// isNew reports whether a message is neither a repetition nor older than one that
+// arrived. A node sends a batch again if it does not know whether it arrived. So
+// messages may arrive twice, and messages that were lost at first may arrive after
+// later ones; these are dropped too.
 func (t *topic) isNew(m *clusterwire.Message) bool {
-	if m.Ext.Seq == 0 { // of another server
+	if m.Ext.Seq == 0 { // of another implementation
 		return t.recent.Add(m, time.Now())
 	}
 	if t.last == nil || len(t.last) >= maxSources {
@@ -54,7 +55,7 @@ func (t *topic) isNew(m *clusterwire.Message) bool {
 // maxSources is how many nodes a topic knows the latest number of.
 const maxSources = 1 << 12
 
-// A subscriber gets what arrives in a topic, on the goroutine of the topic.
+// A subscriber receives the messages of a topic, on the goroutine of the topic.
 type subscriber interface {
 	receive(t *topic, e Entry)
 	gap(reason error)
@@ -64,13 +65,13 @@ type subscriber interface {
 type topicEvent struct {
 	entry Entry
 	gap   error  // not nil: the call is Gap
-	do    func() // not nil: it is no call, but something to do on the goroutine of the topic
+	do    func() // not nil: not a call, but a function to run on the goroutine of the topic
 }
 
 // An attempt is something that one goroutine does and others wait for.
 type attempt struct {
 	done chan struct{}
-	err  error // the result, if it concerns those that wait
+	err  error // the result, if it applies to the waiting goroutines
 }
 
 func newAttempt() *attempt { return &attempt{done: make(chan struct{})} }
@@ -169,15 +170,15 @@ func (t *topic) open(ctx context.Context) error {
 		t.in.Close()
 	}
 	if errors.Is(err, context.Canceled) {
-		change.finish(nil) // this client left: another one may try
+		change.finish(nil) // this client left: another may try
 	} else {
 		change.finish(err)
 	}
 	return err
 }
 
-// unsubscribe is the opposite of subscribe. The subscription ends with the last
-// subscriber, on a goroutine of its own.
+// unsubscribe removes a subscriber of a topic. With the last one, the subscription
+// ends, on a separate goroutine.
 func (n *node) unsubscribe(t *topic, s subscriber) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -217,11 +218,11 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 	}
 }
 
-// gap does nothing: a node may miss two heartbeats of another one in a row, and notices
-// itself if it misses more of its own.
+// gap does nothing: a node may miss two consecutive heartbeats of another one, and it
+// detects on its own if it misses more.
 func (h heartbeats) gap(error) {}
 
-// controlChannel is in the place of the channel in messages about connections.
+// controlChannel replaces the channel in messages about connections.
 const controlChannel = "__control__"
 
 // disconnect is the action of a request to disconnect clients.
@@ -230,7 +231,7 @@ const disconnectAction = "DISCONNECT"
 // A control receives requests of other nodes to disconnect clients of an endpoint.
 type control struct {
 	endpoint *Endpoint
-	name     string // of the endpoint, as messages have it
+	name     string // of the endpoint, as in messages
 }
 
 func (c *control) receive(_ *topic, e Entry) {
@@ -301,13 +302,13 @@ func (e *Endpoint) publish(ctx context.Context, l *Lobby, name string, params pa
 	}
 }
 
-// publishOnce returns [ErrClosed] if the channel ended just now.
+// publishOnce returns [ErrClosed] if the channel has just ended.
 func (e *Endpoint) publishOnce(
 	ctx context.Context, l *Lobby, name string, params pattern.Params, event string, payload any, to Audience,
 ) error {
 	n := e.pond.node
 	ch := e.registry.find(name)
-	if l.cfg.history != nil && n.log == nil { // which this node keeps, too
+	if l.cfg.history != nil && n.log == nil { // which this node also keeps
 		ch = e.registry.acquire(l, name, params)
 		defer e.registry.release(ch)
 		if err := ch.link.attach(ctx); err != nil {

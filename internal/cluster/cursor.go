@@ -6,20 +6,20 @@ type Position struct {
 	Offset uint64
 }
 
-// A Verdict says what to do with an entry of a log.
+// A Verdict says how to handle an entry of a log.
 type Verdict uint8
 
 // The verdicts.
 const (
-	Deliver  Verdict = iota // it is the next one
+	Deliver  Verdict = iota // it is the next entry
 	Known                   // it was delivered before
 	Behind                  // entries before it are missing: read the log
-	NewEpoch                // it belongs to another log: begin again
+	NewEpoch                // it belongs to another log: start from its beginning
 )
 
 // A Cursor is how far a node has read a log. The zero Cursor has read nothing of any log.
 type Cursor struct {
-	at Position // behind the last entry that was delivered
+	at Position // after the last delivered entry
 }
 
 // At returns the position of the cursor.
@@ -28,7 +28,7 @@ func (c *Cursor) At() Position { return c.at }
 // Set moves the cursor.
 func (c *Cursor) Set(p Position) { c.at = p }
 
-// Judge returns what to do with an entry that follows the one at offset prev.
+// Judge returns how to handle an entry that follows the one at offset prev.
 func (c *Cursor) Judge(p Position, prev uint64) Verdict {
 	switch {
 	case p.Epoch != c.at.Epoch:

@@ -1,4 +1,3 @@
-// Package cluster has the parts of a node that do not depend on channels: queues
-// towards the broker and from it, and what a node knows of other nodes, of their users
-// and of a log.
+// Package cluster has the parts of a node that do not depend on channels: queues to and
+// from the broker, tables of other nodes and their users, and positions in a log.
 package cluster

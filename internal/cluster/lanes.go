@@ -19,14 +19,14 @@ var (
 // An Item is one message for the broker.
 type Item struct {
 	Data  []byte
-	Log   any  // not nil: append it to the log, with these options, which are comparable
-	Event bool // it is for clients, and not about members
+	Log   any  // if not nil, it is appended to the log, with these comparable options
+	Event bool // it is for clients, not about members
 
-	// Key is not empty for an item that makes the one before it with the same key
-	// superfluous: it takes its place while that one is queued.
+	// Key is not empty for an item that replaces an earlier one with the same key, while
+	// that one is queued.
 	Key string
 
-	// Done is called once, without locks, with nil when the broker has the message, and
+	// Done is called once, without locks: with nil when the broker has the message, or
 	// with the reason when the lane gave it up. It may be nil, and must not wait.
 	Done func(error)
 
@@ -41,7 +41,7 @@ func (it *Item) done(err error) {
 
 // A LanesConfig configures [Lanes]. All fields are required.
 type LanesConfig struct {
-	// Number adds its number to a message that is not for the log. Numbers increase in the
+	// Number adds a number to a message that is not for the log. Numbers increase in the
 	// order of the lane.
 	Number func(message []byte, seq uint64) []byte
 	// Send sends a batch of items with the same Log. first is the number of its first
@@ -52,16 +52,16 @@ type LanesConfig struct {
 	// GaveUp reports that a lane lost items, and how many of them are events.
 	GaveUp func(topic string, events int, err error)
 
-	LaneBytes  int           // how much may be queued for one topic
+	LaneBytes  int           // limit of queued bytes for one topic
 	TotalBytes int           // and for all
 	Timeout    time.Duration // of one attempt
 	Patience   time.Duration // how long attempts fail until a lane gives up
 }
 
 // Lanes send messages to the broker: those of one topic in their order, one batch at a
-// time. Messages that are queued meanwhile are the next batch. A batch that fails is
-// sent again, with the same numbers. When all attempts fail for too long, everything
-// that is queued for the topic is given up.
+// time. Messages that are queued in the meantime are the next batch. A batch that fails
+// is sent again, with the same numbers. If all attempts fail for too long, all queued
+// messages of the topic are given up.
 //
 // A lane exists only while messages of its topic are queued. Its methods are safe for
 // concurrent use.
@@ -85,7 +85,7 @@ type lane struct {
 	topic   string
 	items   []Item
 	base    int            // how many items were removed
-	keys    map[string]int // places of items with keys, counted with the removed ones
+	keys    map[string]int // positions of items with keys, including removed items in the count
 	bytes   int
 	flying  int // items at the front that are a batch in flight
 	failing bool
@@ -97,7 +97,7 @@ const (
 	batchBytes = 512 << 10
 )
 
-// itemCost is what a queued item costs besides its bytes.
+// itemCost is the memory of a queued item besides its bytes.
 const itemCost = 128
 
 // NewLanes returns lanes without messages.
@@ -149,7 +149,7 @@ func (l *Lanes) Push(topic string, it Item) error {
 	return nil
 }
 
-// replace puts an item in the place of the queued one with the same key.
+// replace replaces the queued item with the same key.
 func (q *lane) replace(l *Lanes, it Item) bool {
 	at, ok := q.keys[it.Key]
 	if !ok || it.Key == "" || it.Done != nil {
@@ -157,7 +157,7 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	}
 	i := at - q.base
 	if i < q.flying {
-		return false // the broker may have it already
+		return false // the broker may already have it
 	}
 	grown := len(it.Data) - len(q.items[i].Data)
 	if grown > 0 && (q.bytes+grown > l.cfg.LaneBytes || l.bytes+grown > l.cfg.TotalBytes) {
@@ -171,7 +171,7 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	return true
 }
 
-// run sends what is queued, until nothing is left.
+// run sends the queued messages, until none is left.
 func (l *Lanes) run(q *lane) {
 	for {
 		batch, log, number := l.take(q)
@@ -234,7 +234,8 @@ func (l *Lanes) take(q *lane) (batch [][]byte, log any, number uint64) {
 	return batch, log, number
 }
 
-// send tries to send a batch until it succeeds or there is no hope.
+// send repeats attempts to send a batch until one succeeds or further attempts are
+// useless.
 func (l *Lanes) send(q *lane, log any, number uint64, batch [][]byte) error {
 	began := time.Now()
 	for attempt := 0; ; attempt++ {
@@ -307,15 +308,14 @@ func (l *Lanes) finish(q *lane, n int) []Item {
 	return finished
 }
 
-// Failing returns the number of topics whose last attempt failed, and that have
-// messages.
+// Failing returns the number of topics with messages whose last attempt failed.
 func (l *Lanes) Failing() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failing
 }
 
-// Bytes returns how much is queued.
+// Bytes returns the number of queued bytes.
 func (l *Lanes) Bytes() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -343,8 +343,8 @@ func (l *Lanes) Flush(ctx context.Context) error {
 	}
 }
 
-// Close gives up everything that is queued, and waits until no batch is in flight. Later
-// messages are refused.
+// Close gives up all queued messages, and waits until no batch is in flight. Later
+// messages are rejected.
 func (l *Lanes) Close() {
 	l.mu.Lock()
 	l.closed = true

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// A Claim says that a user is connected to a node, and how the user is.
+// A Claim says that a user is connected to a node, with the state of the user.
 type Claim struct {
 	Node      string
-	Firsthand bool // the node spoke of a user of its own
+	Firsthand bool // the node reported its own user
 
 	Assigns  map[string]json.RawMessage
 	Presence json.RawMessage // nil if the user is not tracked
@@ -17,9 +17,9 @@ type Claim struct {
 }
 
 // Members are the users of a channel on other nodes. A user has a claim of its node.
-// There are several only if nodes have the same user ID for different users; the last one
-// counts then. A server that speaks of users of other nodes may be wrong about their node,
-// so what it says counts only until a node speaks of the user as its own.
+// There are several claims only if nodes have the same user ID for different users;
+// then the last one is valid. A server that reports users of other nodes may be wrong
+// about their node, so its claim is valid only until a node claims the user as its own.
 //
 // The zero value has no users. Members are not safe for concurrent use.
 type Members struct {
@@ -30,8 +30,8 @@ type Members struct {
 // maxMembers limits the users of other nodes in one channel.
 const maxMembers = 1 << 20
 
-// Put adds what a node says about a user, in place of what it said before. It reports
-// whether that counts.
+// Put adds the claim of a node about a user, and replaces its previous one. It returns
+// whether the new claim is valid.
 func (m *Members) Put(user string, c Claim) bool {
 	claims := m.users[user]
 	i := slices.IndexFunc(claims, func(other Claim) bool { return other.Node == c.Node })
@@ -65,7 +65,7 @@ func (m *Members) Put(user string, c Claim) bool {
 	return true
 }
 
-// Get returns what counts of a user.
+// Get returns the valid claim about a user.
 func (m *Members) Get(user string) (Claim, bool) {
 	claims := m.users[user]
 	if len(claims) == 0 {
@@ -74,7 +74,7 @@ func (m *Members) Get(user string) (Claim, bool) {
 	return claims[len(claims)-1], true
 }
 
-// From returns what a node said about a user.
+// From returns the claim of a node about a user.
 func (m *Members) From(node, user string) (Claim, bool) {
 	for _, c := range m.users[user] {
 		if c.Node == node {
@@ -84,8 +84,8 @@ func (m *Members) From(node, user string) (Claim, bool) {
 	return Claim{}, false
 }
 
-// Remove removes a user of a node, or a user that another server ascribed to a wrong
-// node. It reports whether there was one.
+// Remove removes a user of a node, or a user that another server attributed to a wrong
+// node. It returns whether there was one.
 func (m *Members) Remove(node, user string) bool {
 	return m.remove(user, func(c Claim) bool { return c.Node == node || !c.Firsthand })
 }
@@ -115,8 +115,8 @@ func (m *Members) unindex(user, node string) {
 	}
 }
 
-// RemoveNode removes the users of a node. It returns them, and in doubt those that the
-// node only spoke of, which stay.
+// RemoveNode removes the users of a node and returns them. In doubt, it returns users
+// of other nodes that the node only reported, and does not remove them.
 func (m *Members) RemoveNode(node string) (removed, doubt []string) {
 	for _, user := range m.Of(node) {
 		if c, _ := m.From(node, user); !c.Firsthand {
@@ -129,8 +129,8 @@ func (m *Members) RemoveNode(node string) (removed, doubt []string) {
 	return removed, doubt
 }
 
-// RemoveDoubted removes users that a node only spoke of, if no other node said meanwhile
-// that they are its own. It returns those that it removed.
+// RemoveDoubted removes users that a node only reported, if no other node has claimed
+// them as its own since. It returns the removed ones.
 func (m *Members) RemoveDoubted(node string, users []string) (removed []string) {
 	for _, user := range users {
 		if m.remove(user, func(c Claim) bool { return c.Node == node && !c.Firsthand }) {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Nodes are the other nodes of a cluster. A node is dead when nothing came from it for
-// too long. The methods are safe for concurrent use.
+// Nodes are the other nodes of a cluster. A node is dead when nothing was received from
+// it for too long. The methods are safe for concurrent use.
 type Nodes struct {
 	timeout time.Duration
 
@@ -17,22 +17,23 @@ type Nodes struct {
 
 type nodeState struct {
 	at   time.Time
-	ours bool // it sends our extensions
+	ours bool // it sends pond's extensions
 }
 
-// Limits of what is known of nodes. Some servers are a node for each of their channels.
+// Limits of the table. Some servers are a separate node for each of their channels.
 const (
 	maxNodes    = 1 << 16
 	rememberFor = 10 // timeouts, after which a dead node is forgotten
 )
 
-// NewNodes returns an empty table of nodes that are dead after so long a silence.
+// NewNodes returns an empty table. Nodes are dead when they send nothing for the
+// timeout.
 func NewNodes(timeout time.Duration) *Nodes {
 	return &Nodes{timeout: timeout, seen: map[string]nodeState{}, dead: map[string]time.Time{}}
 }
 
-// Seen notes that a message of a node arrived. known is false if there are too many nodes
-// already. returned reports that the node was dead.
+// Seen records that a message of a node arrived. known is false if there are too many
+// nodes. returned reports that the node was dead.
 func (n *Nodes) Seen(node string, ours bool, now time.Time) (known, returned bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -47,7 +48,7 @@ func (n *Nodes) Seen(node string, ours bool, now time.Time) (known, returned boo
 	return true, returned
 }
 
-// Ours reports whether a node sends our extensions.
+// Ours reports whether a node sends pond's extensions.
 func (n *Nodes) Ours(node string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -73,7 +74,8 @@ func (n *Nodes) Sweep(now time.Time) (dead []string) {
 	return dead
 }
 
-// Hold starts the clocks of all nodes anew: nothing could come from them until now.
+// Hold restarts the timeouts of all nodes: nothing could be received from them until
+// now.
 func (n *Nodes) Hold(now time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

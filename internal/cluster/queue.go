@@ -3,11 +3,12 @@ package cluster
 import "sync"
 
 // A Queue hands values to a function, one at a time and in their order, on a goroutine
-// that exists only while there are some. It is limited: what does not fit is dropped
-// together with everything that is queued, and a value that says so takes their place.
+// that exists only while there are some. It is limited: a value that does not fit is
+// dropped together with all queued values, and one value that stands for them replaces
+// them.
 type Queue[T any] struct {
 	run   func(T)
-	lost  func() T // makes the value that says so
+	lost  func() T // makes the value that stands for dropped ones
 	limit int      // bytes
 
 	mu      sync.Mutex // guards the following fields
@@ -15,7 +16,7 @@ type Queue[T any] struct {
 	bytes   int
 	running bool
 	closed  bool
-	idle    chan struct{} // closed when the goroutine ends; nil while nobody waits
+	idle    chan struct{} // closed when the goroutine ends; nil while no goroutine waits
 }
 
 type queued[T any] struct {
@@ -28,7 +29,7 @@ func (q *Queue[T]) Init(limit int, run func(T), lost func() T) {
 	q.limit, q.run, q.lost = limit, run, lost
 }
 
-// Push queues a value that takes so many bytes. Values without a size are never
+// Push queues a value of the given size in bytes. Values without a size are never
 // dropped.
 func (q *Queue[T]) Push(value T, size int) {
 	q.mu.Lock()
@@ -77,8 +78,8 @@ func (q *Queue[T]) drain() {
 	}
 }
 
-// Close drops everything that is queued, and waits for the function to return. It must
-// not be called by the function.
+// Close drops all queued values, and waits for the function to return. It must not be
+// called by the function.
 func (q *Queue[T]) Close() {
 	q.mu.Lock()
 	q.closed = true
