@@ -352,7 +352,11 @@ function fold(users, event, payload) {
 }
 
 // src/pond-shared.ts
-var hubs = /* @__PURE__ */ new Map();
+var hubs = /* @__PURE__ */ new Map(), newName = () => `pond.js ${newId()}`, held, holdLock = () => new Promise((resolve) => {
+  let name = newName();
+  globalThis.navigator?.locks?.request(name, () => (resolve(name), new Promise(() => {
+  })));
+});
 function serve(port, environment = {}) {
   let hub, tab, end = () => {
     tab && hub.remove(tab), port.close();
@@ -365,7 +369,7 @@ function serve(port, environment = {}) {
         open: () => port.postMessage(["open"]),
         text: (line) => port.postMessage(["text", line]),
         close: (code, reason) => port.postMessage(["close", code, reason])
-      }, hub.add(tab), globalThis.navigator?.locks?.request(lock, end);
+      }, hub.add(tab), globalThis.navigator?.locks?.request(lock, end), (held ??= holdLock()).then((name) => port.postMessage(["worker", name]));
     } else kind === "send" ? hub.take(tab, value) : end();
   };
 }
@@ -381,13 +385,16 @@ function shared(script = import.meta.url) {
     #port;
     #unlock = () => {
     };
+    #waiting = new AbortController();
+    // for the end of the worker
     constructor(url) {
-      let lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`, worker = new SharedWorker(script, { name: "pond.js 1", type: "module" });
+      let lock = newName(), worker = new SharedWorker(script, { name: "pond.js 2", type: "module" });
       worker.onerror = () => this.#end(1006, "the shared worker failed"), this.#port = worker.port, this.#port.onmessage = ({ data: [kind, value, reason] }) => {
-        kind === "open" ? (this.readyState = 1, this.onopen?.()) : kind === "text" ? this.onmessage?.({ data: value }) : this.#end(value, reason);
+        kind === "open" ? (this.readyState = 1, this.onopen?.()) : kind === "text" ? this.onmessage?.({ data: value }) : kind === "worker" ? locks?.request(value, { signal: this.#waiting.signal }, () => this.#end(1006, "the shared worker ended")).catch(() => {
+        }) : this.#end(value, reason);
       };
-      let open = () => this.#port.postMessage(["open", url, lock]), held = new Promise((resolve) => this.#unlock = resolve), locks = globalThis.navigator?.locks;
-      locks?.request(lock, () => (open(), held)), locks || open();
+      let open = () => this.#port.postMessage(["open", url, lock]), ended = new Promise((resolve) => this.#unlock = resolve), locks = globalThis.navigator?.locks;
+      locks?.request(lock, () => (open(), ended)), locks || open();
     }
     send(text) {
       this.#port.postMessage(["send", text]);
@@ -396,7 +403,7 @@ function shared(script = import.meta.url) {
       this.#port.postMessage(["close"]), this.#end(1e3, "");
     }
     #end(code, reason) {
-      this.readyState !== 3 && (this.readyState = 3, this.#unlock(), this.onclose?.({ code, reason }));
+      this.readyState !== 3 && (this.readyState = 3, this.#unlock(), this.#waiting.abort(), this.onclose?.({ code, reason }));
     }
   }
   return { WebSocket: SharedSocket, transports: ["websocket"] };

@@ -1,7 +1,18 @@
 import type { PondOptions, WebSocketClass } from "../pond.js";
 import { Hub, type Environment, type Tab } from "./hub.js";
+import { newId } from "./wire.js";
 
 const hubs = new Map<string, Hub>();
+
+const newName = (): string => `pond.js ${newId()}`;
+
+/** Resolves to the name of a lock that this worker holds until it ends, if there are locks. */
+let held: Promise<string> | undefined;
+const holdLock = (): Promise<string> =>
+  new Promise((resolve) => {
+    const name = newName();
+    void globalThis.navigator?.locks?.request(name, () => (resolve(name), new Promise(() => {})));
+  });
 
 /** Serves one tab over a port. */
 export function serve(port: MessagePort, environment: Environment = {}): void {
@@ -24,8 +35,9 @@ export function serve(port: MessagePort, environment: Environment = {}): void {
         close: (code, reason) => port.postMessage(["close", code, reason]),
       };
       hub.add(tab);
-      // A tab that ends without a message releases its lock.
+      // A tab that ends without a message releases its lock, and so does a worker.
       void globalThis.navigator?.locks?.request(lock, end);
+      void (held ??= holdLock()).then((name) => port.postMessage(["worker", name]));
     } else if (kind === "send") {
       hub!.take(tab!, value);
     } else {
@@ -50,12 +62,13 @@ export function shared(script: string | URL | { toString(): string } = import.me
     onerror: (() => void) | null = null;
     #port: MessagePort;
     #unlock = () => {};
+    #waiting = new AbortController(); // for the end of the worker
 
     constructor(url: string) {
-      const lock = `pond.js ${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+      const lock = newName();
       // The number is the version of the messages between tab and worker. Tabs of another
       // version use another worker.
-      const worker = new SharedWorker(script as string, { name: "pond.js 1", type: "module" });
+      const worker = new SharedWorker(script as string, { name: "pond.js 2", type: "module" });
       worker.onerror = () => this.#end(1006, "the shared worker failed");
       this.#port = worker.port;
       this.#port.onmessage = ({ data: [kind, value, reason] }) => {
@@ -64,14 +77,16 @@ export function shared(script: string | URL | { toString(): string } = import.me
           this.onopen?.();
         } else if (kind === "text") {
           this.onmessage?.({ data: value });
+        } else if (kind === "worker") {
+          locks?.request(value, { signal: this.#waiting.signal }, () => this.#end(1006, "the shared worker ended")).catch(() => {});
         } else {
           this.#end(value, reason);
         }
       };
       const open = () => this.#port.postMessage(["open", url, lock]);
-      const held = new Promise<void>((resolve) => (this.#unlock = resolve));
+      const ended = new Promise<void>((resolve) => (this.#unlock = resolve));
       const locks = globalThis.navigator?.locks;
-      void locks?.request(lock, () => (open(), held));
+      void locks?.request(lock, () => (open(), ended));
       if (!locks) open();
     }
 
@@ -88,6 +103,7 @@ export function shared(script: string | URL | { toString(): string } = import.me
       if (this.readyState === 3) return;
       this.readyState = 3;
       this.#unlock();
+      this.#waiting.abort();
       this.onclose?.({ code, reason });
     }
   }

@@ -14,15 +14,15 @@ import { it } from "./world.mjs";
 
 const second = 1000;
 let next = 0;
+const locks = new Map(); // of all tests, because the module keeps that of its worker
 
 /** Shared workers, and the locks that notify them of the end of a tab. */
 function workers(world) {
   const { server } = world;
   const path = `/shared/${next++}`; // a hub of its own for each test
-  const locks = new Map();
-  const request = (name, run) => {
+  const request = (name, ...rest) => {
     const before = locks.get(name) ?? Promise.resolve();
-    const held = before.then(run);
+    const held = before.then(rest.at(-1));
     locks.set(name, Promise.resolve(held).catch(() => {}));
     return held;
   };
@@ -269,7 +269,7 @@ test("without shared workers each tab has its own connection", () => {
   assert.deepEqual(shared(), {});
 });
 
-test("Chromium: three tabs share one connection; one that crashes or closes leaves the others alone", { timeout: 60_000 }, async () => {
+test("Chromium: three tabs share one connection; one that closes leaves the others alone, and a worker that ends is replaced", { timeout: 60_000 }, async () => {
   const browser = await launch();
   const server = await goServer().start();
   const proxy = await new Proxy(server.host).start();
@@ -302,6 +302,18 @@ test("Chromium: three tabs share one connection; one that crashes or closes leav
     for (const tab of tabs.slice(1)) await got(tab, "three");
     assert.deepEqual(await tabs[1].evaluate(() => globalThis.got), ["one", "two", "three"]);
     assert.equal(attempts(), 2);
+
+    // The worker ends without a message. Nothing but its lock says so before a heartbeat.
+    const cdp = await browser.newBrowserCDPSession();
+    const filter = [{ type: "shared_worker", exclude: false }, { exclude: true }];
+    const { targetInfos } = await cdp.send("Target.getTargets", { filter });
+    assert.equal(targetInfos.length, 1);
+    const lost = tabs[1].evaluate(() => new Promise((resolve) => pond.subscribe(({ error }) => error && resolve(error.message))));
+    await cdp.send("Target.closeTarget", targetInfos[0]);
+    assert.equal(await lost, "the shared worker ended");
+    await tabs[1].waitForFunction(() => pond.status === "connected" && room.status === "joined");
+    await say(tabs[2], "four");
+    for (const tab of tabs.slice(1)) await got(tab, "four");
   } finally {
     await browser.close();
     await proxy.stop();
