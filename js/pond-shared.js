@@ -59,7 +59,7 @@ var TIMEOUT = 1e4, LATE = 5e3, Pulse = class {
 var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
 function openStream(request, events) {
   let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
-    signal.aborted || (abort.abort(), events.f(toPondError(error, "NETWORK")));
+    abort.abort(), events.f(toPondError(error, "NETWORK"));
   }, read = async () => {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);

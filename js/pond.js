@@ -545,7 +545,7 @@ var PERIOD = 3e5, tellsNothing = (status) => status > 403 && status < 429 || sta
 var BATCH = 32768, POST_TIMEOUT = 3e4, MAX_RETURNS = 5;
 function openStream(request, events) {
   let abort = new AbortController(), { signal } = abort, id = "", batch = !1, busy = !1, returns = 0, backlog = [], lost = (error) => {
-    signal.aborted || (abort.abort(), events.e(toPondError(error, "NETWORK")));
+    abort.abort(), events.e(toPondError(error, "NETWORK"));
   }, read = async () => {
     let response = await request({ headers: { accept: "text/event-stream" }, signal }), { status, headers, body } = response;
     if (status !== 200) throw await rejection(response);
@@ -760,7 +760,7 @@ var MAX_ADVICE = 36e5, Connection = class {
   /** Connects now, unless it is connected, connecting or closed. */
   connect() {
     let { status } = this.a;
-    ["idle", "waiting", "stopped"].includes(status) && (status === "stopped" && (this.#attempt = 0), this.#watchPage(), this.#open());
+    ["idle", "waiting", "stopped"].includes(status) && (this.#watchPage(), this.#open());
   }
   /** Replaces the token. Attempts that wait for another token start again. */
   setToken(token) {

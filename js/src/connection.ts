@@ -93,7 +93,6 @@ export class Connection {
   connect(): void {
     const { status } = this.snapshot;
     if (!["idle", "waiting", "stopped"].includes(status)) return;
-    if (status === "stopped") this.#attempt = 0;
     this.#watchPage();
     this.#open();
   }

@@ -22,7 +22,6 @@ export function openStream(request: Request, events: LinkEvents): Link {
   let backlog: Outgoing[] = [];
 
   const lost = (error: unknown) => {
-    if (signal.aborted) return;
     abort.abort();
     events.lost(toPondError(error, "NETWORK"));
   };

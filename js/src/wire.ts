@@ -60,7 +60,7 @@ export interface Link {
   close(): void;
 }
 
-/** The events of a link. Nothing follows lost. */
+/** The events of a link. After lost or close, the owner ignores them. */
 export interface LinkEvents {
   /** A WebSocket is open. */
   opened(): void;

@@ -322,3 +322,54 @@ it("9: what the application did wrong is reported, although the client tries aga
   await clock.advance(10);
   assert.match(String(world.errors[0]), /Invalid URL/);
 });
+
+it("13: a WebSocket that is tried next to a stream ends with it", async (world) => {
+  const { clock, server } = world;
+  const idle = clock.pending;
+  for (const end of ["close", "loss"]) {
+    Object.assign(server, { websocket: false, up: true });
+    new History(server, name);
+    const { pond } = await world.joined();
+    await clock.advance(15 * second);
+    assert.equal(server.last.transport, "stream");
+    while (server.last.transport === "stream") await clock.advance(500);
+    const probe = server.last;
+    assert.equal(probe.lostBy, undefined);
+    server.up = false;
+    if (end === "close") pond.close();
+    else server.live[0].reset();
+    await clock.advance(0);
+    assert.notEqual(probe.lostBy, undefined, end);
+    probe.accept(); // late
+    assert.equal(server.live.length, 0, end);
+    pond.close();
+    await clock.advance(10);
+    assert.equal(clock.pending, idle, end);
+  }
+});
+
+it("11: a token that was rejected once is not held against it after it was accepted for a while", async (world) => {
+  const { clock, server } = world;
+  const { pond } = await world.connected({ token: () => "same" });
+  for (let i = 0; i < 5; i++) {
+    await clock.advance(20 * second);
+    server.last.close(4401);
+    await clock.advance(2 * second);
+    assert.equal(pond.status, "connected", `rejection ${i + 1}`);
+  }
+});
+
+it("20: a join whose parameters come late is not sent if another one replaced it", async (world) => {
+  const { clock, server } = world;
+  const late = [];
+  const { room, peer } = await world.joined({ channel: { params: () => new Promise((resolve) => late.push(resolve)) } });
+  peer.reset();
+  await clock.advance(2 * second);
+  assert.equal(late.length, 2);
+  late[1]({ n: 2 });
+  await clock.advance(1);
+  late[0]({ n: 1 });
+  await clock.advance(1);
+  assert.equal(room.status, "joined");
+  assert.deepEqual(server.last.sent("JOIN_CHANNEL").map(({ payload }) => payload), [{ n: 2 }]);
+});

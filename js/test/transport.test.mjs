@@ -263,6 +263,7 @@ it("34: POSTs are strictly in order, one at a time, and of no other method than 
   await Promise.all(sent);
   assert.deepEqual(server.last.sent("BROADCAST").map(({ event }) => event), Array.from({ length: 20 }, (_, n) => `${n}`));
   assert.equal(server.posts.length, 21, "one message each: the server announced nothing");
+  for (const { body } of server.posts) assert.equal(JSON.parse(body).action === undefined, false, "a message, not a list");
   pond.close();
   await clock.advance(second);
   assert.deepEqual([...methods], ["GET", "POST"]);
