@@ -1,0 +1,420 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
+	"github.com/pondsocket/pond/pondtest"
+)
+
+const (
+	pause    = 60 * time.Millisecond  // before each step without faults: nodes answer requests for their members in 50 ms
+	maxDelay = 100 * time.Millisecond // of faults
+	settled  = 10 * time.Second       // after the last fault, all nodes agree
+)
+
+// A message is one that the application sent.
+type message struct {
+	n    int
+	kind string   // which decides who gets it
+	to   []string // users, of the kind "users"
+	from string   // the user whose message was handled, or empty
+	node *node
+	at   time.Time
+	here map[string]int // members that were connected to the node
+	err  error          // of sending it
+	done bool           // err is known
+}
+
+// A player performs the steps, and notes what happened.
+type player struct {
+	t       *testing.T
+	history history
+	driver  *pondtest.Driver
+	bus     *memorybroker.Bus
+	nodes   []*node // that run, or ran last
+	all     []*node
+	clients [clients]*client
+	members []*membership
+	lines   fault // of the bus
+	number  int   // of the last message
+	tasks   sync.WaitGroup
+	err     error
+
+	faulty    bool // there was a fault
+	rejected  int  // requests to join
+	evictions map[string]int
+	evicted   map[string]int
+	kicked    map[[2]string]int // notices that a user got about another one
+
+	mu       sync.Mutex // guards the following fields
+	messages map[int]*message
+	taken    map[int][]time.Time // when the broker confirmed a message
+	state    map[string]user     // of members
+	servers  map[string]*node    // by name
+}
+
+// play plays a history and checks what came of it.
+func play(t *testing.T, h history) (err error) {
+	ended := make(chan struct{})
+	go func() { // a failed bubble ends its goroutine
+		defer close(ended)
+		err = errors.New("pondtest failed the test")
+		defer func() {
+			if v := recover(); v != nil {
+				err = fmt.Errorf("%v", v)
+			}
+		}()
+		p := &player{
+			history: h, evictions: map[string]int{}, evicted: map[string]int{}, kicked: map[[2]string]int{},
+			messages: map[int]*message{}, taken: map[int][]time.Time{}, state: map[string]user{}, servers: map[string]*node{},
+		}
+		pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+			p.t, p.driver, p.bus = t, d, memorybroker.New()
+			p.lines.log.epochs = map[string]map[uint64]int{}
+			for i := range p.clients {
+				p.clients[i] = &client{number: i, transport: pondtest.Transports[i%2], recovers: h.logged && i%3 > 0}
+			}
+			for i := range h.nodes {
+				p.nodes = append(p.nodes, nil)
+				p.boot(i)
+			}
+			for _, s := range h.steps {
+				p.step(s)
+				if p.err != nil {
+					return
+				}
+			}
+			p.finish()
+		})
+		err = p.err
+	}()
+	<-ended
+	return err
+}
+
+func (p *player) fail(format string, args ...any) {
+	if p.err == nil {
+		p.err = fmt.Errorf(format, args...)
+	}
+}
+
+// ServeHTTP serves the node that the path begins with.
+func (p *player) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	p.mu.Lock()
+	n := p.servers[name]
+	p.mu.Unlock()
+	http.StripPrefix("/"+name, n.pond).ServeHTTP(w, r)
+}
+
+// Shutdown shuts down all nodes that run.
+func (p *player) Shutdown(ctx context.Context) error {
+	var errs []error
+	for _, n := range p.nodes {
+		if !n.dead {
+			errs = append(errs, n.pond.Shutdown(ctx))
+		}
+	}
+	p.tasks.Wait()
+	return errors.Join(errs...)
+}
+
+// boot starts the node in a place.
+func (p *player) boot(i int) {
+	n := p.start(fmt.Sprintf("%c%d", 'a'+i, len(p.all)))
+	p.nodes[i] = n
+	p.all = append(p.all, n)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.servers[n.name] = n
+}
+
+// sent notes what the application sent, and later, that the result is known.
+func (p *player) sent(m *message) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.done = true
+	p.messages[m.n] = m
+}
+
+// set notes a change of a user.
+func (p *player) set(id, event string, payload []byte, err error) {
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.state[id]
+	switch event {
+	case "track", "update":
+		u.presence = string(payload)
+	case "untrack":
+		u.presence = ""
+	case "assign":
+		u.assign = string(payload)
+	}
+	p.state[id] = u
+}
+
+func (p *player) step(s step) {
+	if p.faulty {
+		time.Sleep(time.Duration(1+s.n%50*s.n%50) * time.Millisecond)
+	} else {
+		time.Sleep(pause)
+	}
+	p.readAll()
+	i := s.node % len(p.nodes)
+	if p.fault(s, i) {
+		p.readAll()
+		return
+	}
+	c := p.clients[s.client]
+	switch n := p.nodes[i]; s.what {
+	case "start":
+		if n.dead {
+			p.boot(i)
+		}
+	case "stop":
+		if p.alive() > 1 && !n.dead {
+			n.dead = true
+			p.shutdown(n)
+		}
+	case "wait":
+		time.Sleep(time.Duration(s.n) * 10 * time.Millisecond)
+	case "rest":
+		time.Sleep(time.Duration(s.n) * time.Second)
+	case "channel", "publish":
+		if !n.dead {
+			p.send(n, s.what)
+		}
+	case "evict":
+		if !n.dead {
+			p.evict(n, c)
+		}
+	case "join":
+		p.join(c, n, s)
+	default:
+		p.act(c, s)
+	}
+	p.readAll()
+	if !p.faulty {
+		time.Sleep(pause)
+		p.readAll()
+		p.checkUsers()
+	}
+}
+
+func (p *player) readAll() {
+	synctest.Wait()
+	for _, c := range p.clients {
+		p.read(c)
+	}
+}
+
+func (p *player) alive() (alive int) {
+	for _, n := range p.nodes {
+		if !n.dead {
+			alive++
+		}
+	}
+	return alive
+}
+
+// shutdown shuts down a node in the background.
+func (p *player) shutdown(n *node) {
+	p.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		_ = n.pond.Shutdown(ctx) // a broker without a connection may not close
+	})
+}
+
+// send sends a message of the application.
+func (p *player) send(n *node, kind string) {
+	p.number++
+	m := &message{n: p.number, kind: kind, node: n, at: time.Now(), here: n.members()}
+	payload := request{N: p.number}
+	if kind == "channel" {
+		ch, ok := n.endpoint.Channel(room)
+		if !ok {
+			return
+		}
+		m.err = ch.Broadcast("said", payload)
+		p.sent(m)
+		return
+	}
+	p.mu.Lock()
+	p.messages[m.n] = m
+	p.mu.Unlock()
+	p.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err := n.endpoint.Publish(ctx, room, "said", payload)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		m.done, m.err = true, err
+	})
+}
+
+// evict evicts a client at any node.
+func (p *player) evict(n *node, c *client) {
+	ch, ok := n.endpoint.Channel(room)
+	if !ok || c.session == nil {
+		return
+	}
+	member, id := c.member, c.session.ID()
+	err := ch.Evict(id, "model")
+	if err == nil {
+		p.evictions[id]++
+	}
+	p.readAll()
+	switch {
+	case p.faulty:
+	case (err == nil) != (member != nil):
+		p.fail("node %s: Evict of c%d: %v", n.name, c.number, err)
+	case err != nil && !errors.Is(err, pond.ErrNotMember):
+		p.fail("node %s: Evict of c%d: %v", n.name, c.number, err)
+	case c.member != nil:
+		p.fail("c%d is a member after node %s evicted it", c.number, n.name)
+	}
+}
+
+// join connects a client if necessary, and requests to join.
+func (p *player) join(c *client, n *node, s step) {
+	if c.member != nil || n.dead {
+		return
+	}
+	if c.session == nil {
+		c.session, c.node = p.driver.Connect(c.transport, "/"+n.name+"/socket"), n
+	}
+	m := &membership{client: c, id: c.session.ID(), node: c.node, asked: time.Now()}
+	var opts []pondtest.JoinOption
+	if c.recovers {
+		opts = append(opts, pondtest.Want("recover"))
+		switch {
+		case s.n%3 > 0 && c.at.Epoch != "":
+			m.from, m.former = c.at, c.former
+			opts = append(opts, pondtest.From(c.at, c.former))
+		case s.n%9 == 0:
+			opts = append(opts, pondtest.Last(s.n))
+		}
+	}
+	p.mu.Lock()
+	delete(p.state, m.id)
+	p.mu.Unlock()
+	c.member = m
+	p.members = append(p.members, m)
+	m.request = c.session.SendJoin(room, nil, opts...)
+}
+
+// act is something that a member does.
+func (p *player) act(c *client, s step) {
+	if c.session == nil {
+		return
+	}
+	switch s.what {
+	case "close":
+		c.session.Close()
+		p.readAll()
+		p.gone(c)
+		return
+	case "reset":
+		c.session.Reset()
+		p.readAll()
+		p.gone(c)
+		return
+	}
+	if c.member == nil || c.member.acked.IsZero() || c.member.leaving {
+		return
+	}
+	switch s.what {
+	case "leave":
+		c.member.leaving = true
+		c.session.SendRaw([]byte(`{"action":"LEAVE_CHANNEL","event":"LEAVE","channelName":"` + room + `","requestId":"leave","payload":{}}`))
+	case "say", "others", "users":
+		p.number++
+		r := request{N: p.number}
+		if s.what == "users" {
+			for _, i := range s.others {
+				if other := p.clients[i]; other.session != nil {
+					r.To = append(r.To, other.session.ID())
+				}
+			}
+		}
+		c.session.Send(room, s.what, r)
+	case "track", "update", "untrack", "assign":
+		p.number++
+		c.session.Send(room, s.what, request{N: p.number})
+	}
+}
+
+// finish ends all faults, and checks everything.
+func (p *player) finish() {
+	p.endFaults()
+	for _, n := range p.nodes {
+		_ = n.pond.Degraded() // a node that was not used starts now
+	}
+	time.Sleep(settled)
+	p.readAll()
+	for _, c := range p.clients {
+		if c.member != nil && c.member.acked.IsZero() {
+			p.fail("c%d: no answer to its request to join", c.number)
+		}
+	}
+	for _, n := range p.nodes {
+		if err := n.pond.Degraded(); err != nil && !n.dead {
+			p.fail("node %s is degraded: %w", n.name, err)
+		}
+	}
+	p.checkUsers()
+	p.checkLists()
+	p.checkEvictions()
+	time.Sleep(time.Minute) // messages that are being sent, and nodes that are being shut down
+	p.readAll()
+	p.snapshot()
+	p.checkUsers()
+	p.checkMessages()
+	p.checkLost()
+	if p.history.logged {
+		p.checkLog()
+	}
+	for _, c := range p.clients {
+		if c.session != nil {
+			c.session.Close()
+		}
+	}
+	synctest.Wait()
+	p.checkLeft()
+}
+
+// users returns the members as they should be, and how many of them are on a node.
+func (p *player) users() (all map[string]user, on map[*node]int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all, on = map[string]user{}, map[*node]int{}
+	for _, c := range p.clients {
+		if c.member != nil && !c.member.acked.IsZero() {
+			all[c.member.id] = p.state[c.member.id]
+			on[c.node]++
+		}
+	}
+	return all, on
+}
+
+// sentSoFar returns the messages.
+func (p *player) sentSoFar() map[int]*message {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.messages)
+}

@@ -1,0 +1,231 @@
+package cluster_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// checkUsers checks that all nodes show exactly the members that are connected, with their
+// presence and assigns.
+func (p *player) checkUsers() {
+	want, on := p.users()
+	for _, n := range p.nodes {
+		if n.dead {
+			continue
+		}
+		got, err := n.shown()
+		if err != nil {
+			p.fail("node %s: %w", n.name, err)
+		}
+		if on[n] > 0 && !maps.Equal(got, want) || on[n] == 0 && got != nil {
+			p.fail("node %s has %d members and shows\n%v, want\n%v", n.name, on[n], got, want)
+		}
+	}
+}
+
+// checkLists checks the presence that clients received last.
+func (p *player) checkLists() {
+	users, _ := p.users()
+	var values []json.RawMessage
+	for _, u := range users {
+		if u.presence != "" {
+			values = append(values, json.RawMessage(u.presence))
+		}
+	}
+	want := sorted(values)
+	for _, c := range p.clients {
+		if c.member != nil && users[c.member.id].presence != "" && c.member.list != want {
+			p.fail("c%d received the presence %s, want %s", c.number, c.member.list, want)
+		}
+	}
+}
+
+// checkEvictions checks that no eviction happened twice.
+func (p *player) checkEvictions() {
+	for id, n := range p.evicted {
+		if n > p.evictions[id] {
+			p.fail("user %s was evicted %d times, want %d", id, n, p.evictions[id])
+		}
+	}
+	for ids, n := range p.kicked {
+		if n > p.evictions[ids[1]] {
+			p.fail("user %s heard %d times that %s was evicted, want %d", ids[0], n, ids[1], p.evictions[ids[1]])
+		}
+	}
+}
+
+// checkLeft checks that the leave handler ran once for each membership.
+func (p *player) checkLeft() {
+	for _, n := range p.all {
+		n.mu.Lock()
+		if len(n.here) > 0 || !maps.Equal(n.joined, n.left) {
+			p.fail("node %s: memberships %v, calls of the leave handler %v, members %v", n.name, n.joined, n.left, n.here)
+		}
+		n.mu.Unlock()
+	}
+	for _, m := range p.members {
+		m.node.mu.Lock()
+		if !m.acked.IsZero() && m.node.joined[m.id] == 0 {
+			p.fail("user %s was acknowledged by node %s, and did not join it", m.id, m.node.name)
+		}
+		m.node.mu.Unlock()
+	}
+}
+
+// numbers returns the messages that a member received.
+func (p *player) numbers(m *membership) (list []int) {
+	for _, e := range m.events {
+		if e.Event != "said" {
+			continue
+		}
+		var r request
+		if err := json.Unmarshal(e.Payload, &r); err != nil {
+			p.fail("%w", err)
+		}
+		list = append(list, r.N)
+	}
+	return list
+}
+
+// checkMessages checks who received what.
+func (p *player) checkMessages() {
+	messages := p.sentSoFar()
+	for _, m := range p.members {
+		if m.acked.IsZero() {
+			continue
+		}
+		got := map[int]bool{}
+		last := map[string]int{}
+		for _, n := range p.numbers(m) {
+			sent := messages[n]
+			switch {
+			case sent == nil:
+				p.fail("%v received %d, which was not sent", m, n)
+				return
+			case got[n] && !p.storedTwice(n):
+				p.fail("%v received %v twice", m, sent)
+			case !sent.isFor(m):
+				p.fail("%v received %v", m, sent)
+			case sent.done && sent.err != nil && sent.kind != "publish":
+				p.fail("%v received %v, which failed", m, sent)
+			case !p.history.logged && !m.acked.IsZero() && p.arrived(sent.at).Before(m.asked) && !p.faulty:
+				p.fail("%v received %v, which was sent before", m, sent)
+			}
+			got[n] = true
+			order := sent.node.name
+			if p.history.logged && sent.kind != "users" {
+				continue // see checkLog
+			}
+			if n < last[order] {
+				p.fail("%v received %v after %d", m, sent, last[order])
+			}
+			last[order] = n
+		}
+		for _, n := range slices.Sorted(maps.Keys(messages)) {
+			if sent := messages[n]; !got[n] && p.due(sent, m) {
+				p.fail("%v did not receive %v, which the broker took at %v", m, sent, p.taken[n])
+			}
+		}
+	}
+}
+
+// isFor reports whether a message is for a member.
+func (s *message) isFor(m *membership) bool {
+	switch s.kind {
+	case "others":
+		return s.from != m.id
+	case "users":
+		return slices.Contains(s.to, m.id)
+	}
+	return true
+}
+
+func (s *message) stored(p *player) bool { return p.history.logged && s.kind != "users" }
+
+// due reports whether a member must have received a message.
+func (p *player) due(s *message, m *membership) bool {
+	if s.err != nil || !s.done || !s.isFor(m) || !m.acked.Before(s.at) || s.stored(p) && p.lines.log.lost {
+		return false
+	}
+	if !m.until.IsZero() && !m.until.After(s.at) {
+		return false
+	}
+	if s.node == m.node && !s.stored(p) {
+		return true // no broker is necessary
+	}
+	if len(p.taken[s.n]) == 0 {
+		return false // see checkLost
+	}
+	by := p.arrived(p.taken[s.n][0])
+	if !m.until.IsZero() && (p.faulty && !m.until.After(by)) {
+		return false
+	}
+	if s.stored(p) {
+		return m.until.IsZero() // see checkLog
+	}
+	for _, i := range p.lines.losses {
+		if (i.node == nil || i.node == m.node) && i.overlaps(s.at, by) {
+			return false
+		}
+	}
+	return true
+}
+
+// arrived returns when everything arrived that the broker took at a time.
+func (p *player) arrived(at time.Time) time.Time {
+	if !p.faulty {
+		return at
+	}
+	by := at.Add(8 * (maxDelay + 2*time.Millisecond))
+	for _, i := range p.lines.pauses {
+		if i.overlaps(at, by) {
+			by = i.to.Add(8 * (maxDelay + 2*time.Millisecond))
+		}
+	}
+	return by
+}
+
+// checkLost checks that the messages that the broker did not take were counted.
+func (p *player) checkLost() {
+	lost := map[*node]int{}
+	for n, s := range p.sentSoFar() {
+		switch {
+		case !s.done:
+			p.fail("%v: no answer", s)
+		case s.err != nil && s.kind != "publish":
+			if len(p.taken[n]) > 0 {
+				p.fail("%v failed, and the broker took it", s)
+			}
+		case s.leaves() && len(p.taken[n]) == 0:
+			lost[s.node]++
+		}
+	}
+	for _, n := range p.all {
+		n.mu.Lock()
+		if n.lost != lost[n] {
+			p.fail("node %s lost %d messages, and counted %d", n.name, lost[n], n.lost)
+		}
+		if n.lost > 0 && !p.faulty {
+			p.fail("node %s lost %d messages", n.name, n.lost)
+		}
+		n.mu.Unlock()
+	}
+}
+
+// leaves reports whether a message is for members that may be on other nodes.
+func (s *message) leaves() bool {
+	return s.kind != "users" || slices.ContainsFunc(s.to, func(id string) bool { return s.here[id] == 0 })
+}
+
+func (m *membership) String() string {
+	return fmt.Sprintf("c%d (%s on node %s, from %s to %s)", m.client.number, m.id, m.node.name, clock(m.acked), clock(m.until))
+}
+
+func (s *message) String() string {
+	return fmt.Sprintf("%d (%s of %q at node %s, to %q, at %s: %v)", s.n, s.kind, s.from, s.node.name, s.to, clock(s.at), s.err)
+}
+
+func clock(t time.Time) string { return t.Format("04:05.000") }
