@@ -387,6 +387,90 @@ func TestKeepLatestTimeout(t *testing.T) {
 	}
 }
 
+// Each pause has the whole time of the policy, and it ends when the client leaves the
+// lobby.
+func TestKeepLatestTimeOfEachPause(t *testing.T) {
+	onBoards(t, func() *board { return newBoard(pond.KeepLatest(nil)) }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, b *board) {
+		s := d.Connect(tr, "/socket")
+		s.Join("/latest/1", nil)
+		s.Join("/all/1", nil)
+		for _, size := range []int{0, 100 << 10} {
+			for range 3 {
+				s.Stall()
+				b.tick(t, "/latest/1", "a", size)
+				time.Sleep(4 * time.Minute)
+				s.Resume()
+				time.Sleep(time.Minute)
+			}
+		}
+		if left := b.left(); len(left) > 0 {
+			t.Fatalf("the member left: %v", left)
+		}
+		s.Leave("/latest/1")
+		<-b.reasons
+		s.Stall()
+		b.tick(t, "/all/1", "a", 100<<10) // more than the network takes
+		time.Sleep(time.Minute)
+		if left := b.left(); !slices.Equal(left, []pond.LeaveReason{pond.LeaveSlow}) {
+			t.Errorf("the client that left the lobby left other channels: %v", left)
+		}
+	})
+}
+
+// Observer.Dropped names the member, with its state in the channel.
+func TestKeepLatestNamesTheMember(t *testing.T) {
+	type drop struct {
+		channel, user string
+		name          any
+		n             int
+	}
+	var drops []drop
+	server := func() *board {
+		drops = nil
+		b := new(board)
+		b.Pond = pond.New(pond.WithObserver(&pond.Observer{
+			Dropped: func(ch *pond.Channel, u pond.User, n int) {
+				drops = append(drops, drop{ch.Name(), u.ID, u.Get("name"), n})
+			},
+		}))
+		b.endpoint = b.Endpoint("/socket", kit.Accept)
+		b.endpoint.Lobby("/latest/:id", kit.Admit, pond.WithSlowClients(pond.KeepLatest(nil)))
+		return b
+	}
+	onBoards(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, b *board) {
+		s := d.Connect(tr, "/socket")
+		s.Join("/latest/1", nil)
+		ch, _ := b.endpoint.Channel("/latest/1")
+		if err := ch.Assign(s.ID(), "name", "Ann"); err != nil {
+			t.Fatal(err)
+		}
+		lag := func() {
+			s.Stall()
+			b.tick(t, "/latest/1", "a", 100<<10) // more than the network takes
+			time.Sleep(time.Second)
+			for range 3 {
+				b.tick(t, "/latest/1", "a", 0)
+			}
+		}
+		lag()
+		s.Resume()
+		synctest.Wait()
+		if want := []drop{{"/latest/1", s.ID(), "Ann", 2}}; !slices.Equal(drops, want) {
+			t.Errorf("reported %v, want %v", drops, want)
+		}
+		s.Drain()
+		lag()
+		if err := ch.Evict(s.ID(), ""); err != nil {
+			t.Fatal(err)
+		}
+		s.Resume()
+		synctest.Wait()
+		if got := len(ticksOf(t, s.Drain())["a"]); got != 4 || len(drops) != 1 {
+			t.Errorf("a client that is not a member any more got %d messages of 4", got)
+		}
+	})
+}
+
 // A client that is a member of other channels, too, is closed for what it does not read
 // there. So is one that left the lobby with KeepLatest.
 func TestKeepLatestIsForOneLobby(t *testing.T) {
