@@ -3,8 +3,6 @@ package server_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -339,84 +337,6 @@ func TestKeepLatestTooManyKeys(t *testing.T) {
 	}
 }
 
-// A client that reads nothing is closed when the time of the policy has passed, whether
-// its connection is full or not. An event stream that is not full stays.
-func TestKeepLatestTimeout(t *testing.T) {
-	for name, tc := range map[string]struct {
-		policy pond.SlowClientPolicy
-		after  time.Duration
-	}{
-		"default":               {pond.KeepLatest(nil), 5 * time.Minute},
-		"longer":                {pond.KeepLatest(nil).WithTimeout(time.Hour), time.Hour},
-		"shorter than a write":  {pond.KeepLatest(nil).WithTimeout(time.Second), 30 * time.Second},
-		"disconnect, for which": {pond.SlowClientPolicy{}, 30 * time.Second},
-	} {
-		for _, full := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, full %t", name, full), func(t *testing.T) {
-				onBoards(t, func() *board { return newBoard(tc.policy) }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, b *board) {
-					s := d.Connect(tr, "/socket")
-					s.Join("/latest/1", nil)
-					s.Stall()
-					if full {
-						b.tick(t, "/latest/1", "a", 100<<10)
-					} else {
-						b.tick(t, "/latest/1", "a", 0)
-					}
-					began := time.Now()
-					time.Sleep(tc.after - time.Second)
-					if left := b.left(); len(left) > 0 {
-						t.Fatalf("the member left: %v", left)
-					}
-					if tr == pondtest.SSE && !full {
-						return
-					}
-					for len(b.reasons) == 0 && time.Since(began) < 2*tc.after+time.Hour {
-						time.Sleep(time.Second)
-					}
-					// Without a full connection, heartbeats decide, which are seldom.
-					if took := time.Since(began); took > tc.after+time.Minute {
-						t.Errorf("the member left after %v", took)
-					}
-					want := map[bool]pond.LeaveReason{true: pond.LeaveSlow, false: pond.LeaveDisconnected}[full]
-					if left := b.left(); !slices.Equal(left, []pond.LeaveReason{want}) {
-						t.Errorf("the member left: %v, want %s", left, want)
-					}
-				})
-			})
-		}
-	}
-}
-
-// Each pause has the whole time of the policy, and it ends when the client leaves the
-// lobby.
-func TestKeepLatestTimeOfEachPause(t *testing.T) {
-	onBoards(t, func() *board { return newBoard(pond.KeepLatest(nil)) }, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, b *board) {
-		s := d.Connect(tr, "/socket")
-		s.Join("/latest/1", nil)
-		s.Join("/all/1", nil)
-		for _, size := range []int{0, 100 << 10} {
-			for range 3 {
-				s.Stall()
-				b.tick(t, "/latest/1", "a", size)
-				time.Sleep(4 * time.Minute)
-				s.Resume()
-				time.Sleep(time.Minute)
-			}
-		}
-		if left := b.left(); len(left) > 0 {
-			t.Fatalf("the member left: %v", left)
-		}
-		s.Leave("/latest/1")
-		<-b.reasons
-		s.Stall()
-		b.tick(t, "/all/1", "a", 100<<10) // more than the network takes
-		time.Sleep(time.Minute)
-		if left := b.left(); !slices.Equal(left, []pond.LeaveReason{pond.LeaveSlow}) {
-			t.Errorf("the client that left the lobby left other channels: %v", left)
-		}
-	})
-}
-
 // Observer.Dropped names the member, with its state in the channel.
 func TestKeepLatestNamesTheMember(t *testing.T) {
 	type drop struct {
@@ -530,53 +450,4 @@ func TestKeepLatestIsPerChannel(t *testing.T) {
 			t.Errorf("got %v messages", got)
 		}
 	})
-}
-
-// A key function that panics does not harm anybody: the panic is logged, and the message
-// is not dropped.
-func TestKeepLatestKeyPanics(t *testing.T) {
-	var log strings.Builder
-	b := &board{}
-	b.Pond = pond.New(pond.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
-	b.endpoint = b.Endpoint("/socket", kit.Accept)
-	b.endpoint.Lobby("/latest/:id", kit.Admit, pond.WithSlowClients(pond.KeepLatest(func(string, json.RawMessage) string {
-		panic("no key")
-	})))
-	b.endpoint.Lobby("/ended/:id", kit.Admit, pond.WithSlowClients(pond.KeepLatest(func(string, json.RawMessage) string {
-		runtime.Goexit()
-		return ""
-	})))
-	pondtest.Run(t, b.Pond, func(t *testing.T, d *pondtest.Driver) {
-		s := d.Connect(pondtest.WebSocket, "/socket")
-		s.Join("/latest/1", nil)
-		s.Stall()
-		b.tick(t, "/latest/1", "a", 100<<10)
-		for range 10 {
-			b.tick(t, "/latest/1", "a", 0)
-		}
-		time.Sleep(2 * time.Second)
-		s.Resume()
-		synctest.Wait()
-		if got := len(ticksOf(t, s.Drain())["a"]); got != 11 {
-			t.Errorf("got %d messages", got)
-		}
-		s.Join("/ended/1", nil)
-		b.tick(t, "/ended/1", "a", 0)
-		s.Expect("tick")
-	})
-	if text := log.String(); strings.Count(text, "pond: key function failed") != 2 || !strings.Contains(text, "runtime.Goexit") || !strings.Contains(text, "panic: no key") || !strings.Contains(text, "latest_test.go") {
-		t.Errorf("the log is %q", text)
-	}
-}
-
-func TestKeepLatestExcludesHistory(t *testing.T) {
-	defer func() {
-		const want = "pond: lobby /ticks/:id has WithHistory and KeepLatest: clients of a history rely on every message"
-		if got := recover(); got != want {
-			t.Errorf("panic %v, want %s", got, want)
-		}
-	}()
-	e := pond.New().Endpoint("/socket", kit.Accept)
-	e.Lobby("/runs/:id", kit.Admit, pond.WithSlowClients(pond.SlowClientPolicy{}), pond.WithHistory(pond.History{}))
-	e.Lobby("/ticks/:id", kit.Admit, pond.WithSlowClients(pond.KeepLatest(nil)), pond.WithHistory(pond.History{}))
 }
