@@ -38,7 +38,7 @@ func (n *node) judge(health error) {
 	if health != nil {
 		n.nodes.Hold(now)
 	} else if dead := n.nodes.Sweep(now); len(dead) > 0 {
-		n.bury(dead)
+		n.background(func() { n.bury(dead) })
 	}
 	if !changed {
 		return
@@ -57,6 +57,16 @@ func (n *node) isDegraded() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.degraded != nil
+}
+
+// background runs something that changes what clients see. It may run handlers for outgoing
+// events, which must not delay or end the goroutine that sends heartbeats.
+func (n *node) background(f func()) {
+	n.tasks.Add()
+	go func() {
+		defer n.tasks.Done()
+		f()
+	}()
 }
 
 // bury removes the users of dead nodes.
@@ -156,7 +166,7 @@ func (n *node) announceDue() {
 	for _, l := range n.links() {
 		_, lost := dirty[l.name]
 		if expire {
-			l.expire(silence)
+			n.background(func() { l.expire(silence) })
 		}
 		if due := l.due.Load(); lost || due != 0 && now.UnixNano() >= due {
 			l.announce(lost)

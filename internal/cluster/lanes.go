@@ -27,7 +27,8 @@ type Item struct {
 	Key string
 
 	// Done is called once, without locks: with nil when the broker has the message, or
-	// with the reason when the lane gave it up. It may be nil, and must not wait.
+	// with the reason when the lane gave it up, then on another goroutine. It may be
+	// nil, and must not wait.
 	Done func(error)
 
 	seq uint64
@@ -188,9 +189,17 @@ func (l *Lanes) run(q *lane) {
 		if err != nil {
 			l.report(q.topic, finished, err)
 		}
-		for i := range finished {
-			finished[i].done(err)
+		if err == nil {
+			doneAll(finished, nil)
+		} else {
+			go doneAll(finished, err) // which may answer clients
 		}
+	}
+}
+
+func doneAll(items []Item, err error) {
+	for i := range items {
+		items[i].done(err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -182,6 +183,7 @@ func TestLanesPermanentError(t *testing.T) {
 		b.setFail(nil)
 		push(t, l, "x", "2")
 		b.expect(t, "x 2")
+		synctest.Wait()
 		if !errors.Is(got, errTooLarge) {
 			t.Errorf("result %v", got)
 		}
@@ -259,6 +261,7 @@ func TestLanesClose(t *testing.T) {
 		_ = l.Push("x", cluster.Item{Data: []byte("2"), Event: true, Done: func(err error) { got = err }})
 		synctest.Wait()
 		l.Close()
+		synctest.Wait()
 		if !errors.Is(got, cluster.ErrClosed) || b.lost != 1 {
 			t.Errorf("the message got %v, and %d are lost", got, b.lost)
 		}
@@ -297,5 +300,28 @@ func TestQueue(t *testing.T) {
 		if got[len(got)-1] != "large" {
 			t.Error("a closed queue took a value")
 		}
+	})
+}
+
+// A function that ends its goroutine does not stop the queue.
+func TestQueueGoexit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		var q cluster.Queue[string]
+		q.Init(100, func(s string) {
+			if s == "exit" {
+				runtime.Goexit()
+			}
+			got = append(got, s)
+		}, nil)
+		for _, s := range []string{"1", "exit", "2"} {
+			q.Push(s, 1)
+		}
+		synctest.Wait()
+		if !slices.Equal(got, []string{"1", "2"}) {
+			t.Errorf("got %q", got)
+		}
+		q.Push("exit", 1)
+		q.Close()
 	})
 }

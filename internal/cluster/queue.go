@@ -57,10 +57,16 @@ func (q *Queue[T]) Push(value T, size int) {
 }
 
 func (q *Queue[T]) drain() {
+	idle := false
+	defer func() {
+		if !idle { // the function ended the goroutine; the other values do not suffer
+			go q.drain()
+		}
+	}()
 	for {
 		q.mu.Lock()
 		if len(q.values) == 0 || q.closed {
-			q.running = false
+			q.running, idle = false, true
 			q.values, q.bytes = nil, 0
 			if q.idle != nil {
 				close(q.idle)

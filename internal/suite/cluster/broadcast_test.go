@@ -1,7 +1,9 @@
 package cluster_test
 
 import (
+	"fmt"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +113,36 @@ func TestOutgoing(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A filter that ends its goroutine or blocks harms one message for one member, and not the
+// connection to the cluster.
+func TestFailingOutgoing(t *testing.T) {
+	for _, withLog := range []bool{false, true} {
+		t.Run(fmt.Sprint("log ", withLog), func(t *testing.T) {
+			run(t, func(t *testing.T, c *cluster, s []*server) {
+				ann, bob := c.join(s[0]), c.join(s[1])
+				for n := range 5 {
+					ann.Send(room, "say", number(n))
+				}
+				c.pass(time.Second)
+				expect(t, bob, 0, 2, 3, 4)
+				expect(t, ann, 0, 2, 3, 4)
+			}, func(c *cluster) {
+				if withLog {
+					withHistory(c)
+				}
+				c.setup = func(l *pond.Lobby) {
+					l.OnOutgoing("said", func(ctx *pond.OutgoingContext) error {
+						if string(ctx.Payload()) == string(number(1)) {
+							runtime.Goexit()
+						}
+						return nil
+					})
+				}
+			})
+		})
+	}
 }
 
 // Audiences mean the same on all nodes.
