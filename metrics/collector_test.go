@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -268,6 +269,16 @@ func compare(t *testing.T, reg prometheus.Gatherer, want string, names ...string
 	t.Helper()
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
+	}
+}
+
+// Everything that an Observer can receive is counted.
+func TestCollectorIsComplete(t *testing.T) {
+	o := reflect.ValueOf(metrics.New().Observer()).Elem()
+	for field, f := range o.Fields() {
+		if f.IsNil() {
+			t.Errorf("%s is not counted", field.Name)
+		}
 	}
 }
 
