@@ -15,20 +15,31 @@ import (
 
 const lateMessages = 400
 
-// serveLatest returns the address of a server whose lobby has a policy. outgoing, which
-// may be nil, sees the messages to the client that stops reading, which is the last one,
-// with their numbers.
-func serveLatest(t *testing.T, policy pond.SlowClientPolicy, outgoing func(ctx *pond.OutgoingContext, number int64) error) string {
+// serveLatest returns the address of a server that keeps the latest messages. outgoing,
+// which may be nil, sees the messages to the client that stops reading, which is the last
+// one, with the number of messages so far. If closes is set, the server disconnects this
+// client in the middle.
+func serveLatest(t *testing.T, closes bool, outgoing func(ctx *pond.OutgoingContext, sent int64) error) string {
 	t.Helper()
 	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
 		ctx.Assign("client", ctx.Request().Header.Get("X-Client"))
 		return ctx.Accept()
-	}, pond.WithOutboxSize(256<<10))
-	l := e.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, pond.WithSlowClients(policy))
+	}, pond.WithCloseTimeout(10*time.Millisecond))
+	var last atomic.Value // the user ID of the client that stops reading
+	l := e.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
+		if ctx.Get("client") == "4" {
+			last.Store(ctx.User().ID)
+		}
+		return ctx.Accept()
+	}, pond.WithSlowClients(pond.KeepLatest(nil)))
 	var sent atomic.Int64
 	l.OnMessage("message", func(ctx *pond.EventContext) error {
-		sent.Add(1)
+		if sent.Add(1) == lateMessages/2 && closes {
+			if err := e.Disconnect(last.Load().(string), 0, ""); err != nil {
+				return err
+			}
+		}
 		return broadcast(ctx)
 	})
 	if outgoing != nil {
@@ -63,7 +74,7 @@ func late(tr load.Transport, addr string) load.Config {
 func TestLatest(t *testing.T) {
 	for _, tr := range transports {
 		t.Run(string(tr), func(t *testing.T) {
-			cfg := late(tr, serveLatest(t, pond.KeepLatest(nil), nil))
+			cfg := late(tr, serveLatest(t, false, nil))
 			cfg.LostAfter = time.Minute
 			res := run(t, cfg)
 			checkFaults(t, res, load.Faults{})
@@ -82,13 +93,12 @@ func TestLatest(t *testing.T) {
 func TestFaultsOfLatestAreCounted(t *testing.T) {
 	type filter = func(ctx *pond.OutgoingContext, sent int64) error
 	for name, tt := range map[string]struct {
-		policy   pond.SlowClientPolicy
+		closes   bool
 		outgoing func() filter
 		want     load.Faults
 	}{
-		"closed": {want: load.Faults{Closed: 1, Reason: "was closed"}},
+		"closed": {closes: true, want: load.Faults{Closed: 1, Reason: "was closed"}},
 		"newest is missing": {
-			policy: pond.KeepLatest(nil),
 			outgoing: func() filter {
 				return func(ctx *pond.OutgoingContext, sent int64) error {
 					if sent == lateMessages {
@@ -100,7 +110,6 @@ func TestFaultsOfLatestAreCounted(t *testing.T) {
 			want: load.Faults{Lost: 1, Reason: "did not receive the newest message: 1"},
 		},
 		"out of order": {
-			policy: pond.KeepLatest(nil),
 			outgoing: func() filter {
 				var first json.RawMessage
 				again := false
@@ -125,7 +134,7 @@ func TestFaultsOfLatestAreCounted(t *testing.T) {
 				if tt.outgoing != nil {
 					outgoing = tt.outgoing()
 				}
-				checkFaults(t, run(t, late(tr, serveLatest(t, tt.policy, outgoing))), tt.want)
+				checkFaults(t, run(t, late(tr, serveLatest(t, tt.closes, outgoing))), tt.want)
 			})
 		}
 	}
