@@ -31,7 +31,7 @@ type Channel struct {
 	keys   *transport.KeySpace // nil unless outdated messages are dropped
 
 	// Guarded by registry.mu.
-	refs      int // joins and calls of Publish in progress, and members
+	refs      int // joins and calls of Publish in progress, members, and identities in their grace
 	stage     channelStage
 	expiry    int64 // when the channel ends, if it lingers
 	idleUntil int64 // earliest end of the channel, if it lingers for its subscription
@@ -39,6 +39,8 @@ type Channel struct {
 
 	occupancy *occupancy          // static
 	state     atomic.Pointer[any] // see SetState
+
+	persons persons // identities with members
 
 	used atomic.Int64 // time of the last kept message, join or leave, or 0
 
@@ -277,6 +279,7 @@ func (ch *Channel) closeHere(reason string) {
 	for _, m := range members {
 		m.conn.inbox.start()
 	}
+	ch.endGraces()
 }
 
 // end closes a channel that nothing refers to any more.

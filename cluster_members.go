@@ -42,6 +42,14 @@ func (m *member) userID() string {
 	return m.conn.id
 }
 
+// identity returns the identity of a member here or on another node.
+func (m *member) identity() string {
+	if m.conn == nil {
+		return m.remote.identity
+	}
+	return m.conn.identity
+}
+
 // userLocked returns a member here or on another node, or nil.
 func (ch *Channel) userLocked(id string) *member {
 	if m := ch.members[id]; m != nil || ch.link == nil {
@@ -390,7 +398,7 @@ func (tx *tx) showRemote(id string) {
 	case !ok:
 		delete(r.shown, id)
 		m.left = true
-		if tx.untrack(m) {
+		if tx.untrack(m, false) {
 			tx.notifyUntracked(m)
 		}
 		return
@@ -404,7 +412,7 @@ func (tx *tx) showRemote(id string) {
 	m.remote.node, m.remote.identity, m.remote.assigns = claim.Node, claim.Identity, claim.Assigns
 	switch {
 	case claim.Presence == nil && m.tracked != nil:
-		tx.untrack(m)
+		tx.untrack(m, false)
 		tx.notifyUntracked(m)
 		m.presence = nil
 	case claim.Presence != nil && (m.tracked == nil || !bytes.Equal(claim.Presence, m.presence)):

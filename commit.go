@@ -170,7 +170,7 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 	if tx.ch.keys != nil {
 		m.conn.tr.KeepAll()
 	}
-	tracked = tx.untrack(m)
+	tracked = tx.untrack(m, tx.linger(m, reason))
 	if m.follower != nil {
 		tx.unfollow(m)
 	}

@@ -27,6 +27,7 @@ type ConnectionContext struct {
 	params    pattern.Params
 	transport Transport
 	accepted  bool
+	refusal   error // by Identify; the client is rejected even if the handler ignores it
 	replies   []reply
 }
 
@@ -126,7 +127,7 @@ type JoinContext struct {
 	staged  map[string]any
 	replay  int // maximum number of messages to be sent again
 
-	accepting bool // Accept runs the handler for first joins
+	accepting bool // Accept runs a handler
 	stale     bool // the node cannot read the history that the client asks for
 }
 
@@ -186,7 +187,7 @@ func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
 // else of the channel reaches the client. If a handler returns without calling Accept,
 // the client is declined. Accept returns [ErrDecided] if it was called before,
 // [ErrClosed] if the connection or the channel ended, and the error of
-// [Lobby.OnFirstJoin] if that handler fails.
+// [Lobby.OnFirstJoin] or [Lobby.OnIdentityJoin] if that handler fails.
 func (c *JoinContext) Accept() error {
 	if c.member != nil || c.accepting {
 		return ErrDecided
@@ -194,7 +195,16 @@ func (c *JoinContext) Accept() error {
 	if err := c.occupy(); err != nil {
 		return err
 	}
-	m := &member{conn: c.conn, channel: c.channel, assigns: c.assigns()}
+	m := &member{conn: c.conn, channel: c.channel}
+	defer func() { // also if a handler does not return
+		if c.member == nil {
+			c.conn.finish(departure{member: m, reason: c.conn.endReason()})
+		}
+	}()
+	if err := c.arrive(m); err != nil {
+		return err
+	}
+	m.assigns = c.assigns()
 	m.seat.Conn, m.seat.Owner = c.conn.tr, m
 	m.stale = c.stale
 	if c.channel.link != nil {
@@ -209,7 +219,6 @@ func (c *JoinContext) Accept() error {
 	m.diffs = asked && c.msg.Join.Diff && c.channel.lobby.cfg.diffs
 	reason, err := m.join(c.msg.RequestID, recovery, c.replay)
 	if err != nil {
-		c.conn.vacate(departure{member: m, reason: c.conn.endReason()})
 		return err
 	}
 	c.member = m

@@ -27,6 +27,7 @@ type Endpoint struct {
 	tasks    transport.Tasks // requests, connections and inboxes
 	registry registry
 	history  historyBudget
+	graces   graces
 
 	mu      sync.Mutex // guards the following fields
 	lobbies []*Lobby
@@ -37,7 +38,8 @@ type Endpoint struct {
 	closing bool
 	leaving int // number of connections when closing was set
 
-	perAddress map[netip.Addr]int // of the slots; only with WithMaxConnsPerAddress
+	perAddress  map[netip.Addr]int // of the slots; only with WithMaxConnsPerAddress
+	perIdentity map[string]int     // of the slots; only with WithMaxConnsPerIdentity
 }
 
 func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext], cfg endpointConfig) *Endpoint {
@@ -61,6 +63,7 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 	}
 	e.history.limit = cfg.historyBytes
 	e.registry.budget = &e.history
+	e.graces.tasks = &e.tasks
 	return e
 }
 
@@ -80,6 +83,9 @@ func (e *Endpoint) Lobby(pattern string, join Handler[*JoinContext], opts ...Lob
 	l.cfg.init(l)
 	if join == nil {
 		panic("pond: lobby " + pattern + " has no handler") //nolint:forbidigo // misuse at registration
+	}
+	if l.cfg.identities && !l.cfg.diffs {
+		panic("pond: lobby " + pattern + ": WithPresenceIdentities needs WithPresenceDiffs") //nolint:forbidigo // misuse at registration
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -177,7 +183,7 @@ func (e *Endpoint) abandon(c *conn) {
 	e.mu.Lock()
 	e.people.remove(c)
 	e.mu.Unlock()
-	e.release(c.addr)
+	e.release(c)
 }
 
 // dismiss removes c from the endpoint. Its slot is released when its network connection
@@ -259,6 +265,7 @@ func (e *Endpoint) shutdown() {
 	for _, c := range e.close() {
 		c.inbox.push(&task{kind: taskShutdown})
 	}
+	e.graces.endAll()
 	e.registry.close()
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pondsocket/pond"
 )
@@ -400,4 +401,85 @@ func ExampleKeepLatest() {
 	// Ann gets SYSTEM ACKNOWLEDGE {}
 	// Ann gets BROADCAST price {"price":12.5,"symbol":"ACME"}
 	// Ann gets BROADCAST price {"price":12.75,"symbol":"ACME"}
+}
+
+// Ann reloads a page that is open in two tabs. Bob receives a message when she comes and
+// when she leaves, and none in between.
+func ExampleWithLeaveGrace() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		person := ctx.Query().Get("person") // in a real program: of a session or token
+		if err := ctx.Identify(person); err != nil {
+			return err
+		}
+		return ctx.Accept()
+	})
+	chat := endpoint.Lobby("/chat/:room", admit, pond.WithLeaveGrace(10*time.Second))
+	chat.OnIdentityJoin(func(ctx *pond.JoinContext) error {
+		return ctx.Channel().Broadcast("comes", map[string]string{"who": ctx.User().Identity()})
+	})
+	chat.OnIdentityLeave(func(ctx *pond.LeaveContext) error {
+		return ctx.Broadcast("leaves", map[string]string{"who": ctx.User().Identity()})
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	bob := v.connect("Bob", "/socket?person=bob")
+	bob.join("/chat/1")
+	for range 2 { // the second time, after a reload
+		one, two := v.connect("Tab 1", "/socket?person=ann"), v.connect("Tab 2", "/socket?person=ann")
+		one.join("/chat/1")
+		two.join("/chat/1")
+		one.disconnect()
+		two.disconnect()
+	}
+	last := v.connect("Tab 3", "/socket?person=ann")
+	last.join("/chat/1")
+	last.leave("/chat/1") // she asks to leave, so there is no grace
+	bob.receive()
+	bob.receive()
+	// Output:
+	// Bob gets SYSTEM ACKNOWLEDGE {}
+	// Tab 1 gets SYSTEM ACKNOWLEDGE {}
+	// Tab 2 gets SYSTEM ACKNOWLEDGE {}
+	// Tab 1 gets SYSTEM ACKNOWLEDGE {}
+	// Tab 2 gets SYSTEM ACKNOWLEDGE {}
+	// Tab 3 gets SYSTEM ACKNOWLEDGE {}
+	// Bob gets BROADCAST comes {"who":"ann"}
+	// Bob gets BROADCAST leaves {"who":"ann"}
+}
+
+// A page shows each person once, however many tabs they have.
+func ExampleWithPresenceIdentities() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		if person := ctx.Query().Get("person"); person != "" {
+			if err := ctx.Identify(person); err != nil {
+				return err
+			}
+		}
+		return ctx.Accept()
+	}, pond.WithJoinByURL())
+	endpoint.Lobby("/office/:floor", func(ctx *pond.JoinContext) error {
+		if err := ctx.Accept(); err != nil || ctx.User().Identity() == "" {
+			return err
+		}
+		return ctx.Track(map[string]string{"status": "online"})
+	}, pond.WithPresenceDiffs(), pond.WithPresenceIdentities())
+
+	v := serve(p, p)
+	defer v.close()
+	tab, phone := v.connect("Ann's tab", "/socket?person=ann"), v.connect("Ann's phone", "/socket?person=ann")
+	tab.join("/office/3")
+	phone.join("/office/3")
+	phone.next() // the list of both
+	door := v.connect("The screen at the door", "/socket?join=/office/3&want=diff")
+	door.receive()
+	state, _ := door.next()
+	fmt.Println(strings.NewReplacer(tab.id, "ID of the tab", phone.id, "ID of the phone").Replace(string(state.Payload)))
+	// Output:
+	// Ann's tab gets SYSTEM ACKNOWLEDGE {}
+	// Ann's phone gets SYSTEM ACKNOWLEDGE {}
+	// The screen at the door gets SYSTEM ACKNOWLEDGE {"diff":true}
+	// {"users":[{"id":"ID of the tab","user":"ann","presence":{"status":"online"}},{"id":"ID of the phone","user":"ann","presence":{"status":"online"}}],"total":2,"more":false}
 }

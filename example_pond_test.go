@@ -123,6 +123,27 @@ func ExampleWithMaxConnsPerAddress() {
 	// Bob is declined: 429 too many connections from this address
 }
 
+// Clients are counted by identity.
+func ExampleWithMaxConnsPerIdentity() {
+	p := pond.New()
+	p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		person := ctx.Query().Get("person") // in a real program: of a session or token
+		if err := ctx.Identify(person); err != nil {
+			return err
+		}
+		return ctx.Accept()
+	}, pond.WithMaxConnsPerIdentity(2))
+
+	v := serve(p, p)
+	defer v.close()
+	for _, client := range []string{"Ann's tab", "Ann's phone", "Ann's script"} {
+		v.connect(client, "/socket?person=ann")
+	}
+	v.connect("Bob", "/socket?person=bob")
+	// Output:
+	// Ann's script is declined: 429 too many connections with this identity
+}
+
 // Defaults apply to all endpoints of a Pond. Options of an endpoint override them.
 func ExampleWithEndpointDefaults() {
 	p := pond.New(pond.WithEndpointDefaults(
@@ -294,4 +315,49 @@ func ExamplePond_Degraded() {
 	resp.Body.Close()
 	fmt.Println(resp.Status)
 	// Output: 503 Service Unavailable
+}
+
+// All who watch a film receive how many they are, whenever the number changed.
+func ExampleChannel_Len() {
+	const interval = 10 * time.Millisecond // in a real program: a second
+
+	// count sends the number of members until it is stopped.
+	count := func(ctx context.Context, ch *pond.Channel) {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		sent := 0
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if n := ch.Len(); n != sent && ch.Broadcast("watching", map[string]int{"count": n}) == nil {
+				sent = n
+			}
+		}
+	}
+
+	p := pond.New()
+	films := p.Endpoint("/socket", accept).Lobby("/films/:id", admit)
+	films.OnFirstJoin(func(ctx *pond.JoinContext) error {
+		counting, stop := context.WithCancel(context.Background())
+		ctx.Channel().SetState(stop)
+		go count(counting, ctx.Channel())
+		return nil
+	})
+	films.OnLastLeave(func(ctx *pond.LeaveContext) error {
+		ctx.Channel().State().(context.CancelFunc)()
+		return nil
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	ann := v.connect("Ann", "/socket")
+	ann.join("/films/1")
+	ann.receive()
+	ann.leave("/films/1")
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// Ann gets BROADCAST watching {"count":1}
 }

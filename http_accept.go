@@ -256,6 +256,9 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 	c.inbox.conn = c
 	ctx = &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
 	if err := e.decide(ctx); err != nil {
+		if ctx.refusal != nil && public(err).Code == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", e.retryAfter())
+		}
 		return nil, nil, err
 	}
 	return c, ctx, nil
@@ -272,6 +275,8 @@ func (e *Endpoint) decide(ctx *ConnectionContext) error {
 	switch {
 	case f != nil:
 		return f.public
+	case ctx.refusal != nil:
+		return ctx.refusal
 	case !ctx.accepted:
 		return refuse(http.StatusUnauthorized, "the connection was not accepted")
 	}

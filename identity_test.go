@@ -1,10 +1,17 @@
 package pond
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond/pondtest"
 )
 
 // An identityIndex is equal to the lists of a simple program, and stores nothing of
@@ -50,4 +57,73 @@ func TestIdentityIndex(t *testing.T) {
 	if len(x) != 0 {
 		t.Errorf("%d identities are left", len(x))
 	}
+}
+
+// What is kept of persons goes with them, in whatever order their clients come and go. A
+// grace whose time is over does nothing if a client returned just before it could run.
+func TestNothingStaysOfPersons(t *testing.T) {
+	var out int
+	p := New(WithLogger(slog.New(slog.DiscardHandler)))
+	e := p.Endpoint("/socket", func(ctx *ConnectionContext) error {
+		return errors.Join(ctx.Identify(ctx.Query().Get("who")), ctx.Accept())
+	}, WithMaxConnsPerIdentity(100))
+	l := e.Lobby("/chat/:room", func(ctx *JoinContext) error { return ctx.Accept() },
+		WithLeaveGrace(time.Second), WithHistory(History{}))
+	l.OnIdentityLeave(func(*LeaveContext) error { out++; return nil })
+	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+		enter := func(who string) *pondtest.Session {
+			s := d.Connect(pondtest.WebSocket, "/socket?who="+who)
+			s.Join("/chat/1", nil)
+			return s
+		}
+		count := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			ch, refs := e.registry.find("/chat/1"), 0
+			ch.persons.mu.Lock()
+			for _, p := range ch.persons.byIdentity {
+				refs += p.refs
+			}
+			persons := len(ch.persons.byIdentity)
+			ch.persons.mu.Unlock()
+			e.mu.Lock()
+			slots := len(e.perIdentity)
+			e.mu.Unlock()
+			e.graces.mu.Lock()
+			graces, n := len(e.graces.byIdentity), e.graces.n
+			e.graces.mu.Unlock()
+			e.registry.mu.Lock()
+			channelRefs := ch.refs
+			e.registry.mu.Unlock()
+			got := fmt.Sprintf("%d persons with %d references, %d graces of %d, %d references to the channel, %d with slots, %d out",
+				persons, refs, n, graces, channelRefs, slots, out)
+			if got != want {
+				t.Errorf("%s\nwant %s", got, want)
+			}
+		}
+		one, two, bob := enter("ann"), enter("ann"), enter("bob")
+		count("2 persons with 3 references, 0 graces of 0, 3 references to the channel, 2 with slots, 0 out")
+		one.Close()
+		two.Close()
+		count("2 persons with 2 references, 1 graces of 1, 2 references to the channel, 1 with slots, 0 out")
+		three := enter("ann")
+		count("2 persons with 2 references, 0 graces of 0, 2 references to the channel, 2 with slots, 0 out")
+		three.Close()
+		bob.Close()
+		count("2 persons with 2 references, 2 graces of 2, 2 references to the channel, 0 with slots, 0 out")
+		time.Sleep(time.Second)
+		count("0 persons with 0 references, 0 graces of 0, 0 references to the channel, 0 with slots, 2 out")
+
+		enter("ann").Close()
+		synctest.Wait()
+		g := e.registry.find("/chat/1").persons.byIdentity["ann"].grace
+		if !e.graces.claim(g) || e.graces.claim(g) || e.graces.remove(g) {
+			t.Error("a grace can be claimed once")
+		}
+		four := enter("ann")
+		g.run()
+		count("1 persons with 1 references, 0 graces of 0, 1 references to the channel, 1 with slots, 2 out")
+		four.Leave("/chat/1")
+		count("0 persons with 0 references, 0 graces of 0, 0 references to the channel, 1 with slots, 3 out")
+	})
 }

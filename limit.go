@@ -102,6 +102,14 @@ func (e *Endpoint) reserveLocked(addr netip.Addr) (met Limit, err error) {
 	return "", nil
 }
 
+// maxConns returns how many clients the endpoint may have.
+func (e *Endpoint) maxConns() int {
+	if e.cfg.maxConns > 0 {
+		return e.cfg.maxConns
+	}
+	return int(e.pond.conns.limit)
+}
+
 // announce logs the limit of connections if it is the default.
 func (e *Endpoint) announce() {
 	if e.cfg.maxConns == 0 {
@@ -109,15 +117,16 @@ func (e *Endpoint) announce() {
 	}
 }
 
-// release returns the slot of a client at addr.
-func (e *Endpoint) release(addr netip.Addr) {
+// release returns the slot of a client.
+func (e *Endpoint) release(c *conn) {
 	e.mu.Lock()
 	e.slots--
-	if addr.IsValid() {
-		if e.perAddress[addr]--; e.perAddress[addr] == 0 {
-			delete(e.perAddress, addr)
+	if c.addr.IsValid() {
+		if e.perAddress[c.addr]--; e.perAddress[c.addr] == 0 {
+			delete(e.perAddress, c.addr)
 		}
 	}
+	e.releaseIdentityLocked(c.identity)
 	e.mu.Unlock()
 	e.pond.conns.release()
 	e.tasks.Done()
@@ -203,7 +212,7 @@ func (c *conn) Released(*transport.Conn) { c.releaseSlot() }
 // handler returned. The second call returns the slot.
 func (c *conn) releaseSlot() {
 	if c.slotUsers.Add(-1) == 0 {
-		c.endpoint.release(c.addr)
+		c.endpoint.release(c)
 	}
 }
 

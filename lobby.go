@@ -27,6 +27,9 @@ type Lobby struct {
 	firstJoin atomic.Pointer[registered[*JoinContext]]
 	lastLeave atomic.Pointer[registered[*LeaveContext]]
 	keyPanics panicLog // of the key function of KeepLatest
+
+	identityJoin  atomic.Pointer[registered[*JoinContext]]
+	identityLeave atomic.Pointer[registered[*LeaveContext]]
 }
 
 // Endpoint returns the endpoint of the lobby.
@@ -93,8 +96,36 @@ func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin,
 // [Channel.State] is nil. OnLastLeave panics if there is a handler already.
 func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave, "OnLastLeave", h) }
 
-// hasEdges reports whether the lobby has a handler for the first join or the last leave.
-func (l *Lobby) hasEdges() bool { return l.firstJoin.Load() != nil || l.lastLeave.Load() != nil }
+// OnIdentityJoin sets the handler that runs when an identity gets its first member in a
+// channel, such as a person who opens the first of several tabs; see
+// [ConnectionContext.Identify]. It runs inside [JoinContext.Accept], after OnFirstJoin and
+// before the client becomes a member, under the same conditions as OnFirstJoin. Members
+// without an identity are not counted.
+//
+// For one identity in the channels of one name, OnIdentityJoin and [Lobby.OnIdentityLeave]
+// run in turns and never at the same time. A client counts from Accept until its leave
+// handler returned, and longer with [WithLeaveGrace]. Accept waits while one of the two
+// handlers runs for another client with the same identity. Different identities do not
+// wait for each other. OnIdentityJoin panics if there is a handler already.
+func (l *Lobby) OnIdentityJoin(h Handler[*JoinContext]) {
+	register(l, &l.identityJoin, "OnIdentityJoin", h)
+}
+
+// OnIdentityLeave sets the handler that runs when the last member with an identity left a
+// channel, after its leave handler and before OnLastLeave; see [Lobby.OnIdentityJoin]. It
+// runs once for each OnIdentityJoin that succeeded. Its context is that of the last
+// client. With [WithLeaveGrace], it runs when the grace is over, and only if no client
+// with the identity joined the channel in the meantime. OnIdentityLeave panics if there is
+// a handler already.
+func (l *Lobby) OnIdentityLeave(h Handler[*LeaveContext]) {
+	register(l, &l.identityLeave, "OnIdentityLeave", h)
+}
+
+// hasEdges reports whether the lobby has handlers that run in turns for each name of a
+// channel.
+func (l *Lobby) hasEdges() bool {
+	return l.firstJoin.Load() != nil || l.lastLeave.Load() != nil || l.countsIdentities()
+}
 
 // register sets the only handler of a kind.
 func register[C any](l *Lobby, p *atomic.Pointer[registered[C]], method string, h Handler[C]) {

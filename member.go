@@ -19,6 +19,7 @@ type member struct {
 	conn     *conn
 	channel  *Channel
 	seat     transport.Seat // in channel.group
+	person   *person        // nil if the identity is not counted; set before the client is a member
 	recovers bool           // the client asked for recovery
 	diffs    bool           // the client asked for presence as differences
 	stale    bool           // the node cannot read the history that the client asks for
@@ -32,6 +33,7 @@ type member struct {
 	presence json.RawMessage
 	tracked  *transport.Seat // in the roster's group, unless diffs is set; nil unless tracked
 	follower *follower       // nil unless the member gets differences
+	lingers  *grace          // set when the member left, if it was shown to followers after that
 	feeding  *catchUp        // nil if the member is seated
 	hidden   int             // consecutive numbered messages that were hidden from the member,
 	hiddenTo uint64          // up to this offset
@@ -259,7 +261,7 @@ func (c *conn) leaveNext() {
 	if f := c.endpoint.pond.cfg.observer.Left; f != nil {
 		defer c.endpoint.pond.observe("Left", func() { f(ch, d.member.user(), d.reason) })
 	}
-	defer c.vacate(d) // even if the leave handler ends its goroutine
+	defer c.finish(d) // even if the leave handler ends its goroutine
 	if h := ch.lobby.leave.Load(); h != nil {
 		c.callLeave(h, d)
 	}

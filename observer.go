@@ -122,6 +122,7 @@ type Limit string
 const (
 	LimitConns       Limit = "connections"  // WithMaxConns
 	LimitAddress     Limit = "address"      // WithMaxConnsPerAddress
+	LimitIdentity    Limit = "identity"     // WithMaxConnsPerIdentity
 	LimitMessage     Limit = "message_size" // WithMaxMessageSize
 	LimitFragments   Limit = "fragments"    // WithMaxFragments
 	LimitDepth       Limit = "depth"        // WithMaxDepth
@@ -131,6 +132,7 @@ const (
 	LimitChannelName Limit = "channel_name" // WithMaxChannelName
 	LimitPresence    Limit = "presence"     // WithMaxPresence
 	LimitHistory     Limit = "history"      // WithHistoryLimit
+	LimitLeaveGrace  Limit = "leave_grace"  // WithLeaveGrace
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize, WithWriteTimeout and SlowClientPolicy.WithTimeout
 	LimitPosts       Limit = "posts"        // WithPostQueue
 	LimitRate        Limit = "rate"         // WithRateLimit

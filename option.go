@@ -24,6 +24,42 @@ type lobbyConfig struct {
 	history *History // nil: no history
 	diffs   bool     // clients can request presence as differences
 	slow    SlowClientPolicy
+	grace   time.Duration
+
+	identities bool // differences have them
+}
+
+// WithPresenceIdentities publishes the identities of tracked members: each entry of a
+// presence list or difference has the identity as "user", so that clients can show a
+// person with two tabs once. Lists for clients that did not ask for differences do not
+// have it. See [ConnectionContext.Identify]. The default is that clients never see
+// identities, because an identity can be private, such as an e-mail address. The lobby
+// must have [WithPresenceDiffs].
+func WithPresenceIdentities() LobbyOption { return func(c *lobbyConfig) { c.identities = true } }
+
+// WithLeaveGrace sets how long an identity stays in a channel of the lobby after its last
+// client disconnected. If a client with the identity joins the channel within this time,
+// the person was not away: neither [Lobby.OnIdentityLeave] nor [Lobby.OnIdentityJoin]
+// runs, and a person who reloads a page, or changes from one network to another, does not
+// appear to leave and return. The default is 0, no grace.
+//
+// OnIdentityLeave is delayed, and OnLastLeave after it. With [WithPresenceIdentities],
+// presence differences also show the last tracked client of the identity for that time, or
+// until another one is tracked. Nothing else is delayed: leave handlers run at once, lists
+// of presence change at once, and [Channel.Len], [Channel.Users] and [Channel.Presence] are
+// about members. There is no grace if the client
+// asks to leave, or if the server ends the membership: with [Channel.Evict],
+// [Channel.Close], [Endpoint.Disconnect] or [Pond.Shutdown]. EvictIdentity,
+// DisconnectIdentity, Close and Shutdown end a grace at once.
+//
+// An identity can be in its grace in as many channels at a time as [WithMaxChannels]
+// allows for one client, and an endpoint has no more graces than it may have clients.
+// Beyond that, identities leave without a grace. WithLeaveGrace panics if d is negative.
+func WithLeaveGrace(d time.Duration) LobbyOption {
+	if d < 0 {
+		panic(fmt.Sprintf("pond: WithLeaveGrace(%v): must not be negative", d)) //nolint:forbidigo // misuse at registration
+	}
+	return func(c *lobbyConfig) { c.grace = d }
 }
 
 type config struct {
@@ -83,6 +119,7 @@ type endpointConfig struct {
 	burst        int
 
 	maxPerAddress  int // 0: no limit
+	maxPerIdentity int // 0: no limit
 	trustedProxies []netip.Prefix
 	allowedHeaders string // as in Access-Control-Allow-Headers
 }
@@ -205,6 +242,17 @@ func WithMaxConns(n int) EndpointOption {
 func WithMaxConnsPerAddress(n int) EndpointOption {
 	positive("WithMaxConnsPerAddress", n)
 	return func(c *endpointConfig) { c.maxPerAddress = n }
+}
+
+// WithMaxConnsPerIdentity limits the clients of the endpoint that are connected at the
+// same time and have the same identity; see [ConnectionContext.Identify]. For more
+// clients, Identify returns an error, and they are rejected with
+// [http.StatusTooManyRequests]. A client counts from Identify until its network
+// connection is closed and its handlers returned. Clients without an identity are not
+// limited. The default is no limit: a person can have many tabs and devices.
+func WithMaxConnsPerIdentity(n int) EndpointOption {
+	positive("WithMaxConnsPerIdentity", n)
+	return func(c *endpointConfig) { c.maxPerIdentity = n }
 }
 
 // WithTrustedProxies sets the addresses of your proxies, for

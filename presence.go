@@ -19,10 +19,10 @@ import (
 func (ch *Channel) Presence() iter.Seq2[string, json.RawMessage] {
 	ch.mu.Lock()
 	ids := make([]string, len(ch.roster.order))
+	values := ch.roster.values()
 	for i, m := range ch.roster.order {
 		ids[i] = m.userID()
 	}
-	values := ch.roster.latest.Load().values
 	ch.mu.Unlock()
 	return func(yield func(string, json.RawMessage) bool) {
 		for i, id := range ids {
@@ -117,7 +117,7 @@ func (m *member) untrack() error {
 		if m.tracked == nil {
 			return ErrNotTracked
 		}
-		tx.untrack(m)
+		tx.untrack(m, false)
 		tx.notifyUntracked(m)
 		m.presence = nil
 		tx.tellPresence(m)
@@ -155,11 +155,15 @@ func (m *member) setPresence(presence any, check func() error) error {
 // Every tracked member receives the whole list with every change, unless it asked for
 // differences, which a differ sends. So the list is the main cost of presence. It is
 // encoded once, when it is about to be written, and shared by all receivers. A queued
-// frame does not contain the list: it refers to a version by its number and a length.
+// frame does not contain the list: it refers to a version by its number and a length. The
+// list is not maintained while no member receives it.
 type roster struct {
 	channel *Channel
-	group   transport.Group // the tracked members; ready once there is one
+	group   transport.Group // the receivers that have a seat; ready once there was a tracked member
 	order   []*member       // in the order of tracking
+
+	receivers int  // tracked members that receive lists
+	stale     bool // latest is older than order, because there are no receivers
 
 	latest atomic.Pointer[presenceList]
 }
@@ -182,17 +186,42 @@ var noPresence = presenceList{encoded: new(encodedList)}
 
 // reset removes all members. Queued frames see an empty list.
 func (r *roster) reset() {
-	r.order, r.group = nil, transport.Group{}
-	r.rebuild()
+	r.order, r.group, r.receivers = nil, transport.Group{}, 0
+	r.replace(nil)
 }
 
-// rebuild starts a version of the list that does not extend the current one.
-func (r *roster) rebuild() {
+// values returns the presence of the tracked members.
+func (r *roster) values() []json.RawMessage {
 	values := make([]json.RawMessage, len(r.order), len(r.order)+1)
 	for i, m := range r.order {
 		values[i] = m.presence
 	}
+	return values
+}
+
+// rebuild starts a version of the list that does not extend the current one, unless no
+// member receives it.
+func (r *roster) rebuild() {
+	if r.receivers == 0 {
+		r.stale = true
+		return
+	}
+	r.replace(r.values())
+}
+
+func (r *roster) replace(values []json.RawMessage) {
 	r.latest.Store(&presenceList{version: r.latest.Load().version + 1, values: values, encoded: new(encodedList)})
+	r.stale = false
+}
+
+// extend adds the presence of the member that was tracked last to the list.
+func (r *roster) extend(value json.RawMessage) {
+	last := r.latest.Load()
+	if r.receivers == 0 || r.stale || len(last.values) == 0 {
+		r.rebuild()
+		return
+	}
+	r.latest.Store(&presenceList{version: last.version, values: append(last.values, value), encoded: last.encoded})
 }
 
 // setPresence tracks m, or updates its presence at the same position in the list, and
@@ -217,19 +246,24 @@ func (tx *tx) setPresence(m *member, value json.RawMessage) {
 	} else {
 		m.tracked = &transport.Seat{Conn: m.conn.tr}
 	}
+	if m.wantsLists() {
+		r.receivers++
+	}
 	if m.getsLists() {
 		r.group.Add(m.tracked)
 	}
-	if last := r.latest.Load(); len(last.values) > 0 {
-		r.latest.Store(&presenceList{version: last.version, values: append(last.values, value), encoded: last.encoded})
-	} else {
-		r.rebuild()
+	r.extend(value)
+	if shown := tx.ch.diffs.lingering[m.identity()]; shown != nil {
+		tx.stopLingering(shown) // behind m, so that the person is never missing
 	}
 	tx.notify(wire.PresenceJoin, value)
 }
 
+// wantsLists reports whether a member receives lists if it is tracked.
+func (m *member) wantsLists() bool { return !m.diffs && m.conn != nil }
+
 // getsLists reports whether a tracked member is in the roster's group.
-func (m *member) getsLists() bool { return m.feeding == nil && !m.diffs && m.conn != nil }
+func (m *member) getsLists() bool { return m.feeding == nil && m.wantsLists() }
 
 // notifyUntracked notifies the tracked members that m is not on the roster any more.
 func (tx *tx) notifyUntracked(m *member) {
@@ -247,13 +281,19 @@ func (tx *tx) notify(event string, changed []byte) {
 	tx.flushSoon()
 }
 
-// untrack removes m from the roster and reports whether it was on it.
-func (tx *tx) untrack(m *member) bool {
+// untrack removes m from the roster and reports whether it was on it. If it lingers,
+// followers still see it.
+func (tx *tx) untrack(m *member, lingers bool) bool {
 	if m.tracked == nil {
 		return false
 	}
-	tx.presenceChanges(m, m.presence)
+	if !lingers {
+		tx.presenceChanges(m, m.presence)
+	}
 	r := &tx.ch.roster
+	if m.wantsLists() {
+		r.receivers--
+	}
 	if m.getsLists() {
 		r.group.Remove(m.tracked)
 	}
@@ -269,6 +309,9 @@ func (tx *tx) untrack(m *member) bool {
 // list at the time when the change is written to them. So a client that lags behind
 // does not keep a separate list in memory.
 func (r *roster) broadcast(tx *tx, event string, changed []byte) {
+	if r.receivers == 0 {
+		return
+	}
 	head := wire.AppendPresenceHead(nil, event, r.channel.name, newRequestID())
 	tail := wire.AppendPresenceTail([]byte{']'}, changed)
 	committed := r.latest.Load()

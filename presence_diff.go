@@ -37,13 +37,21 @@ type differ struct {
 	waiting   []*member // followers that wait for a flush; some may have left
 	behind    map[*member]struct{}
 
-	before  map[string]json.RawMessage // presence as of the last flush of users that changed; nil if not tracked
-	changed []string                   // the keys of before, in the order of the changes
+	before  map[string]earlier // as of the last flush, of users that changed, by ID
+	changed []string           // the keys of before, in the order of the changes
+
+	lingering map[string]*member // members that left and are shown until their grace ends, by identity
 
 	last    *sentDiff   // the latest difference
 	pages   []statePage // of the latest state, while tracked members were only added to it
 	flushed time.Time
 	timer   *time.Timer // runs while a flush is scheduled
+}
+
+// earlier is what followers saw of a user.
+type earlier struct {
+	identity string
+	presence json.RawMessage // nil if they did not see the user
 }
 
 // A sentDiff is a difference that was sent. It links to the next one, for followers
@@ -132,6 +140,30 @@ func (d *differ) stop() {
 	}
 }
 
+// shown returns the number of users that followers see: those that are tracked, and those
+// that linger.
+func (ch *Channel) shown() int { return len(ch.roster.order) + len(ch.diffs.lingering) }
+
+// shownAs returns the member that followers see with this ID, or nil.
+func (ch *Channel) shownAs(id, identity string) *member {
+	if m := ch.userLocked(id); m != nil && m.tracked != nil {
+		return m
+	}
+	if m := ch.diffs.lingering[identity]; m != nil && m.conn.id == id {
+		return m
+	}
+	return nil
+}
+
+// publicIdentity returns what followers see of the identity: "" unless the lobby publishes
+// it.
+func (m *member) publicIdentity() string {
+	if m.channel.lobby.cfg.identities {
+		return m.identity()
+	}
+	return ""
+}
+
 // presenceChanges records that the presence of m is about to change. before is the
 // current one, or nil if m is not tracked.
 func (tx *tx) presenceChanges(m *member, before json.RawMessage) {
@@ -147,9 +179,9 @@ func (tx *tx) presenceChanges(m *member, before json.RawMessage) {
 		return
 	}
 	if d.before == nil {
-		d.before = map[string]json.RawMessage{}
+		d.before = map[string]earlier{}
 	}
-	d.before[id] = before
+	d.before[id] = earlier{m.identity(), before}
 	d.changed = append(d.changed, id)
 }
 
@@ -214,16 +246,17 @@ func (tx *tx) flush() {
 // takeDiffs encodes the changes since the last flush.
 func (tx *tx) takeDiffs() []*transport.Frame {
 	d := &tx.ch.diffs
-	e := diffEncoder{ch: tx.ch, total: len(tx.ch.roster.order)}
+	e := diffEncoder{ch: tx.ch, total: tx.ch.shown()}
 	type change struct {
-		id            string
+		id, user      string
 		before, after json.RawMessage
 	}
 	changes := make([]change, 0, len(d.changed))
 	for _, id := range d.changed {
-		c := change{id: id, before: d.before[id]}
-		if m := tx.ch.userLocked(id); m != nil && m.tracked != nil {
-			c.after = m.presence
+		was := d.before[id]
+		c := change{id: id, before: was.presence}
+		if m := tx.ch.shownAs(id, was.identity); m != nil {
+			c.user, c.after = m.publicIdentity(), m.presence
 		}
 		switch {
 		case c.before == nil && c.after == nil, c.before != nil && bytes.Equal(c.before, c.after):
@@ -239,13 +272,13 @@ func (tx *tx) takeDiffs() []*transport.Frame {
 	for _, c := range changes {
 		switch {
 		case c.before == nil:
-			e.add(&e.joins, c.id, c.after)
+			e.add(&e.joins, c.id, c.user, c.after)
 			e.total++
 		case c.after == nil:
-			e.add(&e.leaves, c.id, nil)
+			e.add(&e.leaves, c.id, "", nil)
 			e.total--
 		default:
-			e.add(&e.updates, c.id, c.after)
+			e.add(&e.updates, c.id, c.user, c.after)
 		}
 	}
 	e.end()
@@ -257,25 +290,21 @@ type diffEncoder struct {
 	ch                     *Channel
 	joins, updates, leaves []byte // the elements of the lists
 	users, total           int
+	entry                  []byte
 	frames                 []*transport.Frame
 }
 
-func (e *diffEncoder) add(list *[]byte, id string, presence []byte) {
-	size := len(e.joins) + len(e.updates) + len(e.leaves) + entrySize(id, presence)
+func (e *diffEncoder) add(list *[]byte, id, user string, presence []byte) {
+	e.entry = wire.AppendPresenceEntry(e.entry[:0], id, user, presence)
+	size := len(e.joins) + len(e.updates) + len(e.leaves) + len(e.entry) + len(",")
 	if e.users == diffPageUsers || size > e.ch.pageRoom() {
 		e.end() // before this change, which is not counted yet
 	}
 	if len(*list) > 0 {
 		*list = append(*list, ',')
 	}
-	*list = wire.AppendPresenceEntry(*list, id, presence)
+	*list = append(*list, e.entry...)
 	e.users++
-}
-
-// entrySize is an upper bound of the bytes that [wire.AppendPresenceEntry] and a comma
-// add.
-func entrySize(id string, presence []byte) int {
-	return len(`{"id":"","presence":},`) + len(id) + len(presence)
 }
 
 // end completes a difference, unless it is empty.
@@ -420,7 +449,7 @@ func (tx *tx) stateFrames() (frames []*transport.Frame, size int) {
 		if i < len(pages) {
 			elements = pages[i].elements
 		}
-		tail := strconv.AppendInt([]byte(`],"total":`), int64(len(ch.roster.order)), 10)
+		tail := strconv.AppendInt([]byte(`],"total":`), int64(ch.shown()), 10)
 		tail = strconv.AppendBool(append(tail, `,"more":`...), i+1 < len(pages))
 		parts := [3][]byte{head, elements, append(tail, "}}"...)}
 		f := transport.NewLazyFrame(wire.PresenceState, len(head)+len(elements)+len(parts[2]), func() [3][]byte { return parts })
@@ -439,11 +468,12 @@ func (tx *tx) buildPages() {
 	for i := range d.pages {
 		built += d.pages[i].users
 	}
+	var entry []byte
 	room := ch.pageRoom()
-	for _, m := range ch.roster.order[built:] {
-		size := entrySize(m.userID(), m.presence)
+	add := func(m *member) {
+		entry = wire.AppendPresenceEntry(entry[:0], m.userID(), m.publicIdentity(), m.presence)
 		last := len(d.pages) - 1
-		if last < 0 || d.pages[last].users == diffPageUsers || len(d.pages[last].elements)+size > room {
+		if last < 0 || d.pages[last].users == diffPageUsers || len(d.pages[last].elements)+len(entry)+len(",") > room {
 			d.pages = append(d.pages, statePage{})
 			last++
 		}
@@ -451,7 +481,16 @@ func (tx *tx) buildPages() {
 		if page.users > 0 {
 			page.elements = append(page.elements, ',')
 		}
-		page.elements = wire.AppendPresenceEntry(page.elements, m.userID(), m.presence)
+		page.elements = append(page.elements, entry...)
 		page.users++
+	}
+	if built == 0 {
+		for _, m := range d.lingering {
+			add(m)
+			built++
+		}
+	}
+	for _, m := range ch.roster.order[built-len(d.lingering):] {
+		add(m)
 	}
 }

@@ -10,9 +10,9 @@ import (
 
 // A registry holds the channels of an endpoint by name, and decides when a channel is
 // created and ends. A channel is live while there are references to it: a join or a
-// call of Publish in progress, or a member. After that, a channel with history lingers
-// until its history expires. The registry's lock is never held together with a
-// channel's.
+// call of Publish in progress, a member, or an identity in its grace. After that, a
+// channel with history lingers until its history expires. The registry's lock is never
+// held together with a channel's.
 type registry struct {
 	budget *historyBudget
 
@@ -79,6 +79,13 @@ func (r *registry) acquire(l *Lobby, name string, params pattern.Params) *Channe
 	}
 	ch.refs++
 	return ch
+}
+
+// retain adds a reference to a channel that has one.
+func (r *registry) retain(ch *Channel) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ch.refs++
 }
 
 // release drops a reference to ch. After the last one, the channel lingers, or is

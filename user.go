@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"unicode/utf8"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -142,15 +143,19 @@ const maxIdentity = 256
 
 // Identify sets the identity of the client: the ID of a person or an account, such as
 // the subject of a token. All connections of a person have the same identity. Only the
-// connection handler can set it, and later handlers read it with [User.Identity].
-// Clients never receive it. Identify does not accept the client: use Accept. Another
-// call replaces the identity. The default is "".
+// connection handler can set it, and later handlers read it with [User.Identity]. Clients
+// do not receive it, unless a lobby has [WithPresenceIdentities]. Identify does not accept
+// the client: use Accept. Another call replaces the identity. The default is "".
 //
 // Identify returns an error if id is empty, is longer than 256 bytes, or is not valid
 // UTF-8.
 //
-// Call it before you check whether the person may connect. From then on,
-// [Endpoint.DisconnectIdentity] finds the connection, even if the client is still
+// With [WithMaxConnsPerIdentity], it also returns an [*Error] with
+// [http.StatusTooManyRequests] if the identity has too many connections. Return it: the
+// client is rejected in any case.
+//
+// Call Identify before you check whether the person may connect. From then
+// on, [Endpoint.DisconnectIdentity] finds the connection, even if the client is still
 // connecting.
 func (c *ConnectionContext) Identify(id string) error {
 	switch {
@@ -162,12 +167,43 @@ func (c *ConnectionContext) Identify(id string) error {
 		return errors.New("pond: the identity is not valid UTF-8")
 	}
 	e := c.conn.endpoint
+	c.refusal = e.identify(c.conn, id)
+	if c.refusal != nil {
+		e.limited(LimitIdentity)
+	}
+	return c.refusal
+}
+
+// identify sets the identity of a client, and takes one of the slots of the identity. If
+// there is none, it returns why the client must be rejected.
+func (e *Endpoint) identify(c *conn, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.people.remove(c.conn)
-	c.conn.identity = id
-	e.people.add(c.conn)
+	e.people.remove(c)
+	e.releaseIdentityLocked(c.identity)
+	c.identity = ""
+	if limit := e.cfg.maxPerIdentity; limit > 0 {
+		if e.perIdentity[id] >= limit {
+			return refuse(http.StatusTooManyRequests, "too many connections with this identity")
+		}
+		if e.perIdentity == nil {
+			e.perIdentity = map[string]int{}
+		}
+		e.perIdentity[id]++
+	}
+	c.identity = id
+	e.people.add(c)
 	return nil
+}
+
+// releaseIdentityLocked returns a slot of an identity, which is "" if there is none.
+func (e *Endpoint) releaseIdentityLocked(identity string) {
+	if identity == "" || e.cfg.maxPerIdentity == 0 {
+		return
+	}
+	if e.perIdentity[identity]--; e.perIdentity[identity] == 0 {
+		delete(e.perIdentity, identity)
+	}
 }
 
 // Identity returns the identity that the connection handler set with
@@ -193,8 +229,9 @@ func (ch *Channel) ToIdentity(identities ...string) Audience {
 }
 
 // EvictIdentity evicts all members that have an identity, as [Channel.Evict] does. It
-// returns [ErrNotMember] if there are none. It does not prevent the person from joining
-// again: the join handler decides that.
+// also ends the grace of the identity; see [WithLeaveGrace]. It returns [ErrNotMember] if
+// there was neither. It does not prevent the person from joining again: the join handler
+// decides that.
 func (ch *Channel) EvictIdentity(identity, reason string) error {
 	known := false
 	if ch.link != nil {
@@ -210,7 +247,7 @@ func (ch *Channel) EvictIdentity(identity, reason string) error {
 }
 
 // evictIdentityHere evicts the members on this node that have an identity, and returns
-// their number.
+// their number. A grace of the identity counts as one.
 func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
 	ch.mu.Lock()
 	members := append([]*member(nil), ch.people[identity]...)
@@ -220,13 +257,17 @@ func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
 			evicted++
 		}
 	}
+	if ch.lobby.endpoint.graces.endNow(identity, ch) {
+		evicted++
+	}
 	return evicted
 }
 
 // DisconnectIdentity disconnects all clients that have an identity, as
 // [Endpoint.Disconnect] does. This includes clients whose connection handler called
 // Identify and did not return yet: they are disconnected as soon as they are accepted.
-// It returns [ErrClosed] if there are none.
+// It also ends the graces of the identity in all channels; see [WithLeaveGrace]. It
+// returns [ErrClosed] if there was neither.
 //
 // In a cluster, it disconnects the clients of all nodes. The error then says whether the
 // other nodes could be asked.
@@ -257,7 +298,7 @@ func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) 
 	for _, c := range connected {
 		c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
 	}
-	if len(conns) == 0 {
+	if !e.graces.endNow(identity, nil) && len(conns) == 0 {
 		return ErrClosed
 	}
 	return nil

@@ -112,6 +112,10 @@ type Member struct {
 	// the presence, if there is one.
 	ID string
 
+	// User is the identity of the user, if the server publishes it: several members can
+	// be one person. It requires presence differences.
+	User string
+
 	// Presence is the presence of the user, a JSON object.
 	Presence json.RawMessage
 }
@@ -125,7 +129,7 @@ func (m Member) Bind(v any) error {
 }
 
 func (m Member) equal(other Member) bool {
-	return m.ID == other.ID && bytes.Equal(m.Presence, other.Presence)
+	return m.ID == other.ID && m.User == other.User && bytes.Equal(m.Presence, other.Presence)
 }
 
 // A Presence reports how the list of members changed since the previous Presence event

@@ -62,6 +62,26 @@ func TestRequirement21PresenceWaitsForTheSnapshot(t *testing.T) {
 	})
 }
 
+// The identity of a member is that of the server, if it is published.
+func TestPresenceOfIdentities(t *testing.T) {
+	const name = "/chat/1"
+	run(t, func(t *testing.T, f *fake) {
+		c := f.client()
+		s := f.welcome("diff")
+		ch := enter(t, c, s, name, `{"diff":true}`, pondclient.WithPresence())
+		s.send("SYSTEM", "PRESENCE_STATE", name, "x", `{"users":[{"id":"a","user":"ann","presence":{}},{"id":"b","presence":{}}],"more":false}`, "")
+		s.send("SYSTEM", "PRESENCE_DIFF", name, "x", `{"joins":[{"id":"c","user":"ann","presence":{}}],"updates":[{"id":"a","user":"ann","presence":{"n":1}}],"total":3}`, "")
+		synctest.Wait()
+		got := ""
+		for _, m := range ch.Members() {
+			got += m.ID + ":" + m.User + " "
+		}
+		if got != "a:ann b: c:ann " {
+			t.Errorf("members are %s", got)
+		}
+	})
+}
+
 func ids(members []pondclient.Member) (list []string) {
 	for _, m := range members {
 		list = append(list, m.ID)

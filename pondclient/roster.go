@@ -50,6 +50,7 @@ type rosterDiff struct {
 
 type rosterUser struct {
 	ID       string          `json:"id"`
+	User     string          `json:"user"`
 	Presence json.RawMessage `json:"presence"`
 }
 
@@ -173,7 +174,7 @@ func memberOf(value json.RawMessage) Member {
 		ID string `json:"id"`
 	}
 	_ = json.Unmarshal(value, &id) // the ID stays empty if the presence has none
-	return Member{id.ID, value}
+	return Member{ID: id.ID, Presence: value}
 }
 
 // patch applies a change to the list.
@@ -189,7 +190,7 @@ func (r *roster) patch(event, userID string, value json.RawMessage, changed func
 	case event == wire.PresenceLeave:
 		r.remove(key, changed)
 	case key != "":
-		r.set(key, Member{userID, value}, changed)
+		r.set(key, Member{ID: userID, Presence: value}, changed)
 	}
 }
 

@@ -18,9 +18,9 @@ type Moved struct {
 	Position
 }
 
-// A Person is the presence of a member. Position is nil if moves are events.
+// A Person is the presence of a member. Position is nil if moves are events. Presence
+// differences contain the user ID of each member.
 type Person struct {
-	ID       string    `json:"id"`
 	Name     string    `json:"name"`
 	Position *Position `json:"position,omitempty"`
 }
@@ -45,7 +45,7 @@ func onJoin(ctx *pond.JoinContext) error {
 	if err := ctx.Accept(); err != nil {
 		return err
 	}
-	person := Person{ID: ctx.User().ID, Name: hello.Name}
+	person := Person{Name: hello.Name}
 	ctx.Assign("person", person)
 	return ctx.Track(person)
 }
@@ -57,8 +57,8 @@ func (p Position) check() error {
 	return nil
 }
 
-// moveByEvent is the better design: it sends the move to the other members and stores
-// nothing. With n members, a move costs n small messages.
+// moveByEvent sends the move to the other members at once and stores nothing. With n
+// members, a move costs n small messages.
 func moveByEvent(ctx *pond.EventContext, p Position) error {
 	if err := p.check(); err != nil {
 		return err
@@ -67,8 +67,8 @@ func moveByEvent(ctx *pond.EventContext, p Position) error {
 }
 
 // moveByPresence makes the position part of the presence. A new member sees all positions
-// at once, but every change sends the whole list to all members: with n members, a move
-// costs n lists with n entries.
+// at once. The members receive differences: the latest position of each member that moved,
+// about 20 times per second.
 func moveByPresence(ctx *pond.EventContext, p Position) error {
 	if err := p.check(); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Cursors shows the cursors of all users to all users: with events, which is the better
-// design, and with presence, for comparison.
+// Cursors shows the cursors of all users to all users: with events and with presence, for
+// comparison.
 package main
 
 import (
@@ -23,8 +23,8 @@ func handler(p *pond.Pond) http.Handler {
 	// Pages send 30 moves per second. A page that sends more than the limit receives
 	// errors, and is disconnected if it continues.
 	endpoint := p.Endpoint("/socket", auth, pond.WithRateLimit(40, 80))
-	pond.On(endpoint.Lobby("/events/:board", onJoin), move, moveByEvent)
-	pond.On(endpoint.Lobby("/presence/:board", onJoin), move, moveByPresence)
+	pond.On(endpoint.Lobby("/events/:board", onJoin, pond.WithPresenceDiffs()), move, moveByEvent)
+	pond.On(endpoint.Lobby("/presence/:board", onJoin, pond.WithPresenceDiffs()), move, moveByPresence)
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)

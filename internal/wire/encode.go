@@ -57,10 +57,14 @@ func AppendPresenceTail(dst []byte, changed []byte) []byte {
 	return append(dst, `}}`...)
 }
 
-// AppendPresenceEntry appends an element of [PresenceState] or [PresenceDiff]. In the
-// list of users that left, elements have no presence.
-func AppendPresenceEntry(dst []byte, id string, presence []byte) []byte {
+// AppendPresenceEntry appends an element of [PresenceState] or [PresenceDiff]. The user is
+// the identity, or "" if it is not published. In the list of users that left,
+// elements have neither.
+func AppendPresenceEntry(dst []byte, id, user string, presence []byte) []byte {
 	dst = AppendString(append(dst, `{"id":`...), id)
+	if user != "" {
+		dst = AppendString(append(dst, `,"user":`...), user)
+	}
 	if presence != nil {
 		dst = append(append(dst, `,"presence":`...), presence...)
 	}

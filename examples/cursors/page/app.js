@@ -27,21 +27,21 @@ function enter(mode) {
   cursors.forEach((cursor) => cursor.remove());
   cursors.clear();
   room = pond.channel(`/${mode}/1`, { params: { name } });
-  room.onPresence((list) => {
-    const presence = list.map((entry) => entry.presence);
-    show(presence);
-    for (const { id, position } of presence) if (position) place(id, position);
+  room.onPresence((list, change) => {
+    if (!change || change.joins.length || change.leaves.length) show(list);
+    for (const { id, presence } of change ? [...change.joins, ...change.updates] : list) {
+      if (presence.position) place(id, presence.position);
+    }
   });
   room.on("moved", ({ id, x, y }) => place(id, { x, y }));
 }
 
-function show(presence) {
-  const ids = new Set(presence.map((p) => p.id));
-  if (ids.size === people.size && presence.every((p) => people.has(p.id))) return; // only positions changed
+function show(list) {
+  const ids = new Set(list.map(({ id }) => id));
   for (const id of people.keys()) if (!ids.has(id)) forget(id);
-  for (const person of presence) people.set(person.id, person);
+  for (const { id, presence } of list) people.set(id, presence);
   $("people").replaceChildren(
-    ...presence.map((p) => colour(el("li", {}, p.id === pond.userId ? `${p.name} (you)` : p.name), p.id)),
+    ...list.map(({ id, presence: { name } }) => colour(el("li", {}, id === pond.userId ? `${name} (you)` : name), id)),
   );
 }
 

@@ -11,13 +11,14 @@ import (
 // A client is one client, over its connections.
 type client struct {
 	number    int
+	who       string // the identity, or ""
 	transport pondtest.Transport
 	session   *pondtest.Session // nil if it is not connected
 	stalled   bool
 	member    bool // according to the steps
 	at        pondtest.Position
-	list      *list // nil unless the client is a member with differences
-	lists     *list // not nil if the client is a member without differences
+	list      *list  // nil unless the client is a member with differences
+	lists     *lists // not nil if the client is a member without differences
 	replaying bool
 }
 
@@ -33,14 +34,20 @@ func (c *client) leave() {
 	c.member = false
 }
 
+// lists is what a client without differences knows: the latest list.
+type lists struct {
+	Presence []json.RawMessage `json:"presence"`
+}
+
 // A list is the presence that a client knows.
 type list struct {
-	users    map[string]string // by ID
+	users    map[string]string // identity and presence, by ID
 	complete bool
 }
 
 type user struct {
 	ID       string          `json:"id"`
+	User     string          `json:"user"`
 	Presence json.RawMessage `json:"presence"`
 }
 
@@ -65,6 +72,7 @@ func (c *client) receive(m pondtest.Message) error {
 		if c.lists == nil {
 			return errors.New("a list, though the client asked for differences")
 		}
+		return json.Unmarshal(m.Payload, c.lists)
 	case "PRESENCE_STATE", "PRESENCE_DIFF":
 		var n notice
 		if err := json.Unmarshal(m.Payload, &n); err != nil {
@@ -97,7 +105,7 @@ func (c *client) acknowledged(m pondtest.Message) error {
 		return err
 	}
 	if !ack.Diff {
-		c.lists = new(list)
+		c.lists = new(lists)
 		return nil
 	}
 	c.list = &list{users: map[string]string{}}
@@ -113,7 +121,7 @@ func (l *list) page(n notice) error {
 		if _, twice := l.users[u.ID]; twice || u.Presence == nil {
 			return errors.New("invalid user")
 		}
-		l.users[u.ID] = string(u.Presence)
+		l.users[u.ID] = u.User + string(u.Presence)
 	}
 	l.complete = !n.More
 	return l.check(n)
@@ -127,13 +135,13 @@ func (l *list) apply(n notice) error {
 		if _, known := l.users[u.ID]; known || u.Presence == nil {
 			return errors.New("invalid join")
 		}
-		l.users[u.ID] = string(u.Presence)
+		l.users[u.ID] = u.User + string(u.Presence)
 	}
 	for _, u := range n.Updates {
-		if old, known := l.users[u.ID]; !known || u.Presence == nil || old == string(u.Presence) {
+		if old, known := l.users[u.ID]; !known || u.Presence == nil || old == u.User+string(u.Presence) {
 			return errors.New("invalid update")
 		}
-		l.users[u.ID] = string(u.Presence)
+		l.users[u.ID] = u.User + string(u.Presence)
 	}
 	for _, u := range n.Leaves {
 		if _, known := l.users[u.ID]; !known {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +18,7 @@ import (
 const (
 	room   = "/log/1"
 	outbox = 64 << 10 // so pages have 16 KiB
+	grace  = 500 * time.Millisecond
 )
 
 // play plays steps against a server and checks the lists of its clients.
@@ -54,13 +56,32 @@ type player struct {
 	endpoint *pond.Endpoint
 	clients  [clients]*client
 	err      error
+
+	mu      sync.Mutex      // guards the following fields, which handlers change
+	present map[string]bool // identities
+	turns   error           // two handlers of an identity did not run in turns
+}
+
+// comes notes that a person comes or goes, according to the handlers of identities.
+func (p *player) comes(who string, comes bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if who == "" || p.present[who] == comes {
+		p.turns = fmt.Errorf("%q comes: %v, present: %v", who, comes, p.present)
+	}
+	p.present[who] = comes
 }
 
 func newPlayer() *player {
-	p := &player{pond: pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))}
-	p.endpoint = p.pond.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() },
+	p := &player{present: map[string]bool{}, pond: pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))}
+	p.endpoint = p.pond.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		if who := ctx.Query().Get("who"); who != "" {
+			_ = ctx.Identify(who) // valid
+		}
+		return ctx.Accept()
+	},
 		pond.WithOutboxSize(outbox), pond.WithWriteTimeout(time.Hour), pond.WithPingInterval(24*time.Hour))
-	p.endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
+	l := p.endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
 		var join struct {
 			Track json.RawMessage `json:"track"`
 		}
@@ -71,9 +92,11 @@ func newPlayer() *player {
 			return err
 		}
 		return ctx.Track(join.Track)
-	}, pond.WithHistory(pond.History{}), pond.WithPresenceDiffs())
+	}, pond.WithHistory(pond.History{}), pond.WithPresenceDiffs(), pond.WithPresenceIdentities(), pond.WithLeaveGrace(grace))
+	l.OnIdentityJoin(func(ctx *pond.JoinContext) error { p.comes(ctx.User().Identity(), true); return nil })
+	l.OnIdentityLeave(func(ctx *pond.LeaveContext) error { p.comes(ctx.User().Identity(), false); return nil })
 	for i := range p.clients {
-		p.clients[i] = &client{number: i, transport: []pondtest.Transport{pondtest.WebSocket, pondtest.SSE}[i%2]}
+		p.clients[i] = &client{number: i, who: []string{"", "ann", "bob", "ann"}[i%4], transport: []pondtest.Transport{pondtest.WebSocket, pondtest.SSE}[i%2]}
 	}
 	return p
 }
@@ -174,7 +197,7 @@ func (p *player) do(s step) {
 // join connects a client if necessary, and requests to join.
 func (p *player) join(c *client, s step) {
 	if c.session == nil {
-		c.session = p.driver.Connect(c.transport, "/socket")
+		c.session = p.driver.Connect(c.transport, "/socket?who="+c.who)
 		c.stalled, c.list, c.lists, c.replaying = false, nil, nil, false
 	}
 	if c.member || c.session.Ended() {
@@ -212,6 +235,7 @@ func (p *player) rest() {
 	time.Sleep(10 * time.Second)
 	synctest.Wait()
 	ch, live := p.endpoint.Channel(room)
+	p.comparePeople(ch)
 	for _, c := range p.clients {
 		if c.session == nil {
 			continue
@@ -221,19 +245,60 @@ func (p *player) rest() {
 			c.session, c.member = nil, false
 			continue
 		}
-		if !live || c.list == nil {
+		if !live {
 			continue
 		}
-		if _, member := ch.User(c.session.ID()); !member {
+		if u, member := ch.User(c.session.ID()); !member || c.list == nil {
+			if member && c.lists != nil && u.Presence() != nil {
+				p.compareLists(c, ch)
+			}
 			continue
 		}
 		want := map[string]string{}
 		for id, presence := range ch.Presence() {
-			want[id] = string(presence)
+			u, _ := ch.User(id)
+			want[id] = u.Identity() + string(presence)
 		}
 		if !c.list.complete || !maps.Equal(c.list.users, want) {
 			p.fail("c%d (complete: %v) has %d users: %.300v, want %d: %.300v", c.number, c.list.complete, len(c.list.users), c.list.users, len(want), want)
 		}
+	}
+}
+
+// comparePeople compares the members with what the handlers of identities saw. The channel
+// may be nil.
+func (p *player) comparePeople(ch *pond.Channel) {
+	want := map[string]bool{}
+	if ch != nil {
+		for u := range ch.Users() {
+			if who := u.Identity(); who != "" {
+				want[who] = true
+			}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turns != nil {
+		p.fail("%w", p.turns)
+	}
+	for _, who := range []string{"ann", "bob"} {
+		if p.present[who] != want[who] {
+			p.fail("%q is present: %v, want %v", who, p.present[who], want[who])
+		}
+	}
+}
+
+// compareLists compares the latest list that a tracked member received.
+func (p *player) compareLists(c *client, ch *pond.Channel) {
+	got, want := []byte("["), []byte("[")
+	for _, presence := range c.lists.Presence {
+		got = append(append(got, presence...), ' ')
+	}
+	for _, presence := range ch.Presence() {
+		want = append(append(want, presence...), ' ')
+	}
+	if string(got) != string(want) {
+		p.fail("c%d has the list %.300s, want %.300s", c.number, got, want)
 	}
 }
 

@@ -54,6 +54,7 @@ func follow(d *pondtest.Driver, tr pondtest.Transport, name string) *pondtest.Se
 
 type user struct {
 	ID       string          `json:"id"`
+	User     string          `json:"user"`
 	Presence json.RawMessage `json:"presence"`
 }
 

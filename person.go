@@ -1,0 +1,401 @@
+package pond
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pondsocket/pond/internal/transport"
+)
+
+// A person is an identity in a channel, for [Lobby.OnIdentityJoin] and
+// [Lobby.OnIdentityLeave]. A client is counted from before it is a member until its leave
+// handler returned.
+type person struct {
+	channel  *Channel
+	identity string
+	turn     chan struct{} // has an element while a goroutine owns the following fields
+
+	members int
+	present bool   // OnIdentityJoin succeeded, and OnIdentityLeave did not run
+	grace   *grace // runs while there are no members, but one may return
+
+	refs int // members, goroutines that wait for their turn, and the grace; guarded by persons.mu
+}
+
+// persons are the identities in a channel. Those without references are removed.
+type persons struct {
+	mu         sync.Mutex // guards byIdentity, and refs of the persons
+	byIdentity map[string]*person
+}
+
+// acquire returns the person with an identity. The caller must release it.
+func (x *persons) acquire(ch *Channel, identity string) *person {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.byIdentity[identity]
+	if p == nil {
+		p = &person{channel: ch, identity: identity, turn: make(chan struct{}, 1)}
+		if x.byIdentity == nil {
+			x.byIdentity = map[string]*person{}
+		}
+		x.byIdentity[identity] = p
+	}
+	p.refs++
+	return p
+}
+
+func (p *person) release() {
+	x := &p.channel.persons
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if p.refs--; p.refs == 0 {
+		delete(x.byIdentity, p.identity)
+	}
+}
+
+// countsIdentities reports whether it matters who is the first and the last member of an
+// identity.
+func (l *Lobby) countsIdentities() bool {
+	return l.cfg.grace > 0 || l.identityJoin.Load() != nil || l.identityLeave.Load() != nil
+}
+
+// arrive counts the client as a member with its identity. If there is no other, it runs
+// the handler for the first join of an identity, whose error means that the client must
+// not become a member.
+func (c *JoinContext) arrive(m *member) error {
+	l := c.channel.lobby
+	if c.conn.identity == "" || !l.countsIdentities() {
+		return nil
+	}
+	p := c.channel.persons.acquire(c.channel, c.conn.identity)
+	if !p.await(c.conn) {
+		p.release()
+		return ErrClosed
+	}
+	defer func() { // also if the handler does not return
+		c.accepting = false
+		if m.person == nil {
+			p.release()
+		}
+		<-p.turn
+	}()
+	if h := l.identityJoin.Load(); h != nil && !p.present {
+		c.accepting = true
+		if err := h.handler(c); !succeeded(err) {
+			return err
+		}
+	}
+	p.present = true
+	p.members++
+	m.person = p
+	if g := p.grace; g != nil {
+		p.grace = nil
+		l.endpoint.graces.remove(g)
+		p.settle(g)
+	}
+	return nil
+}
+
+// await waits until the caller owns p, or c ended.
+func (p *person) await(c *conn) bool {
+	select {
+	case p.turn <- struct{}{}:
+		return true
+	default: // a handler runs
+	}
+	select {
+	case p.turn <- struct{}{}:
+		return true
+	case <-c.Done():
+		return false
+	}
+}
+
+// finish counts a member out whose leave handler returned, or a client that did not
+// become a member. With a grace, it is counted as a member of the channel until that ends.
+func (c *conn) finish(d departure) {
+	waits := false
+	defer func() { // also if a handler does not return
+		if !waits {
+			c.vacate(d)
+		}
+	}()
+	if p := d.member.person; p != nil {
+		waits = p.depart(d)
+	}
+}
+
+// depart counts a member out. After the last one, it runs the handler for the last leave
+// of the identity, or reports that a grace will do it.
+func (p *person) depart(d departure) (waits bool) {
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	if p.members--; p.members > 0 {
+		p.release()
+		return false
+	}
+	if p.wait(d) {
+		return true
+	}
+	p.leave(d)
+	return false
+}
+
+// leave runs the handler for the last leave of the identity.
+func (p *person) leave(d departure) {
+	defer p.release()
+	p.present = false
+	p.channel.stopLingering(p.identity, nil)
+	if h := p.channel.lobby.identityLeave.Load(); h != nil {
+		d.member.conn.callLeave(h, d)
+	}
+}
+
+// wait starts a grace, unless the person has gone for good.
+func (p *person) wait(d departure) bool {
+	l := p.channel.lobby
+	if l.cfg.grace == 0 || !d.member.conn.mayReturn(d.reason) {
+		return false
+	}
+	e := l.endpoint
+	g := &grace{channel: p.channel, identity: p.identity, departure: d}
+	g.end = func() { p.endGrace(g) }
+	ok, limited := e.startGrace(g)
+	if limited {
+		e.limited(LimitLeaveGrace)
+	}
+	if !ok {
+		return false
+	}
+	p.grace = g
+	e.registry.retain(p.channel)
+	if e.registry.isGone(p.channel) && e.graces.claim(g) {
+		go g.run() // Close may not have seen it
+	}
+	return true
+}
+
+// endGrace ends a grace in which no member returned.
+func (p *person) endGrace(g *grace) {
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	if p.grace != g {
+		return // a member returned just now
+	}
+	p.grace = nil
+	defer p.channel.lobby.endpoint.registry.release(p.channel)
+	defer g.departure.member.conn.vacate(g.departure)
+	p.leave(g.departure)
+}
+
+// settle gives back what p needed for a grace that a member ended by returning.
+func (p *person) settle(g *grace) {
+	defer p.channel.lobby.endpoint.registry.release(p.channel)
+	g.departure.member.conn.vacate(g.departure)
+	p.release()
+}
+
+// mayReturn reports whether a client whose membership ended is expected to return: its
+// connection was lost or closed, but not by the server.
+func (c *conn) mayReturn(reason LeaveReason) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return reason == LeaveSlow || reason == LeaveDisconnected && !errors.Is(c.cause, ErrClosed)
+}
+
+// A grace is the time that a person has to return to a channel. When it is over, its end
+// runs.
+type grace struct {
+	// Static after construction.
+	channel   *Channel
+	identity  string
+	departure departure // of the last member; only of persons
+	end       func()
+	presence  bool // it is about the presence of the person; see [tx.linger]
+
+	timer *time.Timer // guarded by graces.mu
+}
+
+// graces are the graces of an endpoint that did not end.
+type graces struct {
+	tasks *transport.Tasks
+
+	mu         sync.Mutex // guards the following fields; no other lock is taken with it held
+	byIdentity map[string]map[graceKey]*grace
+	n          int
+	closed     bool // no grace begins any more
+}
+
+type graceKey struct {
+	channel  *Channel
+	presence bool
+}
+
+func (g *grace) key() graceKey { return graceKey{g.channel, g.presence} }
+
+// startGrace starts a grace, unless the endpoint shuts down or there are too many.
+func (e *Endpoint) startGrace(g *grace) (ok, limited bool) {
+	return e.graces.add(g, g.channel.lobby.cfg.grace, e.cfg.maxChannels, e.maxConns())
+}
+
+func (x *graces) add(g *grace, d time.Duration, perIdentity, total int) (ok, limited bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	of := x.byIdentity[g.identity]
+	switch {
+	case x.closed:
+		return false, false
+	case len(of) >= 2*perIdentity, x.n >= 2*total: // each channel can have two
+		return false, true
+	}
+	if of == nil {
+		of = map[graceKey]*grace{}
+		if x.byIdentity == nil {
+			x.byIdentity = map[string]map[graceKey]*grace{}
+		}
+		x.byIdentity[g.identity] = of
+	}
+	of[g.key()] = g
+	x.n++
+	g.timer = time.AfterFunc(d, func() {
+		if x.claim(g) {
+			g.run()
+		}
+	})
+	return true, false
+}
+
+// remove stops a grace. It returns false if the grace ended, or is about to.
+func (x *graces) remove(g *grace) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.removeLocked(g)
+}
+
+func (x *graces) removeLocked(g *grace) bool {
+	of := x.byIdentity[g.identity]
+	if of[g.key()] != g {
+		return false
+	}
+	if delete(of, g.key()); len(of) == 0 {
+		delete(x.byIdentity, g.identity)
+	}
+	x.n--
+	g.timer.Stop()
+	return true
+}
+
+// claim is remove for a caller that ends the grace with run if claim returns true.
+func (x *graces) claim(g *grace) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.removeLocked(g) {
+		return false
+	}
+	x.tasks.Add()
+	return true
+}
+
+func (g *grace) run() {
+	defer g.channel.lobby.endpoint.graces.tasks.Done()
+	g.end()
+}
+
+// endNow ends the graces of an identity in a channel, or in all channels if ch is nil, and
+// reports whether there were some.
+func (x *graces) endNow(identity string, ch *Channel) bool {
+	x.mu.Lock()
+	var ended []*grace
+	for _, g := range x.byIdentity[identity] {
+		if ch == nil || g.channel == ch {
+			ended = append(ended, g)
+		}
+	}
+	x.startLocked(ended)
+	x.mu.Unlock()
+	return len(ended) > 0
+}
+
+// startLocked ends graces before their time.
+func (x *graces) startLocked(ended []*grace) {
+	for _, g := range ended {
+		x.removeLocked(g)
+		x.tasks.Add()
+		go g.run()
+	}
+}
+
+// endAll ends all graces. Later ones do not begin.
+func (x *graces) endAll() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed = true
+	var ended []*grace
+	for _, of := range x.byIdentity {
+		ended = slices.AppendSeq(ended, maps.Values(of))
+	}
+	x.startLocked(ended)
+}
+
+// endGraces ends the graces in a channel that was closed.
+func (ch *Channel) endGraces() {
+	ch.persons.mu.Lock()
+	identities := slices.Collect(maps.Keys(ch.persons.byIdentity))
+	ch.persons.mu.Unlock()
+	for _, identity := range identities {
+		ch.lobby.endpoint.graces.endNow(identity, ch)
+	}
+}
+
+// linger keeps showing a member that leaves to followers, until the grace of its identity
+// ends or another member of the identity is tracked. It returns false if it does not. The
+// member must not be in channel.people any more.
+func (tx *tx) linger(m *member, reason LeaveReason) bool {
+	ch, identity := tx.ch, m.conn.identity
+	cfg := &ch.lobby.cfg
+	if !cfg.identities || cfg.grace == 0 || m.tracked == nil || identity == "" || !m.conn.mayReturn(reason) {
+		return false
+	}
+	for _, other := range ch.people[identity] {
+		if other.tracked != nil {
+			return false
+		}
+	}
+	g := &grace{channel: ch, identity: identity, presence: true}
+	g.end = func() { ch.stopLingering(identity, g) }
+	if ok, _ := ch.lobby.endpoint.startGrace(g); !ok {
+		return false
+	}
+	m.lingers = g
+	d := &ch.diffs
+	if d.lingering == nil {
+		d.lingering = map[string]*member{}
+	}
+	d.lingering[identity] = m
+	d.pages = nil
+	return true
+}
+
+// stopLingering ends the presence of a person whose grace ended. If g is not nil, it must
+// be that grace.
+func (ch *Channel) stopLingering(identity string, g *grace) {
+	if cfg := &ch.lobby.cfg; !cfg.identities || cfg.grace == 0 {
+		return
+	}
+	_ = ch.commit(func(tx *tx) error { // a closed channel has no followers
+		if m := ch.diffs.lingering[identity]; m != nil && (g == nil || m.lingers == g) {
+			tx.stopLingering(m)
+			tx.flushSoon()
+		}
+		return nil
+	})
+}
+
+func (tx *tx) stopLingering(m *member) {
+	tx.presenceChanges(m, m.presence)
+	delete(tx.ch.diffs.lingering, m.conn.identity)
+	tx.ch.lobby.endpoint.graces.remove(m.lingers) // unless it is just about to end
+}
