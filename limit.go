@@ -264,26 +264,26 @@ func (b *bucket) take() rateVerdict {
 	return rateExceeded
 }
 
-// A SlowClientPolicy decides about members that do not keep up with what is sent to
-// them. The zero value disconnects them: see [WithOutboxSize] and [WithWriteTimeout].
-// See [KeepLatest] for the alternative.
+// A SlowClientPolicy decides what happens to members that read more slowly than
+// messages are sent to them. The zero value disconnects them: see [WithOutboxSize] and
+// [WithWriteTimeout]. See [KeepLatest] for the alternative.
 type SlowClientPolicy struct {
 	keepLatest bool
 	key        func(event string, payload json.RawMessage) string // nil: the event
 	timeout    time.Duration                                      // 0: the default
 }
 
-// WithSlowClients sets what happens to members of a lobby's channels that do not keep
-// up. The default is to disconnect them. [Endpoint.Lobby] panics if [KeepLatest] is
+// WithSlowClients sets the policy for members of a lobby's channels that read too
+// slowly. The default is to disconnect them. [Endpoint.Lobby] panics if [KeepLatest] is
 // combined with [WithHistory], whose clients rely on receiving every message.
 func WithSlowClients(p SlowClientPolicy) LobbyOption { return func(c *lobbyConfig) { c.slow = p } }
 
 // KeepLatest drops outdated messages instead of disconnecting a member that lags. Use it
 // for messages that make earlier ones obsolete, such as values on a dashboard, prices or
-// positions. A member lags if its connection takes nothing for a second, or if more than
-// 64 KiB (or [WithOutboxSize], if it is smaller) are queued for it while its connection
-// takes no more. Of the messages that are queued for it in the channel, it receives only
-// the newest of each key, in the order in which they were sent.
+// positions. A member lags if its connection accepts no data for a second, or if more
+// than 64 KiB (or [WithOutboxSize], if it is smaller) are queued for it while its
+// connection accepts no more. Of the messages that are queued for it in the channel, it
+// receives only the newest of each key, in the order in which they were sent.
 //
 // The key of a message is its event. A function key, if it is not nil, returns another
 // one, such as the symbol in the payload of a price; messages with the same key replace
@@ -309,7 +309,7 @@ func KeepLatest(key func(event string, payload json.RawMessage) string) SlowClie
 	return SlowClientPolicy{keepLatest: true, key: key}
 }
 
-// keepLatestTimeout is how long a member may read nothing.
+// keepLatestTimeout is the default time for which a member may read nothing.
 const keepLatestTimeout = 5 * time.Minute
 
 // WithTimeout returns the policy with another limit of the time for which a member may
@@ -341,7 +341,7 @@ func (ch *Channel) newKeySpace() *transport.KeySpace {
 		space.Dropped = func(r transport.Receiver, n int) {
 			c := r.(*conn)
 			u := User{ID: c.id, conn: c}
-			if m := c.member(ch.name); m != nil && m.channel == ch { // or it left meanwhile
+			if m := c.member(ch.name); m != nil && m.channel == ch { // or it has left in the meantime
 				u.member = m
 			}
 			ch.lobby.endpoint.pond.observe("Dropped", func() { f(ch, u, n) })

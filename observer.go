@@ -30,7 +30,7 @@ type Observer struct {
 	Left   func(ch *Channel, u User, reason LeaveReason)
 
 	// Recovered reports that a client asked for missed messages when it joined. The reason
-	// is empty if it gets them. Otherwise, the client must load its state again.
+	// is empty if it receives them. Otherwise, the client must load its state again.
 	Recovered func(ch *Channel, u User, reason GapReason)
 
 	// Handled reports that the handler of a client's message returned, with its duration
@@ -43,12 +43,13 @@ type Observer struct {
 	Sent func(ch *Channel, event string, recipients int)
 
 	// Degraded reports that the connection to the cluster was lost, with the reason, or
-	// that it is there, with nil; see [Pond.Degraded].
+	// that it was established or restored, with nil; see [Pond.Degraded].
 	Degraded func(p *Pond, reason error)
 
-	// Lost reports how many messages for members on other nodes were given up, because the
-	// broker did not take them. Members on this node got them. Changes of members and of
-	// presence do not count: other nodes get them when the connection returns.
+	// Lost reports how many messages for members on other nodes were given up, because
+	// they could not be sent to the broker. Members on this node received them. Changes of
+	// members and of presence are not counted: other nodes receive them when the
+	// connection is restored.
 	Lost func(p *Pond, messages int, reason error)
 
 	// Dropped reports that n messages of a lobby with [KeepLatest] were not sent to a

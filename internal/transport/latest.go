@@ -13,17 +13,17 @@ import (
 //     before the next write, so that a client that stopped reading gets the newest
 //     frames when it reads again;
 //   - or more than crowdedBytes are queued while a writer waits for the client: the
-//     queue is pruned when it has doubled, so that it takes a limited amount of memory
-//     and each frame is looked at a limited number of times.
+//     queue is pruned when it has doubled, so that its memory is limited and each frame
+//     is examined a limited number of times.
 //
 // Pruning a queue drops each frame that a later one with the same key replaces. All
 // other frames keep their order.
 
 // A KeySpace is the scope of the keys of frames, such as a channel.
 type KeySpace struct {
-	// Dropped, unless it is nil, is told that n frames were not sent to a client. It is
-	// called without locks, on a goroutine of its own, and may be called after the
-	// connection ended.
+	// Dropped, unless it is nil, is called with the number of frames that were not sent to
+	// a client. It is called without locks, on a separate goroutine, and may be called
+	// after the connection ended.
 	Dropped func(r Receiver, n int)
 }
 
@@ -33,7 +33,7 @@ type frameKey struct {
 	name  string
 }
 
-// frameKeyCost is what a key takes in memory besides its name.
+// frameKeyCost is the memory of a key besides its name.
 const frameKeyCost = 32
 
 // SetKey makes f replace earlier frames with this key and space that are queued for a
@@ -43,18 +43,18 @@ func (f *Frame) SetKey(space *KeySpace, name string) {
 	f.charge += frameKeyCost + len(name)
 }
 
-// crowdedBytes is how much is queued for a client that keeps up, at most.
+// crowdedBytes is the maximum queued for a client that does not lag.
 const crowdedBytes = 64 << 10
 
-// maxUnsent is how much the kernel queues, at most, in addition to what it has sent: a
-// write, and the next one. Only Linux has this limit.
+// maxUnsent is the maximum of unsent bytes in the kernel: a write, and the next one.
+// Only Linux has this limit.
 const maxUnsent = 2 * chunkSize
 
 // A keeper is the state of a connection for which only the newest frames are kept. It
 // is guarded by the connection's mu.
 type keeper struct {
 	uses     int           // calls of KeepLatest without a call of KeepAll
-	patience time.Duration // how long the client may take nothing
+	patience time.Duration // how long the client may read nothing
 
 	// As of the last pruning. The sum of the first two is what was queued then.
 	left    int // bytes in the queue
@@ -65,7 +65,7 @@ type keeper struct {
 }
 
 // KeepLatest makes the connection drop queued frames that are outdated, while the client
-// lags. Then the client may take nothing for patience, or [Config.WriteTimeout] if it is
+// lags. Then the client may read nothing for patience, or [Config.WriteTimeout] if it is
 // longer, and need not answer heartbeats in that time as long as its host does. Each call
 // needs a call of KeepAll; the longest patience counts.
 func (c *Conn) KeepLatest(patience time.Duration) {
@@ -89,8 +89,8 @@ func (c *Conn) KeepAll() {
 	}
 }
 
-// makeRoomLocked decides about a frame of charge bytes, with which more than
-// crowdedBytes are queued. It returns false if the connection is closed instead.
+// makeRoomLocked decides about a frame of charge bytes that makes the queue larger than
+// crowdedBytes. It returns false if it closed the connection instead.
 func (c *Conn) makeRoomLocked(charge int) bool {
 	limit := c.hub.cfg.OutboxBytes
 	size, most := c.queuedBytes+charge, maxOutbox*limit
@@ -137,8 +137,8 @@ func (c *Conn) pruneLocked() {
 	k.prunedLocked(c, left)
 }
 
-// prunedLocked notes that left bytes of the queue cannot be dropped. The queue is pruned
-// again when it has doubled, or grown by the size of an outbox.
+// prunedLocked records that left bytes of the queue cannot be dropped. The queue is
+// pruned again when it has doubled, or grown by the size of an outbox.
 func (k *keeper) prunedLocked(c *Conn, left int) {
 	k.left = left
 	k.taken = max(0, c.queuedBytes-left)
@@ -233,7 +233,7 @@ func (q *queue) prune(drop func(*KeySpace)) (left, dropped int) {
 	return left, dropped
 }
 
-// noteDroppedLocked counts a dropped frame, and has it reported.
+// noteDroppedLocked counts a dropped frame, and schedules a report.
 func (c *Conn) noteDroppedLocked(space *KeySpace) {
 	if space.Dropped == nil {
 		return
