@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,14 +63,14 @@ func TestIdentityIndex(t *testing.T) {
 // What is kept of persons goes with them, in whatever order their clients come and go. A
 // grace whose time is over does nothing if a client returned just before it could run.
 func TestNothingStaysOfPersons(t *testing.T) {
-	var out int
+	var out atomic.Int32
 	p := New(WithLogger(slog.New(slog.DiscardHandler)))
 	e := p.Endpoint("/socket", func(ctx *ConnectionContext) error {
 		return errors.Join(ctx.Identify(ctx.Query().Get("who")), ctx.Accept())
 	}, WithMaxConnsPerIdentity(100))
 	l := e.Lobby("/chat/:room", func(ctx *JoinContext) error { return ctx.Accept() },
 		WithLeaveGrace(time.Second), WithHistory(History{}))
-	l.OnIdentityLeave(func(*LeaveContext) error { out++; return nil })
+	l.OnIdentityLeave(func(*LeaveContext) error { out.Add(1); return nil })
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 		enter := func(who string) *pondtest.Session {
 			s := d.Connect(pondtest.WebSocket, "/socket?who="+who)
@@ -96,7 +97,7 @@ func TestNothingStaysOfPersons(t *testing.T) {
 			channelRefs := ch.refs
 			e.registry.mu.Unlock()
 			got := fmt.Sprintf("%d persons with %d references, %d graces of %d, %d references to the channel, %d with slots, %d out",
-				persons, refs, n, graces, channelRefs, slots, out)
+				persons, refs, n, graces, channelRefs, slots, out.Load())
 			if got != want {
 				t.Errorf("%s\nwant %s", got, want)
 			}

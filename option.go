@@ -29,10 +29,9 @@ type lobbyConfig struct {
 	identities bool // differences have them
 }
 
-// WithPresenceIdentities publishes the identities of tracked members: each entry of a
-// presence list or difference has the identity as "user", so that clients can show a
-// person with two tabs once. Lists for clients that did not ask for differences do not
-// have it. See [ConnectionContext.Identify]. The default is that clients never see
+// WithPresenceIdentities publishes the identities of tracked members: each entry of
+// presence differences has the identity as "user", so that clients can show a person with
+// two tabs once. Lists for clients that did not ask for differences do not have it. See [ConnectionContext.Identify]. The default is that clients never see
 // identities, because an identity can be private, such as an e-mail address. The lobby
 // must have [WithPresenceDiffs].
 func WithPresenceIdentities() LobbyOption { return func(c *lobbyConfig) { c.identities = true } }
@@ -47,10 +46,11 @@ func WithPresenceIdentities() LobbyOption { return func(c *lobbyConfig) { c.iden
 // presence differences also show the last tracked client of the identity for that time, or
 // until another one is tracked. Nothing else is delayed: leave handlers run at once, lists
 // of presence change at once, and [Channel.Len], [Channel.Users] and [Channel.Presence] are
-// about members. There is no grace if the client
-// asks to leave, or if the server ends the membership: with [Channel.Evict],
-// [Channel.Close], [Endpoint.Disconnect] or [Pond.Shutdown]. EvictIdentity,
-// DisconnectIdentity, Close and Shutdown end a grace at once.
+// about members. In a cluster, only the node of the client knows the grace.
+//
+// There is no grace if the client asks to leave, or if the server ends the membership: with
+// [Channel.Evict], [Channel.Close], [Endpoint.Disconnect] or [Pond.Shutdown].
+// EvictIdentity, DisconnectIdentity, Close and Shutdown end a grace at once.
 //
 // An identity can be in its grace in as many channels at a time as [WithMaxChannels]
 // allows for one client, and an endpoint has no more graces than it may have clients.

@@ -3,6 +3,7 @@ package presence_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 	"github.com/pondsocket/pond/internal/suite/kit"
 	"github.com/pondsocket/pond/pondtest"
 )
@@ -18,8 +20,8 @@ const grace = 10 * time.Second
 
 // newIdentities returns a server whose lobbies publish identities, with and without a
 // grace. The query of a client has its identity. Its join says whether it is tracked.
-func newIdentities() (*pond.Pond, *pond.Endpoint) {
-	p := pond.New(pond.WithLogger(kit.Silent))
+func newIdentities(opts ...pond.Option) (*pond.Pond, *pond.Endpoint) {
+	p := pond.New(append(opts, pond.WithLogger(kit.Silent))...)
 	e := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
 		if who := ctx.Query().Get("who"); who != "" {
 			if err := ctx.Identify(who); err != nil {
@@ -262,6 +264,53 @@ func TestNoGraceOfPresence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// In a cluster, entries of members on other nodes have the identity, too. The grace is that
+// of the node: other nodes see that the client left.
+func TestX20UserInACluster(t *testing.T) {
+	bus := memorybroker.New()
+	mux := http.NewServeMux()
+	var ponds []*pond.Pond
+	for _, name := range []string{"a", "b"} {
+		p, _ := newIdentities(pond.WithBroker(bus.Broker(name)))
+		ponds = append(ponds, p)
+		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, p))
+	}
+	pondtest.Run(t, mux, func(t *testing.T, d *pondtest.Driver) {
+		const room = "/grace/1"
+		ann := d.Connect(pondtest.WebSocket, "/a/socket?who=ann")
+		ann.Join(room, map[string]int{"n": 1})
+		var watchers []*watcher
+		for _, node := range []string{"a", "b"} {
+			s := d.Connect(pondtest.WebSocket, "/"+node+"/socket")
+			s.Join(room, nil, pondtest.Want("diff"))
+			watchers = append(watchers, &watcher{s, nil})
+		}
+		time.Sleep(10 * time.Second)
+		for _, w := range watchers {
+			known := map[string]string{}
+			for _, m := range w.Drain() {
+				var p struct{ Users, Joins []user }
+				m.Bind(t, &p)
+				for _, u := range slices.Concat(p.Users, p.Joins) {
+					known[u.ID] = u.User
+				}
+			}
+			if known[ann.ID()] != "ann" {
+				t.Errorf("a watcher sees %v", known)
+			}
+		}
+		ann.Reset()
+		time.Sleep(time.Second)
+		watchers[0].expect(t, "")
+		watchers[1].expect(t, `DIFF {"leaves":[{"id":"`+ann.ID()+`"}],"total":0}`)
+		time.Sleep(grace)
+		watchers[0].expect(t, `DIFF {"leaves":[{"id":"`+ann.ID()+`"}],"total":0}`)
+		for _, p := range ponds {
+			must(t, p.Shutdown(t.Context()))
+		}
+	})
 }
 
 func TestPresenceIdentitiesNeedDiffs(t *testing.T) {
