@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,8 @@ type Client struct {
 	tasks  sync.WaitGroup
 
 	observed queue // calls the observer
+
+	probes atomic.Int32 // of event streams, without an answer; far below zero after an answer
 
 	mu       sync.Mutex // guards the following fields
 	changed  chan struct{}
@@ -145,10 +148,13 @@ func (c *Client) useHTTP() {
 		base.Timeout = 0 // it would end connections
 	} else {
 		c.own = &http.Transport{
-			Proxy:                 http.ProxyFromEnvironment,
-			DialContext:           c.cfg.dial,
-			TLSClientConfig:       c.cfg.tls,
-			ForceAttemptHTTP2:     true,
+			Proxy:             http.ProxyFromEnvironment,
+			DialContext:       c.cfg.dial,
+			TLSClientConfig:   c.cfg.tls,
+			ForceAttemptHTTP2: true,
+
+			// Otherwise, HTTP/2 uses a dead connection for the next attempts as well.
+			HTTP2:                 &http.HTTP2Config{SendPingTimeout: c.cfg.probeAfter, PingTimeout: c.cfg.probeTimeout},
 			MaxIdleConnsPerHost:   1,
 			IdleConnTimeout:       90 * time.Second,
 			TLSHandshakeTimeout:   10 * time.Second,

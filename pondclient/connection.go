@@ -39,6 +39,7 @@ type connection struct {
 	writing  []*outgoing       // in a call of link.write
 	leaving  map[string]string // IDs of unconfirmed leaves, by channel
 	advice   time.Duration     // when to reconnect, if the server advised it
+	advised  time.Time         // when it did
 
 	largest     *outgoing // of all sent messages
 	largestSize int       // its size
@@ -256,10 +257,13 @@ func (n *connection) message(data []byte) {
 	}
 }
 
-// takeAdvice returns the delay before a reconnect that the server advised.
+// takeAdvice returns the delay before a reconnect that the server advised not long ago.
 func (n *connection) takeAdvice() time.Duration {
 	n.client.mu.Lock()
 	defer n.client.unlock()
+	if time.Since(n.advised) > maxAdvice {
+		return 0
+	}
 	return n.advice
 }
 

@@ -62,6 +62,9 @@ func (c *Client) welcomeLocked(n *connection, f *frame) {
 }
 
 func (c *Client) frameLocked(n *connection, f *frame) {
+	if c.isProbeLocked(f) {
+		return
+	}
 	if c.cfg.legacy {
 		c.identifyLocked(f)
 	}
@@ -132,6 +135,7 @@ func (n *connection) advise(f *frame) {
 	f.bind(&p)
 	if p.After > 0 {
 		n.advice = time.Duration(min(p.After, float64(maxAdvice.Milliseconds()))) * time.Millisecond
+		n.advised = time.Now()
 	}
 }
 

@@ -127,7 +127,9 @@ func WithHeader(h http.Header) Option {
 // WithHTTPClient sets the HTTP client for all requests, and with it the dialer, the
 // proxy, TLS, cookies and redirects. Its Timeout applies only to connecting. By
 // default, each Client has its own HTTP client, which uses the proxy of the environment
-// as [http.DefaultTransport] does.
+// as [http.DefaultTransport] does. A client that uses event streams over HTTP/2 needs
+// [http.HTTP2Config.SendPingTimeout] in its Transport: otherwise a dead connection is
+// used again.
 func WithHTTPClient(c *http.Client) Option { return func(cfg *config) { cfg.client = c } }
 
 // WithDialContext sets the function that opens network connections.
@@ -214,7 +216,7 @@ func WithJoinTimeout(d time.Duration) Option { return func(cfg *config) { cfg.jo
 //
 // On an event stream, the client cannot send a ping. If the server sends heartbeats,
 // the client drops a stream when two heartbeats are missing. Otherwise it sends a POST
-// request.
+// request that servers answer on the stream.
 func WithHeartbeat(after, timeout time.Duration) Option {
 	return func(cfg *config) { cfg.probeAfter, cfg.probeTimeout = after, timeout }
 }

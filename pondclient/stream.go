@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -309,14 +310,14 @@ func (s *eventStream) renew() bool {
 func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 	ctx, cancel := context.WithTimeout(s.conn.ctx, timeout)
 	defer cancel()
-	begun := false
-	trace := &httptrace.ClientTrace{WroteHeaders: func() { begun = true }}
+	var begun atomic.Bool // net/http may call the hook after Do
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { begun.Store(true) }}
 	req := s.conn.client.request(httptrace.WithClientTrace(ctx, trace), http.MethodPost, s.token, bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(connectionID, s.conn.connectionSecret(s.header))
 	resp, err := s.conn.client.http.Do(req)
 	if err != nil {
-		return &postError{ConnectionError: ConnectionError{Transport: SSE, Err: withoutURL(err)}, unknown: begun}
+		return &postError{ConnectionError: ConnectionError{Transport: SSE, Err: withoutURL(err)}, unknown: begun.Load()}
 	}
 	if resp.Request.Method != http.MethodPost { // as after 301, 302 and 303
 		resp.Body.Close()
@@ -332,16 +333,39 @@ func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 	return &postError{ConnectionError: *refusal(SSE, resp)}
 }
 
-// ping checks whether the server still knows the stream. It posts a message that
-// servers ignore, or answer with an error on the stream.
+// ping makes the server send something on the stream: it leaves a channel that does not
+// exist, which servers confirm or reject. That the POST succeeds says nothing about the
+// stream, because it uses another network connection.
 func (s *eventStream) ping() {
-	failed := s.post([]byte(`{"action":"`+string(wire.Ping)+`"}`), s.conn.client.cfg.probeTimeout)
+	c := s.conn.client
+	ignored := c.probes.Load() >= maxProbes
+	failed := s.post(wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), probeChannel, c.prefix+"probe", nil), c.cfg.probeTimeout)
 	switch {
+	case failed == nil && ignored:
+		s.conn.alive() // as far as can be known
 	case failed == nil:
-		s.conn.alive() // as far as the client knows
+		c.probes.Add(1)
 	case failed.Status == http.StatusNotFound:
 		s.conn.abort(&ConnectionError{Transport: SSE, Err: errStreamGone})
 	}
+}
+
+const (
+	// probeChannel is the name of a channel that does not exist.
+	probeChannel = "/pondclient/probe"
+
+	// maxProbes is how many probes a server may leave without an answer until the client
+	// no longer expects one.
+	maxProbes = 2
+)
+
+// isProbeLocked reports whether f is the answer to a probe.
+func (c *Client) isProbeLocked(f *frame) bool {
+	if f.RequestID != c.prefix+"probe" && f.Channel != probeChannel {
+		return false
+	}
+	c.probes.Store(-1 << 30) // this server answers
+	return true
 }
 
 func (s *eventStream) heartbeat() (time.Duration, bool) { return s.beats.load(), false }

@@ -1,0 +1,157 @@
+package pondclient_test
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pondsocket/pond/internal/pipenet"
+	"github.com/pondsocket/pond/pondclient"
+)
+
+// A stream that is cut off silently is noticed although POSTs, which use another
+// network connection, still work.
+func TestRequirement5AStreamThatIsDeafWhilePostsWork(t *testing.T) {
+	onSite(t, chat(), func(t *testing.T, s *site, over pondclient.Transport) {
+		if over == pondclient.WebSocket {
+			return
+		}
+		c, l := s.client(over)
+		ch, events := member(t, c)
+		synctest.Wait()
+		l.conns[0].Unplug() // that of the stream
+		before := time.Now()
+		if err := ch.Send("say", greeting{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			time.Sleep(time.Second)
+			if strings.Contains(events.take(), "gap:fresh") {
+				break
+			}
+		}
+		if d := time.Since(before); d > 2*time.Minute {
+			t.Errorf("noticed after %v", d)
+		}
+	})
+}
+
+// HTTP/2 has one network connection for everything. When it is dead, the next attempt
+// must not use it again.
+func TestRequirement5ADeadConnectionOfHTTP2(t *testing.T) {
+	certified := httptest.NewTLSServer(http.NotFoundHandler())
+	certified.Close()
+	roots := certified.Client().Transport.(*http.Transport).TLSClientConfig
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := chat()()
+		var protocols []string
+		listener := pipenet.Listen(0)
+		server := &http.Server{
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				protocols = append(protocols, r.Method+" "+r.Proto)
+				p.ServeHTTP(w, r)
+			}),
+			TLSConfig: &tls.Config{Certificates: certified.TLS.Certificates}, ReadHeaderTimeout: time.Minute,
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+		}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = server.ServeTLS(listener, "", "") })
+		defer serving.Wait()
+		defer server.Close()
+		defer func() { _ = p.Shutdown(within(t, time.Minute)) }()
+		var conns []*pipenet.Conn
+		c, err := pondclient.Dial(within(t, time.Minute), "https://example.com/socket", overStream, pondclient.WithTLSConfig(roots),
+			pondclient.WithLogger(quiet), pondclient.WithProxy(nil), pondclient.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) {
+				c, err := listener.Dial(ctx)
+				conns = append(conns, c)
+				return c, err
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { closeNow(t, c) }()
+		defer func() {
+			for _, c := range conns {
+				c.Reset() // those that were unplugged do not end by themselves
+			}
+		}()
+		ch, events := member(t, c)
+		time.Sleep(2 * time.Minute) // the client knows the heartbeats
+		for n := range 3 {
+			if len(conns) != n+1 {
+				t.Fatalf("%d network connections, %q", len(conns), protocols)
+			}
+			conns[n].Unplug()
+			before := time.Now()
+			for !strings.Contains(events.take(), "gap:fresh") {
+				if time.Sleep(time.Second); time.Since(before) > 5*time.Minute {
+					t.Fatalf("it does not connect again: %q", protocols)
+				}
+			}
+			if d := time.Since(before); d > 2*time.Minute {
+				t.Errorf("connected again after %v", d)
+			}
+			if err := ch.Send("say", greeting{"x"}); err != nil {
+				t.Fatal(err)
+			}
+			events.is("said")
+		}
+		if protocols[0] != "GET HTTP/2.0" || protocols[1] != "POST HTTP/2.0" {
+			t.Errorf("%q", protocols)
+		}
+	})
+}
+
+// Advice counts for the end that it announces, and not for one hours later.
+func TestOldAdvice(t *testing.T) {
+	run(t, func(t *testing.T, f *fake) {
+		_, s := f.connected()
+		s.send("SYSTEM", "RECONNECT", "ENDPOINT", "x", `{"after":500000,"reason":"shutdown"}`, "")
+		time.Sleep(5 * time.Hour)
+		before := time.Now()
+		s.cut()
+		f.welcome()
+		if d := time.Since(before); d > 5*time.Second {
+			t.Errorf("connected after %v", d)
+		}
+	})
+}
+
+// A POST in progress when its connection ends.
+func TestRequirement44APostThatIsAborted(t *testing.T) {
+	run(t, func(t *testing.T, f *fake) {
+		c := f.client(overStream)
+		s := f.welcome()
+		ch := enter(t, c, s, room, `{}`)
+		f.postWith(func(r *http.Request, _ string) int {
+			<-r.Context().Done()
+			return http.StatusGone
+		})
+		for range 5 {
+			asked := background(func() error { _, err := ch.Request(t.Context(), "x", nil); return err })
+			synctest.Wait()
+			s.cut()
+			isError(t, <-asked, pondclient.ErrUnknownOutcome)
+			s = f.accept()
+			f.postWith(nil)
+			s.welcome()
+			s.join(`{}`)
+			f.postWith(func(r *http.Request, _ string) int {
+				<-r.Context().Done()
+				return http.StatusGone
+			})
+		}
+		asked := background(func() error { _, err := ch.Request(t.Context(), "x", nil); return err })
+		synctest.Wait()
+		closeNow(t, c)
+		isError(t, <-asked, pondclient.ErrUnknownOutcome)
+	})
+}
