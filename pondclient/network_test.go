@@ -1,8 +1,10 @@
 package pondclient_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond/internal/pipenet"
+	"github.com/pondsocket/pond/internal/ws"
 	"github.com/pondsocket/pond/pondclient"
 )
 
@@ -153,5 +156,114 @@ func TestRequirement44APostThatIsAborted(t *testing.T) {
 		synctest.Wait()
 		closeNow(t, c)
 		isError(t, <-asked, pondclient.ErrUnknownOutcome)
+	})
+}
+
+// A handshake that ends at any byte, in any way, is one more attempt.
+func TestHandshakesThatEndEarly(t *testing.T) {
+	ends := map[string]func(c *pipenet.Conn){
+		"closed": func(c *pipenet.Conn) { c.Close() },
+		"reset":  func(c *pipenet.Conn) { c.Reset() },
+		"silent": func(*pipenet.Conn) {},
+	}
+	for _, over := range bothTransports {
+		for name, end := range ends {
+			t.Run(string(over)+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					listener := pipenet.Listen(0)
+					defer listener.Close()
+					whole := make(chan struct{})
+					var serving sync.WaitGroup
+					defer serving.Wait()
+					serving.Go(func() {
+						for cut := 0; ; cut++ {
+							conn, err := listener.Accept()
+							if err != nil {
+								return
+							}
+							req, err := http.ReadRequest(bufio.NewReader(conn))
+							if err != nil {
+								conn.Close()
+								return
+							}
+							text := `{"action":"CONNECT","event":"CONNECTION","channelName":"ENDPOINT","requestId":"x","payload":{"id":"u"}}`
+							answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: " + text + "\n\n")
+							if over == pondclient.WebSocket {
+								h, _ := ws.ParseHandshake(req, false)
+								answer = ws.AppendFrame(ws.AppendSwitchingProtocols(nil, h, nil), ws.Text, false, []byte(text))
+							}
+							_, _ = conn.Write(answer[:min(cut, len(answer))])
+							if cut == len(answer) {
+								close(whole)
+								_, _ = io.Copy(io.Discard, conn)
+								conn.Close()
+								return
+							}
+							end(conn.(*pipenet.Conn))
+							if name == "silent" {
+								serving.Go(func() { // until the client gives up
+									_, _ = io.Copy(io.Discard, conn)
+									conn.Close()
+								})
+							}
+						}
+					})
+					c, err := pondclient.Dial(within(t, 24*time.Hour), "ws://example.com/socket", pondclient.WithTransport(over), pondclient.WithLogger(quiet), pondclient.WithProxy(nil),
+						pondclient.WithDialContext(func(ctx context.Context, _, _ string) (net.Conn, error) { return listener.Dial(ctx) }))
+					if err != nil {
+						t.Fatal(err)
+					}
+					<-whole
+					closeNow(t, c)
+				})
+			})
+		}
+	}
+}
+
+// Close, Leave and further joins from inside a loop over events.
+func TestCallsFromALoopOverEvents(t *testing.T) {
+	onSite(t, chat(), func(t *testing.T, s *site, over pondclient.Transport) {
+		c, _ := s.client(over)
+		ch, err := c.Join(t.Context(), room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := ch.Send("say", greeting{"x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := 0
+		for _, err := range ch.Events(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch n++; n {
+			case 1:
+				if _, err := ch.Request(t.Context(), "ask", greeting{"x"}); err != nil {
+					t.Error(err)
+				}
+				other, err := c.Join(t.Context(), "/chat/2")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := other.Leave(t.Context()); err != nil {
+					t.Error(err)
+				}
+				for _, err := range ch.Events(t.Context()) {
+					isError(t, err, pondclient.ErrInUse)
+				}
+			case 2:
+				if err := c.Close(t.Context()); err != nil {
+					t.Error(err)
+				}
+			default:
+				t.Error("an event after Close")
+			}
+		}
+		if n != 2 {
+			t.Errorf("%d events", n)
+		}
 	})
 }
