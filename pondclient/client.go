@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +33,6 @@ type Client struct {
 	tasks  sync.WaitGroup
 
 	observed queue // calls the observer
-
-	probes atomic.Int32 // of event streams, without an answer; far below zero after an answer
 
 	mu       sync.Mutex // guards the following fields
 	changed  chan struct{}

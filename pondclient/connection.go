@@ -35,6 +35,7 @@ type connection struct {
 	userID   string
 	secret   string // of an event stream
 	features []string
+	pond     bool              // the server calls itself as a Pond does, not GATEWAY
 	out      []*outgoing       // to be written, the oldest first
 	writing  []*outgoing       // in a call of link.write
 	leaving  map[string]string // IDs of unconfirmed leaves, by channel
@@ -265,6 +266,13 @@ func (n *connection) takeAdvice() time.Duration {
 		return 0
 	}
 	return n.advice
+}
+
+// isPond reports whether the server answers as a Pond does.
+func (n *connection) isPond() bool {
+	n.client.mu.Lock()
+	defer n.client.unlock()
+	return n.pond
 }
 
 // arrays reports whether the server accepts several messages in one POST.

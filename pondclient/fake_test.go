@@ -34,7 +34,7 @@ type fake struct {
 	refuse  func(r *http.Request) *refusal
 	post    func(r *http.Request, body string) int
 	retry   string // Retry-After of refused POSTs
-	mute    bool   // does not answer probes of event streams
+	gateway bool   // the server is one of another family
 	dials   []time.Time
 	opened  []time.Time // requests to connect
 	streams map[string]*socket
@@ -244,7 +244,7 @@ func (f *fake) servePost(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	f.posts = append(f.posts, string(body))
-	s, answer, retry, mute := f.streams[r.Header.Get("X-Connection-ID")], f.post, f.retry, f.mute
+	s, answer, retry := f.streams[r.Header.Get("X-Connection-ID")], f.post, f.retry
 	f.mu.Unlock()
 	if s == nil {
 		http.Error(w, "connection not found", http.StatusNotFound)
@@ -265,11 +265,9 @@ func (f *fake) servePost(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if strings.Contains(string(body), `"/pondclient/probe"`) {
-		if !mute {
-			var m received
-			_ = json.Unmarshal(body, &m)
-			s.reply(m, "EXIT_ACKNOWLEDGE", `{}`)
-		}
+		var m received
+		_ = json.Unmarshal(body, &m)
+		s.reply(m, "EXIT_ACKNOWLEDGE", `{}`)
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}

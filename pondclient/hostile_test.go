@@ -45,6 +45,29 @@ func TestPositionsThatDoNotFollow(t *testing.T) {
 			})
 		})
 	}
+	for name, opts := range map[string][]pondclient.JoinOption{
+		"no position was asked for": nil,
+		"no recovery is wanted":     {pondclient.WithoutRecovery()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, f *fake) {
+				c := f.client()
+				s := f.welcome("recover")
+				events := collect(t, enter(t, c, s, room, `{}`, opts...))
+				s.cut()
+				s = f.welcome("recover")
+				s.join(`{"recover":{"epoch":"k3","offset":12,"to":13,"recovered":true}}`)
+				s.say(room, 13, 13)
+				s.send("SYSTEM", "RECOVERED", room, "x", `{"epoch":"k3","offset":13}`, "")
+				s.say(room, 14, 14)
+				if opts == nil {
+					events.is("gap:fresh 13r 14")
+				} else {
+					events.is("gap:fresh 13 RECOVERED 14")
+				}
+			})
+		})
+	}
 	t.Run("a gap in the replay", func(t *testing.T) {
 		run(t, func(t *testing.T, f *fake) {
 			events, s := rejoined(t, f, `{"recover":{"epoch":"k3","offset":12,"to":20,"recovered":true}}`)
@@ -212,6 +235,16 @@ func TestAServerThatIsBusyForTooLong(t *testing.T) {
 			s.stream(": keepalive\n\n")
 		}
 		events.is("failure x: 429 no")
+		before := len(f.posts)
+		for _, event := range []string{"1", "2", "3"} {
+			if err := ch.Send(event, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		events.is("failure 1: 429 no failure 2: 429 no failure 3: 429 no")
+		if n := len(f.posts) - before; n > 3 {
+			t.Errorf("%d POSTs to a busy server", n)
+		}
 		f.postWith(nil)
 		if err := ch.Send("y", nil); err != nil {
 			t.Fatal(err)

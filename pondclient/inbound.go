@@ -50,6 +50,7 @@ func (c *Client) welcomeLocked(n *connection, f *frame) {
 	}
 	f.bind(&p)
 	n.userID, n.secret, n.features = p.ID, p.ConnectionID, p.Features
+	n.pond = f.Channel == wire.Endpoint
 	if n.userID == "" {
 		n.userID = p.ConnectionID
 	}
@@ -62,9 +63,6 @@ func (c *Client) welcomeLocked(n *connection, f *frame) {
 }
 
 func (c *Client) frameLocked(n *connection, f *frame) {
-	if c.isProbeLocked(f) {
-		return
-	}
 	if c.cfg.legacy {
 		c.identifyLocked(f)
 	}

@@ -236,6 +236,16 @@ func TestRequirement23ARepeatedRequestIsNeverUnsent(t *testing.T) {
 		isError(t, err, pondclient.ErrClosed)
 		isError(t, err, pondclient.ErrUnknownOutcome)
 	})
+	run(t, func(t *testing.T, f *fake) { // a POST without a useful answer
+		c := f.client(overStream)
+		s := f.welcome()
+		ch := enter(t, c, s, room, `{}`)
+		f.postWith(func(*http.Request, string) int { return http.StatusBadGateway })
+		f.refuseWith(func(*http.Request) *refusal { return &refusal{status: 503} })
+		_, err := ch.Request(within(t, 10*time.Second), "again", nil, pondclient.Idempotent())
+		isError(t, err, context.DeadlineExceeded)
+		isError(t, err, pondclient.ErrUnknownOutcome)
+	})
 	run(t, func(t *testing.T, f *fake) { // it waits anew
 		c, s := f.connected(pondclient.WithQueue(pondclient.Queue{Age: 30 * time.Second}))
 		ch := enter(t, c, s, room, `{}`)

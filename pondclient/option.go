@@ -216,7 +216,7 @@ func WithJoinTimeout(d time.Duration) Option { return func(cfg *config) { cfg.jo
 //
 // On an event stream, the client cannot send a ping. If the server sends heartbeats,
 // the client drops a stream when two heartbeats are missing. Otherwise it sends a POST
-// request that servers answer on the stream.
+// request that a Pond answers on the stream.
 func WithHeartbeat(after, timeout time.Duration) Option {
 	return func(cfg *config) { cfg.probeAfter, cfg.probeTimeout = after, timeout }
 }

@@ -209,7 +209,11 @@ func (s *socket) welcome(features ...string) {
 	if s.id == "" {
 		s.id = "c"
 	}
-	s.raw(fmt.Sprintf(`{"action":"CONNECT","event":"CONNECTION","channelName":"ENDPOINT","requestId":"x","payload":{"id":"u1","connectionId":%q%s}}`, s.id, more))
+	name := "ENDPOINT"
+	if s.f.gateway {
+		name = "GATEWAY"
+	}
+	s.raw(fmt.Sprintf(`{"action":"CONNECT","event":"CONNECTION","channelName":%q,"requestId":"x","payload":{"id":"u1","connectionId":%q%s}}`, name, s.id, more))
 }
 
 // send sends a message; payload and more are JSON, more begins with a comma.

@@ -333,40 +333,28 @@ func (s *eventStream) post(body []byte, timeout time.Duration) *postError {
 	return &postError{ConnectionError: *refusal(SSE, resp)}
 }
 
-// ping makes the server send something on the stream: it leaves a channel that does not
-// exist, which servers confirm or reject. That the POST succeeds says nothing about the
-// stream, because it uses another network connection.
+// ping makes a Pond send something on the stream: it leaves a channel that does not
+// exist, which a Pond confirms. That the POST succeeds says nothing about the stream,
+// because it uses another network connection. Other servers do not answer that; they
+// ignore a ping, or answer it with an error on the stream.
 func (s *eventStream) ping() {
 	c := s.conn.client
-	ignored := c.probes.Load() >= maxProbes
-	failed := s.post(wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), probeChannel, c.prefix+"probe", nil), c.cfg.probeTimeout)
+	confirms := s.conn.isPond()
+	body := []byte(`{"action":"` + string(wire.Ping) + `"}`)
+	if confirms {
+		body = wireMessage(wire.LeaveChannel, string(wire.LeaveChannel), probeChannel, c.prefix+"probe", nil)
+	}
+	failed := s.post(body, c.cfg.probeTimeout)
 	switch {
-	case failed == nil && ignored:
-		s.conn.alive() // as far as can be known
-	case failed == nil:
-		c.probes.Add(1)
-	case failed.Status == http.StatusNotFound:
+	case failed == nil && !confirms:
+		s.conn.alive() // as far as the client knows
+	case failed != nil && failed.Status == http.StatusNotFound:
 		s.conn.abort(&ConnectionError{Transport: SSE, Err: errStreamGone})
 	}
 }
 
-const (
-	// probeChannel is the name of a channel that does not exist.
-	probeChannel = "/pondclient/probe"
-
-	// maxProbes is how many probes a server may leave without an answer until the client
-	// no longer expects one.
-	maxProbes = 2
-)
-
-// isProbeLocked reports whether f is the answer to a probe.
-func (c *Client) isProbeLocked(f *frame) bool {
-	if f.RequestID != c.prefix+"probe" && f.Channel != probeChannel {
-		return false
-	}
-	c.probes.Store(-1 << 30) // this server answers
-	return true
-}
+// probeChannel is the name of a channel that does not exist.
+const probeChannel = "/pondclient/probe"
 
 func (s *eventStream) heartbeat() (time.Duration, bool) { return s.beats.load(), false }
 
