@@ -33,6 +33,7 @@ type membership struct {
 	asked   time.Time
 	acked   time.Time // zero: never
 	until   time.Time // zero: it lasted until the end of the history
+	alive   time.Time // when the client last looked, and it had not ended
 	leaving bool
 	events  []pondtest.Message // since the acknowledgement, which is the first one
 	list    string             // of presence, as last received
@@ -53,6 +54,9 @@ func (p *player) read(c *client) {
 	}
 	if c.session.Ended() {
 		p.gone(c)
+	}
+	if c.member != nil {
+		c.member.alive = time.Now()
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 )
 
 // checks is the number of histories of each test, unless -rapid.checks is given.
-const checks = "60"
+const checks = "150"
 
 func TestMain(m *testing.M) {
 	_ = flag.Set("rapid.checks", checks)
@@ -42,7 +42,7 @@ func check(t *testing.T, kinds []string, logged bool) {
 		h := history{
 			nodes:  rapid.IntRange(2, maxNodes).Draw(r, "nodes"),
 			logged: logged,
-			steps:  rapid.SliceOfN(step, 10, 80).Draw(r, "steps"),
+			steps:  rapid.SliceOfN(step, 40, 150).Draw(r, "steps"),
 		}
 		if err := play(t, h); err != nil {
 			r.Fatal(err)
@@ -80,15 +80,15 @@ const (
 var (
 	calm = []string{
 		"join", "join", "join", "join", "join", "leave", "close", "reset",
-		"say", "say", "say", "others", "others", "users", "users", "channel", "publish", "publish",
+		"burst", "burst", "burst", "burst", "say", "others", "others", "users", "users", "channel", "publish", "publish",
 		"evict", "evict", "track", "track", "update", "untrack", "assign",
 		"wait", "rest", "stop", "start", "start",
 	}
 	faults = []string{
 		"crash", "start", "cut", "cut", "connect", "connect", "partition", "partition", "heal", "heal", "pause", "resume", "resume",
-		"faults", "faults", "faults", "repair", "say", "say", "others",
+		"faults", "faults", "faults", "faults", "repair", "burst", "burst", "burst", "others",
 	}
-	logFaults = []string{"lose", "say", "say", "others", "reset", "join", "join"}
+	logFaults = []string{"lose", "burst", "burst", "others", "reset", "reset", "join", "join"}
 )
 
 func steps(kinds []string) *rapid.Generator[step] {

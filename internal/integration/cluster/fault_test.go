@@ -94,7 +94,7 @@ func (p *player) fault(s step, i int) bool {
 
 // faultsOf returns some of the faults of the bus.
 func faultsOf(s step) (f memorybroker.Faults) {
-	chance := float64(s.n) / 300
+	chance := float64(1+s.n%7) / 10
 	for _, i := range append(s.others, s.client) {
 		switch i {
 		case 0:

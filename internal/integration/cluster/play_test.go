@@ -89,6 +89,10 @@ func play(t *testing.T, h history) (err error) {
 				p.nodes = append(p.nodes, nil)
 				p.boot(i)
 			}
+			for i, c := range p.clients[:clients/2] {
+				p.join(c, p.nodes[i%len(p.nodes)], step{})
+				p.readAll()
+			}
 			for _, s := range h.steps {
 				p.step(s)
 				if p.err != nil {
@@ -204,6 +208,12 @@ func (p *player) step(s step) {
 		}
 	case "join":
 		p.join(c, n, s)
+	case "burst": // several members speak, so that messages are in flight together
+		for i := range s.n%5 + 2 {
+			p.act(p.clients[(s.client+i)%clients], step{what: []string{"say", "others", "say", "users"}[(s.n+i)%4], others: s.others})
+			time.Sleep(time.Duration(i*s.node) * time.Millisecond)
+			synctest.Wait()
+		}
 	default:
 		p.act(c, s)
 	}

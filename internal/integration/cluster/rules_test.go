@@ -150,7 +150,7 @@ func (p *player) due(s *message, m *membership) bool {
 	if s.err != nil || !s.done || !s.isFor(m) || !m.acked.Before(s.at) || s.stored(p) && p.lines.log.lost {
 		return false
 	}
-	if !m.until.IsZero() && !m.until.After(s.at) {
+	if m.alive.Before(s.at) {
 		return false
 	}
 	if s.node == m.node && !s.stored(p) {
@@ -160,7 +160,7 @@ func (p *player) due(s *message, m *membership) bool {
 		return false // see checkLost
 	}
 	by := p.arrived(p.taken[s.n][0])
-	if !m.until.IsZero() && (p.faulty && !m.until.After(by)) {
+	if m.alive.Before(by) {
 		return false
 	}
 	if s.stored(p) {
