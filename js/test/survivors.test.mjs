@@ -190,8 +190,9 @@ it("24: when the server removes a member, the response to a POST in flight decid
   room.onError(() => {});
   const sent = room.send("x");
   const asked = assert.rejects(room.request("silence"), { code: "kicked_out" });
+  const queued = assert.rejects(room.send("queued"), { code: "kicked_out" });
   peer.system(name, "kicked_out", {});
   await clock.advance(second);
-  await Promise.all([sent, asked]);
+  await Promise.all([sent, asked, queued]);
   assert.equal(server.peers.length, 1);
 });
