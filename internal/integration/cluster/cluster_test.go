@@ -16,7 +16,7 @@ import (
 )
 
 // checks is the number of histories of each test, unless -rapid.checks is given.
-const checks = "150"
+const checks = "100"
 
 func TestMain(m *testing.M) {
 	_ = flag.Set("rapid.checks", checks)
