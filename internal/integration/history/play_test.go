@@ -96,7 +96,7 @@ func (p *player) do(s step) {
 		p.join(c, s)
 		return
 	case "sleep":
-		time.Sleep(time.Duration(s.n%30) * 5 * time.Second)
+		p.sleep(time.Duration(s.n%30) * 5 * time.Second)
 	case "close":
 		if ch, ok := p.endpoint.Channel(room); ok {
 			ch.Close("")
@@ -165,6 +165,19 @@ func (p *player) do(s step) {
 	}
 }
 
+// sleep waits for d, a multiple of 5 s. The server disconnects clients that do not read
+// within the first 2 s. The log expires if there are no members for long enough afterwards.
+func (p *player) sleep(d time.Duration) {
+	const slow = 3 * time.Second
+	if d > slow {
+		time.Sleep(slow)
+		d -= slow
+		synctest.Wait()
+		p.notice()
+	}
+	time.Sleep(d)
+}
+
 // publish sends a message to all clients except some.
 func (p *player) publish(s step) {
 	p.expire()
@@ -194,6 +207,7 @@ func (p *player) publish(s step) {
 	m.except = ids
 	p.log.add(m)
 	synctest.Wait()
+	p.notice()
 }
 
 // expire drops old messages, and the log of a channel without members.
