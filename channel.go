@@ -28,7 +28,7 @@ type Channel struct {
 	name   string
 	params pattern.Params
 	link   *link               // nil without a broker
-	keys   *transport.KeySpace // nil unless outdated messages are dropped
+	keys   *transport.KeySpace // nil unless the lobby has KeepLatest
 
 	// Guarded by registry.mu.
 	refs      int // joins and calls of Publish in progress, members, and identities in their grace
@@ -312,11 +312,11 @@ func tooLarge(what string) error {
 type Audience struct {
 	channel *Channel
 	ids     []string
-	member  *member     // named like ids; nil if there is none
+	member  *member     // a member that is named besides ids; nil if there is none
 	sender  *member     // whose message is handled; nil if there is none
 	stored  func(error) // called when other nodes can get the message, or never will; may be nil
 
-	identities []string // named like ids
+	identities []string // named besides ids
 
 	except  bool    // all except the named ones
 	request *string // the ID of the message that this answers, which may be empty; nil if it is not an answer

@@ -40,7 +40,7 @@ const (
 )
 
 // retention returns the limits of the log for a history.
-func (h *History) retention() Retention {
+func (h History) retention() Retention {
 	return Retention{Messages: h.Messages, Bytes: h.Bytes + min(h.Messages, 1<<20)*messageSpace, Age: h.Age}
 }
 
@@ -50,8 +50,8 @@ func (l *link) stores(to Audience) bool { return l.log != nil && to.except }
 // storedOrAnswered returns the function that is called when the broker stored a message
 // or failed to. After a failure, the client whose message caused it, if any, receives
 // an error as the answer.
-func (to Audience) storedOrAnswered(channel, request string) func(error) {
-	sender, stored := to.sender, to.stored
+func (a Audience) storedOrAnswered(channel, request string) func(error) {
+	sender, stored := a.sender, a.stored
 	return func(err error) {
 		if stored != nil {
 			stored(err)

@@ -22,7 +22,7 @@ type tx struct {
 
 // commit runs f under the channel's lock, and then sends what f queued. Only commit
 // acquires the lock to change the channel or to send, so the order of commits is the
-// order in which members see events. f must not wait, encode a payload or call user
+// order in which members see events. f must not wait, encode a payload of the application or call user
 // code. commit returns [ErrClosed] if the channel was closed, and f's error otherwise.
 func (ch *Channel) commit(f func(tx *tx) error) error {
 	ch.mu.Lock()
@@ -202,7 +202,7 @@ type message struct {
 }
 
 // A draft is an encoded message without a number. The number, if there is one, is
-// appended when the message is committed: it is the last member of the document, so
+// appended when the message is committed: it is the last field of the document, so
 // only a few bytes are written under the channel's lock.
 type draft struct {
 	event string

@@ -342,8 +342,8 @@ func newEpoch() string {
 // position returns the position of the latest message.
 func (l *messageLog) position() Position { return Position{l.epoch, l.top} }
 
-// publish gives a message a number, which is larger than all before, and keeps it. The users in except must not receive
-// it.
+// publish gives a message a number, which is larger than all before, and stores it. The
+// users in except must not receive it.
 func (l *messageLog) publish(d *draft, except []string, offset uint64, at int64) *transport.Frame {
 	l.top = offset
 	f := d.number(l.epoch, offset)

@@ -91,7 +91,7 @@ func TestNothingStaysOfPersons(t *testing.T) {
 			slots := len(e.perIdentity)
 			e.mu.Unlock()
 			e.graces.mu.Lock()
-			graces, n := len(e.graces.byIdentity), e.graces.n
+			graces, n := len(e.graces.byIdentity), e.graces.n[false]+e.graces.n[true]
 			e.graces.mu.Unlock()
 			e.registry.mu.Lock()
 			channelRefs := ch.refs

@@ -313,8 +313,8 @@ func KeepLatest(key func(event string, payload json.RawMessage) string) SlowClie
 const keepLatestTimeout = 5 * time.Minute
 
 // WithTimeout returns the policy with another limit of the time for which a member may
-// read nothing, before it is disconnected with close code 1013. It has an effect with
-// [KeepLatest], and if it is longer than [WithWriteTimeout]. If a client is a member of
+// read nothing. After it, the connection ends as with [WithWriteTimeout]. It has an effect
+// with [KeepLatest], and if it is longer than [WithWriteTimeout]. If a client is a member of
 // several such lobbies, the longest time counts. WithTimeout panics unless d is positive.
 func (p SlowClientPolicy) WithTimeout(d time.Duration) SlowClientPolicy {
 	positive("WithTimeout", d)

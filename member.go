@@ -85,9 +85,9 @@ func (tx *tx) acknowledgement(m *member, request string) *transport.Frame {
 	return tx.numberedNotice(wire.Acknowledge, request, m.acknowledged(position), log.top)
 }
 
-// acknowledged returns the payload of the answer to a join: a member for each extension
-// in use. recovery contains the members of the recovery extension, if the client asked
-// for it.
+// acknowledged returns the payload of the answer to a join: an object with a field for
+// each extension in use. recovery contains the fields of the recovery extension, if the
+// client asked for it.
 func (m *member) acknowledged(recovery []byte) []byte {
 	body := []byte{'{'}
 	if recovery != nil {
@@ -233,9 +233,9 @@ func (c *conn) leaveAll(reason LeaveReason) {
 	c.depart()
 }
 
-// depart runs the leave handlers of ended memberships. The goroutine that runs the
-// inbox calls it, also before every message, so that a client leaves before it joins
-// again.
+// depart runs the leave handlers of all ended memberships, at the end of a connection.
+// Before that, the inbox runs them one at a time, each before the next message, so that
+// a client leaves before it joins again.
 func (c *conn) depart() {
 	for c.departing.Load() > 0 {
 		c.leaveNext()
@@ -293,7 +293,7 @@ func (c *conn) endReason() LeaveReason {
 
 // An occupancy counts the members of a channel, for [Lobby.OnFirstJoin] and
 // [Lobby.OnLastLeave]. A client counts from the time before it becomes a member until
-// its leave handler returned. When a channel is closed, the next one with its name
+// its leave handler returned and the grace of its identity ended. When a channel is closed, the next one with its name
 // shares the occupancy until the leave handlers of the closed one returned.
 type occupancy struct {
 	closed int // closed channels that still have references; guarded by registry.mu

@@ -31,9 +31,10 @@ type lobbyConfig struct {
 
 // WithPresenceIdentities publishes the identities of tracked members: each entry of
 // presence differences has the identity as "user", so that clients can show a person with
-// two tabs once. Lists for clients that did not ask for differences do not have it. See [ConnectionContext.Identify]. The default is that clients never see
-// identities, because an identity can be private, such as an e-mail address. The lobby
-// must have [WithPresenceDiffs].
+// two tabs once. Lists for clients that did not ask for differences do not have it. See
+// [ConnectionContext.Identify]. The default is that clients never see identities, because
+// an identity can be private, such as an e-mail address. The lobby must have
+// [WithPresenceDiffs].
 func WithPresenceIdentities() LobbyOption { return func(c *lobbyConfig) { c.identities = true } }
 
 // WithLeaveGrace sets how long an identity stays in a channel of the lobby after its last
@@ -380,7 +381,8 @@ func WithPostQueue(requests, bytes int) EndpointOption {
 }
 
 // WithWriteTimeout limits the time that one write may wait for a client. After it, the
-// client is disconnected with close code 1013. Large messages are split into several
+// connection ends without a close frame, because a message may be written in part, and
+// the client leaves its channels with [LeaveSlow]. Large messages are split into several
 // writes, so a client that keeps reading has more time for them. The default is 30 s.
 // Members of a lobby with [KeepLatest] have more time: see [SlowClientPolicy.WithTimeout].
 func WithWriteTimeout(d time.Duration) EndpointOption {

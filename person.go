@@ -199,7 +199,8 @@ func (p *person) settle(g *grace) {
 }
 
 // mayReturn reports whether a client whose membership ended is expected to return: its
-// connection was lost or closed, but not by the server.
+// connection was lost, was closed by the client, or was closed by a limit of the transport,
+// such as that for slow clients. The application did not end it.
 func (c *conn) mayReturn(reason LeaveReason) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,8 +226,8 @@ type graces struct {
 
 	mu         sync.Mutex // guards the following fields; no other lock is taken with it held
 	byIdentity map[string]map[graceKey]*grace
-	n          int
-	closed     bool // no grace begins any more
+	n          map[bool]int // by grace.presence
+	closed     bool         // no grace begins any more
 }
 
 type graceKey struct {
@@ -248,7 +249,7 @@ func (x *graces) add(g *grace, d time.Duration, perIdentity, total int) (ok, lim
 	switch {
 	case x.closed:
 		return false, false
-	case len(of) >= 2*perIdentity, x.n >= 2*total: // each channel can have two
+	case x.n[g.presence] >= total, len(of) >= perIdentity && countGraces(of, g.presence) >= perIdentity:
 		return false, true
 	}
 	if of == nil {
@@ -259,13 +260,26 @@ func (x *graces) add(g *grace, d time.Duration, perIdentity, total int) (ok, lim
 		x.byIdentity[g.identity] = of
 	}
 	of[g.key()] = g
-	x.n++
+	if x.n == nil {
+		x.n = map[bool]int{}
+	}
+	x.n[g.presence]++
 	g.timer = time.AfterFunc(d, func() {
 		if x.claim(g) {
 			g.run()
 		}
 	})
 	return true, false
+}
+
+// countGraces returns how many of the graces are about presence, or are not.
+func countGraces(of map[graceKey]*grace, presence bool) (n int) {
+	for key := range of {
+		if key.presence == presence {
+			n++
+		}
+	}
+	return n
 }
 
 // remove stops a grace. It returns false if the grace ended, or is about to.
@@ -283,7 +297,7 @@ func (x *graces) removeLocked(g *grace) bool {
 	if delete(of, g.key()); len(of) == 0 {
 		delete(x.byIdentity, g.identity)
 	}
-	x.n--
+	x.n[g.presence]--
 	g.timer.Stop()
 	return true
 }

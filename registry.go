@@ -11,12 +11,13 @@ import (
 // A registry holds the channels of an endpoint by name, and decides when a channel is
 // created and ends. A channel is live while there are references to it: a join or a
 // call of Publish in progress, a member, or an identity in its grace. After that, a
-// channel with history lingers until its history expires. The registry's lock is never
+// channel lingers until its history expires, or for a short time for its subscription to
+// a broker. The registry's lock is never
 // held together with a channel's.
 type registry struct {
 	budget *historyBudget
 
-	mu        sync.Mutex // guards the following fields, and refs, stage, expiry and index of the channels
+	mu        sync.Mutex // guards the following fields, and refs, stage, expiry, idleUntil and index of the channels
 	channels  map[string]*Channel
 	closing   map[string]*occupancy // of closed channels that still have references, by name
 	lingering expiryQueue
@@ -99,7 +100,7 @@ func (r *registry) release(ch *Channel) {
 	r.makeRoom(0) // a lingering channel needs memory as well
 }
 
-// releaseOnly reports whether the channel must end.
+// releaseOnly removes a reference. It reports whether the channel must end, or has ended.
 func (r *registry) releaseOnly(ch *Channel) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -372,11 +372,10 @@ func (c *Client) discardLocked(only *membership, all bool, err error) (list []Un
 	}
 	slices.SortFunc(taken, func(a, b *outgoing) int { return cmp.Compare(a.number, b.number) })
 	for _, o := range taken {
-		switch {
-		case o.answer == nil:
+		if o.answer == nil {
 			o.state = settled
 			list = append(list, Unsent{o.m.name, o.event, o.payload, o.maybe})
-		default:
+		} else {
 			c.failLocked(o, o.unsent(err))
 		}
 	}

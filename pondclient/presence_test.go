@@ -3,6 +3,7 @@ package pondclient_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -72,12 +73,12 @@ func TestPresenceOfIdentities(t *testing.T) {
 		s.send("SYSTEM", "PRESENCE_STATE", name, "x", `{"users":[{"id":"a","user":"ann","presence":{}},{"id":"b","presence":{}}],"more":false}`, "")
 		s.send("SYSTEM", "PRESENCE_DIFF", name, "x", `{"joins":[{"id":"c","user":"ann","presence":{}}],"updates":[{"id":"a","user":"ann","presence":{"n":1}}],"total":3}`, "")
 		synctest.Wait()
-		got := ""
+		var got strings.Builder
 		for _, m := range ch.Members() {
-			got += m.ID + ":" + m.User + " "
+			got.WriteString(m.ID + ":" + m.User + " ")
 		}
-		if got != "a:ann b: c:ann " {
-			t.Errorf("members are %s", got)
+		if got.String() != "a:ann b: c:ann " {
+			t.Errorf("members are %s", got.String())
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,14 +44,15 @@ func (b *backend) send(ctx context.Context, topic string, log any, first uint64,
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	call := topic
+	var call strings.Builder
+	call.WriteString(topic)
 	if log != nil {
-		call += fmt.Sprint("#", first)
+		fmt.Fprint(&call, "#", first)
 	}
 	for _, data := range batch {
-		call += " " + string(data)
+		call.WriteString(" " + string(data))
 	}
-	b.calls = append(b.calls, call)
+	b.calls = append(b.calls, call.String())
 	return b.fail
 }
 

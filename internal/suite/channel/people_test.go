@@ -396,19 +396,19 @@ func TestGracesAreLimited(t *testing.T) {
 		for tab := range 4 {
 			got = append(got, gone(tab))
 		}
-		if fmt.Sprint(got) != "[0 0 4 8]" {
+		if fmt.Sprint(got) != "[0 4 8 12]" {
 			t.Errorf("graces that were refused: %v", got)
 		}
 		time.Sleep(grace)
-		if got := gone(5); got != 8 {
-			t.Errorf("after the graces: %d", got-8)
+		if got := gone(5); got != 12 {
+			t.Errorf("after the graces: %d", got-12)
 		}
 	}, pond.WithMaxChannels(4))
 	onPeople(t, grace, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *people) {
 		for i := range 6 {
 			enter(d, tr, fmt.Sprint(i)).Close()
 			synctest.Wait()
-			if got := s.limits.Of(pond.LimitLeaveGrace); got != max(0, i-3) {
+			if got := s.limits.Of(pond.LimitLeaveGrace); got != max(0, i-1) {
 				t.Errorf("%d graces, refused %d", i, got)
 			}
 		}

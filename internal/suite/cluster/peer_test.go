@@ -65,14 +65,15 @@ func (p *peer) take() (list []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, m := range p.got {
-		text := string(m.Type)
+		var text strings.Builder
+		text.WriteString(string(m.Type))
 		if m.User != "" {
-			text += " " + m.User
+			text.WriteString(" " + m.User)
 		}
 		for _, u := range m.Users {
-			text += " " + u.ID
+			text.WriteString(" " + u.ID)
 		}
-		list = append(list, text)
+		list = append(list, text.String())
 	}
 	p.got = nil
 	return list
