@@ -149,7 +149,7 @@ func TestX0NothingForThoseWhoAskForNothing(t *testing.T) {
 }
 
 // All members receive numbered messages in the order of their offsets, and equal
-// messages at equal offsets, also if many clients send at the same time. A member that
+// messages at equal offsets, also if many goroutines send at the same time. A member that
 // was left out sees a hole, which is no loss: nothing announces it.
 func TestX6OffsetOrderIsDeliveryOrder(t *testing.T) {
 	onBoth(t, pond.History{}, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
@@ -160,15 +160,19 @@ func TestX6OffsetOrderIsDeliveryOrder(t *testing.T) {
 			s.Join(room, nil, pondtest.Want("recover"))
 			all = append(all, s)
 		}
+		ch, _ := e.Channel(room)
 		var sending sync.WaitGroup
 		for i, s := range all {
+			to, id := ch.Except(), s.ID()
 			sending.Go(func() {
 				for n := range each {
-					event := "say"
+					audience := to
 					if n%4 == 3 {
-						event = "tell-others" // the sender is left out
+						audience = ch.Except(id) // one member is left out
 					}
-					s.Send(room, event, map[string]int{"n": i*each + n})
+					if err := audience.Broadcast("said", map[string]int{"n": i*each + n}); err != nil {
+						t.Error(err)
+					}
 				}
 			})
 		}

@@ -83,11 +83,13 @@ func onIdentities(t *testing.T, test func(t *testing.T, e *pond.Endpoint, enter 
 						presence = map[string]int{"n": 1}
 					}
 					s.Join(channel, presence)
+					synctest.Wait() // the handler tracks the client after the acknowledgement
 					return s
 				}
 				watch := func(channel string) *watcher {
 					s := d.Connect(tr, "/socket")
 					s.Join(channel, nil, pondtest.Want("diff"))
+					synctest.Wait()
 					return &watcher{s, names}
 				}
 				test(t, e, enter, watch)
@@ -165,6 +167,7 @@ func TestGraceOfPresence(t *testing.T) {
 			ann := enter("ann1", room, true)
 			old := enter("old", room, true)
 			w := watch(room)
+			time.Sleep(200 * time.Millisecond) // until changes that are merged are sent
 			w.Drain()
 			old.Drain()
 			ann.Reset()
@@ -188,6 +191,7 @@ func TestGraceOfPresence(t *testing.T) {
 			w.expect(t, "")
 			w.expect(t, `DIFF {"leaves":[{"id":"ann2"}],"total":0}`)
 			enter("1", room, true).Reset() // not a person
+			time.Sleep(200 * time.Millisecond)
 			w.Drain()
 			w.expect(t, "")
 			watch(room).expect(t, `STATE {"users":[],"total":0,"more":false}`)
@@ -245,6 +249,7 @@ func TestNoGraceOfPresence(t *testing.T) {
 			onIdentities(t, func(t *testing.T, e *pond.Endpoint, enter func(name, channel string, tracked bool) *pondtest.Session, watch func(channel string) *watcher) {
 				ann := enter("ann1", room, true)
 				w := watch(room)
+				time.Sleep(time.Second) // until changes that are merged are sent
 				w.Drain()
 				must(t, end(e, channel(t, e, room), ann))
 				time.Sleep(time.Second)
