@@ -47,11 +47,12 @@ type Channel struct {
 	mu      sync.Mutex // guards the following fields, and those of the members; see commit
 	members map[string]*member
 	people  identityIndex[*member]
-	group   transport.Group // all members
-	roster  roster          // the tracked ones
-	diffs   differ          // for the members that get presence as differences
-	log     *messageLog     // nil if the lobby has no history
-	feeding []*member       // members that are catching up
+	leaving identityIndex[*member] // who left and may return, until its leave handler returned
+	group   transport.Group        // all members
+	roster  roster                 // the tracked ones
+	diffs   differ                 // for the members that get presence as differences
+	log     *messageLog            // nil if the lobby has no history
+	feeding []*member              // members that are catching up
 	closed  bool
 	tx      tx // the current commit; a field so that a commit does not allocate
 }

@@ -167,6 +167,9 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 	m.left = true
 	delete(tx.ch.members, m.conn.id)
 	tx.ch.people.remove(m)
+	if m.person != nil && tx.ch.lobby.cfg.grace > 0 && m.conn.mayReturn(reason) {
+		tx.ch.leaving.add(m)
+	}
 	if tx.ch.keys != nil {
 		m.conn.tr.KeepAll()
 	}

@@ -52,6 +52,7 @@ type conn struct {
 	ended     bool               // the context of handlers is cancelled
 	deleted   bool               // the client ended its event stream with DELETE
 	cause     error              // why the connection ended
+	expelled  bool               // the application disconnected the client, maybe after the connection ended
 	std       context.Context    // cancelled when ended is set; nil until it is needed
 	stop      context.CancelFunc // cancels std
 	linger    *time.Timer        // runs cancel

@@ -155,8 +155,17 @@ func (e *Endpoint) disconnect(userID string, code int, reason string) error {
 	if code == 0 {
 		code = ws.CloseNormal
 	}
-	c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
+	c.expel(code, reason)
 	return nil
+}
+
+// expel closes the connection for the application. A client whose leave handlers still
+// run because its connection was lost is not expected to return any more.
+func (c *conn) expel(code int, reason string) {
+	c.mu.Lock()
+	c.expelled = true
+	c.mu.Unlock()
+	c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
 }
 
 // admit registers c. It returns a reason to disconnect c immediately if the endpoint is

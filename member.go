@@ -38,7 +38,8 @@ type member struct {
 	hidden   int             // consecutive numbered messages that were hidden from the member,
 	hiddenTo uint64          // up to this offset
 	left     bool
-	place    int  // in channel.people
+	evicted  bool // the identity was evicted after the member left
+	place    int  // in channel.people, and then in channel.leaving
 	picked   bool // while an audience is resolved
 }
 

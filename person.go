@@ -133,15 +133,31 @@ func (c *conn) finish(d departure) {
 func (p *person) depart(d departure) (waits bool) {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
-	if p.members--; p.members > 0 {
+	p.members--
+	waits = p.members == 0 && p.wait(d)
+	evicted := p.channel.forget(d.member)
+	switch {
+	case waits:
+		e := p.channel.lobby.endpoint
+		gone := evicted || !d.member.conn.mayReturn(d.reason) || e.registry.isGone(p.channel)
+		if g := p.grace; gone && e.graces.claim(g) {
+			go g.run() // what ended the stay may not have seen the grace
+		}
+	case p.members > 0:
 		p.release()
-		return false
+	default:
+		p.leave(d)
 	}
-	if p.wait(d) {
-		return true
-	}
-	p.leave(d)
-	return false
+	return waits
+}
+
+// forget notes that the leave handler of a member returned, and reports whether its identity
+// was evicted while the handler ran.
+func (ch *Channel) forget(m *member) (evicted bool) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.leaving.remove(m)
+	return m.evicted
 }
 
 // leave runs the handler for the last leave of the identity.
@@ -172,9 +188,6 @@ func (p *person) wait(d departure) bool {
 	}
 	p.grace = g
 	e.registry.retain(p.channel)
-	if e.registry.isGone(p.channel) && e.graces.claim(g) {
-		go g.run() // Close may not have seen it
-	}
 	return true
 }
 
@@ -204,7 +217,7 @@ func (p *person) settle(g *grace) {
 func (c *conn) mayReturn(reason LeaveReason) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return reason == LeaveSlow || reason == LeaveDisconnected && !errors.Is(c.cause, ErrClosed)
+	return !c.expelled && (reason == LeaveSlow || reason == LeaveDisconnected && !errors.Is(c.cause, ErrClosed))
 }
 
 // A grace is the time that a person has to return to a channel. When it is over, its end

@@ -247,10 +247,17 @@ func (ch *Channel) EvictIdentity(identity, reason string) error {
 }
 
 // evictIdentityHere evicts the members on this node that have an identity, and returns
-// their number. A grace of the identity counts as one.
+// their number. A grace of the identity counts as one, and so does a member whose leave
+// handler still runs, after which a grace would begin.
 func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
 	ch.mu.Lock()
 	members := append([]*member(nil), ch.people[identity]...)
+	for _, m := range ch.leaving[identity] {
+		if !m.evicted {
+			m.evicted = true
+			evicted++
+		}
+	}
 	ch.mu.Unlock()
 	for _, m := range members {
 		if m.evict(reason) == nil {
@@ -296,7 +303,7 @@ func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) 
 	}
 	e.mu.Unlock()
 	for _, c := range connected {
-		c.tr.Close(ws.CloseCode(code), reason, ErrClosed)
+		c.expel(code, reason)
 	}
 	if !e.graces.endNow(identity, nil) && len(conns) == 0 {
 		return ErrClosed
