@@ -151,12 +151,15 @@ func (p *person) depart(d departure) (waits bool) {
 	return waits
 }
 
-// forget notes that the leave handler of a member returned, and reports whether its identity
-// was evicted while the handler ran.
+// forget notes that the leave handler of a member returned, which is when the grace of its
+// presence begins, and reports whether its identity was evicted while the handler ran.
 func (ch *Channel) forget(m *member) (evicted bool) {
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	ch.leaving.remove(m)
+	if g := m.lingers; g != nil { // followers see the person as long as the grace after this handler lasts
+		ch.lobby.endpoint.graces.countDown(g, ch.lobby.cfg.grace)
+	}
 	return m.evicted
 }
 
@@ -230,7 +233,7 @@ type grace struct {
 	end       func()
 	presence  bool // it is about the presence of the person; see [tx.linger]
 
-	timer *time.Timer // guarded by graces.mu
+	timer *time.Timer // guarded by graces.mu; nil before the leave handler returned
 }
 
 // graces are the graces of an endpoint that did not end.
@@ -277,12 +280,27 @@ func (x *graces) add(g *grace, d time.Duration, perIdentity, total int) (ok, lim
 		x.n = map[bool]int{}
 	}
 	x.n[g.presence]++
+	if !g.presence {
+		x.countDownLocked(g, d)
+	}
+	return true, false
+}
+
+// countDown begins the time of a grace, unless it ended.
+func (x *graces) countDown(g *grace, d time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byIdentity[g.identity][g.key()] == g {
+		x.countDownLocked(g, d)
+	}
+}
+
+func (x *graces) countDownLocked(g *grace, d time.Duration) {
 	g.timer = time.AfterFunc(d, func() {
 		if x.claim(g) {
 			g.run()
 		}
 	})
-	return true, false
 }
 
 // countGraces returns how many of the graces are about presence, or are not.
@@ -311,7 +329,9 @@ func (x *graces) removeLocked(g *grace) bool {
 		delete(x.byIdentity, g.identity)
 	}
 	x.n[g.presence]--
-	g.timer.Stop()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 	return true
 }
 
@@ -377,7 +397,7 @@ func (ch *Channel) endGraces() {
 	}
 }
 
-// linger keeps showing a member that leaves to followers, until the grace of its identity
+// linger keeps showing a member that leaves to followers, until the grace after its leave handler
 // ends or another member of the identity is tracked. It returns false if it does not. The
 // member must not be in channel.people any more.
 func (tx *tx) linger(m *member, reason LeaveReason) bool {
