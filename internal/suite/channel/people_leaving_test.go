@@ -3,6 +3,8 @@ package channel_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,4 +168,67 @@ func TestComingAndGoingAtOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A leave handler may remove its own person: then there is no grace. So may functions of the
+// Observer and the handlers that run at the end of a grace, which may also end their
+// goroutine.
+func TestRemovalInsideLeaveHandlers(t *testing.T) {
+	for name, test := range map[string]struct {
+		leave, last func(s *people, ctx *pond.LeaveContext)
+		grace       time.Duration // that is left
+	}{
+		"evicts":      {leave: func(_ *people, ctx *pond.LeaveContext) { _ = ctx.Channel().EvictIdentity("ann", "") }},
+		"disconnects": {leave: func(s *people, _ *pond.LeaveContext) { _ = s.endpoint.DisconnectIdentity("ann", 0, "") }},
+		"closes":      {leave: func(_ *people, ctx *pond.LeaveContext) { ctx.Channel().Close("") }},
+		"panics":      {leave: func(*people, *pond.LeaveContext) { panic("no") }, grace: grace},
+		"exits":       {leave: func(*people, *pond.LeaveContext) { runtime.Goexit() }, grace: grace},
+		"last panics": {last: func(*people, *pond.LeaveContext) { panic("no") }, grace: grace},
+		"last exits":  {last: func(*people, *pond.LeaveContext) { runtime.Goexit() }, grace: grace},
+		"evicts and exits": {leave: func(_ *people, ctx *pond.LeaveContext) {
+			_ = ctx.Channel().EvictIdentity("ann", "")
+			runtime.Goexit()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onPeople(t, grace, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *people) {
+				if test.leave != nil {
+					s.leave = func(ctx *pond.LeaveContext) error { test.leave(s, ctx); return nil }
+				}
+				if test.last != nil {
+					s.out = func(ctx *pond.LeaveContext) error { test.last(s, ctx); return nil }
+				}
+				for range 2 {
+					enter(d, tr, "ann").Reset()
+					want := "first, ann in kept, ann leaves"
+					if test.grace > 0 {
+						s.expect(t, want)
+						time.Sleep(test.grace)
+						want = ""
+					} else {
+						want += ", "
+					}
+					s.expect(t, want+"ann out of kept: connection_closed, last")
+				}
+			})
+		})
+	}
+}
+
+// Shutdown while leave handlers run before a grace: the person goes when they return.
+func TestShutdownBeforeTheGrace(t *testing.T) {
+	onPeople(t, grace, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *people) {
+		s.leave = func(*pond.LeaveContext) error { time.Sleep(3 * time.Second); return nil }
+		enter(d, tr, "ann").Reset()
+		enter(d, tr, "bob")
+		s.expect(t, "first, ann in kept, ann leaves, bob in kept")
+		start := time.Now()
+		if err := s.Shutdown(t.Context()); err != nil || time.Since(start) > 4*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		got := s.take()
+		if !strings.Contains(got, "ann out of kept: connection_closed") || !strings.Contains(got, "bob out of kept: server_shutdown") || !strings.HasSuffix(got, ", last") {
+			t.Errorf("handlers: %s", got)
+		}
+	})
 }
