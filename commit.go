@@ -195,6 +195,8 @@ func (tx *tx) touch() {
 	}
 }
 
+var emptyObject = []byte("{}")
+
 // A message is one message from the server to clients.
 type message struct {
 	action  wire.Action

@@ -34,6 +34,7 @@ type conn struct {
 
 	// Guarded by endpoint.mu.
 	place    int          // in endpoint.people
+	decided  bool         // the connection handler returned
 	unwanted *closeReason // the client is disconnected as soon as it is accepted
 
 	// Owned by the goroutine that runs the inbox.
@@ -403,8 +404,6 @@ func (c *conn) enter(m *member) bool {
 	c.members[m.channel.name] = m
 	return true
 }
-
-var emptyObject = []byte("{}")
 
 // A conn is the context of its handlers. If a handler waits for its end or derives a
 // context from it, the conn gets a context of package context. Package context attaches

@@ -255,7 +255,9 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 	}()
 	c.inbox.conn = c
 	ctx = &ConnectionContext{stdContext: r.Context(), request: r, conn: c, params: params, transport: t}
-	if err := e.decide(ctx); err != nil {
+	err = e.decide(ctx)
+	e.settle(c)
+	if err != nil {
 		if ctx.refusal != nil && public(err).Code == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", e.retryAfter())
 		}

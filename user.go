@@ -167,11 +167,25 @@ func (c *ConnectionContext) Identify(id string) error {
 		return errors.New("pond: the identity is not valid UTF-8")
 	}
 	e := c.conn.endpoint
-	c.refusal = e.identify(c.conn, id)
+	err := e.identify(c.conn, id)
+	if err == errLateIdentify {
+		return err
+	}
+	c.refusal = err
 	if c.refusal != nil {
 		e.limited(LimitIdentity)
 	}
 	return c.refusal
+}
+
+// errLateIdentify is the error of a call of Identify by code that kept the context.
+var errLateIdentify = errors.New("pond: Identify was called after the connection handler returned")
+
+// settle makes the identity of a client final, because the connection handler returned.
+func (e *Endpoint) settle(c *conn) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c.decided = true
 }
 
 // identify sets the identity of a client, and takes one of the slots of the identity. If
@@ -179,6 +193,9 @@ func (c *ConnectionContext) Identify(id string) error {
 func (e *Endpoint) identify(c *conn, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if c.decided {
+		return errLateIdentify // nothing would release the slot of a client that was rejected
+	}
 	e.people.remove(c)
 	e.releaseIdentityLocked(c.identity)
 	c.identity = ""

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/suite/kit"
@@ -26,8 +27,7 @@ func TestMaxConnsPerIdentityAfterADeclinedURL(t *testing.T) {
 		for _, name := range []string{"/no/1", "/panic/1", "/hook/1", "/none/1", "/drop/1"} {
 			for range 3 {
 				r := d.Do(kit.Request("GET", "/socket?who=ann&join="+name, "", "Accept: text/event-stream"))
-				body := kit.ReadAll(t, r)
-				t.Logf("%s: %d %q", name, r.StatusCode, body)
+				kit.ReadAll(t, r)
 				if name != "/drop/1" && r.StatusCode == 200 {
 					t.Errorf("%s: accepted", name)
 				}
@@ -37,5 +37,37 @@ func TestMaxConnsPerIdentityAfterADeclinedURL(t *testing.T) {
 			s.Close()
 			synctest.Wait()
 		}
+	})
+}
+
+// Code that calls Identify after the handler returned, such as one that a middleware gave
+// up, gets an error. It takes no place, which nothing would give back.
+func TestIdentifyAfterTheHandler(t *testing.T) {
+	errs := make(chan error, 1)
+	server := func() *pond.Pond {
+		p := pond.New()
+		p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+			if !ctx.Query().Has("late") {
+				return identify(ctx)
+			}
+			go func() { time.Sleep(time.Second); errs <- ctx.Identify("ann") }()
+			if ctx.Query().Has("accept") {
+				return ctx.Accept()
+			}
+			return ctx.Decline(http.StatusTeapot, "")
+		}, pond.WithMaxConnsPerIdentity(1))
+		return p
+	}
+	kit.OnBoth(t, server, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport) {
+		errs = make(chan error, 1)
+		d.Declined(tr, "/socket?late")
+		if <-errs == nil {
+			t.Error("a late call for a rejected client succeeded")
+		}
+		d.Connect(tr, "/socket?late&accept")
+		if <-errs == nil {
+			t.Error("a late call for an accepted client succeeded")
+		}
+		d.Connect(tr, "/socket?who=ann")
 	})
 }
