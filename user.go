@@ -168,7 +168,7 @@ func (c *ConnectionContext) Identify(id string) error {
 	}
 	e := c.conn.endpoint
 	err := e.identify(c.conn, id)
-	if err == errLateIdentify {
+	if errors.Is(err, errLateIdentify) {
 		return err
 	}
 	c.refusal = err
