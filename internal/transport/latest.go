@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/sha256"
 	"slices"
 	"sync"
 	"time"
@@ -37,11 +38,19 @@ type frameKey struct {
 const frameKeyCost = 32
 
 // SetKey makes f replace earlier frames with this key and space that are queued for a
-// client that lags. It is called before the frame is sent.
+// client that lags. It is called before the frame is sent. Of a long name only a hash is
+// kept, because the name counts as bytes that are queued, also for a client that keeps up.
 func (f *Frame) SetKey(space *KeySpace, name string) {
+	if len(name) > maxKeyName {
+		sum := sha256.Sum256([]byte(name))
+		name = string(sum[:])
+	}
 	f.key = &frameKey{space, name}
 	f.charge += frameKeyCost + len(name)
 }
+
+// maxKeyName is the length of the longest name of a key that is kept as it is.
+const maxKeyName = 256
 
 // crowdedBytes is the maximum queued for a client that does not lag.
 const crowdedBytes = 64 << 10
