@@ -65,7 +65,7 @@ fuzz: ## every fuzz target for fuzztime=30s
 		cd $(CURDIR)/$$module && for package in $$(go list ./...); do \
 			for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
 				echo "$$package $$target"; \
-				go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(fuzztime) $$package || exit 1; \
+				$(CURDIR)/tools/fuzz $(fuzztime) $$package $$target || exit 1; \
 			done; \
 		done || exit 1; \
 	done

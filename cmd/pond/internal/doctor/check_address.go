@@ -41,7 +41,7 @@ func (x *checker) checkAnswer(a answer, peer string, took time.Duration) {
 	switch {
 	case a.status/100 == 3:
 		text, fix = fmt.Sprintf("redirected to %s, but clients do not follow redirects", a.header.Get("Location")), "use that URL"
-	case a.status >= 502 && a.status <= 504:
+	case a.ofProxy():
 		text = "a proxy responds, but the server behind it does not: " + a.String()
 		fix = "check that the server runs, and that the proxy has its address"
 	case a.status == http.StatusNotFound && strings.Contains(a.text, "no endpoint at this path"):

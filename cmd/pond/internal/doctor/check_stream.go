@@ -84,6 +84,11 @@ func (x *checker) checkEncoding(s *stream) {
 	}
 }
 
+// repeated is how often a request is repeated after a response of a proxy that has none of
+// the server. A proxy that sends the body of a request after the header can fail if the
+// server rejects the request in between: it responds with 502, although the server works.
+const repeated = 2
+
 // checkPost checks that POST requests arrive with their header at the server of the
 // stream, and that they are answered immediately. It returns false if a check of DELETE
 // would find the same problem again.
@@ -91,6 +96,7 @@ func (x *checker) checkPost(ctx context.Context, s *stream) bool {
 	const enough = 5  // accepted requests
 	const retries = 8 // a load balancer may choose the same wrong server several times
 	var rejected []answer
+	var failed int // responses of a proxy that could not reach the server, or lost its answer
 	var slowest time.Duration
 	for accepted := 0; accepted < enough; {
 		start := time.Now()
@@ -104,6 +110,8 @@ func (x *checker) checkPost(ctx context.Context, s *stream) bool {
 			slowest = max(slowest, since(start))
 		case isAnswer && a.unknownStream():
 			rejected = append(rejected, a)
+		case isAnswer && a.ofProxy() && failed < repeated:
+			failed++
 		case isAnswer:
 			x.explain(ctx, streamPost, http.MethodPost, a)
 			return true
@@ -129,6 +137,11 @@ func (x *checker) checkPost(ctx context.Context, s *stream) bool {
 	x.post = true
 	x.ok(streamPost, "%d answered one by one, each within %v", enough, slowest)
 	return true
+}
+
+// ofProxy reports whether a is the response of a proxy that has none of the server.
+func (a answer) ofProxy() bool {
+	return a.status >= http.StatusBadGateway && a.status <= http.StatusGatewayTimeout
 }
 
 // unknownStream reports whether a may be the response of a server that does not know the
@@ -162,6 +175,12 @@ func (x *checker) checkDelete(ctx context.Context, s *stream) {
 // the header, to find out whether the header makes a difference.
 func (x *checker) explain(ctx context.Context, check Check, method string, a answer) {
 	without, err := x.ask(ctx, method, "{}")
+	for range repeated {
+		if err != nil || !without.ofProxy() {
+			break
+		}
+		without, err = x.ask(ctx, method, "{}")
+	}
 	switch {
 	case a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotImplemented || a.status == http.StatusForbidden:
 		x.problem(check, fmt.Sprintf("a proxy rejects the method: %v", a), "make the proxy pass "+method)
