@@ -220,6 +220,7 @@ func TestShutdownBeforeTheGrace(t *testing.T) {
 	onPeople(t, grace, func(t *testing.T, d *pondtest.Driver, tr pondtest.Transport, s *people) {
 		s.leave = func(*pond.LeaveContext) error { time.Sleep(3 * time.Second); return nil }
 		enter(d, tr, "ann").Reset()
+		synctest.Wait() // until the leave handler runs
 		enter(d, tr, "bob")
 		s.expect(t, "first, ann in kept, ann leaves, bob in kept")
 		start := time.Now()

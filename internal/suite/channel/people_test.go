@@ -399,7 +399,8 @@ func TestGracesAreLimited(t *testing.T) {
 		if fmt.Sprint(got) != "[0 4 8 12]" {
 			t.Errorf("graces that were refused: %v", got)
 		}
-		time.Sleep(grace)
+		time.Sleep(grace + time.Second)
+		synctest.Wait()
 		if got := gone(5); got != 12 {
 			t.Errorf("after the graces: %d", got-12)
 		}

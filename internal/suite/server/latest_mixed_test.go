@@ -66,11 +66,11 @@ func TestKeepLatestWithRepliesAndPresence(t *testing.T) {
 					presence := ""
 					for _, m := range s.Drain() {
 						var v struct{ N int }
-						switch {
-						case m.Event == "answer":
+						switch m.Event {
+						case "answer":
 							m.Bind(t, &v)
 							answers = append(answers, v.N)
-						case m.Event == "tick":
+						case "tick":
 							m.Bind(t, &v)
 							ticks = append(ticks, v.N)
 						default:

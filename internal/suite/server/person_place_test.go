@@ -28,7 +28,7 @@ func TestMaxConnsPerIdentityAfterADeclinedURL(t *testing.T) {
 			for range 3 {
 				r := d.Do(kit.Request("GET", "/socket?who=ann&join="+name, "", "Accept: text/event-stream"))
 				kit.ReadAll(t, r)
-				if name != "/drop/1" && r.StatusCode == 200 {
+				if name != "/drop/1" && r.StatusCode == http.StatusOK {
 					t.Errorf("%s: accepted", name)
 				}
 				synctest.Wait()
