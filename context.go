@@ -196,7 +196,7 @@ func (c *JoinContext) Accept() error {
 		return err
 	}
 	m := &member{conn: c.conn, channel: c.channel}
-	defer func() { // also if a handler does not return
+	defer func() { // even if a handler does not return
 		if c.member == nil {
 			c.conn.finish(departure{member: m, reason: c.conn.endReason()})
 		}

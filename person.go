@@ -75,7 +75,7 @@ func (c *JoinContext) arrive(m *member) error {
 		p.release()
 		return ErrClosed
 	}
-	defer func() { // also if the handler does not return
+	defer func() { // even if the handler does not return
 		c.accepting = false
 		if m.person == nil {
 			p.release()
@@ -118,7 +118,7 @@ func (p *person) await(c *conn) bool {
 // become a member. With a grace, it is counted as a member of the channel until that ends.
 func (c *conn) finish(d departure) {
 	waits := false
-	defer func() { // also if a handler does not return
+	defer func() { // even if a handler does not return
 		if !waits {
 			c.vacate(d)
 		}
