@@ -469,6 +469,8 @@ func ExampleWithPresenceIdentities() {
 	tab, phone := v.connect("Ann's tab", "/socket?person=ann"), v.connect("Ann's phone", "/socket?person=ann")
 	tab.join("/office/3")
 	phone.join("/office/3")
+	_, _ = tab.next() // their own presence: they are tracked now
+	_, _ = phone.next()
 	phone.next() // the list of both
 	door := v.connect("The screen at the door", "/socket?join=/office/3&want=diff")
 	door.receive()
