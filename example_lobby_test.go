@@ -468,9 +468,9 @@ func ExampleWithPresenceIdentities() {
 	defer v.close()
 	tab, phone := v.connect("Ann's tab", "/socket?person=ann"), v.connect("Ann's phone", "/socket?person=ann")
 	tab.join("/office/3")
+	waitTracked(endpoint, "/office/3", 1)
 	phone.join("/office/3")
-	_, _ = tab.next() // their own presence: they are tracked now
-	_, _ = phone.next()
+	waitTracked(endpoint, "/office/3", 2)
 	phone.next() // the list of both
 	door := v.connect("The screen at the door", "/socket?join=/office/3&want=diff")
 	door.receive()

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 
 	"github.com/pondsocket/pond"
@@ -213,3 +214,20 @@ func (g *guest) disconnect() { g.stream.Body.Close() }
 func accept(ctx *pond.ConnectionContext) error { return ctx.Accept() }
 
 func admit(ctx *pond.JoinContext) error { return ctx.Accept() }
+
+// waitTracked waits until n users of a channel are tracked. A join handler tracks a user
+// after the client got its acknowledgement.
+func waitTracked(endpoint *pond.Endpoint, channel string, n int) {
+	for {
+		tracked := 0
+		if ch, ok := endpoint.Channel(channel); ok {
+			for range ch.Presence() {
+				tracked++
+			}
+		}
+		if tracked == n {
+			return
+		}
+		runtime.Gosched()
+	}
+}
