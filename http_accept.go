@@ -2,10 +2,12 @@ package pond
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,7 +126,7 @@ func (e *Endpoint) reject(w http.ResponseWriter, r *http.Request, err error) {
 		status = c // 204 stops the retries of an EventSource, and redirects are allowed
 	}
 	e.refused(status)
-	abandonBody(w, r)
+	defer abandonBody(w, r)()
 	h := w.Header()
 	if r.ProtoMajor == 1 { // over HTTP/2 this would end the client's other requests
 		h.Set("Connection", "close")
@@ -331,22 +333,41 @@ func respond(w http.ResponseWriter, status int, text string) {
 	}
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text))
 }
+
+// unreadSize limits how much of such a rest is read, in bytes.
+const unreadSize = 64 << 10
 
 // abandonBody is called before the response to a request whose body, if there is
 // one, is not read. To use the connection again, net/http waits for the rest of a body
 // without a limit. So abandonBody sets a deadline. It also makes net/http close the
 // connection: otherwise, the response would wait for the body as well. Over HTTP/2,
 // only the stream of the request ends.
-func abandonBody(w http.ResponseWriter, r *http.Request) {
+//
+// The function that it returns is called after the response. It sends the response and
+// discards the rest of a small body. If the request has "Connection: close", as those of
+// some proxies, net/http does not do that: the client could lose the response while it
+// still sends, and a proxy would respond with 502 instead.
+func abandonBody(w http.ResponseWriter, r *http.Request) (discard func()) {
 	if r.ContentLength == 0 {
-		return
+		return func() {}
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout))
-	if r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
+	ctl := http.NewResponseController(w)
+	err := ctl.SetReadDeadline(time.Now().Add(unreadTimeout))
+	if r.ProtoMajor != 1 {
+		return func() {}
+	}
+	w.Header().Set("Connection", "close")
+	if err != nil || r.ContentLength > unreadSize || r.Header.Get("Expect") != "" {
+		return func() {}
+	}
+	return func() {
+		if ctl.Flush() == nil {
+			_, _ = io.CopyN(io.Discard, r.Body, unreadSize)
+		}
 	}
 }
 

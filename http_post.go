@@ -45,7 +45,7 @@ func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, 
 		bodyRead, err = c.post(w, r, t)
 	}
 	if !bodyRead {
-		abandonBody(w, r)
+		defer abandonBody(w, r)()
 	}
 	if err == nil {
 		respond(w, http.StatusNoContent, "")
@@ -308,6 +308,6 @@ func (e *Endpoint) preflight(w http.ResponseWriter, r *http.Request) {
 	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
 	h.Set("Access-Control-Allow-Headers", e.cfg.allowedHeaders)
 	h.Set("Access-Control-Max-Age", "600")
-	abandonBody(w, r)
+	defer abandonBody(w, r)()
 	respond(w, http.StatusNoContent, "")
 }

@@ -158,7 +158,7 @@ func (e *Endpoint) rejectURL(w http.ResponseWriter, r *http.Request, err error) 
 		return
 	}
 	e.refused(status)
-	abandonBody(w, r)
+	defer abandonBody(w, r)()
 	h := w.Header()
 	h.Del("Retry-After")
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")

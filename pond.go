@@ -118,7 +118,7 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	abandonBody(w, r)
+	defer abandonBody(w, r)()
 	respond(w, http.StatusNotFound, "no endpoint at this path")
 }
 

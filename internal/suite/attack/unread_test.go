@@ -102,6 +102,47 @@ func TestFault16_UnreadBodiesAreCut(t *testing.T) {
 	}
 }
 
+// A client that still sends a small body when the response arrives must not lose the
+// response: the rest is read, and only then the connection is closed.
+func TestFault16_SmallBodiesAreTaken(t *testing.T) {
+	for name, body := range map[string]struct{ head, part string }{
+		"length": {"Connection: close\r\nContent-Length: 1000\r\n", strings.Repeat("x", 500)},
+		"chunks": {"Connection: close\r\nTransfer-Encoding: chunked\r\n", "1f4\r\n" + strings.Repeat("x", 500) + "\r\n"},
+	} {
+		for _, request := range unreadRequests {
+			t.Run(name+"/"+request.name, func(t *testing.T) {
+				serveOnPipes(t, unreadServer(), 0, func(t *testing.T, dial func() net.Conn) {
+					secret, _ := openStream(t, dial())
+					io.WriteString(dial(), "GET /full HTTP/1.1\r\nHost: pond\r\nAccept: text/event-stream\r\n\r\n")
+					synctest.Wait()
+					conn := dial()
+					io.WriteString(conn, strings.ReplaceAll(request.head, "ID: ID", "ID: "+secret)+body.head+"\r\n")
+					for range 2 {
+						time.Sleep(2 * time.Second) // net/http alone closes at once if the client does not reuse the connection
+						if _, err := io.WriteString(conn, body.part); err != nil {
+							t.Errorf("the body was not taken: %v", err)
+							return
+						}
+					}
+					if name == "chunks" {
+						io.WriteString(conn, "0\r\n\r\n")
+					}
+					resp, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: strings.Fields(request.head)[0]})
+					if err != nil || resp.StatusCode != request.status || !resp.Close {
+						t.Fatalf("%v, %v", resp, err)
+					}
+					if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+						t.Error(err)
+					}
+					if took := ends(conn, ""); took > time.Second {
+						t.Errorf("the connection was closed after %v", took)
+					}
+				})
+			})
+		}
+	}
+}
+
 // The same for a POST whose body is read in part, or not at all, and for a body that never
 // ends: the limit is half a minute.
 func TestFault16_BodiesOfPOSTsAreCut(t *testing.T) {
