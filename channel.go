@@ -97,7 +97,7 @@ func (ch *Channel) paramBehind(event pattern.Params, name string) string {
 // state of the room. Create it in [Lobby.OnFirstJoin]. SetState replaces the previous
 // value. Clients never receive it. Handlers of different clients run concurrently, so
 // guard the state with a mutex. The channel drops the value when it has no members any
-// more, after [Lobby.OnLastLeave].
+// more, after [Lobby.OnLastLeave]. In a cluster, each node has its own value.
 func (ch *Channel) SetState(state any) { ch.state.Store(&state) }
 
 // State returns the value that was set with SetState, or nil.

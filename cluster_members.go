@@ -367,14 +367,17 @@ func (tx *tx) applyState(m *clusterwire.Message) {
 	}
 }
 
-// answerSoonLocked announces the members on this node after a random time of at most 50
-// ms. Requests that arrive before then receive the same answer.
+// maxAnswerDelay is how long a node delays its answer to a request for its members.
+const maxAnswerDelay = 50 * time.Millisecond
+
+// answerSoonLocked announces the members on this node after a random time of at most
+// maxAnswerDelay. Requests that arrive before then receive the same answer.
 func (l *link) answerSoonLocked() {
 	if l.remote.answering || len(l.ch.members) == 0 {
 		return
 	}
 	l.remote.answering = true
-	time.AfterFunc(rand.N(50*time.Millisecond), func() { //nolint:gosec // it spreads answers
+	time.AfterFunc(rand.N(maxAnswerDelay), func() { //nolint:gosec // it spreads answers
 		_ = l.ch.commit(func(*tx) error { // a closed channel has no members
 			l.remote.answering = false
 			return nil

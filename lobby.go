@@ -85,7 +85,16 @@ func (l *Lobby) OnLeave(h Handler[*LeaveContext]) { register(l, &l.leave, "OnLea
 // name wait until OnLastLeave of the closed one returned.
 //
 // A channel with history can outlive its members. OnFirstJoin runs again when a client
-// joins a channel that has none. OnFirstJoin panics if there is a handler already.
+// joins a channel that has none.
+//
+// In a cluster, OnFirstJoin and OnLastLeave run on each node that has members of the
+// channel, for these members, because the state of the room is in the memory of a node. In
+// both, [Channel.Len] is the number of members on other nodes, as far as they are known: 0
+// means that the client is the first or the last one in the cluster. Clients that join, or
+// leave, on two nodes at the same moment do not see the change of the other one. The first
+// join on a node waits 100 ms for the members on other nodes.
+//
+// OnFirstJoin panics if there is a handler already.
 func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin, "OnFirstJoin", h) }
 
 // OnLastLeave sets the handler that runs after the last member left a channel, and
@@ -93,7 +102,8 @@ func (l *Lobby) OnFirstJoin(h Handler[*JoinContext]) { register(l, &l.firstJoin,
 // run concurrently with others; see [Lobby.OnFirstJoin]. It runs once per successful
 // OnFirstJoin, even if the first client does not become a member because its connection
 // or the channel ends. Its context is that of the last client. Afterwards,
-// [Channel.State] is nil. OnLastLeave panics if there is a handler already.
+// [Channel.State] is nil. If a node of a cluster crashes, OnLastLeave does not run for its
+// members. OnLastLeave panics if there is a handler already.
 func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave, "OnLastLeave", h) }
 
 // OnIdentityJoin sets the handler that runs when an identity gets its first member in a

@@ -27,17 +27,20 @@ const nodeTimeout = 2 * time.Second
 
 // A cluster is several Ponds in one process, each at /NAME/socket.
 type cluster struct {
-	t        *testing.T
-	d        *pondtest.Driver
-	tr       pondtest.Transport
-	bus      *memorybroker.Bus
-	setup    func(*pond.Lobby)
-	admit    pond.Handler[*pond.JoinContext] // kit.Admit if nil
-	leave    pond.Handler[*pond.LeaveContext]
-	opts     []pond.LobbyOption
-	endpoint []pond.EndpointOption
-	pond     []pond.Option
-	plain    bool // hide the log of the brokers
+	t     *testing.T
+	d     *pondtest.Driver
+	tr    pondtest.Transport
+	bus   *memorybroker.Bus
+	setup func(*pond.Lobby)
+
+	setupNode func(*server)                   // nil, or as setup
+	admit     pond.Handler[*pond.JoinContext] // kit.Admit if nil
+	leave     pond.Handler[*pond.LeaveContext]
+	opts      []pond.LobbyOption
+	endpoint  []pond.EndpointOption
+	pond      []pond.Option
+	plain     bool // hide the log of the brokers
+	diary     diary
 
 	mu    sync.Mutex // guards nodes
 	nodes map[string]*server
@@ -198,6 +201,9 @@ func (c *cluster) start(name string) *server {
 	})
 	if c.setup != nil {
 		c.setup(s.lobby)
+	}
+	if c.setupNode != nil {
+		c.setupNode(s)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
