@@ -15,6 +15,8 @@ require (
 	github.com/labstack/echo/v5 v5.4.4
 	github.com/pondsocket/pond v0.0.0
 	github.com/pondsocket/pond/metrics v0.0.0
+	github.com/pondsocket/pond/natsbroker v0.0.0
+	github.com/pondsocket/pond/redisbroker v0.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/rs/cors v1.11.1
 	golang.org/x/net v0.61.0
@@ -42,12 +44,16 @@ require (
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/nats-io/nats.go v1.55.0 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/pelletier/go-toml/v2 v2.2.4 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/quic-go/qpack v0.6.0 // indirect
 	github.com/quic-go/quic-go v0.59.0 // indirect
+	github.com/redis/rueidis v1.0.79 // indirect
 	github.com/twitchyliquid64/golang-asm v0.15.1 // indirect
 	github.com/ugorji/go/codec v1.3.1 // indirect
 	go.mongodb.org/mongo-driver/v2 v2.5.0 // indirect
@@ -62,4 +68,6 @@ require (
 replace (
 	github.com/pondsocket/pond => ..
 	github.com/pondsocket/pond/metrics => ../metrics
+	github.com/pondsocket/pond/natsbroker => ../natsbroker
+	github.com/pondsocket/pond/redisbroker => ../redisbroker
 )

@@ -285,7 +285,7 @@ func TestServerOfClusterDies(t *testing.T) {
 
 // The server starts later, and the broker connects without a restart.
 func TestServerComesLater(t *testing.T) {
-	s := newServer(t)
+	s := testserver.NewNATS(t)
 	b, err := natsbroker.New("nats://"+s.Addr, quiet())
 	if err != nil {
 		t.Fatal(err)

@@ -1,12 +1,8 @@
 package redisbroker_test
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,31 +37,7 @@ func newServer(t testing.TB, args ...string) *server {
 // prepare returns a server with only these arguments, besides those for its port.
 func prepare(t testing.TB, args []string) *server {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Fatal("these tests need redis-server: apt-get install redis-server")
-	}
-	addr, dir := testserver.FreeAddr(t), t.TempDir()
-	log := filepath.Join(dir, "log")
-	args = append(args, "--port", port(addr), "--bind", "127.0.0.1", "--dir", dir, "--logfile", log)
-	return &server{Server: testserver.New(t, addr, program, args, log, ping), t: t, args: args}
-}
-
-// ping checks whether a server works.
-func ping(addr string) error {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err == nil && !strings.HasPrefix(line, "+PONG") && !strings.HasPrefix(line, "-NOAUTH") {
-		err = fmt.Errorf("answer %q", line)
-	}
-	return err
+	return &server{Server: testserver.NewRedis(t, args...), t: t, args: args}
 }
 
 // command runs a command with redis-cli's protocol, and fails the test on an error.

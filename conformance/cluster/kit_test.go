@@ -9,10 +9,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -58,29 +56,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // startRedis starts a server.
 func startRedis(t *testing.T) *testserver.Server {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Fatal("this test needs redis-server: apt-get install redis-server")
-	}
-	addr, dir := testserver.FreeAddr(t), t.TempDir()
-	_, port, _ := net.SplitHostPort(addr)
-	log := filepath.Join(dir, "log")
-	args := []string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--logfile", log, "--save", "", "--appendonly", "no"}
-	s := testserver.New(t, addr, program, args, log, func(addr string) error {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if _, err := conn.Write([]byte("PING\r\n")); err != nil {
-			return err
-		}
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		if err == nil && !strings.HasPrefix(line, "+PONG") {
-			err = fmt.Errorf("answer %q", line)
-		}
-		return err
-	})
+	s := testserver.NewRedis(t, "--save", "", "--appendonly", "no")
 	s.Start()
 	return s
 }

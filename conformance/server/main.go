@@ -1,7 +1,5 @@
-// Command server is the server for tests of clients, and for checks from outside. On
-// its endpoint, /socket, clients may join by URL. It has two lobbies with the same
-// handlers, /chat/:room and /log/:room; the channels of the latter have a history, and
-// offer presence as differences.
+// Command server is the server for tests of clients, and for checks from outside. Package
+// testchat has its endpoint, /socket.
 package main
 
 import (
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/testchat"
 )
 
 // defaultLifetime is when a server ends that was forgotten.
@@ -72,9 +71,7 @@ func newServer(verbose bool) (*pond.Pond, http.Handler) {
 		logger = slog.Default()
 	}
 	p := pond.New(pond.WithLogger(logger))
-	e := p.Endpoint("/socket", connect, pond.WithCompression(512), pond.WithJoinByURL())
-	addChat(e.Lobby("/chat/:room", join))
-	addChat(e.Lobby("/log/:room", join, pond.WithHistory(pond.History{Newcomers: 50}), pond.WithPresenceDiffs()))
+	testchat.Add(p)
 
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)
@@ -83,14 +80,4 @@ func newServer(verbose bool) (*pond.Pond, http.Handler) {
 		_, _ = io.WriteString(w, "<!doctype html><title>conformance</title>")
 	})
 	return p, mux
-}
-
-func connect(ctx *pond.ConnectionContext) error {
-	switch ctx.Query().Get("token") {
-	case "deny":
-		return ctx.Decline(http.StatusForbidden, "Forbidden")
-	case "silent":
-		return nil
-	}
-	return ctx.Accept()
 }

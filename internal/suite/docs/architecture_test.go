@@ -58,6 +58,7 @@ var layers = map[string]layer{
 		[]string{"."},
 		"it has the common parts of brokers, and does not depend on a backend",
 	},
+	"internal/testchat":   {[]string{"."}, "it uses the library as a program does"},
 	"internal/testserver": {nil, "it runs any program"},
 	"metrics": {
 		[]string{"."},

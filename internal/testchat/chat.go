@@ -1,4 +1,6 @@
-package main
+// Package testchat has the endpoint of the servers for checks of clients and clusters:
+// conformance/server and examples/cluster.
+package testchat
 
 import (
 	"errors"
@@ -46,8 +48,27 @@ type (
 	}
 )
 
-// addChat adds the handlers to a lobby.
-func addChat(l *pond.Lobby) {
+// Add adds the endpoint /socket to p, where clients may join by URL. It has two lobbies
+// with the same handlers, /chat/:room and /log/:room; the channels of the latter have a
+// history, and offer presence as differences.
+func Add(p *pond.Pond) *pond.Endpoint {
+	e := p.Endpoint("/socket", connect, pond.WithCompression(512), pond.WithJoinByURL())
+	addHandlers(e.Lobby("/chat/:room", join))
+	addHandlers(e.Lobby("/log/:room", join, pond.WithHistory(pond.History{Newcomers: 50}), pond.WithPresenceDiffs()))
+	return e
+}
+
+func connect(ctx *pond.ConnectionContext) error {
+	switch ctx.Query().Get("token") {
+	case "deny":
+		return ctx.Decline(http.StatusForbidden, "Forbidden")
+	case "silent":
+		return nil
+	}
+	return ctx.Accept()
+}
+
+func addHandlers(l *pond.Lobby) {
 	l.OnLeave(leave)
 	l.OnMessage("say", func(ctx *pond.EventContext) error {
 		return ctx.Broadcast(ctx.Event(), ctx.Payload())
