@@ -132,9 +132,9 @@ type outgoing struct {
 }
 
 // Outgoing runs the handler for one recipient, on the goroutine that writes to it, and
-// returns the frame that the recipient receives: the shared frame, another one, or nil
-// for none. It does not return if the handler ends the goroutine.
-func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
+// sets result to the frame that the recipient receives: the shared frame, another one, or
+// nil for none. It does not return if the handler ends the goroutine.
+func (m *member) Outgoing(f *transport.Frame, result **transport.Frame) {
 	out := f.Meta.(*outgoing)
 	ctx := &OutgoingContext{stdContext: m.conn, member: m, out: out, payload: out.payload}
 	out.handler.call(ctx, func(failed *failure) {
@@ -142,7 +142,12 @@ func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 			m.conn.logFailure(failed, m.channel, out.event)
 			ctx.blocked = true // a filter that fails must not let messages through
 		}
+		*result = m.outgoingFrame(f, ctx)
 	})
+}
+
+// outgoingFrame returns the frame that the member receives after the handler.
+func (m *member) outgoingFrame(f *transport.Frame, ctx *OutgoingContext) *transport.Frame {
 	epoch, offset := f.Position()
 	if offset > 0 && m.recovers {
 		if !ctx.blocked {
@@ -152,7 +157,7 @@ func (m *member) Outgoing(f *transport.Frame) *transport.Frame {
 			return m.channel.positionNotice(Position{epoch, offset})
 		}
 	}
-	switch {
+	switch out := ctx.out; {
 	case ctx.blocked:
 		return nil
 	case ctx.changed:

@@ -97,8 +97,9 @@ type Conn struct {
 
 	// Owned by the goroutine that holds the right to write.
 	sending *queue
-	sent    int  // items of sending that are written, or in the chunk being written
-	stalled bool // a write took slowAfter or longer, and keep was not nil
+	sent    int    // items of sending that are written, or in the chunk being written
+	handled *Frame // the result of a handler for outgoing frames, until it is in the chunk
+	stalled bool   // a write took slowAfter or longer, and keep was not nil
 
 	// Guarded by shard.mu.
 	slot, pos int // position in the wheel

@@ -18,10 +18,11 @@ type partition struct {
 
 // An Owner sees frames before they are written to its seat.
 type Owner interface {
-	// Outgoing returns the frame that the client receives instead of f, which may be f, or
-	// nil for none. It is called on the goroutine that writes to the client, one frame at
-	// a time, in order, and may be slow.
-	Outgoing(f *Frame) *Frame
+	// Outgoing sets result to the frame that the client receives instead of f, which may
+	// be f, or nil for none. It is called on the goroutine that writes to the client, one
+	// frame at a time, in order, and may be slow. Even if it ends the goroutine
+	// (runtime.Goexit), result is sent.
+	Outgoing(f *Frame, result **Frame)
 }
 
 // A Seat is the membership of a connection in one Group.

@@ -97,7 +97,7 @@ func (w writer) write(k chunk) {
 
 // writeAndWait is write in a goroutine of its own, which may wait. It exists while
 // frames are queued. If a handler for outgoing frames ends the goroutine
-// (runtime.Goexit), its frame is dropped, and another goroutine continues.
+// (runtime.Goexit), another goroutine continues with the next frame.
 func (w writer) writeAndWait(k chunk) {
 	c := w.conn
 	ended := true
@@ -245,6 +245,10 @@ func (w writer) combine(k *chunk, items []item, mayWait bool) {
 	n := 0
 	defer func() {
 		c.sent += n
+		if c.handled != nil { // the handler ended the goroutine
+			k.bytes = c.handled.append(k.bytes, c.enc, c.hub.cfg.CompressFrom)
+			c.handled = nil
+		}
 		if len(k.bytes) == 0 {
 			k.release()
 		}
@@ -256,7 +260,8 @@ func (w writer) combine(k *chunk, items []item, mayWait bool) {
 		n++
 		k.charge += it.frame.charge
 		if it.seat != nil {
-			it.frame = it.seat.Owner.Outgoing(it.frame)
+			it.seat.Owner.Outgoing(it.frame, &c.handled)
+			it.frame, c.handled = c.handled, nil
 		}
 		if it.frame != nil {
 			k.bytes = it.frame.append(k.bytes, c.enc, c.hub.cfg.CompressFrom)

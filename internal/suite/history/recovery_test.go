@@ -1,7 +1,9 @@
 package history_test
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -388,6 +390,35 @@ func TestX13aHiddenMessagesMoveThePosition(t *testing.T) {
 			t.Error("a client that did not ask received a POSITION")
 		}
 	})
+}
+
+// A message is also hidden from a client if its outgoing handler fails, in whatever way.
+func TestX13aFailedHandlersHideMessages(t *testing.T) {
+	for name, handler := range map[string]func(*pond.OutgoingContext) error{
+		"error":  func(*pond.OutgoingContext) error { return errors.New("no") },
+		"panic":  func(*pond.OutgoingContext) error { panic("no") },
+		"Goexit": func(*pond.OutgoingContext) error { runtime.Goexit(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, e, l := newPond(pond.History{})
+			l.OnOutgoing("broken", handler)
+			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+				for _, tr := range pondtest.Transports {
+					s := d.Connect(tr, "/socket")
+					s.Join(room, nil, pondtest.Want("recover"))
+					before := s.Position(room)
+					for range 64 {
+						if err := e.Publish(t.Context(), room, "broken", nil); err != nil {
+							t.Fatal(err)
+						}
+					}
+					kit.Is(t, s.Receive(), "SYSTEM", "POSITION", fmt.Sprintf(`{"epoch":"%s","offset":%d}`, before.Epoch, before.Offset+64))
+					say(t, e, 1, 1)
+					expect(t, s, "1")
+				}
+			})
+		})
+	}
 }
 
 func TestX11OutgoingHandlersSeeReplays(t *testing.T) {
