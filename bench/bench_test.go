@@ -32,6 +32,12 @@ func TestAllScenariosWithAllServers(t *testing.T) {
 	}
 }
 
+// faulty reports whether faults of a server are a result of the scenario: Socket.IO does not
+// promise that a client recovers.
+func (s scenario) faulty(server string) bool {
+	return s.load.Scenario == load.Recover && server == "socket.io"
+}
+
 // tiny returns s with ten clients, and a few messages instead of a duration.
 func tiny(s scenario) scenario {
 	s.load.Clients, s.load.Messages = 10, 20
@@ -46,7 +52,7 @@ func tiny(s scenario) scenario {
 
 func testOnce(t *testing.T, b *bench, s scenario, row string) {
 	rec := b.run(t.Context(), s, row, 0)
-	if rec.Failure != "" {
+	if rec.Failure != "" && (rec.Load == nil || !s.faulty(row)) {
 		t.Fatal(rec.Failure)
 	}
 	if rec.Deflate != nil {

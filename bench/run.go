@@ -66,7 +66,14 @@ func (b *bench) measure(ctx context.Context, s scenario, server string, rec *rec
 		name = "pond"
 	}
 	of, _ := fleet.Named(name)
-	p, err := b.fleet.Start(ctx, of, s.deflate && server != plain)
+	var flags []string
+	if s.deflate && server != plain {
+		flags = append(flags, "compress")
+	}
+	if s.load.Scenario == load.Recover && server == "socket.io" {
+		flags = append(flags, "recover") // off by default
+	}
+	p, err := b.fleet.Start(ctx, of, flags...)
 	if err != nil {
 		return err
 	}
@@ -149,7 +156,8 @@ func valuesOf(r load.Result, all time.Duration) map[string]float64 {
 		v["lag"] = millis(r.SendLag.P99)
 	}
 	if rec := r.Recovery; rec != nil {
-		v["reconnects"] = float64(rec.Reconnects)
+		v["reconnects"], v["holes"] = float64(rec.Reconnects), float64(rec.Holes)
+		v["lost"], v["twice"], v["unrecovered"] = float64(r.Faults.Lost), float64(r.Faults.Duplicated), float64(r.Faults.Unrecovered)
 		if rec.CaughtUp != nil {
 			v["caughtUp50"], v["caughtUp99"] = millis(rec.CaughtUp.P50), millis(rec.CaughtUp.P99)
 		}

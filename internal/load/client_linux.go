@@ -28,6 +28,9 @@ type client struct {
 
 	recovering bool  // was reset, and has not received all missed messages yet
 	returns    int64 // time to reconnect after the last reset
+	told       bool  // was told that messages are missing, and did not notice which
+	holed      bool  // missed messages during the recovery
+	claimed    bool  // was told that it received all, and noticed no hole since
 
 	lags    bool   // read again after it was stalled
 	resumed int64  // when

@@ -83,6 +83,7 @@ type Client struct {
 	// The position in the channel; the dialect sets it if Recover is set.
 	Epoch  string // empty before the client joined for the first time
 	Offset uint64
+	Last   string // instead of Offset, if positions are not numbers
 }
 
 // A Request describes an HTTP/1.1 request. The engine adds the headers Host,

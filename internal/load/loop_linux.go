@@ -62,7 +62,7 @@ type counters struct {
 	StalledClosed                                             int64
 	Complete                                                  int64 // complete lists of members
 	Recovering                                                int64 // clients that were reset and are not caught up
-	Reconnects, Replayed, Unrecovered                         int64
+	Reconnects, Replayed, Unrecovered, Holes                  int64
 	Lagging                                                   int64 // members that read again and lack the newest message
 	Resumed, Outdated, Skipped, Behind                        int64 // see the type Catchup
 	Reason                                                    string
@@ -87,6 +87,7 @@ func (c *counters) add(o counters) {
 	c.Reconnects += o.Reconnects
 	c.Replayed += o.Replayed
 	c.Unrecovered += o.Unrecovered
+	c.Holes += o.Holes
 	c.Lagging += o.Lagging
 	c.Resumed += o.Resumed
 	c.Outdated += o.Outdated

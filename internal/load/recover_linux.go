@@ -76,6 +76,7 @@ func (l *loop) resetOne(now int64) {
 			c.recovering = true
 			l.counters.Recovering++
 		}
+		c.claimed = false
 		c.state = leaving // then the close is not a fault
 		// Send RST, and discard what arrived but was not read. Without the option, only
 		// the kind of the close would differ.
@@ -96,8 +97,25 @@ func (l *loop) recovered(c *client) {
 	}
 	l.settle(c)
 	l.counters.Reconnects++
+	if c.claimed = !c.holed; c.holed {
+		c.holed = false
+		l.counters.Holes++
+	}
 	if c.returns >= l.from.Load() {
 		l.caughtUp.record(l.now - c.returns)
+	}
+}
+
+// noticeHole handles that c misses messages, which the server may have told it.
+func (l *loop) noticeHole(c *client) {
+	switch {
+	case c.told:
+		c.told = false
+	case c.recovering:
+		c.holed = true
+	case c.claimed:
+		c.claimed = false
+		l.counters.Holes++
 	}
 }
 
@@ -105,6 +123,7 @@ func (l *loop) recovered(c *client) {
 // also count as lost.
 func (l *loop) unrecovered(c *client, reason []byte) {
 	l.counters.Unrecovered++
+	c.told, c.holed, c.claimed = true, false, false
 	l.counters.setReason(fmt.Sprintf("client %d cannot recover: %s", c.Number, reason))
 	if c.recovering {
 		l.settle(c)

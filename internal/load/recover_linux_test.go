@@ -160,7 +160,7 @@ func TestRecover(t *testing.T) {
 					t.Errorf("%d deliveries of %d, want %d", res.Deliveries, res.Faults.Expected, want)
 				}
 				rec := res.Recovery
-				if rec.Reconnects == 0 || rec.Replayed == 0 || rec.CaughtUp == nil || rec.CaughtUp.Count != rec.Reconnects {
+				if rec.Holes > 0 || rec.Reconnects == 0 || rec.Replayed == 0 || rec.CaughtUp == nil || rec.CaughtUp.Count != rec.Reconnects {
 					t.Fatalf("recovery %+v", rec)
 				}
 				if res.Latency.Count != res.Deliveries-rec.Replayed {
@@ -250,6 +250,20 @@ func TestFaultsOfRecoveryAreCounted(t *testing.T) {
 				checkFaults(t, res, tt.want(f, res))
 				if res.Messages != 100 {
 					t.Errorf("%d messages", res.Messages)
+				}
+				switch holes := res.Recovery.Holes; name {
+				case "recovered without replay":
+					if holes == 0 {
+						t.Error("no hole, although nothing was replayed")
+					}
+				case "one lost":
+					if holes > 1 { // none if it was the last message
+						t.Errorf("%d holes", holes)
+					}
+				default:
+					if holes > 0 {
+						t.Errorf("%d holes", holes)
+					}
 				}
 			})
 		}

@@ -72,6 +72,7 @@ type Result struct {
 type Recovery struct {
 	Reconnects int64    `json:"reconnects"`         // clients that received all that they missed
 	Replayed   int64    `json:"replayed"`           // deliveries to clients before they were caught up
+	Holes      int64    `json:"holes,omitempty"`    // clients that the server told that they received all, but that missed messages
 	CaughtUp   *Latency `json:"caughtUp,omitempty"` // the time from when a client was scheduled to reconnect until it was caught up
 }
 

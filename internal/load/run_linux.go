@@ -328,7 +328,10 @@ func (r *run) distributions() {
 	r.result.Latency, r.result.SendLag = latency.latency(), sendLag.latency()
 	if r.config.Scenario == Recover {
 		c, mark := r.totals(), r.mark.counters
-		r.result.Recovery = &Recovery{c.Reconnects - mark.Reconnects, c.Replayed - mark.Replayed, caughtUp.latency()}
+		r.result.Recovery = &Recovery{
+			Reconnects: c.Reconnects - mark.Reconnects, Replayed: c.Replayed - mark.Replayed, Holes: c.Holes - mark.Holes,
+			CaughtUp: caughtUp.latency(),
+		}
 	}
 	if r.config.Scenario == Latest {
 		c := r.totals()

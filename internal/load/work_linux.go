@@ -178,6 +178,7 @@ func (l *loop) fresh(c *client, p *publisher, seq uint32) bool {
 			c.seen[pos] = seq + 1
 			return true
 		}
+		l.noticeHole(c)
 		if c.missing == nil {
 			c.missing = map[key]struct{}{}
 		}

@@ -54,6 +54,30 @@ func TestSocketIO(t *testing.T) {
 	})
 }
 
+func TestSocketIORecovers(t *testing.T) {
+	const opened = `0{"sid":"a","upgrades":[],"pingInterval":25000}`
+	event := func(offset string) string { return `42["message",{"text":"` + body + `"},"` + offset + `"]` }
+	c := &load.Client{Room: 7, Recover: true}
+	play(t, SocketIO{}, c, []step{
+		{opened, nil, []string{"40"}},
+		{`40{"sid":"b","pid":"p"}`, nil, []string{`420["join","/log/7"]`}},
+		{`430[]`, []load.Kind{load.Joined}, nil},
+		{event("o1"), []load.Kind{load.Delivery}, nil},
+		{event("o2"), []load.Kind{load.Delivery}, nil},
+		{opened, nil, []string{`40{"pid":"p","offset":"o2"}`}},
+		{event("o3"), []load.Kind{load.Delivery}, nil},
+		{`40{"sid":"b","pid":"p"}`, []load.Kind{load.Joined, load.Recovered}, nil},
+		{event("o4"), []load.Kind{load.Delivery}, nil},
+		{opened, nil, []string{`40{"pid":"p","offset":"o4"}`}},
+		{`40{"sid":"c","pid":"q"}`, []load.Kind{load.Unrecovered}, []string{`420["join","/log/7"]`}},
+		{`430[]`, []load.Kind{load.Joined}, nil},
+	})
+	if c.Epoch != "q" {
+		t.Errorf("session %q", c.Epoch)
+	}
+	play(t, SocketIO{}, &load.Client{Recover: true}, []step{{`40{"sid":"b"}`, []load.Kind{load.Rejected}, nil}})
+}
+
 func TestCentrifuge(t *testing.T) {
 	push := `{"push":{"channel":"/chat/7","pub":{"data":{"text":"` + body + `"}}}}`
 	play(t, NewCentrifuge(), &load.Client{Room: 7, Transport: load.WebSocket}, []step{

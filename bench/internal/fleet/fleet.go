@@ -91,12 +91,12 @@ func (f *Fleet) Installed(s Server) bool { return s.here == nil || s.here(f) }
 // Install builds or installs s.
 func (f *Fleet) Install(ctx context.Context, s Server) error { return s.install(ctx, f) }
 
-// Start runs s until [process.Process.Stop] is called or ctx is done. If compress is set,
-// s compresses messages for clients that request it.
-func (f *Fleet) Start(ctx context.Context, s Server, compress bool) (*process.Process, error) {
+// Start runs s until [process.Process.Stop] is called or ctx is done. The flags have no
+// dashes: with "compress", s compresses messages for clients that request it.
+func (f *Fleet) Start(ctx context.Context, s Server, flags ...string) (*process.Process, error) {
 	command := s.command(f)
-	if compress {
-		command = append(command, s.dashes+"compress")
+	for _, flag := range flags {
+		command = append(command, s.dashes+flag)
 	}
 	return process.Start(ctx, command)
 }

@@ -1,23 +1,28 @@
 // Rooms as in Socket.IO's documentation: a client joins with an event that is
 // acknowledged, and io.to(room).emit sends to all members. All options are
-// defaults, except perMessageDeflate if compression is requested.
+// defaults, except perMessageDeflate if compression is requested, and connection state
+// recovery if clients use it.
 import { createRequire } from 'node:module';
 import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 
 // The runner installed the package in another directory.
-const { modules, compress, lifetime } = parseArgs({
+const { modules, compress, recover, lifetime } = parseArgs({
   options: {
     modules: { type: 'string', default: import.meta.dirname },
     compress: { type: 'boolean', default: false },
+    recover: { type: 'boolean', default: false },
     lifetime: { type: 'string', default: '600' }, // seconds
   },
 }).values;
 const { Server } = createRequire(`${modules}/package.json`)('socket.io');
 
 const server = createServer();
-const io = new Server(server, compress ? { perMessageDeflate: { threshold: 128 } } : {});
+const io = new Server(server, {
+  ...(compress && { perMessageDeflate: { threshold: 128 } }),
+  ...(recover && { connectionStateRecovery: {} }),
+});
 
 // begin handlers
 io.on('connection', (socket) => {
