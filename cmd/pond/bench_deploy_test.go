@@ -10,6 +10,7 @@ import (
 )
 
 func TestBenchDeploy(t *testing.T) {
+	t.Parallel()
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"bench", "-scenario", "deploy", "-clients", "40", "-rooms", "4", "-rate", "400", "-warmup", "0"}, &stdout, &stderr)
 	if code != 0 {
@@ -23,6 +24,7 @@ func TestBenchDeploy(t *testing.T) {
 }
 
 func TestBenchDeployJSON(t *testing.T) {
+	t.Parallel()
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"bench", "-scenario", "deploy", "-clients", "10", "-rate", "100", "-warmup", "0", "-transport", "sse", "-json"}, &stdout, &stderr)
 	var got struct{ Runs []deploy.Result }

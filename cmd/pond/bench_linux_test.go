@@ -87,10 +87,12 @@ func runBench(t *testing.T, flags, url string) (code int, stdout, stderr string)
 }
 
 func TestBenchScenarios(t *testing.T) {
-	url := serveForBench(t, benchEndpoint, nothing)
+	t.Parallel()
 	for _, s := range load.Scenarios {
 		for _, tr := range []load.Transport{load.WebSocket, load.SSE} {
 			t.Run(string(s)+"/"+string(tr), func(t *testing.T) {
+				t.Parallel()
+				url := serveForBench(t, benchEndpoint, nothing)
 				code, stdout, stderr := runBench(t, "-json -messages 50 -rate 0 -scenario "+string(s)+" -transport "+string(tr), url)
 				if code != 0 || stderr != "" {
 					t.Fatalf("exit code %d, stderr %q", code, stderr)
@@ -174,6 +176,7 @@ func TestBenchFindsFaultsInJSON(t *testing.T) {
 }
 
 func TestBenchFailures(t *testing.T) {
+	t.Parallel()
 	url := serveForBench(t, benchEndpoint, nothing)
 	for name, tt := range map[string]struct{ flags, url, want string }{
 		"no server":      {"", "http://127.0.0.1:1", "cannot reach the server: dial tcp 127.0.0.1:1"},

@@ -28,7 +28,7 @@ func serveLatest(t *testing.T, closes bool, outgoing func(ctx *pond.OutgoingCont
 	}, pond.WithCloseTimeout(10*time.Millisecond))
 	var last atomic.Value // the user ID of the client that stops reading
 	l := e.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
-		if ctx.Get("client") == "4" {
+		if ctx.Get("client") == "2" {
 			last.Store(ctx.User().ID)
 		}
 		return ctx.Accept()
@@ -44,7 +44,7 @@ func serveLatest(t *testing.T, closes bool, outgoing func(ctx *pond.OutgoingCont
 	})
 	if outgoing != nil {
 		l.OnOutgoing("message", func(ctx *pond.OutgoingContext) error {
-			if ctx.Get("client") == "4" {
+			if ctx.Get("client") == "2" {
 				return outgoing(ctx, sent.Load())
 			}
 			return nil
@@ -65,21 +65,23 @@ func serveLatest(t *testing.T, closes bool, outgoing func(ctx *pond.OutgoingCont
 // it read again when everything is sent.
 func late(tr load.Transport, addr string) load.Config {
 	return load.Config{
-		Scenario: load.Latest, Transport: tr, Clients: 5, Stalled: 1, Size: 16 << 10, Messages: lateMessages, Rate: 4000,
+		Scenario: load.Latest, Transport: tr, Clients: 3, Stalled: 1, Size: 16 << 10, Messages: lateMessages, Rate: 3000,
 		Away: time.Minute, Dialect: numbered{load.Pond{Path: "/socket", Channel: "/log/%d"}, 0}, Addr: addr, LostAfter: lostAfter,
 	}
 }
 
 // A member that stops reading skips messages, and receives the newest one.
 func TestLatest(t *testing.T) {
+	t.Parallel()
 	for _, tr := range transports {
 		t.Run(string(tr), func(t *testing.T) {
+			t.Parallel()
 			cfg := late(tr, serveLatest(t, false, nil))
 			cfg.LostAfter = time.Minute
 			res := run(t, cfg)
 			checkFaults(t, res, load.Faults{})
 			c := res.Catchup
-			if all := int64(4 * lateMessages); res.Deliveries != all-c.Behind {
+			if all := int64(2 * lateMessages); res.Deliveries != all-c.Behind {
 				t.Errorf("%d deliveries, and %d skipped, of %d", res.Deliveries, c.Behind, all)
 			}
 			if c.Resumed != 1 || c.Skipped == 0 || c.Outdated+c.Skipped != lateMessages-1 || c.UpToDate == nil || c.UpToDate.Count != 1 {
@@ -91,6 +93,7 @@ func TestLatest(t *testing.T) {
 
 // The faults of a server that does not keep the latest messages are counted.
 func TestFaultsOfLatestAreCounted(t *testing.T) {
+	t.Parallel()
 	type filter = func(ctx *pond.OutgoingContext, sent int64) error
 	for name, tt := range map[string]struct {
 		closes   bool
@@ -124,7 +127,7 @@ func TestFaultsOfLatestAreCounted(t *testing.T) {
 					return nil
 				}
 			},
-			want: load.Faults{Reordered: 1, Reason: "client 4 received message 0 after message"},
+			want: load.Faults{Reordered: 1, Reason: "client 2 received message 0 after message"},
 		},
 	} {
 		for _, tr := range transports {

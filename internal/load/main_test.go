@@ -1,14 +1,26 @@
 package load_test
 
 import (
+	"flag"
 	"log/slog"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/load"
 )
+
+// TestMain runs more tests in parallel than there are processors, because most tests wait for
+// deliveries that never arrive.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set("16")
+	}
+	os.Exit(m.Run())
+}
 
 // servePond serves a Pond for the dialect Pond, and returns its address.
 func servePond(t *testing.T) string {

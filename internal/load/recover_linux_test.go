@@ -143,6 +143,7 @@ func recovering(tr load.Transport, addr string, deaf int) load.Config {
 // Clients whose connections are reset receive every message once, and no reset counts as
 // a fault.
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	for _, tr := range transports {
 		for name, change := range map[string]func(*load.Config){
 			"one room":  func(*load.Config) {},
@@ -173,6 +174,7 @@ func TestRecover(t *testing.T) {
 
 // Exactly the faults of a recovery are counted.
 func TestFaultsOfRecoveryAreCounted(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		server func() *forgetful
 		deaf   int

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/pondsocket/pond"
@@ -53,9 +52,8 @@ func serveRejections(t *testing.T) string {
 
 // Clients that cannot join are counted, and the first reason is reported.
 func TestRejectedClients(t *testing.T) {
+	t.Parallel()
 	addr := serveRejections(t)
-	var together sync.WaitGroup // in parallel, because some cases wait for an answer
-	checks := make(chan func())
 	for name, tt := range map[string]struct {
 		path     string
 		scenario load.Scenario
@@ -72,33 +70,26 @@ func TestRejectedClients(t *testing.T) {
 		"another kind of URL": {"/page", load.Idle, "the server responded ", load.Faults{}, ""},
 	} {
 		for _, tr := range transports {
-			together.Go(func() {
+			t.Run(name+"/"+string(tr), func(t *testing.T) {
+				t.Parallel()
 				res, err := load.Run(t.Context(), load.Config{
 					Scenario: tt.scenario, Transport: tr, Clients: 5, Addr: addr, LostAfter: lostAfter, Messages: 20,
 					Dialect: load.Pond{Path: tt.path, Channel: "/chat/%d"},
 				})
-				checks <- func() {
-					t.Run(name+"/"+string(tr), func(t *testing.T) {
-						if err != nil || tt.err != "" {
-							if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
-								t.Errorf("error %v, want %q in it", err, tt.err)
-							}
-							return
-						}
-						if err := res.Err(); err == nil || !strings.HasPrefix(err.Error(), tt.broken) {
-							t.Errorf("result %v, want %q", err, tt.broken)
-						}
-						if tt.scenario != load.Presence {
-							checkFaults(t, res, tt.want)
-						}
-					})
+				if err != nil || tt.err != "" {
+					if err == nil || tt.err == "" || !strings.Contains(err.Error(), tt.err) {
+						t.Errorf("error %v, want %q in it", err, tt.err)
+					}
+					return
+				}
+				if err := res.Err(); err == nil || !strings.HasPrefix(err.Error(), tt.broken) {
+					t.Errorf("result %v, want %q", err, tt.broken)
+				}
+				if tt.scenario != load.Presence {
+					checkFaults(t, res, tt.want)
 				}
 			})
 		}
-	}
-	go func() { together.Wait(); close(checks) }()
-	for check := range checks {
-		check()
 	}
 }
 

@@ -25,7 +25,7 @@ func run(t *testing.T, cfg load.Config) load.Result {
 }
 
 func TestScenarios(t *testing.T) {
-	addr := servePond(t)
+	t.Parallel()
 	for _, tt := range []struct {
 		load.Config
 		messages, deliveries int64
@@ -47,11 +47,12 @@ func TestScenarios(t *testing.T) {
 	} {
 		for _, tr := range transports {
 			t.Run(string(tt.Scenario)+"/"+string(tr), func(t *testing.T) {
+				t.Parallel()
 				cfg := tt.Config
 				if cfg.Dialect == nil {
 					cfg.Dialect = pondDialect
 				}
-				cfg.Addr, cfg.Transport, cfg.PIDs = addr, tr, []int{os.Getpid()}
+				cfg.Addr, cfg.Transport, cfg.PIDs = servePond(t), tr, []int{os.Getpid()}
 				res := run(t, cfg)
 				if err := res.Err(); err != nil {
 					t.Error(err)
@@ -96,6 +97,7 @@ func TestWarmup(t *testing.T) {
 }
 
 func TestInvalidConfig(t *testing.T) {
+	t.Parallel()
 	addr := servePond(t)
 	for name, tt := range map[string]struct {
 		cfg  load.Config
@@ -126,6 +128,7 @@ func TestInvalidConfig(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if _, err := load.Run(t.Context(), tt.cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
 			}
