@@ -79,11 +79,13 @@ type node struct {
 	timeout time.Duration
 	lanes   *cluster.Lanes
 	nodes   *cluster.Nodes
+	forward *forwarding
 
 	attaching atomic.Int64    // channels that are being subscribed to
 	tasks     transport.Tasks // goroutines
 	started   atomic.Bool
 	beating   atomic.Bool   // a heartbeat is being sent
+	beatAgain atomic.Bool   // another one follows it
 	auditing  atomic.Bool   // the logs are being compared
 	reads     chan struct{} // has an element for each call that reads a log; made at the start
 
@@ -106,6 +108,7 @@ type node struct {
 
 	// Owned by watch.
 	heart    *topic
+	private  *topic // messages for this node alone
 	controls map[*Endpoint]*topic
 	nextBeat time.Time
 	audited  time.Time // when the logs were compared
@@ -123,6 +126,7 @@ func newNode(p *Pond) *node {
 		n.timeout = defaultNodeTimeout
 	}
 	n.nodes = cluster.NewNodes(n.timeout)
+	n.forward = newForwarding(n)
 	n.degraded = errNotStarted
 	n.lanes = cluster.NewLanes(cluster.LanesConfig{
 		Number:    clusterwire.AppendSeq,
@@ -139,7 +143,7 @@ func (n *node) boot() string { return n.id[24:] }
 
 // Reasons why a node is degraded, besides those of its broker.
 var (
-	errNotStarted = errors.New("pond: the node has not subscribed to heartbeats yet")
+	errNotStarted = errors.New("pond: the node has not subscribed to its topics yet")
 	errDeaf       = errors.New("pond: the node does not receive its own heartbeats")
 )
 
@@ -187,9 +191,9 @@ func (n *node) watch() {
 
 func (n *node) tick() {
 	n.subscribeOwn()
-	if now := time.Now(); !now.Before(n.nextBeat) {
+	if now := time.Now(); !now.Before(n.nextBeat) || n.forward.peers.Asking() {
 		n.nextBeat = now.Add(n.beat()*9/10 + rand.N(n.beat()/5)) //nolint:gosec // it spreads heartbeats
-		n.sendBeat()
+		n.sendBeat(false)
 	}
 	n.judge(n.health())
 	n.announceDue()
@@ -200,29 +204,49 @@ func (n *node) tick() {
 // beat returns the time between two heartbeats.
 func (n *node) beat() time.Duration { return n.timeout / 3 }
 
-func (n *node) sendBeat() {
+// heartbeat returns a heartbeat. The action is empty, askAction or stopAction.
+func (n *node) heartbeat(action string) []byte {
 	now := time.Now()
 	m := clusterwire.Message{
 		Type: clusterwire.NodeHeartbeat, ID: clusterwire.NewID(now), Source: n.id, Node: n.id,
 		Endpoint: clusterwire.Heartbeat, Channel: clusterwire.Heartbeat, Timestamp: now.UnixMilli(),
-		Ext: clusterwire.Ext{Boot: n.boot()},
+		Ext: clusterwire.Ext{Boot: n.boot(), Key: n.forward.announcedKey(), Action: action},
 	}
 	data, _ := clusterwire.Append(nil, &m) // the message is complete
+	return data
+}
+
+// sendBeat sends a heartbeat. With ask, the other nodes answer with one.
+func (n *node) sendBeat(ask bool) {
+	action := ""
+	if ask || n.forward.peers.Asking() {
+		action = askAction
+	}
+	data := n.heartbeat(action)
+	if n.run.Err() != nil {
+		return
+	}
 	if !n.beating.CompareAndSwap(false, true) {
-		return // the broker still has the one before
+		n.beatAgain.Store(true) // the broker still has the one before
+		return
 	}
 	n.tasks.Add()
 	go func() { // not in a lane: an old heartbeat is worth nothing
 		defer n.tasks.Done()
-		defer n.beating.Store(false)
+		defer func() {
+			n.beating.Store(false)
+			if n.beatAgain.Swap(false) {
+				n.sendBeat(false)
+			}
+		}()
 		ctx, cancel := context.WithTimeout(n.run, n.beat())
 		defer cancel()
 		_ = n.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{data}) // if it fails, the next one follows
 	}()
 }
 
-// subscribeOwn subscribes to heartbeats and to requests to disconnect clients, if
-// earlier attempts failed.
+// subscribeOwn subscribes to heartbeats, to messages for this node and to requests to
+// disconnect clients, if earlier attempts failed.
 func (n *node) subscribeOwn() {
 	ctx, cancel := context.WithTimeout(n.run, attachTimeout)
 	defer cancel()
@@ -230,6 +254,12 @@ func (n *node) subscribeOwn() {
 		if t, err := n.subscribe(ctx, clusterwire.Heartbeat, heartbeats{n}); err == nil {
 			n.heart = t
 			n.echo(time.Now())
+		}
+	}
+	if n.private == nil {
+		if t, err := n.subscribe(ctx, clusterwire.NodeTopic(n.id), n.forward); err == nil {
+			n.private = t
+			n.forward.reachable.Store(true)
 		}
 	}
 	for e := range n.pond.Endpoints() {
@@ -342,6 +372,7 @@ func (n *node) stop(ctx context.Context) error {
 	n.lanes.Close()
 	n.reportLost()
 	err := n.tasks.Wait(ctx)
+	n.forward.stop(ctx)
 	err = errors.Join(err, n.broker.Close(ctx))
 	n.mu.Lock()
 	topics := n.topics

@@ -16,7 +16,7 @@ func (n *node) health() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.heart == nil:
+	case n.heart == nil, n.private == nil:
 		return errNotStarted
 	case time.Since(n.echoed) > n.beat()*3/2:
 		return errDeaf
@@ -38,11 +38,13 @@ func (n *node) judge(health error) {
 	if health != nil {
 		n.nodes.Hold(now)
 	} else if dead := n.nodes.Sweep(now); len(dead) > 0 {
+		n.forward.peers.Remove(dead...)
 		n.background(func() { n.bury(dead) })
 	}
 	if !changed {
 		return
 	}
+	n.forward.peers.Wake()
 	if health != nil {
 		n.pond.log(n.run, slog.LevelWarn, "pond: no connection to the cluster", slog.Any("error", health))
 	} else {

@@ -213,14 +213,16 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 	case err != nil:
 	case m.Source == h.node.id:
 		h.node.echo(time.Now())
-	default:
-		h.node.saw(&m)
+		h.node.forward.echo(&m)
+	case h.node.saw(&m):
+		h.node.forward.meet(&m)
 	}
 }
 
-// gap does nothing: a node may miss two consecutive heartbeats of another one, and it
-// detects on its own if it misses more.
-func (h heartbeats) gap(error) {}
+// gap asks the other nodes for their keys. Nothing else depends on a single heartbeat: a
+// node may miss two consecutive ones of another node, and it detects on its own if it
+// misses more.
+func (h heartbeats) gap(error) { h.node.forward.ask() }
 
 // controlChannel replaces the channel in messages about connections.
 const controlChannel = "__control__"

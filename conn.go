@@ -62,7 +62,7 @@ type conn struct {
 // Message receives one message of the client.
 func (c *conn) Message(_ *transport.Conn, data []byte) {
 	if t := c.decode(data); t != nil {
-		c.inbox.wait(t)
+		c.inbox.wait(t, nil)
 	}
 }
 

@@ -2,6 +2,7 @@ package pond
 
 import (
 	"context"
+	"crypto/sha256"
 	"iter"
 	"net/netip"
 	"strings"
@@ -27,12 +28,13 @@ type Endpoint struct {
 	tasks    transport.Tasks // requests, connections and inboxes
 	registry registry
 	history  historyBudget
+	forwards forwardBudget
 	graces   graces
 
 	mu      sync.Mutex // guards the following fields
 	lobbies []*Lobby
-	conns   map[string]*conn // by user ID
-	streams map[string]*conn // event streams, by connection ID
+	conns   map[string]*conn    // by user ID
+	streams map[streamKey]*conn // event streams
 	people  identityIndex[*conn]
 	slots   int // connections, and requests that may become one
 	closing bool
@@ -59,7 +61,7 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 			CompressFrom: cfg.compressFrom,
 		}),
 		conns:   map[string]*conn{},
-		streams: map[string]*conn{},
+		streams: map[streamKey]*conn{},
 	}
 	e.history.limit = cfg.historyBytes
 	e.registry.budget = &e.history
@@ -182,7 +184,7 @@ func (e *Endpoint) admit(c *conn) *closeReason {
 	}
 	e.conns[c.id] = c
 	if c.secret != "" {
-		e.streams[c.secret] = c
+		e.streams[keyOf(c.secret)] = c
 	}
 	return c.unwanted
 }
@@ -202,17 +204,34 @@ func (e *Endpoint) dismiss(c *conn) {
 	delete(e.conns, c.id)
 	e.people.remove(c)
 	if c.secret != "" {
-		delete(e.streams, c.secret)
+		delete(e.streams, keyOf(c.secret))
 	}
 	e.mu.Unlock()
 	c.releaseSlot()
 }
 
+// A streamKey is the SHA-256 of a connection ID. Streams are found by it, so that the time
+// of the search reveals nothing about the IDs, and other nodes name a stream by it, so
+// that no ID reaches the broker.
+type streamKey [sha256.Size]byte
+
+func keyOf(id string) streamKey { return sha256.Sum256([]byte(id)) }
+
+// maxStreamID is more than the length of any connection ID.
+const maxStreamID = 128
+
 // stream returns the event stream that has this connection ID.
-func (e *Endpoint) stream(secret string) *conn {
+func (e *Endpoint) stream(id string) *conn {
+	if id == "" || len(id) > maxStreamID {
+		return nil
+	}
+	return e.streamOf(keyOf(id))
+}
+
+func (e *Endpoint) streamOf(key streamKey) *conn {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.streams[secret]
+	return e.streams[key]
 }
 
 // lobby returns the first lobby whose pattern matches the name.

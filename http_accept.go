@@ -48,8 +48,8 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
 	// Do this first: until then, later requests of the client can overtake this one.
-	c, t := e.takeTurn(r)
-	defer t.end()
+	s := e.takeTurn(r)
+	defer s.end()
 	if !e.cfg.serves(r) {
 		e.reject(w, r, refuse(http.StatusMisdirectedRequest, "this host is not served here"))
 		return
@@ -73,7 +73,7 @@ func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.
 	case r.Method == http.MethodGet:
 		e.reject(w, r, refuse(http.StatusNotFound, "connect with a WebSocket, or ask for text/event-stream"))
 	case r.Method == http.MethodPost, r.Method == http.MethodDelete:
-		e.serveStream(w, r, c, t)
+		e.serveStream(w, r, &s)
 	case r.Method == http.MethodOptions && e.cfg.crossOrigin():
 		e.preflight(w, r)
 	default:
@@ -191,7 +191,7 @@ func (e *Endpoint) acceptStream(w http.ResponseWriter, r *http.Request, params p
 	}
 	defer c.abandonUnlessGreeted()
 	abandonBody(w, r) // a stream that cannot be hijacked would not start before its body arrived
-	c.secret = newSecret()
+	c.secret = e.newStreamID()
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("Cache-Control", "no-cache, no-transform, no-store") // not even the headers, because one is a secret

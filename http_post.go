@@ -14,35 +14,50 @@ import (
 // bodyTimeout limits the time to send the body of a POST.
 const bodyTimeout = 30 * time.Second
 
+// A streamRequest is a request for an event stream.
+type streamRequest struct {
+	conn *conn         // nil if the stream is not on this node
+	far  *remoteStream // of another node; nil if there is none
+	turn *turn         // the position among the requests of the stream; nil if there is no room
+}
+
 // takeTurn returns the event stream of a request, and the position of the request among
-// those of the stream. The stream is nil if there is none, and the turn is nil if the
-// request has no position.
-func (e *Endpoint) takeTurn(r *http.Request) (*conn, *turn) {
+// those of the stream. The caller must call end.
+func (e *Endpoint) takeTurn(r *http.Request) (s streamRequest) {
 	if r.Method != http.MethodPost && r.Method != http.MethodDelete {
-		return nil, nil
+		return s
 	}
-	c := e.stream(r.Header.Get("X-Connection-ID"))
-	if c == nil {
-		return nil, nil
+	id := r.Header.Get("X-Connection-ID")
+	if s.conn = e.stream(id); s.conn != nil {
+		s.turn = s.conn.posts.take(e.cfg.postRequests)
+		return s
 	}
-	return c, c.posts.take(e.cfg.postRequests)
+	s.far, s.turn = e.takeRemoteTurn(id)
+	return s
+}
+
+func (s *streamRequest) end() {
+	s.turn.end()
+	s.far.release()
 }
 
 // serveStream serves a request for an event stream: POST sends messages, and DELETE
 // ends the stream. The connection ID is a secret that was only sent on the stream
 // itself. If the ID is unknown, the response is that there is no such stream.
-func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, t *turn) {
+func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, s *streamRequest) {
 	var err error
 	bodyRead := false
 	switch {
 	case r.Header.Get("X-Connection-ID") == "":
 		err = refuse(http.StatusBadRequest, "X-Connection-ID is missing")
-	case c == nil:
-		err = refuse(http.StatusNotFound, "connection not found")
+	case s.far != nil:
+		bodyRead, err = e.forward(w, r, s)
+	case s.conn == nil:
+		err = errNoStream
 	case r.Method == http.MethodDelete:
-		c.endStream(t)
+		s.conn.endStream(s.turn, e.cfg.closeTimeout)
 	default:
-		bodyRead, err = c.post(w, r, t)
+		bodyRead, err = s.conn.post(w, r, s.turn)
 	}
 	if !bodyRead {
 		defer abandonBody(w, r)()
@@ -58,13 +73,15 @@ func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, c *conn, 
 	respond(w, refusal.status(), refusal.Message)
 }
 
+var errNoStream = known(http.StatusNotFound, "connection not found")
+
 // endStream closes the stream, after the messages of earlier requests are in the
-// inbox. A slow handler does not delay this for longer than the close timeout.
-func (c *conn) endStream(t *turn) {
+// inbox. A slow handler does not delay this for longer than the timeout.
+func (c *conn) endStream(t *turn, timeout time.Duration) {
 	if t != nil {
-		timeout := time.NewTimer(c.endpoint.cfg.closeTimeout)
-		defer timeout.Stop()
-		t.wait(c, timeout.C)
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		t.wait(c, timer.C)
 	}
 	c.mu.Lock()
 	c.deleted = true
@@ -77,7 +94,7 @@ func (c *conn) endStream(t *turn) {
 func (c *conn) forget() {
 	c.endpoint.mu.Lock()
 	defer c.endpoint.mu.Unlock()
-	delete(c.endpoint.streams, c.secret)
+	delete(c.endpoint.streams, keyOf(c.secret))
 }
 
 // post receives the messages in the body of a request. Messages of one stream are
@@ -89,24 +106,41 @@ func (c *conn) post(w http.ResponseWriter, r *http.Request, t *turn) (bodyRead b
 	if t == nil {
 		return false, c.tooManyPosts()
 	}
-	data, err := c.readBody(w, r, t)
-	if err != nil {
+	data, err := c.endpoint.readBody(w, r, t)
+	switch {
+	case errors.Is(err, errBodyTooLarge):
+		return false, c.tooLarge()
+	case errors.Is(err, errTooManyPosts):
+		return false, c.tooManyPosts()
+	case err != nil:
 		return false, err
 	}
-	if t.wait(c, nil); c.Err() != nil {
-		return true, c.endpoint.streamGone()
+	return true, c.acceptBody(data, t, nil)
+}
+
+// acceptBody puts the messages in a body into the inbox. After the timeout, it accepts
+// none of them.
+func (c *conn) acceptBody(data []byte, t *turn, timeout <-chan time.Time) error {
+	ready := t.wait(c, timeout)
+	if c.Err() != nil {
+		return c.endpoint.streamGone()
+	}
+	if !ready {
+		return c.tooManyPosts()
 	}
 	first, err := c.decodeBody(data)
-	switch {
-	case err != nil:
-		return true, err
-	case first == nil: // all messages are answered, or need no answer
-		return true, nil
-	case c.inbox.wait(first):
-		c.inbox.start()
-		return true, nil
+	if err != nil || first == nil { // all messages are answered, or need no answer
+		return err
 	}
-	return true, c.endpoint.streamGone()
+	ok, closed := c.inbox.wait(first, timeout)
+	switch {
+	case ok:
+		c.inbox.start()
+		return nil
+	case closed:
+		return c.endpoint.streamGone()
+	}
+	return c.tooManyPosts()
 }
 
 // streamGone returns the response to a message that arrived after the end of its
@@ -117,20 +151,21 @@ func (e *Endpoint) streamGone() error {
 	if e.closing {
 		return refuse(http.StatusServiceUnavailable, "the server is shutting down")
 	}
-	return refuse(http.StatusNotFound, "connection not found")
+	return errNoStream
 }
 
-// readBody reads the body of a POST within the limits.
-func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte, error) {
-	cfg := &c.endpoint.cfg
+// readBody reads the body of a POST within the limits. It returns errBodyTooLarge or
+// errTooManyPosts if the body exceeds one of them.
+func (e *Endpoint) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte, error) {
+	cfg := &e.cfg
 	if r.ContentLength > int64(cfg.maxMessage) {
-		return nil, c.tooLarge()
+		return nil, errBodyTooLarge
 	}
 	body := io.Reader(http.MaxBytesReader(w, r.Body, int64(cfg.maxMessage)))
 	if r.ContentLength < 0 {
 		body = &countingReader{body, t, cfg.postBytes}
 	} else if !t.reserve(int(r.ContentLength), cfg.postBytes) {
-		return nil, c.tooManyPosts()
+		return nil, errTooManyPosts
 	}
 	deadline := http.NewResponseController(w)
 	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -142,10 +177,10 @@ func (c *conn) readBody(w http.ResponseWriter, r *http.Request, t *turn) ([]byte
 		return data.Bytes(), nil
 	}
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return nil, c.tooLarge()
+		return nil, errBodyTooLarge
 	}
 	if errors.Is(err, errTooManyPosts) {
-		return nil, c.tooManyPosts()
+		return nil, errTooManyPosts
 	}
 	return nil, &Error{Code: http.StatusBadRequest, Message: "the message could not be read", Err: err}
 }
@@ -165,23 +200,29 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-var errTooManyPosts = errors.New("too many messages are waiting")
+var (
+	errTooManyPosts = known(http.StatusServiceUnavailable, tooManyPostsText)
+	errBodyTooLarge = known(http.StatusRequestEntityTooLarge, tooLargeText)
+)
+
+const (
+	tooManyPostsText = "too many messages are waiting"
+	tooLargeText     = "the message is too large"
+)
 
 // tooManyPosts rejects a POST because its client sends faster than its messages are
 // handled. It also sends an error on the stream, because the official client ignores
 // the response.
 func (c *conn) tooManyPosts() error {
 	c.endpoint.limited(LimitPosts)
-	const text = "too many messages are waiting"
-	c.invalid("", "", text, http.StatusServiceUnavailable)
-	return refuse(http.StatusServiceUnavailable, text)
+	c.invalid("", "", tooManyPostsText, http.StatusServiceUnavailable)
+	return errTooManyPosts
 }
 
 func (c *conn) tooLarge() error {
 	c.endpoint.limited(LimitMessage)
-	const text = "the message is too large"
-	c.invalid("", "", text, http.StatusRequestEntityTooLarge)
-	return refuse(http.StatusRequestEntityTooLarge, text)
+	c.invalid("", "", tooLargeText, http.StatusRequestEntityTooLarge)
+	return errBodyTooLarge
 }
 
 // decodeBody returns the tasks for the body of a POST, which is one message or a JSON
@@ -212,6 +253,8 @@ func (c *conn) decodeBody(data []byte) (first *task, err error) {
 // A postQueue keeps the requests of one event stream in the order in which they
 // arrived, and counts them and their bytes.
 type postQueue struct {
+	budget *forwardBudget // for all streams of other nodes; nil for a stream of this node; static
+
 	mu       sync.Mutex // guards the following fields, and those of its turns
 	first    *turn
 	last     *turn
@@ -225,6 +268,7 @@ type turn struct {
 	ready chan struct{} // closed when all earlier requests ended
 	next  *turn
 	bytes int
+	met   Limit // why reserve returned false
 	ended bool
 }
 
@@ -248,18 +292,25 @@ func (q *postQueue) take(limit int) *turn {
 	return t
 }
 
-// wait waits until all earlier requests ended, the connection ended, or the timeout.
-func (t *turn) wait(c *conn, timeout <-chan time.Time) {
+// wait waits until all earlier requests ended, the connection ended, or the timeout. ready
+// reports whether they ended. c is nil for a stream of another node.
+func (t *turn) wait(c *conn, timeout <-chan time.Time) (ready bool) {
 	select {
 	case <-t.ready:
-		return // the usual case, in which c needs no channel
+		return true // the usual case, in which c needs no channel
 	default:
 	}
+	var done <-chan struct{}
+	if c != nil {
+		done = c.Done()
+	}
 	select {
 	case <-t.ready:
+		return true
 	case <-timeout:
-	case <-c.Done():
+	case <-done:
 	}
+	return false
 }
 
 // reserve counts n bytes of the request, unless all requests together would have more
@@ -270,6 +321,11 @@ func (t *turn) reserve(n, limit int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.bytes > t.bytes && q.bytes+n > limit {
+		t.met = LimitPosts
+		return false
+	}
+	if !q.budget.reserveBytes(n, t.bytes) {
+		t.met = LimitForward
 		return false
 	}
 	q.bytes += n
@@ -289,6 +345,7 @@ func (t *turn) end() {
 	t.ended = true
 	q.requests--
 	q.bytes -= t.bytes
+	q.budget.releaseBytes(t.bytes)
 	if q.first != t {
 		return
 	}

@@ -2,6 +2,7 @@ package pond
 
 import (
 	"sync"
+	"time"
 
 	"github.com/pondsocket/pond/internal/wire"
 )
@@ -74,9 +75,10 @@ func (in *inbox) offer(first *task, n, size int) (ok, closed bool) {
 	return true, false
 }
 
-// wait waits until linked messages fit into the inbox, and appends them. It returns
-// false if they would not be handled, because the client left or is about to leave.
-func (in *inbox) wait(first *task) bool {
+// wait waits until linked messages fit into the inbox, and appends them. closed reports
+// that they would not be handled, because the client left or is about to leave. If
+// neither result is true, the timeout ended the wait.
+func (in *inbox) wait(first *task, timeout <-chan time.Time) (ok, closed bool) {
 	n, size := 0, 0
 	for t := first; t != nil; t = t.next {
 		n++
@@ -85,10 +87,14 @@ func (in *inbox) wait(first *task) bool {
 	for {
 		ok, closed := in.offer(first, n, size)
 		if ok || closed {
-			return ok
+			return ok, closed
 		}
 		in.start() // the messages in the inbox may be from the same read
-		<-in.vacancy(size)
+		select {
+		case <-in.vacancy(size):
+		case <-timeout:
+			return false, false
+		}
 	}
 }
 

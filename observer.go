@@ -42,6 +42,11 @@ type Observer struct {
 	// there are several.
 	Sent func(ch *Channel, event string, recipients int)
 
+	// Forwarded reports a POST or DELETE of a client whose event stream is on another node of
+	// the cluster: the status of the response, and the time that this node waited for the
+	// other one. It is not called for requests that were not sent to the other node.
+	Forwarded func(e *Endpoint, status int, d time.Duration)
+
 	// Degraded reports that the connection to the cluster was lost, with the reason, or
 	// that it was established or restored, with nil; see [Pond.Degraded].
 	Degraded func(p *Pond, reason error)
@@ -79,6 +84,7 @@ func (o *Observer) and(next *Observer) *Observer {
 		Recovered:    both3(o.Recovered, next.Recovered),
 		Handled:      both4(o.Handled, next.Handled),
 		Sent:         both3(o.Sent, next.Sent),
+		Forwarded:    both3(o.Forwarded, next.Forwarded),
 		Degraded:     both2(o.Degraded, next.Degraded),
 		Lost:         both3(o.Lost, next.Lost),
 		Dropped:      both3(o.Dropped, next.Dropped),
@@ -136,6 +142,7 @@ const (
 	LimitLeaveGrace  Limit = "leave_grace"  // WithLeaveGrace
 	LimitOutbox      Limit = "outbox"       // WithOutboxSize, WithWriteTimeout and SlowClientPolicy.WithTimeout
 	LimitPosts       Limit = "posts"        // WithPostQueue
+	LimitForward     Limit = "forward"      // WithForwardQueue
 	LimitRate        Limit = "rate"         // WithRateLimit
 	LimitControlRate Limit = "control_rate" // WithControlRateLimit
 	LimitAttaching   Limit = "attaching"    // 1,000 channels that a node of a cluster subscribes to at the same time

@@ -109,15 +109,18 @@ type endpointConfig struct {
 	inbox        int
 	postRequests int
 	postBytes    int
-	writeTimeout time.Duration
-	closeTimeout time.Duration
-	ping         time.Duration
-	compressFrom int // 0: no compression
-	framing      SSEFraming
-	rate         float64 // 0: no limit
-	controlRate  float64
-	controlBurst int
-	burst        int
+
+	forwardRequests int
+	forwardBytes    int
+	writeTimeout    time.Duration
+	closeTimeout    time.Duration
+	ping            time.Duration
+	compressFrom    int // 0: no compression
+	framing         SSEFraming
+	rate            float64 // 0: no limit
+	controlRate     float64
+	controlBurst    int
+	burst           int
 
 	maxPerAddress  int // 0: no limit
 	maxPerIdentity int // 0: no limit
@@ -142,9 +145,12 @@ func defaultEndpointConfig() endpointConfig {
 		inbox:        64,
 		postRequests: 1000,
 		postBytes:    4 << 20,
-		writeTimeout: 30 * time.Second,
-		closeTimeout: 5 * time.Second,
-		ping:         30 * time.Second,
+
+		forwardRequests: 10_000,
+		forwardBytes:    64 << 20,
+		writeTimeout:    30 * time.Second,
+		closeTimeout:    5 * time.Second,
+		ping:            30 * time.Second,
 
 		allowedHeaders: "Content-Type, X-Connection-ID, Authorization, Last-Event-ID, Cache-Control",
 	}
@@ -378,6 +384,18 @@ func WithPostQueue(requests, bytes int) EndpointOption {
 	positive("WithPostQueue", requests)
 	positive("WithPostQueue", bytes)
 	return func(c *endpointConfig) { c.postRequests, c.postBytes = requests, bytes }
+}
+
+// WithForwardQueue limits the POST and DELETE requests for event streams of other nodes
+// that are in progress on this node of a cluster (see [WithBroker]), and the bytes of their
+// bodies, which are in memory. Further requests are rejected with
+// [http.StatusServiceUnavailable]. [WithPostQueue] limits the requests for each of these
+// streams as well. One request may have more bytes if there is no other. The default is
+// 10,000 requests and 64 MiB.
+func WithForwardQueue(requests, bytes int) EndpointOption {
+	positive("WithForwardQueue", requests)
+	positive("WithForwardQueue", bytes)
+	return func(c *endpointConfig) { c.forwardRequests, c.forwardBytes = requests, bytes }
 }
 
 // WithWriteTimeout limits the time that one write may wait for a client. After it, the

@@ -48,6 +48,13 @@ func (n *Nodes) Seen(node string, ours bool, now time.Time) (known, returned boo
 	return true, returned
 }
 
+// SeenSince reports whether a message of a node arrived after a time.
+func (n *Nodes) SeenSince(node string, t time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.seen[node].at.After(t)
+}
+
 // Ours reports whether a node sends pond's extensions.
 func (n *Nodes) Ours(node string) bool {
 	n.mu.Lock()

@@ -305,6 +305,8 @@ func decodeExt(raw []byte) (ext Ext) {
 			ext.Code = int(min(count(value), 1<<15))
 		case "part":
 			ext.Part = Part(count(value)) & (FirstPart | LastPart)
+		case "key":
+			ext.Key = text(value)
 		}
 		return true
 	})

@@ -216,6 +216,9 @@ func appendExt(dst []byte, ext *Ext) []byte {
 	if ext.Part != 0 {
 		dst = strconv.AppendInt(append(dst, `,"part":`...), int64(ext.Part), 10)
 	}
+	if ext.Key != "" {
+		dst = appendMember(dst, `,"key":`, ext.Key)
+	}
 	return append(dst, '}')
 }
 

@@ -5,6 +5,14 @@ import "strings"
 // Heartbeat is the topic of heartbeats, and their endpoint and channel.
 const Heartbeat = "__heartbeat__"
 
+// Private is the endpoint of messages between two nodes of pond; the channel is the ID of
+// the receiving node. Only this node subscribes to their topic, NodeTopic(ID).
+const Private = "__pond__"
+
+// NodeTopic returns the topic of the messages for one node of pond. It contains no colon,
+// so it is not the topic of a channel.
+func NodeTopic(id string) string { return Private + "." + id }
+
 // EndpointName returns the name of an endpoint in messages and topics: the pattern
 // that it was registered with, without leading slashes.
 func EndpointName(pattern string) string { return strings.TrimLeft(pattern, "/") }

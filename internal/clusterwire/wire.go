@@ -112,6 +112,7 @@ type Ext struct {
 	Identities string // a JSON array: users with these identities, too
 	Code       int    // of a request to disconnect a client
 	Part       Part   // of a StateResponse
+	Key        string // of a NodeHeartbeat: the node's key for connection IDs, if it accepts forwarded requests
 }
 
 // A Part says which messages are the whole state of a node: those from the first to the

@@ -69,7 +69,15 @@ type tap struct {
 
 	mu    sync.Mutex // guards the following fields
 	calls map[string]int
-	open  map[string]bool // topics that are subscribed to
+	open  map[string]bool                    // topics that are subscribed to
+	watch func(topic string, message []byte) // called with each published message, if not nil
+}
+
+// onPublish sets the function that gets each published message.
+func (b *tap) onPublish(f func(topic string, message []byte)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watch = f
 }
 
 func (b *tap) count(call string) {
@@ -100,6 +108,14 @@ func (b *tap) subscribed() (topics []string) {
 
 func (b *tap) Publish(ctx context.Context, topic string, batch [][]byte) error {
 	b.count("publish " + topic)
+	b.mu.Lock()
+	watch := b.watch
+	b.mu.Unlock()
+	for _, message := range batch {
+		if watch != nil {
+			watch(topic, message)
+		}
+	}
 	return b.BrokerLog.Publish(ctx, topic, batch)
 }
 

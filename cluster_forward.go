@@ -1,0 +1,597 @@
+package pond
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond/internal/cluster"
+	"github.com/pondsocket/pond/internal/clusterwire"
+)
+
+// Times of a request for an event stream of another node.
+const (
+	forwardTimeout = 10 * time.Second // until the other node must have answered
+	forwardWait    = 5 * time.Second  // for earlier requests here, and for the inbox there
+	forwardRetry   = time.Second / 2  // until a request is sent again; doubles each time
+	forwardMemory  = time.Minute      // at least, for which the other node remembers its answer
+
+	askedTime = time.Second // within which all nodes answered a request for their keys
+
+	askPause   = 5 * time.Second        // between requests for keys after losses
+	probePause = time.Second            // between requests for heartbeats because a node did not answer
+	answerIn   = 200 * time.Millisecond // at most, after which a node answers
+)
+
+// Actions of heartbeats.
+const (
+	askAction  = "ASK"  // the other nodes send a heartbeat, with their keys
+	stopAction = "STOP" // the node stops, and has no event streams any more
+)
+
+// Events of messages between two nodes.
+const (
+	forwardEvent = "FORWARD"
+	answerEvent  = "ANSWER"
+)
+
+// A forwarding is the part of a node that forwards requests for event streams to the
+// nodes of these streams, and handles the requests that other nodes forward. A request
+// has the same number each time that it is sent. The requests of one node for one stream
+// are sent one after the other, so their numbers increase.
+type forwarding struct {
+	// Static after construction.
+	node *node
+	key  cluster.Key
+
+	peers     cluster.Peers
+	reachable atomic.Bool // the node receives messages of other nodes
+	answering atomic.Bool // a heartbeat for nodes that asked follows
+	number    atomic.Uint64
+
+	mu         sync.Mutex // guards the following fields
+	calls      map[string]chan<- forwardAnswer
+	asked      time.Time // when a loss made the node ask for keys
+	probed     time.Time
+	young, old map[forwardSource]*forwardState // old: not used since the last rotation
+	rotated    time.Time
+}
+
+// A forwardSource identifies the requests of one node for one stream.
+type forwardSource struct {
+	node   string
+	stream streamKey
+}
+
+// A forwardState is the newest request of a forwardSource.
+type forwardState struct {
+	number uint64
+	answer *forwardAnswer // nil while the request is being handled
+}
+
+// A forwardRequest is the payload of a message for the node of an event stream.
+type forwardRequest struct {
+	Endpoint string `json:"endpoint"`
+	Stream   []byte `json:"stream"` // a streamKey
+	Method   string `json:"method"`
+	Body     []byte `json:"body,omitempty"`
+	TooLarge bool   `json:"tooLarge,omitempty"` // the body is, so it was not read
+}
+
+// A forwardAnswer is the response of that node.
+type forwardAnswer struct {
+	Status  int    `json:"status"`
+	Message string `json:"message,omitempty"`
+}
+
+func newForwarding(n *node) *forwarding {
+	return &forwarding{node: n, key: cluster.NewKey(), calls: map[string]chan<- forwardAnswer{}}
+}
+
+// newStreamID returns the connection ID of an event stream. In a cluster it names this
+// node, and other nodes can check that it did not come from a client.
+func (e *Endpoint) newStreamID() string {
+	n := e.pond.node
+	if n == nil {
+		return newSecret()
+	}
+	return n.forward.key.StreamID(clusterwire.EndpointName(e.Path()), newSecret(), n.boot())
+}
+
+// A remoteStream is an event stream of another node while there are requests for it.
+type remoteStream struct {
+	posts  postQueue
+	budget *forwardBudget
+	id     string
+	met    Limit // why a request has no turn; owned by that request
+	users  int   // guarded by budget.mu
+}
+
+// A forwardBudget counts the requests of an endpoint for streams of other nodes, and the
+// bytes of their bodies.
+type forwardBudget struct {
+	mu       sync.Mutex // guards the following fields
+	streams  map[string]*remoteStream
+	requests int
+	bytes    int
+	maxBytes int
+}
+
+// takeRemoteTurn returns the stream of another node that has this connection ID, if there
+// may be one. The turn is nil if there is no room for another request.
+func (e *Endpoint) takeRemoteTurn(id string) (*remoteStream, *turn) {
+	n := e.pond.node
+	if n == nil || len(id) > maxStreamID {
+		return nil, nil
+	}
+	if mark := cluster.StreamMark(id); mark == "" || mark == n.boot() {
+		return nil, nil
+	}
+	b := &e.forwards
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.requests >= e.cfg.forwardRequests {
+		return &remoteStream{met: LimitForward}, nil
+	}
+	s := b.streams[id]
+	if s == nil {
+		s = &remoteStream{budget: b, id: id}
+		s.posts.budget = b
+		if b.streams == nil {
+			b.streams = map[string]*remoteStream{}
+		}
+		b.streams[id] = s
+	}
+	t := s.posts.take(e.cfg.postRequests)
+	if t == nil {
+		return &remoteStream{met: LimitPosts}, nil
+	}
+	s.users++
+	b.requests++
+	b.maxBytes = e.cfg.forwardBytes
+	return s, t
+}
+
+// release ends the use of a stream by a request.
+func (s *remoteStream) release() {
+	if s == nil || s.budget == nil {
+		return
+	}
+	b := s.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.requests--
+	if s.users--; s.users == 0 {
+		delete(b.streams, s.id)
+	}
+}
+
+// reserveBytes counts bytes of a body, unless all bodies together would have more than
+// the limit. For a nil budget it does nothing.
+func (b *forwardBudget) reserveBytes(n, own int) bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bytes > own && b.bytes+n > b.maxBytes {
+		return false
+	}
+	b.bytes += n
+	return true
+}
+
+func (b *forwardBudget) releaseBytes(n int) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bytes -= n
+}
+
+// Errors of requests for event streams of other nodes. After those with status 503, the
+// request was not handled; after 504, this is not known.
+var (
+	errNoCluster     = known(http.StatusServiceUnavailable, "the server has no connection to the cluster")
+	errNoAnswer      = known(http.StatusGatewayTimeout, "the server of this connection did not answer: the request may or may not have been handled")
+	errPeerSilent    = known(http.StatusServiceUnavailable, "the server of this connection does not answer")
+	errShuttingDown  = known(http.StatusServiceUnavailable, "the server is shutting down")
+	errInvalidAnswer = known(http.StatusBadGateway, "the server of this connection sent an invalid answer")
+)
+
+// forward serves a request for an event stream of another node.
+func (e *Endpoint) forward(w http.ResponseWriter, r *http.Request, s *streamRequest) (bodyRead bool, err error) {
+	if s.turn == nil {
+		e.limited(s.far.met)
+		return false, errTooManyPosts
+	}
+	f := e.pond.node.forward
+	name := clusterwire.EndpointName(e.Path())
+	peer, err := f.owner(e, name, s.far.id)
+	if err != nil {
+		return false, err
+	}
+	key := keyOf(s.far.id)
+	q := forwardRequest{Endpoint: name, Stream: key[:], Method: r.Method}
+	if r.Method == http.MethodPost {
+		q.Body, err = e.readBody(w, r, s.turn)
+		switch {
+		case errors.Is(err, errBodyTooLarge):
+			q.TooLarge = true // the other node also reports it on the stream
+		case errors.Is(err, errTooManyPosts):
+			e.limited(s.turn.met)
+			return false, err
+		case err != nil:
+			return false, err
+		}
+		bodyRead = !q.TooLarge
+	}
+	timeout := time.NewTimer(forwardWait)
+	defer timeout.Stop()
+	if !s.turn.wait(nil, timeout.C) {
+		e.limited(LimitPosts)
+		return bodyRead, errTooManyPosts
+	}
+	began := time.Now()
+	sent, err := f.call(peer, cluster.StreamMark(s.far.id), &q)
+	if observe := e.pond.cfg.observer.Forwarded; observe != nil && sent {
+		status := http.StatusNoContent
+		if err != nil {
+			status = public(err).status()
+		}
+		e.pond.observe("Forwarded", func() { observe(e, status, time.Since(began)) })
+	}
+	return bodyRead, err
+}
+
+// owner returns the node of an event stream. A connection ID that no node signed is
+// rejected without a message to another node. While this node does not know all others,
+// owner waits until it does.
+func (f *forwarding) owner(e *Endpoint, endpoint, id string) (cluster.Peer, error) {
+	n := f.node
+	n.start()
+	limit := time.NewTimer(forwardWait)
+	defer limit.Stop()
+	for {
+		if e.isClosing() {
+			return cluster.Peer{}, errShuttingDown
+		}
+		peer, ok, complete, changed := f.peers.Find(cluster.StreamMark(id))
+		n.mu.Lock()
+		degraded := n.degraded
+		n.mu.Unlock()
+		starting := errors.Is(degraded, errNotStarted) && n.broker.Health() == nil
+		now := time.Now()
+		switch {
+		case ok && !peer.Key.Signed(endpoint, id):
+			return peer, errNoStream
+		case degraded != nil && !starting:
+			return peer, errNoCluster
+		case ok && !peer.Failed.IsZero() && !n.nodes.SeenSince(peer.Node, peer.Failed):
+			f.probe()
+			return peer, errPeerSilent
+		case ok:
+			return peer, nil
+		case !complete.IsZero() && !now.Before(complete):
+			return peer, errNoStream
+		}
+		var known <-chan time.Time
+		if !complete.IsZero() {
+			known = time.After(complete.Sub(now))
+		}
+		select {
+		case <-changed:
+		case <-known:
+		case <-limit.C:
+			return peer, errNoCluster
+		case <-n.run.Done():
+			return peer, errShuttingDown
+		}
+	}
+}
+
+// call sends a request to another node, and sends it again while there is no answer. sent
+// is false if the request certainly did not reach the broker.
+func (f *forwarding) call(p cluster.Peer, mark string, q *forwardRequest) (sent bool, err error) {
+	n := f.node
+	number := strconv.FormatUint(f.number.Add(1), 10)
+	data, err := f.encode(p.Node, forwardEvent, number, q)
+	if err != nil {
+		return false, err
+	}
+	answered := make(chan forwardAnswer, 1)
+	f.mu.Lock()
+	f.calls[number] = answered
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.calls, number)
+	}()
+	ctx, cancel := context.WithTimeout(n.run, forwardTimeout)
+	defer cancel()
+	began := time.Now()
+	for pause := forwardRetry; ; pause *= 2 {
+		if !sent && (n.broker.Health() != nil || ctx.Err() != nil) {
+			return false, errNoCluster
+		}
+		sent = true
+		if err := n.broker.Publish(ctx, clusterwire.NodeTopic(p.Node), [][]byte{data}); errors.Is(err, ErrTooLarge) {
+			return false, ErrTooLarge
+		}
+		again := time.NewTimer(pause)
+		select {
+		case a := <-answered:
+			again.Stop()
+			return true, a.err()
+		case <-again.C:
+			if _, ok, _, _ := f.peers.Find(mark); ok {
+				continue
+			} // else it stopped
+		case <-ctx.Done():
+			again.Stop()
+		}
+		if n.run.Err() == nil && !n.nodes.SeenSince(p.Node, began) {
+			f.peers.Fail(mark, time.Now())
+			f.probe()
+		}
+		return true, errNoAnswer
+	}
+}
+
+func (a *forwardAnswer) err() error {
+	switch {
+	case a.Status == http.StatusNoContent:
+		return nil
+	case a.Status >= 400 && a.Status <= 599:
+		return &Error{Code: a.Status, Message: a.Message}
+	}
+	return errInvalidAnswer
+}
+
+// encode encodes a message for another node.
+func (f *forwarding) encode(to, event, number string, payload any) ([]byte, error) {
+	body, err := json.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	n := f.node
+	now := time.Now()
+	data, err := clusterwire.Append(nil, &clusterwire.Message{
+		Type: clusterwire.UserMessage, ID: clusterwire.NewID(now), Source: n.id, Endpoint: clusterwire.Private, Channel: to,
+		Timestamp: now.UnixMilli(), From: clusterwire.FromChannel, Event: event, Payload: body, RequestID: number,
+		Recipients: clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}},
+		Ext:        clusterwire.Ext{Boot: n.boot()},
+	})
+	if err == nil && len(data) > min(n.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes)-maxNumber {
+		err = ErrTooLarge
+	}
+	return data, err
+}
+
+// maxNumber is more than the bytes that a lane adds to a message.
+const maxNumber = 32
+
+// receive handles a message of another node for this one.
+func (f *forwarding) receive(_ *topic, e Entry) {
+	n := f.node
+	m, err := clusterwire.Decode(e.Data, clusterwire.Private, n.id, clusterwire.DefaultLimits)
+	if err != nil || m.Type != clusterwire.UserMessage || m.Source == n.id || !n.saw(&m) || n.run.Err() != nil {
+		return
+	}
+	switch m.Event {
+	case forwardEvent:
+		f.serve(&m)
+	case answerEvent:
+		var a forwardAnswer
+		if json.Unmarshal(m.Payload, &a) != nil {
+			return
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if answered := f.calls[m.RequestID]; answered != nil {
+			answered <- a
+			delete(f.calls, m.RequestID) // the answer may arrive twice
+		}
+	}
+}
+
+// gap does nothing, because requests without an answer are sent again.
+func (f *forwarding) gap(error) {}
+
+// serve handles a request that another node forwarded. It does nothing if the request
+// arrived before and is being handled, or if a later request for the stream arrived
+// before, because the other node gave this one up then.
+func (f *forwarding) serve(m *clusterwire.Message) {
+	var q forwardRequest
+	number, err := strconv.ParseUint(m.RequestID, 10, 64)
+	if err != nil || json.Unmarshal(m.Payload, &q) != nil || len(q.Stream) != len(streamKey{}) {
+		return
+	}
+	source := forwardSource{m.Source, streamKey(q.Stream)}
+	last := f.last(source, number)
+	switch {
+	case last.number > number, last.number == number && last.answer == nil:
+		return
+	case last.number == number:
+		f.answer(m, *last.answer)
+		return
+	}
+	e := f.endpoint(q.Endpoint)
+	if e == nil {
+		f.answer(m, answerTo(errNoStream))
+		return
+	}
+	c := e.streamOf(source.stream)
+	if c == nil {
+		f.answer(m, answerTo(e.streamGone()))
+		return
+	}
+	f.begin(source, number)
+	t := c.posts.take(e.cfg.postRequests)
+	f.node.background(func() {
+		defer t.end()
+		a := answerTo(c.serveForwarded(&q, t))
+		f.finish(source, number, &a)
+		f.answer(m, a)
+	})
+}
+
+// serveForwarded serves a request that another node forwarded. Unlike a request of a
+// client, it does not wait for a slow handler without a limit.
+func (c *conn) serveForwarded(q *forwardRequest, t *turn) error {
+	cfg := &c.endpoint.cfg
+	switch {
+	case q.Method == http.MethodDelete:
+		c.endStream(t, min(cfg.closeTimeout, forwardWait))
+		return nil
+	case t == nil:
+		return c.tooManyPosts()
+	case q.TooLarge, len(q.Body) > cfg.maxMessage:
+		return c.tooLarge()
+	case !t.reserve(len(q.Body), cfg.postBytes):
+		return c.tooManyPosts()
+	}
+	timeout := time.NewTimer(forwardWait)
+	defer timeout.Stop()
+	return c.acceptBody(q.Body, t, timeout.C)
+}
+
+func answerTo(err error) forwardAnswer {
+	if err == nil {
+		return forwardAnswer{Status: http.StatusNoContent}
+	}
+	refusal := public(err)
+	return forwardAnswer{refusal.status(), refusal.Message}
+}
+
+// endpoint returns the endpoint with a name, or nil.
+func (f *forwarding) endpoint(name string) *Endpoint {
+	for e := range f.node.pond.Endpoints() {
+		if clusterwire.EndpointName(e.Path()) == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// answer sends the answer to a forwarded request.
+func (f *forwarding) answer(m *clusterwire.Message, a forwardAnswer) {
+	data, err := f.encode(m.Source, answerEvent, m.RequestID, a)
+	if err == nil {
+		_ = f.node.push(clusterwire.NodeTopic(m.Source), cluster.Item{Data: data}) // or the request arrives again
+	}
+}
+
+// last returns the state of the newest request of a source.
+func (f *forwarding) last(source forwardSource, number uint64) forwardState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.young[source]; s != nil {
+		return *s
+	}
+	if s := f.old[source]; s != nil {
+		return *s
+	}
+	return forwardState{}
+}
+
+// begin records that a request is being handled.
+func (f *forwarding) begin(source forwardSource, number uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); now.Sub(f.rotated) >= forwardMemory {
+		f.young, f.old = map[forwardSource]*forwardState{}, f.young
+		f.rotated = now
+	}
+	f.young[source] = &forwardState{number: number}
+}
+
+// finish records the answer to a request, unless there is a later one.
+func (f *forwarding) finish(source forwardSource, number uint64, a *forwardAnswer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, states := range []map[forwardSource]*forwardState{f.young, f.old} {
+		if s := states[source]; s != nil && s.number == number {
+			s.answer = a
+		}
+	}
+}
+
+// announcedKey returns the key for heartbeats: "" while the node does not receive
+// requests of other nodes.
+func (f *forwarding) announcedKey() string {
+	if !f.reachable.Load() {
+		return ""
+	}
+	return string(f.key)
+}
+
+// echo handles the node's own heartbeat. When it contains the request for the keys of
+// other nodes, these received it too.
+func (f *forwarding) echo(m *clusterwire.Message) {
+	if m.Ext.Action == askAction && f.peers.Asking() {
+		f.peers.Complete(time.Now().Add(askedTime))
+	}
+}
+
+// meet handles the heartbeat of another node.
+func (f *forwarding) meet(m *clusterwire.Message) {
+	if m.Ext.Action == stopAction {
+		f.peers.Remove(m.Source)
+		return
+	}
+	f.peers.Add(m.Ext.Boot, m.Source, cluster.Key(m.Ext.Key))
+	if m.Ext.Action == askAction && f.answering.CompareAndSwap(false, true) {
+		time.AfterFunc(rand.N(answerIn), func() { //nolint:gosec // it spreads answers
+			f.answering.Store(false)
+			f.node.sendBeat(false)
+		})
+	}
+}
+
+// ask asks the other nodes for their keys, because some may have been missed. With many
+// losses, the next tick does it.
+func (f *forwarding) ask() {
+	f.peers.Complete(time.Time{})
+	if f.due(&f.asked, askPause) {
+		f.node.sendBeat(false)
+	}
+}
+
+// probe asks the other nodes for a heartbeat, because one of them did not answer.
+func (f *forwarding) probe() {
+	if f.due(&f.probed, probePause) {
+		f.node.sendBeat(true)
+	}
+}
+
+// due reports whether something was not done for a while, and sets its time.
+func (f *forwarding) due(last *time.Time, pause time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if now.Sub(*last) < pause {
+		return false
+	}
+	*last = now
+	return true
+}
+
+// stop notifies the other nodes that this one has no event streams any more. It is called
+// when no other heartbeat follows.
+func (f *forwarding) stop(ctx context.Context) {
+	if !f.reachable.Load() || f.node.broker.Health() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = f.node.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{f.node.heartbeat(stopAction)}) // or they notice later
+}
