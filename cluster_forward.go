@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
@@ -20,19 +19,7 @@ const (
 	forwardTimeout = 10 * time.Second // until the other node must have answered
 	forwardWait    = 5 * time.Second  // for earlier requests here, and for the inbox there
 	forwardRetry   = time.Second / 2  // until a request is sent again; doubles each time
-	forwardMemory  = time.Minute      // at least, for which the other node remembers its answer
 
-	askedTime = time.Second // within which all nodes answered a request for their keys
-
-	askPause   = 5 * time.Second        // between requests for keys after losses
-	probePause = time.Second            // between requests for heartbeats because a node did not answer
-	answerIn   = 200 * time.Millisecond // at most, after which a node answers
-)
-
-// Actions of heartbeats.
-const (
-	askAction  = "ASK"  // the other nodes send a heartbeat, with their keys
-	stopAction = "STOP" // the node stops, and has no event streams any more
 )
 
 // Events of messages between two nodes.
@@ -54,25 +41,12 @@ type forwarding struct {
 	reachable atomic.Bool // the node receives messages of other nodes
 	answering atomic.Bool // a heartbeat for nodes that asked follows
 	number    atomic.Uint64
+	handled   cluster.Answers[forwardAnswer]
 
-	mu         sync.Mutex // guards the following fields
-	calls      map[string]chan<- forwardAnswer
-	asked      time.Time // when a loss made the node ask for keys
-	probed     time.Time
-	young, old map[forwardSource]*forwardState // old: not used since the last rotation
-	rotated    time.Time
-}
-
-// A forwardSource identifies the requests of one node for one stream.
-type forwardSource struct {
-	node   string
-	stream streamKey
-}
-
-// A forwardState is the newest request of a forwardSource.
-type forwardState struct {
-	number uint64
-	answer *forwardAnswer // nil while the request is being handled
+	mu     sync.Mutex // guards the following fields
+	calls  map[string]chan<- forwardAnswer
+	asked  time.Time // when a loss made the node ask for keys
+	probed time.Time
 }
 
 // A forwardRequest is the payload of a message for the node of an event stream.
@@ -415,13 +389,11 @@ func (f *forwarding) serve(m *clusterwire.Message) {
 	if err != nil || json.Unmarshal(m.Payload, &q) != nil || len(q.Stream) != len(streamKey{}) {
 		return
 	}
-	source := forwardSource{m.Source, streamKey(q.Stream)}
-	last := f.last(source, number)
-	switch {
-	case last.number > number, last.number == number && last.answer == nil:
-		return
-	case last.number == number:
-		f.answer(m, *last.answer)
+	source := cluster.Requester{Node: m.Source, Stream: streamKey(q.Stream)}
+	if seen, answer := f.handled.Seen(source, number); seen {
+		if answer != nil {
+			f.answer(m, *answer)
+		}
 		return
 	}
 	e := f.endpoint(q.Endpoint)
@@ -429,17 +401,17 @@ func (f *forwarding) serve(m *clusterwire.Message) {
 		f.answer(m, answerTo(errNoStream))
 		return
 	}
-	c := e.streamOf(source.stream)
+	c := e.streamOf(source.Stream)
 	if c == nil {
 		f.answer(m, answerTo(e.streamGone()))
 		return
 	}
-	f.begin(source, number)
+	f.handled.Begin(source, number, time.Now())
 	t := c.posts.take(e.cfg.postRequests)
 	f.node.background(func() {
 		defer t.end()
 		a := answerTo(c.serveForwarded(&q, t))
-		f.finish(source, number, &a)
+		f.handled.Finish(source, number, &a)
 		f.answer(m, a)
 	})
 }
@@ -488,110 +460,4 @@ func (f *forwarding) answer(m *clusterwire.Message, a forwardAnswer) {
 	if err == nil {
 		_ = f.node.push(clusterwire.NodeTopic(m.Source), cluster.Item{Data: data}) // or the request arrives again
 	}
-}
-
-// last returns the state of the newest request of a source.
-func (f *forwarding) last(source forwardSource, number uint64) forwardState {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if s := f.young[source]; s != nil {
-		return *s
-	}
-	if s := f.old[source]; s != nil {
-		return *s
-	}
-	return forwardState{}
-}
-
-// begin records that a request is being handled.
-func (f *forwarding) begin(source forwardSource, number uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if now := time.Now(); now.Sub(f.rotated) >= forwardMemory {
-		f.young, f.old = map[forwardSource]*forwardState{}, f.young
-		f.rotated = now
-	}
-	f.young[source] = &forwardState{number: number}
-}
-
-// finish records the answer to a request, unless there is a later one.
-func (f *forwarding) finish(source forwardSource, number uint64, a *forwardAnswer) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, states := range []map[forwardSource]*forwardState{f.young, f.old} {
-		if s := states[source]; s != nil && s.number == number {
-			s.answer = a
-		}
-	}
-}
-
-// announcedKey returns the key for heartbeats: "" while the node does not receive
-// requests of other nodes.
-func (f *forwarding) announcedKey() string {
-	if !f.reachable.Load() {
-		return ""
-	}
-	return string(f.key)
-}
-
-// echo handles the node's own heartbeat. When it contains the request for the keys of
-// other nodes, these received it too.
-func (f *forwarding) echo(m *clusterwire.Message) {
-	if m.Ext.Action == askAction && f.peers.Asking() {
-		f.peers.Complete(time.Now().Add(askedTime))
-	}
-}
-
-// meet handles the heartbeat of another node.
-func (f *forwarding) meet(m *clusterwire.Message) {
-	if m.Ext.Action == stopAction {
-		f.peers.Remove(m.Source)
-		return
-	}
-	f.peers.Add(m.Ext.Boot, m.Source, cluster.Key(m.Ext.Key))
-	if m.Ext.Action == askAction && f.answering.CompareAndSwap(false, true) {
-		time.AfterFunc(rand.N(answerIn), func() { //nolint:gosec // it spreads answers
-			f.answering.Store(false)
-			f.node.sendBeat(false)
-		})
-	}
-}
-
-// ask asks the other nodes for their keys, because some may have been missed. With many
-// losses, the next tick does it.
-func (f *forwarding) ask() {
-	f.peers.Complete(time.Time{})
-	if f.due(&f.asked, askPause) {
-		f.node.sendBeat(false)
-	}
-}
-
-// probe asks the other nodes for a heartbeat, because one of them did not answer.
-func (f *forwarding) probe() {
-	if f.due(&f.probed, probePause) {
-		f.node.sendBeat(true)
-	}
-}
-
-// due reports whether something was not done for a while, and sets its time.
-func (f *forwarding) due(last *time.Time, pause time.Duration) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	now := time.Now()
-	if now.Sub(*last) < pause {
-		return false
-	}
-	*last = now
-	return true
-}
-
-// stop notifies the other nodes that this one has no event streams any more. It is called
-// when no other heartbeat follows.
-func (f *forwarding) stop(ctx context.Context) {
-	if !f.reachable.Load() || f.node.broker.Health() != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	_ = f.node.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{f.node.heartbeat(stopAction)}) // or they notice later
 }

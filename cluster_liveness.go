@@ -1,10 +1,12 @@
 package pond
 
 import (
+	"context"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
+	"github.com/pondsocket/pond/internal/cluster"
 	"github.com/pondsocket/pond/internal/clusterwire"
 )
 
@@ -276,4 +278,89 @@ func (l *link) removeDoubted(node string, users []string) {
 		})
 		return nil
 	})
+}
+
+// Times of heartbeats that nodes ask for.
+const (
+	askedTime  = time.Second            // within which all nodes answered a request for their keys
+	answerIn   = 200 * time.Millisecond // at most, after which a node answers
+	askPause   = 5 * time.Second        // between requests for keys after losses
+	probePause = time.Second            // between requests for heartbeats because a node did not answer
+)
+
+// Actions of heartbeats.
+const (
+	askAction  = "ASK"  // the other nodes send a heartbeat, with their keys
+	stopAction = "STOP" // the node stops, and has no event streams any more
+)
+
+// announcedKey returns the key for heartbeats: "" while the node does not receive
+// requests of other nodes.
+func (f *forwarding) announcedKey() string {
+	if !f.reachable.Load() {
+		return ""
+	}
+	return string(f.key)
+}
+
+// echo handles the node's own heartbeat. When it contains the request for the keys of
+// other nodes, these received it too.
+func (f *forwarding) echo(m *clusterwire.Message) {
+	if m.Ext.Action == askAction && f.peers.Asking() {
+		f.peers.Complete(time.Now().Add(askedTime))
+	}
+}
+
+// meet handles the heartbeat of another node.
+func (f *forwarding) meet(m *clusterwire.Message) {
+	if m.Ext.Action == stopAction {
+		f.peers.Remove(m.Source)
+		return
+	}
+	f.peers.Add(m.Ext.Boot, m.Source, cluster.Key(m.Ext.Key))
+	if m.Ext.Action == askAction && f.answering.CompareAndSwap(false, true) {
+		time.AfterFunc(rand.N(answerIn), func() { //nolint:gosec // it spreads answers
+			f.answering.Store(false)
+			f.node.sendBeat(false)
+		})
+	}
+}
+
+// ask asks the other nodes for their keys, because some may have been missed. With many
+// losses, the next tick does it.
+func (f *forwarding) ask() {
+	f.peers.Complete(time.Time{})
+	if f.due(&f.asked, askPause) {
+		f.node.sendBeat(false)
+	}
+}
+
+// probe asks the other nodes for a heartbeat, because one of them did not answer.
+func (f *forwarding) probe() {
+	if f.due(&f.probed, probePause) {
+		f.node.sendBeat(true)
+	}
+}
+
+// due reports whether something was not done for a while, and sets its time.
+func (f *forwarding) due(last *time.Time, pause time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if now.Sub(*last) < pause {
+		return false
+	}
+	*last = now
+	return true
+}
+
+// stop notifies the other nodes that this one has no event streams any more. It is called
+// when no other heartbeat follows.
+func (f *forwarding) stop(ctx context.Context) {
+	if !f.reachable.Load() || f.node.broker.Health() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = f.node.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{f.node.heartbeat(stopAction)}) // or they notice later
 }

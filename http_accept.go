@@ -105,6 +105,19 @@ func checkSize(r *http.Request) error {
 	return nil
 }
 
+// wantsNamed reports whether the events of a stream are named.
+func (c *endpointConfig) wantsNamed(r *http.Request) bool {
+	framing := c.framing
+	if asked := SSEFraming(r.URL.Query().Get("sse")); asked == SSENamed || asked == SSEUnnamed {
+		framing = asked
+	}
+	if framing != SSEAuto {
+		return framing == SSENamed
+	}
+	browser := r.Header.Get("Sec-Fetch-Mode") != "" || strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
+	return !browser
+}
+
 // wantsEvents reports whether the request accepts an event stream.
 func wantsEvents(r *http.Request) bool {
 	for _, line := range r.Header.Values("Accept") {

@@ -201,13 +201,8 @@ func (r *countingReader) Read(p []byte) (int, error) {
 }
 
 var (
-	errTooManyPosts = known(http.StatusServiceUnavailable, tooManyPostsText)
-	errBodyTooLarge = known(http.StatusRequestEntityTooLarge, tooLargeText)
-)
-
-const (
-	tooManyPostsText = "too many messages are waiting"
-	tooLargeText     = "the message is too large"
+	errTooManyPosts = known(http.StatusServiceUnavailable, "too many messages are waiting")
+	errBodyTooLarge = known(http.StatusRequestEntityTooLarge, "the message is too large")
 )
 
 // tooManyPosts rejects a POST because its client sends faster than its messages are
@@ -215,14 +210,19 @@ const (
 // the response.
 func (c *conn) tooManyPosts() error {
 	c.endpoint.limited(LimitPosts)
-	c.invalid("", "", tooManyPostsText, http.StatusServiceUnavailable)
-	return errTooManyPosts
+	return c.refusePost(errTooManyPosts)
 }
 
 func (c *conn) tooLarge() error {
 	c.endpoint.limited(LimitMessage)
-	c.invalid("", "", tooLargeText, http.StatusRequestEntityTooLarge)
-	return errBodyTooLarge
+	return c.refusePost(errBodyTooLarge)
+}
+
+// refusePost sends the reason to reject a POST on the stream, and returns it.
+func (c *conn) refusePost(err error) error {
+	refusal := public(err)
+	c.invalid("", "", refusal.Message, refusal.Code)
+	return err
 }
 
 // decodeBody returns the tasks for the body of a POST, which is one message or a JSON

@@ -3,7 +3,6 @@ package pond
 import (
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -486,17 +485,4 @@ func positive[N int | float64 | time.Duration](option string, n N) {
 	if n <= 0 {
 		panic(fmt.Sprintf("pond: %s(%v): must be positive", option, n)) //nolint:forbidigo // misuse at registration
 	}
-}
-
-// wantsNamed reports whether the events of a stream are named.
-func (c *endpointConfig) wantsNamed(r *http.Request) bool {
-	framing := c.framing
-	if asked := SSEFraming(r.URL.Query().Get("sse")); asked == SSENamed || asked == SSEUnnamed {
-		framing = asked
-	}
-	if framing != SSEAuto {
-		return framing == SSENamed
-	}
-	browser := r.Header.Get("Sec-Fetch-Mode") != "" || strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
-	return !browser
 }

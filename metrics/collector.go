@@ -20,6 +20,7 @@
 //	pond_dropped_total             endpoint, lobby              outdated messages that slow members did not get
 //	pond_handler_duration_seconds  endpoint, lobby, kind, result  histogram: handlers of joins and messages
 //	pond_degraded                  no labels  1 while the connection to the cluster is lost, otherwise 0
+//	pond_forwarded_total           endpoint, status             requests of event streams for other nodes of the cluster
 //	pond_lost_total                no labels  messages that members on other nodes do not get
 //
 // The labels have these values:
@@ -54,7 +55,7 @@ type Collector struct {
 	clients, members                           *prometheus.GaugeVec
 	connected, disconnected, rejected, limited *prometheus.CounterVec
 	joined, left, recovered                    *prometheus.CounterVec
-	messages, deliveries, dropped              *prometheus.CounterVec
+	messages, deliveries, dropped, forwarded   *prometheus.CounterVec
 	handlers                                   *prometheus.HistogramVec
 	degraded                                   prometheus.Gauge
 	lost                                       prometheus.Counter
@@ -101,6 +102,7 @@ func New(opts ...Option) *Collector {
 	c.messages = counter("pond_messages_total", "Broadcasts and replies.", endpoint, lobby)
 	c.deliveries = counter("pond_deliveries_total", "Recipients of broadcasts and replies.", endpoint, lobby)
 	c.dropped = counter("pond_dropped_total", "Outdated messages that slow members did not get.", endpoint, lobby)
+	c.forwarded = counter("pond_forwarded_total", "Requests of event streams for other nodes of the cluster.", endpoint, "status")
 	c.handlers = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "pond_handler_duration_seconds", Help: "Duration of handlers of joins and messages.", Buckets: cfg.buckets,
 	}, []string{endpoint, lobby, "kind", "result"})
@@ -175,6 +177,9 @@ func (c *Collector) Observer() *pond.Observer {
 			}
 			endpoint, lobby := labels(ch.Lobby())
 			c.handlers.WithLabelValues(endpoint, lobby, kind, resultOf(err)).Observe(d.Seconds())
+		},
+		Forwarded: func(e *pond.Endpoint, status int, _ time.Duration) {
+			c.forwarded.WithLabelValues(e.Path(), strconv.Itoa(status)).Inc()
 		},
 		Degraded: func(_ *pond.Pond, reason error) {
 			if reason == nil {

@@ -309,3 +309,36 @@ func TestCollectorIsDocumented(t *testing.T) {
 		t.Errorf("documented, but not there: %v", documented)
 	}
 }
+
+func TestCollectorOfForwardedRequests(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	c := metrics.New()
+	reg.MustRegister(c)
+	var a, b *pond.Pond
+	serve := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			a.ServeHTTP(w, r)
+		} else {
+			b.ServeHTTP(w, r)
+		}
+	}
+	pondtest.Run(t, http.HandlerFunc(serve), func(t *testing.T, d *pondtest.Driver) {
+		bus := memorybroker.New()
+		a, _ = chat(pond.WithBroker(bus.Broker("a")))
+		defer a.Shutdown(t.Context())
+		b, _ = chat(pond.WithBroker(bus.Broker("b")), pond.WithObserver(c.Observer()))
+		defer b.Shutdown(t.Context())
+		ann := d.Connect(pondtest.SSE, "/acme/socket")
+		for body, want := range map[string]int{`{"action":"PING"}`: http.StatusNoContent, "[1]": http.StatusBadRequest} {
+			if got := d.Push(ann, []byte(body)); got != want {
+				t.Errorf("%s: status %d, want %d", body, got, want)
+			}
+		}
+		compare(t, reg, `
+# HELP pond_forwarded_total Requests of event streams for other nodes of the cluster.
+# TYPE pond_forwarded_total counter
+pond_forwarded_total{endpoint="/:tenant/socket",status="204"} 1
+pond_forwarded_total{endpoint="/:tenant/socket",status="400"} 1
+`, "pond_forwarded_total")
+	})
+}

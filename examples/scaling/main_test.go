@@ -43,8 +43,8 @@ func TestTwoServers(t *testing.T) {
 	})
 }
 
-// A POST that reaches another server than the stream fails: load balancers need sticky
-// sessions.
+// A POST that reaches another server than the stream fails: without a broker, load
+// balancers need sticky sessions.
 func TestPostToTheOtherServer(t *testing.T) {
 	pondtest.Run(t, newServers(), func(t *testing.T, d *pondtest.Driver) {
 		bob := d.Connect(pondtest.SSE, "/two/socket")

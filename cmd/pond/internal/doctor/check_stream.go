@@ -12,7 +12,7 @@ const (
 	noBuffer = "disable buffering and compression of text/event-stream in the proxy " +
 		"(nginx: proxy_buffering off; gzip off; others: flush immediately)"
 	passID = "make the proxy pass the header X-Connection-ID on POST and DELETE"
-	sticky = "use sticky sessions if there are several servers: POST and DELETE must reach the server of the stream"
+	sticky = "use sticky sessions if there are several servers, or connect them with a broker: POST and DELETE must reach the server of the stream"
 )
 
 // checkStream checks that an event stream opens, that no proxy buffers it, and that the
