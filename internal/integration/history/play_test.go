@@ -85,11 +85,23 @@ func (p *player) fail(format string, args ...any) {
 
 func (p *player) do(s step) {
 	c := p.clients[s.client]
+	if s.what == "behind" { // the client comes back, and does not read its replay
+		if c.session != nil {
+			c.session.Reset()
+			p.gone(c)
+		}
+		s.what, s.n = "recover", 1
+	}
 	switch s.what {
 	case "publish":
 		p.publish(s)
 	case "burst":
 		for range s.n {
+			p.publish(s)
+		}
+	case "flood": // more than the log keeps
+		s.large = true
+		for range kept + 5 {
 			p.publish(s)
 		}
 	case "join", "recover", "last", "bogus":
