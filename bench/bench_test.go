@@ -23,13 +23,24 @@ func TestAllScenariosWithAllServers(t *testing.T) {
 			b := &bench{fleet: installed(t, server), timeout: time.Minute}
 			for _, s := range scenarios() {
 				for _, row := range rows(s) {
-					if s.out[row] == "" && (row == server.Name || row == plain && server.Name == "pond") {
-						t.Run(s.name, func(t *testing.T) { testOnce(t, b, tiny(s), row) })
+					if s.out[row] != "" || serverOf(row) != server.Name || s.failure.inject != nil && slow(s, row) {
+						continue
 					}
+					t.Run(s.name+" "+row, func(t *testing.T) {
+						if s.failure.inject != nil {
+							t.Parallel() // it waits most of the time
+						}
+						testOnce(t, b, tiny(s), row)
+					})
 				}
 			}
 		})
 	}
+}
+
+// slow reports whether a failure takes a long time, or is similar to another one.
+func slow(s scenario, row string) bool {
+	return serverOf(row) == "centrifuge" && (s.name != "cluster-kill" || row == "centrifuge"+thenQuiet)
 }
 
 // faulty reports whether faults of a server are a result of the scenario: Socket.IO does not
@@ -43,10 +54,17 @@ func tiny(s scenario) scenario {
 	s.load.Clients, s.load.Messages = 10, 20
 	s.load.Rooms = min(s.load.Rooms, 2)
 	s.load.Stalled = min(s.load.Stalled, 1)
+	if s.name == clusterRooms {
+		s.load.Place = halfOfEachRoom(s.load.Rooms)
+	}
 	if s.load.Scenario == load.Recover {
 		s.load.Resets, s.load.Away = 100, 20*time.Millisecond
 	}
 	s.load.LostAfter = 20 * time.Second
+	if f := &s.failure; f.inject != nil {
+		f.before, f.lasts, f.after, f.settle = 200*time.Millisecond, min(f.lasts, 300*time.Millisecond), 300*time.Millisecond, 100*time.Millisecond
+		f.wait = f.settle
+	}
 	return s
 }
 
@@ -58,6 +76,15 @@ func testOnce(t *testing.T, b *bench, s scenario, row string) {
 	if rec.Deflate != nil {
 		if rec.Deflate.Deliveries == 0 {
 			t.Error("nothing was delivered")
+		}
+		return
+	}
+	if f := rec.Failed; f != nil {
+		if f.Published < 10 || f.Latest == 0 {
+			t.Errorf("%+v", f)
+		}
+		if row == "pond"+thenQuiet && f.Silent > 0 {
+			t.Errorf("lost silently: %+v", f)
 		}
 		return
 	}
@@ -134,6 +161,10 @@ func TestOnlyChoosesScenariosAndServers(t *testing.T) {
 	}
 	if !b.chosen("fanout", names(scenarios())) || b.chosen("echo", names(scenarios())) {
 		t.Error("other scenarios than fanout")
+	}
+	b.only = []string{"cluster-*", "pond"}
+	if b.check() != nil || !b.chosen("cluster-rooms", names(scenarios())) || b.chosen("rooms", names(scenarios())) {
+		t.Error("cluster-* does not choose the scenarios with two nodes")
 	}
 	if b.only = []string{"nobody"}; b.check() == nil {
 		t.Error("no names")

@@ -165,6 +165,8 @@ const method = `
 - On loopback, the sender also does the work of the receiver's kernel. On a real network, sending is cheaper.
 - All servers have their default settings and follow the examples in their documentation. The sources in
   ` + "`bench/servers`" + ` document all differences. No server was tuned or slowed down.
+- The nodes of a cluster, Redis and the load generator share the two cores, so a cluster can be slower here than one node. On
+  separate machines, each node has its own. CPU times do not depend on this.
 - Socket.IO and uvicorn use one thread by design. Several processes with an adapter could serve more clients.
 
 `
@@ -172,7 +174,8 @@ const method = `
 const postscript = `## Repeat the measurements
 
 ` + "```sh" + `
-make -C bench             # all measurements, about half an hour; writes this page
+make -C bench             # all measurements, about an hour; writes this page
+make -C bench cluster     # only those with two nodes and Redis
 make -C bench quick       # one short round with a tenth of the clients
 cd bench
 go run . -only fanout,pond,centrifuge -rounds 3

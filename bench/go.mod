@@ -9,6 +9,7 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/olahol/melody v1.3.0
 	github.com/pondsocket/pond v0.0.0
+	github.com/pondsocket/pond/redisbroker v0.0.0
 )
 
 require (
@@ -31,4 +32,7 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-replace github.com/pondsocket/pond => ../
+replace (
+	github.com/pondsocket/pond => ../
+	github.com/pondsocket/pond/redisbroker => ../redisbroker
+)

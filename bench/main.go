@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,7 +52,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&b.duration, "duration", 2*time.Second, "time of each measurement")
 	flag.DurationVar(&b.timeout, "timeout", time.Minute, "maximum time of one run")
 	flag.BoolVar(&b.quick, "quick", false, "run one short round with a tenth of the clients, to check that everything works")
-	flag.StringVar(&only, "only", "", "names of scenarios and servers, separated by commas")
+	flag.StringVar(&only, "only", "", "names of scenarios and servers, separated by commas; * matches any text")
 	flag.StringVar(&b.doc, "doc", "", "file name of the report; the default is ../docs/benchmarks.md, and no file with -only")
 	again := flag.Bool("again", false, "write the report from the last results, without measuring")
 	list := flag.Bool("list", false, "print the names of scenarios and servers")
@@ -108,7 +109,7 @@ func (b *bench) all(ctx context.Context, again bool) error {
 func (b *bench) check() error {
 	known := slices.Concat(names(scenarios()), serverNames())
 	for _, name := range b.only {
-		if !slices.Contains(known, name) {
+		if !slices.ContainsFunc(known, func(n string) bool { return matches(name, n) }) {
 			return fmt.Errorf("unknown scenario or server %q: see -list", name)
 		}
 	}
@@ -118,8 +119,16 @@ func (b *bench) check() error {
 // chosen reports whether name was chosen with -only. If no element of all was, all are
 // chosen.
 func (b *bench) chosen(name string, all []string) bool {
-	asked := slices.ContainsFunc(b.only, func(n string) bool { return slices.Contains(all, n) })
-	return !asked || slices.Contains(b.only, name)
+	asked := slices.ContainsFunc(b.only, func(pattern string) bool {
+		return slices.ContainsFunc(all, func(n string) bool { return matches(pattern, n) })
+	})
+	return !asked || slices.ContainsFunc(b.only, func(pattern string) bool { return matches(pattern, name) })
+}
+
+// matches reports whether a name matches an element of -only, which may contain *.
+func matches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
 }
 
 func (b *bench) install(ctx context.Context) {
@@ -145,9 +154,7 @@ func (b *bench) measureAll(ctx context.Context) {
 				continue
 			}
 			if b.quick {
-				s.load.Clients /= 10
-				s.load.Rooms /= 10
-				s.load.Stalled /= 10
+				s = s.scaled()
 			}
 			servers := b.servers(s, round)
 			for i := range servers {
@@ -170,9 +177,8 @@ func (b *bench) servers(s scenario, round int) (in []string) {
 	for _, name := range rows(s) {
 		switch limit, limited := s.few[name]; {
 		case limited && round >= limit:
-		case s.out[name] != "" || b.missing[name] != "":
-		case name == plain && !b.chosen("pond", serverNames()):
-		case name != plain && !b.chosen(name, serverNames()):
+		case s.out[name] != "" || b.missing[serverOf(name)] != "":
+		case !b.chosen(serverOf(name), serverNames()):
 		default:
 			in = append(in, name)
 		}
@@ -180,8 +186,20 @@ func (b *bench) servers(s scenario, round int) (in []string) {
 	return in
 }
 
+// serverOf returns the server of a row: the text before a comma.
+func serverOf(row string) string {
+	name, _, _ := strings.Cut(row, ",")
+	return name
+}
+
 // rows returns all rows of a scenario's table.
 func rows(s scenario) []string {
+	if s.failure.inject != nil {
+		return failureRows
+	}
+	if s.cluster {
+		return clusterRows
+	}
 	all := serverNames()
 	if s.deflate {
 		all = slices.Insert(all, 1, plain)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pondsocket/pond/bench/internal/deflate"
 	"github.com/pondsocket/pond/bench/internal/dialect"
+	"github.com/pondsocket/pond/bench/internal/failures"
 	"github.com/pondsocket/pond/bench/internal/fleet"
 	"github.com/pondsocket/pond/bench/internal/process"
 	"github.com/pondsocket/pond/bench/internal/report"
@@ -24,8 +25,9 @@ const plain = "pond, plain"
 type record struct {
 	report.Run
 
-	Load    *load.Result    `json:"load,omitempty"`
-	Deflate *deflate.Result `json:"deflate,omitempty"`
+	Load    *load.Result     `json:"load,omitempty"`
+	Deflate *deflate.Result  `json:"deflate,omitempty"`
+	Failed  *failures.Result `json:"failed,omitempty"`
 }
 
 // dialectOf returns the protocol of a server.
@@ -33,7 +35,7 @@ func dialectOf(server string, s scenario) load.Dialect {
 	switch server {
 	case "pond", plain, "pondsocket-asgi":
 		channel := "/chat/%d"
-		if s.load.Scenario == load.Recover {
+		if s.load.Scenario == load.Recover || s.load.Positions {
 			channel = "/log/%d"
 		}
 		return load.Pond{Name: server, Path: "/socket", Channel: channel}
@@ -47,13 +49,17 @@ func dialectOf(server string, s scenario) load.Dialect {
 
 // run measures one server once. A failure is part of the record.
 func (b *bench) run(ctx context.Context, s scenario, server string, round int) record {
+	if s.failure.inject != nil {
+		s = s.of(server)
+	}
 	rec := record{Run: report.Run{Scenario: s.name, Server: server, Round: round}}
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	timeout := b.timeout + s.failure.lasts + s.failure.wait
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := b.measure(ctx, s, server, &rec)
 	switch {
 	case ctx.Err() != nil:
-		rec.Failure = fmt.Sprintf("not finished after %v", b.timeout)
+		rec.Failure = fmt.Sprintf("not finished after %v", timeout)
 	case err != nil:
 		rec.Failure = err.Error()
 	}
@@ -61,11 +67,10 @@ func (b *bench) run(ctx context.Context, s scenario, server string, round int) r
 }
 
 func (b *bench) measure(ctx context.Context, s scenario, server string, rec *record) (err error) {
-	name := server
-	if server == plain {
-		name = "pond"
+	if s.cluster {
+		return b.measureCluster(ctx, s, server, rec)
 	}
-	of, _ := fleet.Named(name)
+	of, _ := fleet.Named(serverOf(server))
 	var flags []string
 	if s.deflate && server != plain {
 		flags = append(flags, "compress")

@@ -16,6 +16,8 @@ type scenario struct {
 	caveat  string // how to interpret the numbers
 	load    load.Config
 	deflate bool // run by package deflate, with compression
+	cluster bool // two nodes
+	failure failure
 	columns []report.Column
 	best    []report.Column // for the summary; default: the first column
 
@@ -69,7 +71,10 @@ func paced(rate float64) load.Config {
 }
 
 // scenarios returns all scenarios, in the order of the report.
-func scenarios() []scenario {
+func scenarios() []scenario { return append(singleScenarios(), clusterScenarios()...) }
+
+// singleScenarios returns the scenarios with one server.
+func singleScenarios() []scenario {
 	return []scenario{
 		{
 			name: "fanout", title: "Fan-out to 1,000",

@@ -71,7 +71,7 @@ func (c *client) enter(l *loop) {
 		receiveBuffer = 16 << 10 // small, so that it is full soon
 	}
 	var err error
-	if c.conn, err = l.dial(c, c.Number, receiveBuffer); err != nil {
+	if c.conn, err = l.dial(c, l.targetOf(c), c.Number, receiveBuffer); err != nil {
 		c.closed(l, err)
 		return
 	}
@@ -326,7 +326,7 @@ type posted struct {
 func (p *poster) post(l *loop, c *client, message []byte) {
 	r := l.dialect.Post(&c.Client)
 	if p.conn == nil {
-		conn, err := l.dial(p, p.number, 0)
+		conn, err := l.dial(p, l.targets[0], p.number, 0)
 		if err != nil {
 			p.closed(l, err)
 			return

@@ -44,10 +44,19 @@ type Config struct {
 	Addr      string    // host:port of the server; an IP address
 	Host      string    // the Host header of requests; default Addr
 
+	// Nodes are more servers with the same channels, as host:port. Place returns the server
+	// of a client for its next connection: 0 is Addr, and n is Nodes[n-1]. The default is 0.
+	// again reports that the client was connected before. Place is called concurrently.
+	// Event streams are not supported.
+	Nodes []string
+	Place func(client int, again bool) int
+
 	Clients int // number of clients; default 100
 	Rooms   int // number of channels; the clients are spread over them evenly; default 1
 	Stalled int // number of clients that stop reading in Slow and Latest; default a tenth of Clients
 	Threads int // number of threads that serve the clients; default 1
+
+	Positions bool // clients remember their positions, as in Recover
 
 	Size     int     // size of a published message in bytes, as text; default 128
 	InFlight int     // maximum number of incomplete messages per publisher; default 16, in Rooms 1
@@ -140,6 +149,10 @@ func (c Config) check() error {
 	switch {
 	case !slices.Contains(Scenarios, c.Scenario):
 		return fmt.Errorf("unknown scenario %q", c.Scenario)
+	case len(c.Nodes) > 0 && c.Transport != WebSocket:
+		return errors.New("with several nodes, clients need WebSockets")
+	case c.Positions && !traits.Recovery:
+		return fmt.Errorf("%s has no positions", traits.Name)
 	case !slices.Contains(traits.Transports, c.Transport):
 		return fmt.Errorf("%s has no transport %q", traits.Name, c.Transport)
 	case c.Scenario == Echo && !traits.Echo:

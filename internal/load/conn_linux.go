@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"syscall"
 )
 
@@ -32,9 +33,9 @@ type owner interface {
 
 // dial starts to connect. Data can be queued at once; loop.serve writes it when the
 // connection is open.
-func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
+func (l *loop) dial(owner owner, target netip.AddrPort, number, receiveBuffer int) (*conn, error) {
 	family := syscall.AF_INET6
-	if l.target.Addr().Is4() {
+	if target.Addr().Is4() {
 		family = syscall.AF_INET
 	}
 	fd, err := syscall.Socket(family, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
@@ -47,7 +48,7 @@ func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
 	if receiveBuffer > 0 {
 		_ = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
 	}
-	err = l.connect(fd, number)
+	err = connect(fd, target, number)
 	if err == nil {
 		err = l.watch(syscall.EPOLL_CTL_ADD, fd, c.age, syscall.EPOLLIN|syscall.EPOLLOUT)
 	}
@@ -66,8 +67,8 @@ func (l *loop) dial(owner owner, number, receiveBuffer int) (*conn, error) {
 // does not have enough ports for all clients.
 const sources = 64
 
-func (l *loop) connect(fd, number int) error {
-	ip, port := l.target.Addr(), int(l.target.Port())
+func connect(fd int, target netip.AddrPort, number int) error {
+	ip, port := target.Addr(), int(target.Port())
 	if !ip.Is4() {
 		return connectTo(fd, &syscall.SockaddrInet6{Addr: ip.As16(), Port: port})
 	}

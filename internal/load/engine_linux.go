@@ -18,7 +18,7 @@ type engine struct {
 	config     Config
 	dialect    Dialect
 	traits     Traits
-	target     netip.AddrPort
+	targets    []netip.AddrPort // config.Addr and config.Nodes
 	began      time.Time
 	id         uint32 // of the run, random
 	padding    []byte
@@ -40,15 +40,19 @@ type engine struct {
 func (e *engine) clock() int64 { return int64(time.Since(e.began)) }
 
 func newEngine(config Config) (*engine, error) {
-	addr, err := netip.ParseAddrPort(config.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("address %q: %w", config.Addr, err)
+	var targets []netip.AddrPort
+	for _, text := range append([]string{config.Addr}, config.Nodes...) {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return nil, fmt.Errorf("address %q: %w", text, err)
+		}
+		targets = append(targets, netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()))
 	}
 	e := &engine{
 		config:  config,
 		dialect: config.Dialect,
 		traits:  config.Dialect.Traits(),
-		target:  netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()),
+		targets: targets,
 		began:   time.Now(),
 		id:      rand.Uint32N(1 << (6 * runDigits)), //nolint:gosec // not a secret
 		padding: padding(config.Dialect, &Client{Transport: config.Transport}, config.Size),
@@ -87,7 +91,7 @@ func (e *engine) populate() {
 		l := e.loops[e.thread(n)]
 		c := &client{room: r}
 		c.Number, c.Room, c.Track, c.Transport = n, n%cfg.Rooms, cfg.Scenario == Presence, cfg.Transport
-		c.Recover = cfg.Scenario == Recover
+		c.Recover = cfg.Scenario == Recover || cfg.Positions
 		if cfg.Scenario.allPublish() || cfg.Scenario.chat() && n < cfg.Rooms {
 			c.pub = &publisher{client: c, loop: l, room: r, window: e.window()}
 			if cfg.Scenario != Echo {
@@ -102,6 +106,14 @@ func (e *engine) populate() {
 	for _, c := range e.allClients {
 		c.seen = make([]uint32, max(1, len(c.room.publishers)))
 	}
+}
+
+// targetOf returns the server to which a client connects next.
+func (e *engine) targetOf(c *client) netip.AddrPort {
+	if e.config.Place == nil {
+		return e.targets[0]
+	}
+	return e.targets[e.config.Place(c.Number, c.recovering)]
 }
 
 // thread returns the index of the loop that serves client n. All clients of a room have

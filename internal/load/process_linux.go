@@ -18,23 +18,25 @@ import (
 // Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuOf returns the user and system time of processes.
-func cpuOf(pids []int) (total time.Duration, err error) {
+// cpuOf returns the user and system time of each process.
+func cpuOf(pids []int) (all []time.Duration, err error) {
 	for _, pid := range pids {
 		b, err := ofProcess(pid, "stat")
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
+		total := time.Duration(0)
 		fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // the name before it can contain any byte
 		for _, i := range []int{11, 12} {
 			ticks, err := strconv.ParseInt(string(fields[i]), 10, 64)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
 			total += time.Duration(ticks) * clockTick
 		}
+		all = append(all, total)
 	}
-	return total, nil
+	return all, nil
 }
 
 func ofProcess(pid int, file string) ([]byte, error) {

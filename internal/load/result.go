@@ -107,14 +107,15 @@ type Faults struct {
 
 // Server is the resource usage of the server's processes.
 type Server struct {
-	PIDs           []int         `json:"pids"`
-	CPU            time.Duration `json:"cpu"` // user and system, while measuring
-	CPUPerDelivery time.Duration `json:"cpuPerDelivery"`
-	RSSBefore      int64         `json:"rssBefore"` // bytes, before the first client
-	RSSJoined      int64         `json:"rssJoined"` // after all clients joined
-	RSSMax         int64         `json:"rssMax"`    // the maximum
-	RSSAfter       int64         `json:"rssAfter"`  // after all clients left
-	RSSPerClient   int64         `json:"rssPerClient"`
+	PIDs           []int           `json:"pids"`
+	CPU            time.Duration   `json:"cpu"`  // user and system, while measuring
+	CPUs           []time.Duration `json:"cpus"` // the same, by process
+	CPUPerDelivery time.Duration   `json:"cpuPerDelivery"`
+	RSSBefore      int64           `json:"rssBefore"` // bytes, before the first client
+	RSSJoined      int64           `json:"rssJoined"` // after all clients joined
+	RSSMax         int64           `json:"rssMax"`    // the maximum
+	RSSAfter       int64           `json:"rssAfter"`  // after all clients left
+	RSSPerClient   int64           `json:"rssPerClient"`
 }
 
 // Load is the resource usage of the load generator.

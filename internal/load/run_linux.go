@@ -46,9 +46,10 @@ type run struct {
 
 // A sample holds all counters at one time.
 type sample struct {
-	time        time.Time
-	counters    counters
-	server, own time.Duration
+	time     time.Time
+	counters counters
+	server   []time.Duration // CPU time by process
+	own      time.Duration
 }
 
 func (r *run) sample() (s sample, err error) {
@@ -303,7 +304,11 @@ func (r *run) measured() error {
 		Busy:    (now.own - r.mark.own).Seconds() / res.Elapsed.Seconds(),
 	}
 	if s := res.Server; s != nil {
-		s.CPU = now.server - r.mark.server
+		s.CPU, s.CPUs = 0, nil
+		for i := range now.server {
+			s.CPUs = append(s.CPUs, now.server[i]-r.mark.server[i])
+			s.CPU += s.CPUs[i]
+		}
 		if res.Deliveries > 0 {
 			s.CPUPerDelivery = s.CPU / time.Duration(res.Deliveries)
 		}

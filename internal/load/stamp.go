@@ -158,3 +158,15 @@ func one(number uint64) census {
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return census{1, x ^ x>>31}
 }
+
+// AppendNumbered appends a body with a sequence number, for programs that use dialects
+// without this package's engine. AppendDeliveries finds it.
+func AppendNumbered(dst []byte, seq uint32) []byte {
+	return stamp{as: published, seq: seq}.append(dst)
+}
+
+// Number returns the sequence number of the body at the start of a delivery.
+func Number(delivery []byte) (seq uint32, ok bool) {
+	s, ok := parseStamp(delivery)
+	return s.seq, ok
+}

@@ -60,7 +60,7 @@ func (d Centrifuge) Receive(c *load.Client, message []byte, events []load.Event,
 
 func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, out *load.Outgoing) []load.Event {
 	if push, ok := bytes.CutPrefix(line, []byte(`{"push":{"channel":"`)); ok {
-		return d.push(c, push, events)
+		return d.push(c, push, events, out)
 	}
 	switch {
 	case string(line) == "{}": // a ping
@@ -86,7 +86,7 @@ func (d Centrifuge) receive(c *load.Client, line []byte, events []load.Event, ou
 }
 
 // push interprets a push. The rest starts with the channel.
-func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []load.Event {
+func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event, out *load.Outgoing) []load.Event {
 	_, rest, _ = bytes.Cut(rest, []byte(`"`))
 	switch {
 	case bytes.HasPrefix(rest, []byte(`,"pub":`)):
@@ -94,6 +94,8 @@ func (d Centrifuge) push(c *load.Client, rest []byte, events []load.Event) []loa
 			c.Offset = offset
 		}
 		return load.AppendDeliveries(events, rest)
+	case bytes.HasPrefix(rest, []byte(`,"unsubscribe":`)): // such as insufficient state; official clients subscribe again
+		d.subscribe(c, out)
 	case bytes.HasPrefix(rest, []byte(`,"join":`)):
 		return d.roster(c).join(events, rest)
 	case bytes.HasPrefix(rest, []byte(`,"leave":`)):
@@ -152,6 +154,10 @@ func (d Centrifuge) connected(c *load.Client, line []byte, out *load.Outgoing) {
 	if c.Transport == load.SSE { // required in each later command
 		c.ID = `{"node":"` + textOf(line, `"node":"`) + `","session":"` + textOf(line, `"session":"`) + `","data":`
 	}
+	d.subscribe(c, out)
+}
+
+func (d Centrifuge) subscribe(c *load.Client, out *load.Outgoing) {
 	subscribe := cfSubscribe + room(c) + `"`
 	if c.Track { // shown to the members
 		subscribe += `,"data":` + card(c.Number)

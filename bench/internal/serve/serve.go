@@ -23,6 +23,9 @@ var Lifetime = flag.Duration("lifetime", 10*time.Minute, "exit after this time")
 // Compress enables compression for clients that request it.
 var Compress = flag.Bool("compress", false, "compress messages for clients that request it")
 
+// Redis is the address of the Redis server that connects the nodes of a cluster.
+var Redis = flag.String("redis", "", "be a node of the cluster at the Redis server with this `address`")
+
 // HTTP serves h until standard input ends. It sets only the timeouts that a quick start
 // sets.
 func HTTP(h http.Handler) error {

@@ -1,6 +1,6 @@
 // Command centrifuge follows the tutorial in centrifuge's README: the memory engine, all
 // clients may subscribe and publish. It also has an RPC for echoes, and handlers for event
-// streams. Channels whose names begin with /log/ have a history. All settings are defaults.
+// streams. As a node of a cluster, it has the Redis engine instead. Channels whose names begin with /log/ have a history. All settings are defaults.
 package main
 
 import (
@@ -51,11 +51,36 @@ func onConnect(client *centrifuge.Client) {
 	})
 }
 
+// useRedis sets the Redis engine, with its defaults.
+func useRedis(node *centrifuge.Node, addr string) error {
+	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: addr})
+	if err != nil {
+		return err
+	}
+	shards := []*centrifuge.RedisShard{shard}
+	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{Shards: shards})
+	if err != nil {
+		return err
+	}
+	presence, err := centrifuge.NewRedisPresenceManager(node, centrifuge.RedisPresenceManagerConfig{Shards: shards})
+	if err != nil {
+		return err
+	}
+	node.SetBroker(broker)
+	node.SetPresenceManager(presence)
+	return nil
+}
+
 func main() {
 	flag.Parse()
 	node, err := centrifuge.New(centrifuge.Config{})
 	if err != nil {
 		log.Fatal(err)
+	}
+	if *serve.Redis != "" {
+		if err := useRedis(node, *serve.Redis); err != nil {
+			log.Fatal(err)
+		}
 	}
 	node.OnConnect(onConnect)
 	if err := node.Run(); err != nil {
@@ -73,6 +98,7 @@ func main() {
 	mux.Handle("/connection/websocket", auth(centrifuge.NewWebsocketHandler(node, config)))
 	mux.Handle("/connection/sse", auth(centrifuge.NewSSEHandler(node, centrifuge.SSEConfig{})))
 	mux.Handle("/emulation", centrifuge.NewEmulationHandler(node, centrifuge.EmulationConfig{}))
+	mux.HandleFunc("GET /ready", func(http.ResponseWriter, *http.Request) {})
 	if err := serve.HTTP(mux); err != nil {
 		log.Fatal(err)
 	}

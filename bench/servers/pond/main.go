@@ -1,5 +1,5 @@
 // Command pond is the quick start of pond, with a reply for echoes, presence on request, and rooms
-// with a history.
+// with a history. It can be a node of a cluster; then /stats has the messages that it gave up.
 package main
 
 import (
@@ -7,8 +7,11 @@ import (
 	"flag"
 	"log"
 	"log/slog"
+	"net/http"
+	"sync/atomic"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/redisbroker"
 
 	"github.com/pondsocket/pond/bench/internal/serve"
 )
@@ -42,13 +45,35 @@ func main() {
 	if *serve.Compress {
 		options = append(options, pond.WithCompression(128))
 	}
-	p := pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)))
+	var lost atomic.Int64
+	logger := slog.New(slog.DiscardHandler)
+	settings := []pond.Option{pond.WithLogger(logger), pond.WithObserver(&pond.Observer{
+		Lost: func(_ *pond.Pond, messages int, _ error) { lost.Add(int64(messages)) },
+	})}
+	if *serve.Redis != "" {
+		broker, err := redisbroker.New("redis://"+*serve.Redis, redisbroker.WithLogger(logger))
+		if err != nil {
+			log.Fatal(err)
+		}
+		settings = append(settings, pond.WithBroker(broker))
+	}
+	p := pond.New(settings...)
 	endpoint := p.Endpoint("/socket", auth, options...)
 	endpoint.Lobby("/log/:room_id", onJoin, pond.WithHistory(pond.History{})).OnMessage("message", onMessage)
 	lobby := endpoint.Lobby("/chat/:room_id", onJoin)
 	lobby.OnMessage("message", onMessage)
 	lobby.OnMessage("echo", onEcho)
-	if err := serve.HTTP(p); err != nil {
+	mux := http.NewServeMux()
+	mux.Handle("/socket", p)
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if err := p.Degraded(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	})
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]int64{"lost": lost.Load()})
+	})
+	if err := serve.HTTP(mux); err != nil {
 		log.Fatal(err)
 	}
 }
