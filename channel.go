@@ -296,7 +296,7 @@ func (ch *Channel) end() {
 func (tx *tx) end() {
 	tx.ch.closed = true
 	if l := tx.ch.link; l != nil {
-		l.remote = remoteMembers{}
+		l.remote = remoteMembers{people: remotePeople{ended: l.endPeople()}}
 	}
 	if log := tx.ch.log; log != nil {
 		log.drop(len(log.kept()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/pondsocket/pond/internal/cluster"
@@ -190,12 +191,14 @@ func (l *link) bury(node string) {
 	var doubt []string
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
 		tx.collect(func() {
+			people := tx.peopleOf(node)
 			var removed []string
 			removed, doubt = l.remote.claims.RemoveNode(node)
 			delete(l.remote.states, node)
 			for _, user := range removed {
 				tx.showRemote(user)
 			}
+			tx.inherit(people)
 			for _, user := range doubt[:min(len(doubt), maxProbes)] {
 				m := l.message(clusterwire.UserGetRequest)
 				m.User, m.RequestID, m.FromNode = user, newRequestID(), l.node.id
@@ -206,6 +209,56 @@ func (l *link) bury(node string) {
 	})
 	if len(doubt) > 0 {
 		time.AfterFunc(probeTimeout, func() { l.removeDoubted(node, doubt) })
+	}
+}
+
+// peopleOf returns the identities on a node that is dead, with a member of each, and
+// forgets that they are there. The caller removes the members, and then calls inherit.
+func (tx *tx) peopleOf(node string) map[string]*member {
+	people := map[string]*member{}
+	for identity, p := range tx.ch.link.remote.people.other {
+		if s, ok := p.staying[node]; ok {
+			people[identity] = s.member
+			delete(p.staying, node)
+		}
+		for m := range p.members {
+			if m.remote.counted.node == node {
+				people[identity] = m
+			}
+		}
+		if p.owed != nil && p.owed.owner == node {
+			if time.Since(p.owed.at) < 2*tx.ch.link.node.timeout {
+				people[identity] = p.owed.departure.member
+			}
+			p.owed = nil
+		}
+		if people[identity] != nil {
+			p.waiting = nil // inherit decides
+		}
+	}
+	return people
+}
+
+// inherit decides which node runs the handler for identities that were on a dead node, and
+// are on no other: the node with the smallest ID among those with members of the channel.
+func (tx *tx) inherit(people map[string]*member) {
+	l := tx.ch.link
+	var heirs []string
+	if len(tx.ch.members) > 0 {
+		heirs = append(heirs, l.node.id)
+	}
+	for _, node := range l.remote.claims.Nodes() {
+		if l.node.nodes.Ours(node) {
+			heirs = append(heirs, node)
+		}
+	}
+	for identity, m := range people {
+		_, here := l.remote.people.here[identity]
+		here = here || len(tx.ch.people[identity]) > 0 || tx.ch.persons.has(identity)
+		if !here && len(heirs) > 0 && len(l.remote.people.other[identity].nodes()) == 0 {
+			tx.owe(identity, departure{member: m, reason: LeaveDisconnected}, slices.Min(heirs))
+		}
+		tx.personChanged(identity)
 	}
 }
 
@@ -255,6 +308,7 @@ func (l *link) forget(since func(*remoteMembers) time.Time) {
 					for _, user := range r.claims.Retain(node, nil) {
 						tx.showRemote(user)
 					}
+					tx.keepStays(node, "")
 				}
 			}
 		})

@@ -25,6 +25,8 @@ type remoteMembers struct {
 
 	stated map[string]time.Time // when a node sent its whole state, or its first member
 	lost   time.Time            // when something may have been lost
+
+	people remotePeople
 }
 
 // A remoteUser belongs to each member on another node. Such a member has no connection,
@@ -32,6 +34,7 @@ type remoteMembers struct {
 type remoteUser struct {
 	id, node, identity string
 	assigns            map[string]json.RawMessage
+	counted            counted
 }
 
 // userID returns the ID of a member here or on another node.
@@ -127,6 +130,7 @@ func (tx *tx) tellJoined(m *member) {
 		return
 	}
 	tx.showRemote(m.conn.id) // a member here hides one with the same ID
+	delete(l.remote.people.here, m.conn.identity)
 	msg := tx.memberMessage(clusterwire.UserJoined, m)
 	msg.Assigns = m.snapshot(false)
 	tx.tell(&msg, "")
@@ -136,11 +140,12 @@ func (tx *tx) tellJoined(m *member) {
 }
 
 // tellLeft notifies the other nodes that a membership ended.
-func (tx *tx) tellLeft(m *member) {
+func (tx *tx) tellLeft(m *member, reason LeaveReason) {
 	if tx.ch.link == nil {
 		return
 	}
 	msg := tx.memberMessage(clusterwire.UserLeft, m)
+	tx.stays(m, reason, &msg)
 	tx.tell(&msg, "")
 	tx.showRemote(m.conn.id)
 }
@@ -190,6 +195,7 @@ func (l *link) announce(empty bool) {
 	part := clusterwire.FirstPart
 	err := l.ch.commit(func(tx *tx) error {
 		ids = slices.Collect(maps.Keys(tx.ch.members))
+		empty = empty || l.remote.people.graces() != ""
 		return nil
 	})
 	if err != nil || len(ids) == 0 && !empty {
@@ -209,6 +215,7 @@ func (l *link) announce(empty bool) {
 			}
 			if len(ids) == 0 {
 				part |= clusterwire.LastPart
+				m.Ext.Identities = l.remote.people.graces()
 				if len(tx.ch.members) > 0 {
 					l.due.Store(l.node.nextAnnouncement())
 				}
@@ -261,6 +268,7 @@ func (tx *tx) applyLocked(m *clusterwire.Message) {
 	case clusterwire.UserJoined, clusterwire.UserGetResponse:
 		tx.claim(m.User, newClaim(m.Source, true, m.Assigns, m.Presence))
 	case clusterwire.UserLeft:
+		tx.stay(m)
 		delete(l.remote.states[m.Source], m.User)
 		if claims.Remove(m.Source, m.User) {
 			tx.showRemote(m.User)
@@ -364,6 +372,7 @@ func (tx *tx) applyState(m *clusterwire.Message) {
 		for _, user := range r.claims.Retain(m.Source, users) {
 			tx.showRemote(user)
 		}
+		tx.keepStays(m.Source, m.Ext.Identities)
 	}
 }
 
@@ -373,7 +382,7 @@ const maxAnswerDelay = 50 * time.Millisecond
 // answerSoonLocked announces the members on this node after a random time of at most
 // maxAnswerDelay. Requests that arrive before then receive the same answer.
 func (l *link) answerSoonLocked() {
-	if l.remote.answering || len(l.ch.members) == 0 {
+	if l.remote.answering || len(l.ch.members) == 0 && l.remote.people.graces() == "" {
 		return
 	}
 	l.remote.answering = true
@@ -401,6 +410,7 @@ func (tx *tx) showRemote(id string) {
 	case !ok:
 		delete(r.shown, id)
 		m.left = true
+		tx.count(m, counted{})
 		if tx.untrack(m, false) {
 			tx.notifyUntracked(m)
 		}
@@ -413,6 +423,9 @@ func (tx *tx) showRemote(id string) {
 		r.shown[id] = m
 	}
 	m.remote.node, m.remote.identity, m.remote.assigns = claim.Node, claim.Identity, claim.Assigns
+	if claim.Firsthand {
+		tx.count(m, counted{claim.Identity, claim.Node})
+	}
 	switch {
 	case claim.Presence == nil && m.tracked != nil:
 		tx.untrack(m, false)

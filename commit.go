@@ -183,7 +183,7 @@ func (tx *tx) remove(m *member, reason LeaveReason, detail string) (tracked bool
 		tx.ch.group.Remove(&m.seat)
 	}
 	m.conn.exit(m, reason, detail)
-	tx.tellLeft(m)
+	tx.tellLeft(m, reason)
 	tx.touch()
 	return tracked
 }

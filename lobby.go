@@ -116,7 +116,14 @@ func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave
 // run in turns and never at the same time. A client counts from Accept until its leave
 // handler returned, and longer with [WithLeaveGrace]. Accept waits while one of the two
 // handlers runs for another client with the same identity. Different identities do not
-// wait for each other. OnIdentityJoin panics if there is a handler already.
+// wait for each other.
+//
+// In a cluster, the members on all nodes count, as far as the node of the client knows
+// them. So OnIdentityJoin runs on two nodes if clients with the identity join on both at
+// the same moment. If the last client with the identity is just leaving another node,
+// Accept waits for the handlers there, at most 2 s.
+//
+// OnIdentityJoin panics if there is a handler already.
 func (l *Lobby) OnIdentityJoin(h Handler[*JoinContext]) {
 	register(l, &l.identityJoin, "OnIdentityJoin", h)
 }
@@ -125,8 +132,15 @@ func (l *Lobby) OnIdentityJoin(h Handler[*JoinContext]) {
 // channel, after its leave handler and before OnLastLeave; see [Lobby.OnIdentityJoin]. It
 // runs once for each OnIdentityJoin that succeeded. Its context is that of the last
 // client. With [WithLeaveGrace], it runs when the grace is over, and only if no client
-// with the identity joined the channel in the meantime. OnIdentityLeave panics if there is
-// a handler already.
+// with the identity joined the channel in the meantime.
+//
+// In a cluster, it runs on the node that the last client left. If clients with the identity
+// leave several nodes at the same moment, it runs on one of them. If the node of the last
+// client crashes, it runs on another node that has members of the channel, after
+// [WithNodeTimeout]; then [LeaveContext.User] returns what this node knew of the client. If
+// no other node has members, it does not run.
+//
+// OnIdentityLeave panics if there is a handler already.
 func (l *Lobby) OnIdentityLeave(h Handler[*LeaveContext]) {
 	register(l, &l.identityLeave, "OnIdentityLeave", h)
 }

@@ -46,7 +46,8 @@ func WithPresenceIdentities() LobbyOption { return func(c *lobbyConfig) { c.iden
 // presence differences also show the last tracked client of the identity for that time, or
 // until another one is tracked. Nothing else is delayed: leave handlers run at once, lists
 // of presence change at once, and [Channel.Len], [Channel.Users] and [Channel.Presence] are
-// about members. In a cluster, only the node of the client knows the grace.
+// about members. In a cluster, the person may return on any node, but only followers on the
+// node of the last client see it during the grace.
 //
 // There is no grace if the client asks to leave, or if the server ends the membership: with
 // [Channel.Evict], [Channel.Close], [Endpoint.Disconnect] or [Pond.Shutdown].
@@ -255,7 +256,8 @@ func WithMaxConnsPerAddress(n int) EndpointOption {
 // clients, Identify returns an error, and they are rejected with
 // [http.StatusTooManyRequests]. A client counts from Identify until its network
 // connection is closed and its handlers returned. Clients without an identity are not
-// limited. The default is no limit: a person can have many tabs and devices.
+// limited. In a cluster, each node counts its own clients. The default is no limit: a
+// person can have many tabs and devices.
 func WithMaxConnsPerIdentity(n int) EndpointOption {
 	positive("WithMaxConnsPerIdentity", n)
 	return func(c *endpointConfig) { c.maxPerIdentity = n }

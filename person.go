@@ -47,6 +47,13 @@ func (x *persons) acquire(ch *Channel, identity string) *person {
 	return p
 }
 
+// has reports whether there is a person with an identity, or may soon be one.
+func (x *persons) has(identity string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.byIdentity[identity] != nil
+}
+
 func (p *person) release() {
 	x := &p.channel.persons
 	x.mu.Lock()
@@ -82,7 +89,14 @@ func (c *JoinContext) arrive(m *member) error {
 		}
 		<-p.turn
 	}()
-	if h := l.identityJoin.Load(); h != nil && !p.present {
+	elsewhere := false
+	if !p.present {
+		var err error
+		if elsewhere, err = c.channel.link.awaitPerson(p.identity, c.conn); err != nil {
+			return err
+		}
+	}
+	if h := l.identityJoin.Load(); h != nil && !p.present && !elsewhere {
 		c.accepting = true
 		if err := h.handler(c); !succeeded(err) {
 			return err
@@ -163,20 +177,34 @@ func (ch *Channel) forget(m *member) (evicted bool) {
 	return m.evicted
 }
 
-// leave runs the handler for the last leave of the identity.
+// leave ends the presence of the identity on this node. It runs the handler for the last
+// leave unless the identity is on other nodes.
 func (p *person) leave(d departure) {
 	defer p.release()
 	p.present = false
-	p.channel.stopLingering(p.identity, nil)
-	if h := p.channel.lobby.identityLeave.Load(); h != nil {
+	if p.channel.link.departs(p.identity, d) {
+		p.runLeave(d)
+	}
+}
+
+// runLeave runs the handler for the last leave of the identity. The caller owns p.
+func (p *person) runLeave(d departure) {
+	ch := p.channel
+	ch.stopLingering(p.identity, nil)
+	defer ch.link.tellPerson(p.identity, personLeft, nil) // even if the handler does not return
+	switch h := ch.lobby.identityLeave.Load(); {
+	case h == nil:
+	case d.member.conn != nil:
 		d.member.conn.callLeave(h, d)
+	default:
+		ch.callRemoteLeave(h, d)
 	}
 }
 
 // wait starts a grace, unless the person has gone for good.
 func (p *person) wait(d departure) bool {
 	l := p.channel.lobby
-	if l.cfg.grace == 0 || !d.member.conn.mayReturn(d.reason) {
+	if l.cfg.grace == 0 || !d.member.conn.mayReturn(d.reason) || !p.channel.link.expects(p.identity) {
 		return false
 	}
 	e := l.endpoint
@@ -366,6 +394,15 @@ func (x *graces) endNow(identity string, ch *Channel) bool {
 	return len(ended) > 0
 }
 
+// endReturned ends the grace of an identity that has a member on another node.
+func (x *graces) endReturned(identity string, ch *Channel) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if g := x.byIdentity[identity][graceKey{channel: ch}]; g != nil {
+		x.startLocked([]*grace{g})
+	}
+}
+
 // startLocked ends graces before their time.
 func (x *graces) startLocked(ended []*grace) {
 	for _, g := range ended {
@@ -410,6 +447,9 @@ func (tx *tx) linger(m *member, reason LeaveReason) bool {
 		if other.tracked != nil {
 			return false
 		}
+	}
+	if ch.link.tracks(identity) {
+		return false
 	}
 	g := &grace{channel: ch, identity: identity, presence: true}
 	g.end = func() { ch.stopLingering(identity, g) }
