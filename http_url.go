@@ -14,10 +14,10 @@ import (
 )
 
 // WithJoinByURL allows clients to join a channel with the URL that they connect to. It
-// is for clients that can only open a URL, such as a browser's EventSource, curl or
-// htmx:
+// is for clients that can only open a URL, such as a browser's EventSource. Others must
+// send the header Accept: text/event-stream:
 //
-//	GET /socket?join=/run/7&last=10
+//	curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:8000/socket?join=/run/7&last=10'
 //
 // The query parameter join is the name of a channel. This has the same effect as a
 // request to join with an empty payload; the join handler decides. In a lobby with
