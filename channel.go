@@ -216,12 +216,24 @@ func (ch *Channel) sent(event string, recipients int) {
 
 // Assign sets an assign of a member. Handlers can read assigns; clients never receive
 // them. It returns [ErrNotMember] if the channel has no such member.
+//
+// If the member is connected to another node of a cluster, Assign returns when that node is
+// asked to set the assign. All nodes have the value soon after that: what encoding/json
+// decodes it to. Assign returns an error if the value cannot be encoded, or if the node is a
+// server of another PondSocket implementation.
 func (ch *Channel) Assign(id, key string, value any) error {
 	m, err := ch.member(id)
+	if err == nil {
+		return m.assign(key, value)
+	}
+	if ch.link == nil {
+		return err
+	}
+	encoded, err := wire.Value(value)
 	if err != nil {
 		return err
 	}
-	return m.assign(key, value)
+	return ch.link.ask(memberChange{Do: doAssign, User: id, Key: key, Value: encoded}, nil)
 }
 
 // Evict removes a member and sends the reason to it and to the remaining members.

@@ -330,6 +330,8 @@ func (l *link) receive(t *topic, e Entry) {
 	switch {
 	case m.Type != clusterwire.UserMessage:
 		l.apply(&m)
+	case m.Ext.Action == memberAction:
+		l.changeMember(&m)
 	case !m.IsNotice():
 		l.deliver(&m)
 	}

@@ -56,10 +56,16 @@ func PresenceAs[T any](ch *Channel) ([]Tracked[T], error) {
 
 // Track gives a member a presence, a JSON object, and notifies all tracked
 // members, including the new one. It returns [ErrNotMember] or [ErrTracked].
+//
+// If the member is connected to another node of a cluster, Track, Update, Upsert and Untrack
+// return when that node is asked to make the change. They return an error if the change is
+// not possible as far as this node knows, or if the other node is a server of another
+// PondSocket implementation. The other node makes the change unless it is not possible any
+// more.
 func (ch *Channel) Track(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return err
+		return ch.link.askPresence(doTrack, id, presence, (*member).checkUntracked)
 	}
 	return m.track(presence)
 }
@@ -69,7 +75,7 @@ func (ch *Channel) Track(id string, presence any) error {
 func (ch *Channel) Update(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return err
+		return ch.link.askPresence(doUpdate, id, presence, (*member).checkTracked)
 	}
 	return m.update(presence)
 }
@@ -79,7 +85,7 @@ func (ch *Channel) Update(id string, presence any) error {
 func (ch *Channel) Upsert(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return err
+		return ch.link.askPresence(doUpsert, id, presence, nil)
 	}
 	return m.setPresence(presence, nil)
 }
@@ -89,33 +95,34 @@ func (ch *Channel) Upsert(id string, presence any) error {
 func (ch *Channel) Untrack(id string) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return err
+		return ch.link.ask(memberChange{Do: doUntrack, User: id}, (*member).checkTracked)
 	}
 	return m.untrack()
 }
 
-func (m *member) track(presence any) error {
-	return m.setPresence(presence, func() error {
-		if m.tracked != nil {
-			return ErrTracked
-		}
-		return nil
-	})
+func (m *member) track(presence any) error { return m.setPresence(presence, m.checkUntracked) }
+
+func (m *member) update(presence any) error { return m.setPresence(presence, m.checkTracked) }
+
+// checkTracked requires the channel's lock, as checkUntracked does.
+func (m *member) checkTracked() error {
+	if m.tracked == nil {
+		return ErrNotTracked
+	}
+	return nil
 }
 
-func (m *member) update(presence any) error {
-	return m.setPresence(presence, func() error {
-		if m.tracked == nil {
-			return ErrNotTracked
-		}
-		return nil
-	})
+func (m *member) checkUntracked() error {
+	if m.tracked != nil {
+		return ErrTracked
+	}
+	return nil
 }
 
 func (m *member) untrack() error {
 	return m.commit(func(tx *tx) error {
-		if m.tracked == nil {
-			return ErrNotTracked
+		if err := m.checkTracked(); err != nil {
+			return err
 		}
 		tx.untrack(m, false)
 		tx.notifyUntracked(m)
@@ -128,14 +135,9 @@ func (m *member) untrack() error {
 // setPresence tracks the member or updates its presence, unless check, which is
 // called under the channel's lock, returns an error.
 func (m *member) setPresence(presence any, check func() error) error {
-	value, err := wire.Object(presence)
+	value, err := m.channel.lobby.endpoint.presence(presence)
 	if err != nil {
 		return err
-	}
-	endpoint := m.channel.lobby.endpoint
-	if len(value) > endpoint.cfg.maxPresence {
-		endpoint.limited(LimitPresence)
-		return tooLarge("the presence")
 	}
 	return m.commit(func(tx *tx) error {
 		if check != nil {
@@ -147,6 +149,19 @@ func (m *member) setPresence(presence any, check func() error) error {
 		tx.tellPresence(m)
 		return nil
 	})
+}
+
+// presence encodes a presence.
+func (e *Endpoint) presence(presence any) (json.RawMessage, error) {
+	value, err := wire.Object(presence)
+	if err != nil {
+		return nil, err
+	}
+	if len(value) > e.cfg.maxPresence {
+		e.limited(LimitPresence)
+		return nil, tooLarge("the presence")
+	}
+	return value, nil
 }
 
 // A roster is the ordered list of a channel's tracked members. The channel's mu guards

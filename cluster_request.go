@@ -2,6 +2,8 @@ package pond
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -131,4 +133,105 @@ func (ch *Channel) callRemoteLeave(h *registered[*LeaveContext], d departure) {
 			f.log(ctx, n.pond, "pond: handler failed", slog.String("channel", ch.name), slog.String("user", d.member.remote.id))
 		}
 	})
+}
+
+// memberAction is the action of a request to the node of a member to change its assigns or
+// its presence. Its payload is a [memberChange].
+const memberAction = "MEMBER"
+
+// A memberChange is a call of a method of Channel for a member on another node.
+type memberChange struct {
+	Do    string          `json:"do"` // one of these
+	User  string          `json:"user"`
+	Key   string          `json:"key,omitempty"`   // of an assign
+	Value json.RawMessage `json:"value,omitempty"` // of an assign, or a presence
+}
+
+const (
+	doAssign  = "assign"
+	doTrack   = "track"
+	doUpdate  = "update"
+	doUpsert  = "upsert"
+	doUntrack = "untrack"
+)
+
+// errForeign is the error for changes of users that are connected to other implementations,
+// which do not accept such requests.
+var errForeign = errors.New("pond: the member is connected to a server of another implementation, and only that server can change it")
+
+// ask asks the node of a member to change it, unless check, which is called under the
+// channel's lock, returns an error. It returns [ErrNotMember] if there is no such member on
+// another node.
+func (l *link) ask(r memberChange, check func(*member) error) error {
+	if l == nil {
+		return ErrNotMember
+	}
+	payload, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	m := l.message(clusterwire.UserMessage)
+	m.Event, m.RequestID, m.Payload, m.From = memberAction, newRequestID(), payload, clusterwire.FromChannel
+	m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}}
+	m.Ext.Action = memberAction
+	it, err := l.encode(&m)
+	if err != nil {
+		return err
+	}
+	it.Event = true // if it is lost, the Observer is notified
+	err = l.ch.commit(func(*tx) error {
+		remote := l.remote.shown[r.User]
+		switch {
+		case remote == nil:
+			return ErrNotMember
+		case !l.node.nodes.Ours(remote.remote.node):
+			return errForeign
+		}
+		if check != nil {
+			if err := check(remote); err != nil {
+				return err
+			}
+		}
+		return l.node.push(l.name, *it)
+	})
+	if errors.Is(err, ErrClosed) {
+		return ErrNotMember // a closed channel has no members
+	}
+	return err
+}
+
+// askPresence is ask for a change of presence.
+func (l *link) askPresence(do, id string, presence any, check func(*member) error) error {
+	if l == nil {
+		return ErrNotMember
+	}
+	value, err := l.ch.lobby.endpoint.presence(presence)
+	if err != nil {
+		return err
+	}
+	return l.ask(memberChange{Do: do, User: id, Value: value}, check)
+}
+
+// changeMember changes a member on this node at the request of another one. If that fails, the
+// member changed or left in the meantime.
+func (l *link) changeMember(m *clusterwire.Message) {
+	var r memberChange
+	_ = json.Unmarshal(m.Payload, &r) // without a member, if a node is broken
+	member, err := l.ch.member(r.User)
+	if err != nil {
+		return
+	}
+	switch r.Do {
+	case doAssign:
+		err = member.assign(r.Key, decodeAssign(r.Value))
+	case doTrack:
+		err = member.track(r.Value)
+	case doUpdate:
+		err = member.update(r.Value)
+	case doUpsert:
+		err = member.setPresence(r.Value, nil)
+	case doUntrack:
+		err = member.untrack()
+	}
+	_ = err
 }
