@@ -56,7 +56,8 @@ coverage: ## all tests of the library, with their combined coverage
 	exit $$status
 
 .PHONY: stress
-stress: ## test the concurrent packages ten times: before a release, and after changing one
+stress: ## test with full sizes, and the concurrent packages ten times: before a release, and after changing one
+	go test -tags=stress -count=1 -timeout=30m ./internal/suite/...
 	go test -race -shuffle=on -count=10 -timeout=1h . ./internal/suite/... ./internal/transport ./pondtest
 
 .PHONY: fuzz

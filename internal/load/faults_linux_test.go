@@ -23,7 +23,7 @@ import (
 var lostAfter = 2 * time.Second
 
 func init() {
-	if kit.Slowdown > 1 {
+	if kit.Race {
 		lostAfter = 5 * time.Second
 	}
 }

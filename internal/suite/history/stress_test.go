@@ -25,7 +25,7 @@ import (
 // none that reads is disconnected by the server.
 func TestRecoveryUnderLoad(t *testing.T) {
 	members, messages := 300, 400
-	if kit.Slowdown > 1 { // with the race detector, which is what the test is for
+	if kit.Race { // with the race detector, which is what the test is for
 		members = 1000
 	}
 	p, e, _ := newPond(pond.History{Messages: messages, Bytes: 1 << 30, Newcomers: messages})

@@ -1,7 +1,10 @@
-//go:build !race
+//go:build !race && !stress
 
 package kit
 
-// Slowdown divides the size of tests that are large on purpose. For the race detector,
-// a tenth of the messages is sufficient.
-const Slowdown = 1
+// Race reports whether the race detector is enabled.
+const Race = false
+
+// Slowdown divides the size of tests that are large on purpose. With "-tags stress", which
+// "make stress" uses, they have their full size.
+const Slowdown = 5

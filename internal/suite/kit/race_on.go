@@ -2,6 +2,9 @@
 
 package kit
 
+// Race reports whether the race detector is enabled.
+const Race = true
+
 // Slowdown divides the size of tests that are large on purpose. For the race detector,
-// a tenth of the messages is sufficient.
+// a tenth is sufficient.
 const Slowdown = 10

@@ -18,12 +18,12 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// Promise 1: 100,000 messages cause replies, broadcasts and presence. All recipients
+// Promise 1: 20,000 messages, and 100,000 in "make stress", cause replies, broadcasts and presence. All recipients
 // see the same order, and each client gets the effects of its own messages in the
 // order in which it sent them.
 func TestPromiseOrder(t *testing.T) {
 	const clients, burst = 5, 500
-	const rounds = 40 / kit.Slowdown // 100,000 messages
+	const rounds = 40 / kit.Slowdown
 	type numbered struct {
 		From string
 		N    int
@@ -104,7 +104,7 @@ func TestPromiseOrder(t *testing.T) {
 	})
 }
 
-// Promises 2 and 3: 10 of 1,000 members stop reading. They are disconnected with a
+// Promises 2 and 3: 10 of 200 members, and of 1,000 in "make stress", stop reading. They are disconnected with a
 // reason, and the others get everything.
 func TestPromiseSlowClients(t *testing.T) {
 	const members, slow, messages = 1000 / kit.Slowdown, 10, 100

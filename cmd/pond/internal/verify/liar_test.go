@@ -343,7 +343,7 @@ func TestLiars(t *testing.T) {
 	} {
 		for _, transport := range []pondclient.Transport{pondclient.WebSocket, pondclient.SSE} {
 			t.Run(name+" over "+string(transport), func(t *testing.T) {
-				if kit.Slowdown > 1 && (len(name)%2 == 0) != (transport == pondclient.SSE) {
+				if kit.Race && (len(name)%2 == 0) != (transport == pondclient.SSE) {
 					t.Skip("the race detector needs one transport, and long runs exhaust it")
 				}
 				synctest.Test(t, func(t *testing.T) {
@@ -394,6 +394,10 @@ func swap(publisher int) func(*liarMember, string, bool) []string {
 
 // Servers that do nothing wrong are not accused, whatever happens at the end.
 func TestInnocents(t *testing.T) {
+	restarts, interruptions := 5, 8
+	if kit.Race {
+		restarts, interruptions = 1, 2
+	}
 	start := func(t *testing.T) (*cluster, verify.Config) {
 		c := newCluster(t)
 		p, _ := newPond(broadcast, withHistory)
@@ -422,7 +426,7 @@ func TestInnocents(t *testing.T) {
 		})
 	})
 	t.Run("a restart at the beginning", func(t *testing.T) {
-		for n := range max(1, 5/kit.Slowdown) {
+		for n := range restarts {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t)
 				first := make(chan struct{})
@@ -450,7 +454,7 @@ func TestInnocents(t *testing.T) {
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
-		for n := range max(2, 8/kit.Slowdown) {
+		for n := range interruptions {
 			synctest.Test(t, func(t *testing.T) {
 				c, cfg := start(t)
 				cfg.Rate = 2000
