@@ -38,7 +38,7 @@ var reactions = {
 };
 function reactionTo({ status }, custom) {
   let table = { ...reactions, ...custom };
-  return table[status] ?? table[status - 4e3] ?? "retry";
+  return table[status] ?? (status > 4399 && status < 4600 && table[status - 4e3] || "retry");
 }
 var toPondError = (error, code) => error instanceof PondError ? error : new PondError(code, error?.message, 0, { cause: error });
 

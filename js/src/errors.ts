@@ -26,7 +26,7 @@ export function serverError({ event, payload }: { event: string; payload: any })
 
 /**
  * How the client reacts to an HTTP status or a close code. For all others, it retries. A close
- * code from 4000 to 4999 counts as the HTTP status that is 4000 lower.
+ * code from 4400 to 4599 counts as the HTTP status that is 4000 lower.
  */
 export const reactions: Record<number, Reaction> = {
   204: "stop",
@@ -49,7 +49,7 @@ export const reactions: Record<number, Reaction> = {
 
 export function reactionTo({ status }: PondError, custom?: Readonly<Record<number, Reaction>>): Reaction {
   const table = { ...reactions, ...custom };
-  return table[status] ?? table[status - 4000] ?? "retry";
+  return table[status] ?? ((status > 4399 && status < 4600 && table[status - 4000]) || "retry");
 }
 
 /** Returns a PondError unchanged, and wraps an error of the application or the platform. */

@@ -257,7 +257,7 @@ it("8: one deadline covers the token, dialling and the first message", async (wo
 
 it("9: the table has the reactions to close codes, and can be overridden", async (world) => {
   const { clock, server } = world;
-  const expected = (code) => reactions[code] ?? reactions[code - 4000] ?? "retry";
+  const expected = (code) => reactions[code] ?? (code >= 4400 && code <= 4599 && reactions[code - 4000] || "retry");
   const after = async (code, options) => {
     const { pond } = await world.connected(options);
     server.last.close(code, "because");
@@ -266,7 +266,7 @@ it("9: the table has the reactions to close codes, and can be overridden", async
     pond.close();
     return { status, error };
   };
-  for (const code of [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4400, 4401, 4403, 4404, 4429, 4500, 4503, 4999]) {
+  for (const code of [1000, 1001, 1002, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4204, 4400, 4401, 4403, 4404, 4429, 4500, 4503, 4599, 4999]) {
     const { status, error } = await after(code);
     assert.equal(status, expected(code) === "retry" ? "waiting" : "stopped", code); // without a token, refresh stops
     assert.ok(error instanceof PondError);
@@ -275,6 +275,8 @@ it("9: the table has the reactions to close codes, and can be overridden", async
   assert.equal((await after(1000, { reactions: { 1000: "retry" } })).status, "waiting");
   assert.equal((await after(4999, { reactions: { 4999: "stop" } })).status, "stopped");
   assert.equal((await after(4503, { reactions: { 503: "stop" } })).status, "stopped");
+  assert.equal((await after(4204)).status, "waiting"); // not a status: as in pondclient
+  assert.equal((await after(4700, { reactions: { 700: "stop" } })).status, "waiting");
 });
 
 it("9: the table has the reactions to HTTP statuses, and Retry-After is obeyed with jitter", async (world) => {
