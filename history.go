@@ -185,13 +185,17 @@ func (e *Endpoint) History(ctx context.Context, channel string, from HistoryStar
 			return
 		}
 		ch := e.registry.find(channel)
-		if ch == nil || ch.log == nil {
+		var at Position
+		var end uint64
+		if err = ErrClosed; ch != nil && ch.log != nil {
+			at, end, err = ch.historyStart(from)
+		}
+		if errors.Is(err, ErrClosed) { // no such channel, or it was closed just now
 			if from.position != (Position{}) {
 				yield(HistoryEntry{}, ErrPositionLost)
 			}
 			return
 		}
-		at, end, err := ch.historyStart(from)
 		for err == nil && at.Offset < end {
 			if err = ctx.Err(); err != nil {
 				break
@@ -213,23 +217,24 @@ func (e *Endpoint) History(ctx context.Context, channel string, from HistoryStar
 }
 
 // historyStart returns the position where an iteration starts, and the offset where it
-// ends.
+// ends. It drops messages that expired.
 func (ch *Channel) historyStart(from HistoryStart) (start Position, end uint64, err error) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	log := ch.log
-	log.trim(now())
-	if from.position == (Position{}) {
-		last := math.MaxInt
-		if from.counted {
-			last = from.last
+	err = ch.commit(func(*tx) error {
+		log := ch.log
+		log.trim(now())
+		start, end = from.position, log.top
+		if from.position == (Position{}) {
+			last := math.MaxInt
+			if from.counted {
+				last = from.last
+			}
+			start = Position{log.epoch, log.lastStart(last)}
+		} else if from.position.Epoch != log.epoch || from.position.Offset > log.top {
+			return ErrPositionLost
 		}
-		return Position{log.epoch, log.lastStart(last)}, log.top, nil
-	}
-	if from.position.Epoch != log.epoch || from.position.Offset > log.top {
-		return Position{}, 0, ErrPositionLost
-	}
-	return from.position, log.top, nil
+		return nil
+	})
+	return start, end, err
 }
 
 // historyPage returns a copy of the first entries after a position.
