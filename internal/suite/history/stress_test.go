@@ -24,8 +24,8 @@ import (
 // evicted and read slowly. Each of them receives every message once, in order, and
 // none that reads is disconnected by the server.
 func TestRecoveryUnderLoad(t *testing.T) {
-	members, messages := 300, 400
-	if kit.Race { // with the race detector, which is what the test is for
+	members, messages := 300, 400 // "make stress" repeats it with the race detector
+	if kit.Slowdown == 1 {
 		members = 1000
 	}
 	p, e, _ := newPond(pond.History{Messages: messages, Bytes: 1 << 30, Newcomers: messages})
