@@ -3,6 +3,7 @@ package pond
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -51,6 +52,24 @@ func (p *Pond) Degraded() error {
 	p.node.mu.Lock()
 	defer p.node.mu.Unlock()
 	return p.node.degraded
+}
+
+// A BrokerQueue describes the messages that a Pond has not sent to its broker yet.
+type BrokerQueue struct {
+	Topics  int // channels with queued messages, and a few topics of the node itself
+	Failing int // those whose last attempt to send messages failed
+	Bytes   int // size of all queued messages, including their memory overhead
+}
+
+// BrokerQueue returns the current length of the queues to the broker, which is zero
+// without [WithBroker]. It is meant for metrics: without a problem, it is close to zero.
+// If more than 8 MiB are queued in a channel, or 64 MiB in total, messages are lost or
+// rejected: see [Observer.Lost] and [ErrOverloaded].
+func (p *Pond) BrokerQueue() (q BrokerQueue) {
+	if p.node != nil {
+		q.Topics, q.Failing, q.Bytes = p.node.lanes.Queued()
+	}
+	return q
 }
 
 // defaultNodeTimeout is also the default of other servers of the protocol.
@@ -103,17 +122,20 @@ type node struct {
 	dirty      map[string]struct{} // topics in which changes of members were lost
 	lost       int                 // messages that were given up and not reported yet
 	lostReason error
+	missed     uint64  // messages of other nodes that did not arrive, and were not reported yet
 	syncs      []*link // links that will request the state of other nodes
 	syncing    bool    // a timer runs for syncs
 
 	// Owned by watch.
-	heart    *topic
-	private  *topic // messages for this node alone
-	controls map[*Endpoint]*topic
-	nextBeat time.Time
-	audited  time.Time // when the logs were compared
-	expired  time.Time // when members of silent nodes were searched for
-	troubled time.Time // when the node was last degraded
+	heart     *topic
+	private   *topic // messages for this node alone
+	controls  map[*Endpoint]*topic
+	nextBeat  time.Time
+	audited   time.Time // when the logs were compared
+	sampled   time.Time // when some of them were
+	announced time.Time // when channels were searched for members to announce
+	expired   time.Time // when members of silent nodes were searched for
+	troubled  time.Time // when the node was last degraded
 }
 
 func newNode(p *Pond) *node {
@@ -177,7 +199,7 @@ func (n *node) contextsLocked() {
 // watch does the periodic work, until the node stops.
 func (n *node) watch() {
 	defer n.tasks.Done()
-	tick := time.NewTicker(min(max(n.timeout/18, 10*time.Millisecond), 5*time.Second))
+	tick := time.NewTicker(min(max(n.timeout/18, 10*time.Millisecond), time.Second))
 	defer tick.Stop()
 	for {
 		n.tick()
@@ -310,14 +332,28 @@ func (n *node) gaveUp(topic string, messages int, err error) {
 	}
 }
 
-// reportLost reports the messages that were given up since the last report.
+// missedEvents records that events of another node did not arrive.
+func (n *node) missedEvents(count uint64) {
+	if count == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.missed += count
+}
+
+// reportLost reports the messages that were given up, and those that did not arrive,
+// since the last report.
 func (n *node) reportLost() {
 	n.mu.Lock()
-	lost, reason := n.lost, n.lostReason
-	n.lost = 0
+	lost, reason, missed := n.lost, n.lostReason, n.missed
+	n.lost, n.missed = 0, 0
 	n.mu.Unlock()
 	if f := n.pond.cfg.observer.Lost; f != nil && lost > 0 {
 		n.pond.observe("Lost", func() { f(n.pond, lost, reason) })
+	}
+	if f := n.pond.cfg.observer.Missed; f != nil && missed > 0 {
+		n.pond.observe("Missed", func() { f(n.pond, int(min(missed, math.MaxInt))) })
 	}
 }
 

@@ -324,9 +324,14 @@ func (l *link) receive(t *topic, e Entry) {
 		return // the members on this node have it
 	}
 	m, err := clusterwire.Decode(e.Data, l.endpoint, l.ch.name, clusterwire.DefaultLimits)
-	if err != nil || m.Source == l.node.id || !l.node.saw(&m) || !t.isNew(&m) {
+	if err != nil || m.Source == l.node.id || !l.node.saw(&m) {
 		return
 	}
+	ok, missed := t.isNew(&m)
+	if !ok {
+		return
+	}
+	l.node.missedEvents(missed)
 	switch {
 	case m.Type != clusterwire.UserMessage:
 		l.apply(&m)

@@ -163,6 +163,10 @@ func (n *node) announceDue() {
 	}
 	n.mu.Unlock()
 	now := time.Now()
+	if dirty == nil && now.Sub(n.announced) < min(n.timeout/18, 5*time.Second) {
+		return
+	}
+	n.announced = now
 	silence := now.Add(-stateTimeouts * n.timeout)
 	expire := now.Sub(n.expired) >= n.beat() && n.troubled.Before(silence) // or it may have missed something
 	if expire {
@@ -417,4 +421,78 @@ func (f *forwarding) stop(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = f.node.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{f.node.heartbeat(stopAction)}) // or they notice later
+}
+
+// auditLogs periodically compares the channels with their logs, because a broker may
+// fail to report a loss, and prevents the logs from ending while there are members. In
+// between, it compares a few of them: if all logs were lost, such as by FLUSHALL of Redis,
+// the members must be notified soon.
+func (n *node) auditLogs() {
+	now := time.Now()
+	all := now.Sub(n.audited) >= n.beat()
+	if n.log == nil || !all && now.Sub(n.sampled) < sampleTime || !n.auditing.CompareAndSwap(false, true) {
+		return
+	}
+	n.sampled = now
+	if all {
+		n.audited = now
+	}
+	n.tasks.Add()
+	go func() {
+		defer n.tasks.Done()
+		defer n.auditing.Store(false)
+		logs := n.logs()
+		if !all {
+			rand.Shuffle(len(logs), func(i, j int) { logs[i], logs[j] = logs[j], logs[i] }) //nolint:gosec // a sample
+			if !n.audit(logs[:min(len(logs), sampleTopics)]) || len(logs) <= sampleTopics {
+				return
+			}
+		}
+		n.audit(logs)
+	}()
+}
+
+// logs returns the logs of all channels.
+func (n *node) logs() (logs []*remoteLog) {
+	for _, l := range n.links() {
+		if l.log != nil {
+			logs = append(logs, l.log)
+		}
+	}
+	return logs
+}
+
+// audit reads the logs that are ahead of their channels. It reports whether there is a log
+// that was lost.
+func (n *node) audit(logs []*remoteLog) (lost bool) {
+	for len(logs) > 0 {
+		some := logs[:min(len(logs), auditTopics)]
+		logs = logs[len(some):]
+		topics := make([]string, len(some))
+		for i, r := range some {
+			topics[i] = r.link.name
+		}
+		ctx, cancel := context.WithTimeout(n.run, logTimeout)
+		tops, err := n.log.Tops(ctx, topics)
+		cancel()
+		if err != nil {
+			return false // the next time
+		}
+		for i, r := range some {
+			if r.missing(tops[i]) || tops[i] == (Position{}) {
+				r.soon()
+			}
+			lost = lost || !r.isOf(tops[i])
+			r.renew()
+		}
+	}
+	return lost
+}
+
+// isOf reports whether the channel is in the epoch of a position.
+func (r *remoteLog) isOf(p Position) bool {
+	ch := r.link.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return p.Epoch == ch.log.epoch
 }

@@ -35,6 +35,8 @@ const (
 	logRetry     = time.Second     // after a failure
 	logPatience  = time.Second     // for an appended entry to arrive
 	auditTopics  = 512             // whose tops one call requests
+	sampleTopics = 8               // whose tops are compared more often
+	sampleTime   = 2 * time.Second // between these comparisons
 	logReads     = 16              // concurrent calls
 	messageSpace = 512             // approximate size of a message between nodes without its payload
 )
@@ -350,53 +352,6 @@ func (t *topic) logged() (links []*link) {
 		}
 	}
 	return links
-}
-
-// auditLogs periodically compares the channels with their logs, because a broker may
-// fail to report a loss, and prevents the logs from ending while there are members.
-func (n *node) auditLogs() {
-	if n.log == nil || time.Since(n.audited) < n.beat() {
-		return
-	}
-	n.audited = time.Now()
-	if !n.auditing.CompareAndSwap(false, true) {
-		return
-	}
-	n.tasks.Add()
-	go func() {
-		defer n.tasks.Done()
-		defer n.auditing.Store(false)
-		n.audit()
-	}()
-}
-
-func (n *node) audit() {
-	var logs []*remoteLog
-	for _, l := range n.links() {
-		if l.log != nil {
-			logs = append(logs, l.log)
-		}
-	}
-	for len(logs) > 0 {
-		some := logs[:min(len(logs), auditTopics)]
-		logs = logs[len(some):]
-		topics := make([]string, len(some))
-		for i, r := range some {
-			topics[i] = r.link.name
-		}
-		ctx, cancel := context.WithTimeout(n.run, logTimeout)
-		tops, err := n.log.Tops(ctx, topics)
-		cancel()
-		if err != nil {
-			return // the next time
-		}
-		for i, r := range some {
-			if r.missing(tops[i]) || tops[i] == (Position{}) {
-				r.soon()
-			}
-			r.renew()
-		}
-	}
 }
 
 // renew prevents the log from ending.

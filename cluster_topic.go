@@ -31,25 +31,39 @@ type topic struct {
 
 	// Owned by the goroutine of in.
 	recent clusterwire.Recent
-	last   map[string]uint64 // the latest number of each of pond's nodes
+	last   map[string]progress // of each of pond's nodes
 }
+
+// A progress is what arrived last from a node of pond: the number of the message, and how
+// many events there were.
+type progress struct{ seq, events uint64 }
 
 // isNew reports whether a message is neither a repetition nor older than one that
 // arrived. A node sends a batch again if it does not know whether it arrived. So
 // messages may arrive twice, and messages that were lost at first may arrive after
 // later ones; these are dropped too.
-func (t *topic) isNew(m *clusterwire.Message) bool {
+//
+// missed is the number of events of the node that were lost before this message.
+func (t *topic) isNew(m *clusterwire.Message) (ok bool, missed uint64) {
 	if m.Ext.Seq == 0 { // of another implementation
-		return t.recent.Add(m, time.Now())
+		return t.recent.Add(m, time.Now()), 0
 	}
 	if t.last == nil || len(t.last) >= maxSources {
-		t.last = map[string]uint64{}
+		t.last = map[string]progress{}
 	}
-	if m.Ext.Seq <= t.last[m.Source] {
-		return false
+	last, known := t.last[m.Source]
+	if m.Ext.Seq <= last.seq {
+		return false, 0
 	}
-	t.last[m.Source] = m.Ext.Seq
-	return true
+	next := progress{m.Ext.Seq, last.events}
+	if m.Ext.Events > 0 {
+		next.events = m.Ext.Events
+	}
+	t.last[m.Source] = next
+	if before := m.EventsBefore(); known && before > last.events {
+		missed = before - last.events
+	}
+	return true, missed
 }
 
 // maxSources is how many nodes a topic knows the latest number of.

@@ -57,6 +57,14 @@ type Observer struct {
 	// connection is restored.
 	Lost func(p *Pond, messages int, reason error)
 
+	// Missed reports how many messages of other nodes did not reach this node, because its
+	// connection to the broker, or that of the other node, was interrupted. Members on this
+	// node did not receive them. The messages that other nodes report as lost are
+	// included, and those to named users, wherever these are. Messages of lobbies with a history in the broker are not: the node
+	// reads them from the history. The node detects the loss when it receives the next
+	// message about the channel, which it requests after an interruption.
+	Missed func(p *Pond, messages int)
+
 	// Dropped reports that n messages of a lobby with [KeepLatest] were not sent to a
 	// member that lags, because newer ones replaced them. One call may stand for many
 	// messages. It may follow Left and Disconnected.
@@ -87,6 +95,7 @@ func (o *Observer) and(next *Observer) *Observer {
 		Forwarded:    both3(o.Forwarded, next.Forwarded),
 		Degraded:     both2(o.Degraded, next.Degraded),
 		Lost:         both3(o.Lost, next.Lost),
+		Missed:       both2(o.Missed, next.Missed),
 		Dropped:      both3(o.Dropped, next.Dropped),
 		Limited:      both2(o.Limited, next.Limited),
 	}

@@ -22,6 +22,10 @@
 //	pond_degraded                  no labels  1 while the connection to the cluster is lost, otherwise 0
 //	pond_forwarded_total           endpoint, status             requests of event streams for other nodes of the cluster
 //	pond_lost_total                no labels  messages that members on other nodes do not get
+//	pond_missed_total              no labels  messages of other nodes that members on this node do not get
+//	pond_broker_queued_topics      no labels  channels with messages that are queued for the broker
+//	pond_broker_failing_topics     no labels  those whose last attempt to send failed
+//	pond_broker_queued_bytes       no labels  size of the queued messages
 //
 // The labels have these values:
 //
@@ -44,6 +48,7 @@ import (
 	"cmp"
 	"errors"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -58,9 +63,10 @@ type Collector struct {
 	messages, deliveries, dropped, forwarded   *prometheus.CounterVec
 	handlers                                   *prometheus.HistogramVec
 	degraded                                   prometheus.Gauge
-	lost                                       prometheus.Counter
+	lost, missed                               prometheus.Counter
 
-	all []prometheus.Collector
+	all  []prometheus.Collector
+	node atomic.Pointer[pond.Pond] // nil until it reported whether it is degraded
 }
 
 type config struct{ buckets []float64 }
@@ -112,7 +118,24 @@ func New(opts ...Option) *Collector {
 	c.lost = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "pond_lost_total", Help: "Messages that members on other nodes do not get.",
 	})
-	c.all = append(c.all, c.handlers, c.degraded, c.lost)
+	c.missed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "pond_missed_total", Help: "Messages of other nodes that members on this node do not get.",
+	})
+	c.all = append(c.all, c.handlers, c.degraded, c.lost, c.missed)
+	queue := func(name, help string, value func(pond.BrokerQueue) int) {
+		c.all = append(c.all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 {
+			if p := c.node.Load(); p != nil {
+				return float64(value(p.BrokerQueue()))
+			}
+			return 0
+		}))
+	}
+	queue("pond_broker_queued_topics", "Channels with messages that are queued for the broker.",
+		func(q pond.BrokerQueue) int { return q.Topics })
+	queue("pond_broker_failing_topics", "Channels with queued messages whose last attempt to send failed.",
+		func(q pond.BrokerQueue) int { return q.Failing })
+	queue("pond_broker_queued_bytes", "Size of the messages that are queued for the broker.",
+		func(q pond.BrokerQueue) int { return q.Bytes })
 	return c
 }
 
@@ -181,14 +204,16 @@ func (c *Collector) Observer() *pond.Observer {
 		Forwarded: func(e *pond.Endpoint, status int, _ time.Duration) {
 			c.forwarded.WithLabelValues(e.Path(), strconv.Itoa(status)).Inc()
 		},
-		Degraded: func(_ *pond.Pond, reason error) {
+		Degraded: func(p *pond.Pond, reason error) {
+			c.node.Store(p)
 			if reason == nil {
 				c.degraded.Set(0)
 			} else {
 				c.degraded.Set(1)
 			}
 		},
-		Lost: func(_ *pond.Pond, messages int, _ error) { c.lost.Add(float64(messages)) },
+		Lost:   func(_ *pond.Pond, messages int, _ error) { c.lost.Add(float64(messages)) },
+		Missed: func(_ *pond.Pond, messages int) { c.missed.Add(float64(messages)) },
 	}
 }
 

@@ -24,6 +24,15 @@ import (
 
 // want has all metrics, after everything that TestCollector does but the shutdown.
 const want = `
+# HELP pond_broker_failing_topics Channels with queued messages whose last attempt to send failed.
+# TYPE pond_broker_failing_topics gauge
+pond_broker_failing_topics 0
+# HELP pond_broker_queued_bytes Size of the messages that are queued for the broker.
+# TYPE pond_broker_queued_bytes gauge
+pond_broker_queued_bytes 0
+# HELP pond_broker_queued_topics Channels with messages that are queued for the broker.
+# TYPE pond_broker_queued_topics gauge
+pond_broker_queued_topics 0
 # HELP pond_clients Clients that are connected.
 # TYPE pond_clients gauge
 pond_clients{endpoint="/:tenant/socket",transport="sse"} 1
@@ -86,6 +95,9 @@ pond_members{endpoint="/:tenant/socket",lobby="/chat/:room"} 2
 # HELP pond_messages_total Broadcasts and replies.
 # TYPE pond_messages_total counter
 pond_messages_total{endpoint="/:tenant/socket",lobby="/chat/:room"} 2
+# HELP pond_missed_total Messages of other nodes that members on this node do not get.
+# TYPE pond_missed_total counter
+pond_missed_total 0
 # HELP pond_recovered_total Requests to recover missed messages.
 # TYPE pond_recovered_total counter
 pond_recovered_total{endpoint="/:tenant/socket",lobby="/chat/:room",result="epoch"} 1
@@ -235,6 +247,16 @@ pond_degraded %d
 pond_lost_total %d
 `
 
+// wantQueued has the metrics of a node that has messages for its broker.
+const wantQueued = `
+# HELP pond_broker_failing_topics Channels with queued messages whose last attempt to send failed.
+# TYPE pond_broker_failing_topics gauge
+pond_broker_failing_topics %[1]d
+# HELP pond_broker_queued_topics Channels with messages that are queued for the broker.
+# TYPE pond_broker_queued_topics gauge
+pond_broker_queued_topics %[1]d
+`
+
 func TestCollectorOfANode(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	c := metrics.New()
@@ -249,18 +271,31 @@ func TestCollectorOfANode(t *testing.T) {
 			t.Helper()
 			compare(t, reg, fmt.Sprintf(wantWithoutBroker, degraded, lost), "pond_degraded", "pond_lost_total")
 		}
+		queued := func(want int) { // topics, whose messages cannot be sent
+			t.Helper()
+			compare(t, reg, fmt.Sprintf(wantQueued, want), "pond_broker_queued_topics", "pond_broker_failing_topics")
+			if q := p.BrokerQueue(); q.Topics != want || q.Failing != want || (q.Bytes >= 100) != (want > 0) {
+				t.Errorf("%+v, want %d topics", q, want)
+			}
+		}
 		ann := d.Connect(pondtest.WebSocket, "/acme/socket")
 		ann.Join("/chat/1", nil)
+		time.Sleep(time.Second)
 		check(0, 0)
+		queued(0)
 		b.Disconnect()
 		time.Sleep(time.Minute)
 		check(1, 0)
-		ann.Request("/chat/1", "say", nil)
+		ann.Send("/chat/1", "say", nil) // it is stored before it is sent
+		time.Sleep(time.Second)
+		queued(1)
 		time.Sleep(time.Minute)
 		check(1, 1)
+		ann.Drain()
 		b.Connect()
 		time.Sleep(time.Minute)
 		check(0, 1)
+		queued(0)
 	})
 }
 

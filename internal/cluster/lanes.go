@@ -31,7 +31,8 @@ type Item struct {
 	// nil, and must not wait.
 	Done func(error)
 
-	seq uint64
+	seq    uint64
+	events uint64 // in the topic, including this item
 }
 
 func (it *Item) done(err error) {
@@ -42,9 +43,10 @@ func (it *Item) done(err error) {
 
 // A LanesConfig configures [Lanes]. All fields are required.
 type LanesConfig struct {
-	// Number adds a number to a message that is not for the log. Numbers increase in the
-	// order of the lane.
-	Number func(message []byte, seq uint64) []byte
+	// Number adds two numbers to a message that is not for the log: one that increases in
+	// the order of the lane, and how many such events there were in the topic, including
+	// this message.
+	Number func(message []byte, seq, events uint64) []byte
 	// Send sends a batch of items with the same Log. first is the number of its first
 	// message if it is for the log.
 	Send func(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error
@@ -72,9 +74,10 @@ type Lanes struct {
 	mu      sync.Mutex // guards the following fields
 	lanes   map[string]*lane
 	bytes   int
-	failing int    // lanes whose last attempt failed
-	number  uint64 // of the last message for a log, in any topic
-	seq     uint64 // of the last one that is not
+	failing int               // lanes whose last attempt failed
+	number  uint64            // of the last message for a log, in any topic
+	seq     uint64            // of the last one that is not
+	events  map[string]uint64 // how many events there were that are not for the log, by topic
 	closed  bool
 	ctx     context.Context // of attempts; nil before the first one
 	cancel  context.CancelFunc
@@ -98,12 +101,15 @@ const (
 	batchBytes = 512 << 10
 )
 
+// maxEvents limits the topics whose events are counted. Beyond it, counting starts again.
+const maxEvents = 1 << 16
+
 // itemCost is the memory of a queued item besides its bytes.
 const itemCost = 128
 
 // NewLanes returns lanes without messages.
 func NewLanes(cfg LanesConfig) *Lanes {
-	return &Lanes{cfg: cfg, lanes: map[string]*lane{}}
+	return &Lanes{cfg: cfg, lanes: map[string]*lane{}, events: map[string]uint64{}}
 }
 
 // Push queues a message. It returns [ErrFull] or [ErrClosed]; Done is not called then.
@@ -134,8 +140,8 @@ func (l *Lanes) Push(topic string, it Item) error {
 	}
 	if it.Log == nil {
 		l.seq++
-		it.seq = l.seq
-		it.Data = l.cfg.Number(it.Data, it.seq)
+		it.seq, it.events = l.seq, l.countLocked(topic, it.Event)
+		it.Data = l.cfg.Number(it.Data, it.seq, it.events)
 	}
 	q.items = append(q.items, it)
 	size = len(it.Data) + itemCost
@@ -148,6 +154,17 @@ func (l *Lanes) Push(topic string, it Item) error {
 		go l.run(q)
 	}
 	return nil
+}
+
+// countLocked returns how many events there were in a topic.
+func (l *Lanes) countLocked(topic string, event bool) uint64 {
+	if event {
+		if len(l.events) >= maxEvents {
+			clear(l.events)
+		}
+		l.events[topic]++
+	}
+	return l.events[topic]
 }
 
 // replace replaces the queued item with the same key.
@@ -164,7 +181,7 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	if grown > 0 && (q.bytes+grown > l.cfg.LaneBytes || l.bytes+grown > l.cfg.TotalBytes) {
 		return false
 	}
-	it.Data = l.cfg.Number(it.Data, q.items[i].seq)
+	it.Data = l.cfg.Number(it.Data, q.items[i].seq, q.items[i].events)
 	grown = len(it.Data) - len(q.items[i].Data)
 	q.items[i].Data = it.Data
 	q.bytes += grown
@@ -317,18 +334,12 @@ func (l *Lanes) finish(q *lane, n int) []Item {
 	return finished
 }
 
-// Failing returns the number of topics with messages whose last attempt failed.
-func (l *Lanes) Failing() int {
+// Queued returns the number of topics with queued messages, the number of those whose last
+// attempt failed, and the size of all queued messages.
+func (l *Lanes) Queued() (topics, failing, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.failing
-}
-
-// Bytes returns the number of queued bytes.
-func (l *Lanes) Bytes() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.bytes
+	return len(l.lanes), l.failing, l.bytes
 }
 
 // Flush waits until nothing is queued, or until ctx is done.

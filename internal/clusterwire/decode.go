@@ -293,6 +293,8 @@ func decodeExt(raw []byte) (ext Ext) {
 			ext.Boot = text(value)
 		case "seq":
 			ext.Seq = count(value)
+		case "events":
+			ext.Events = count(value)
 		case "action":
 			ext.Action = text(value)
 		case "pos":

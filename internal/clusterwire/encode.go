@@ -195,6 +195,10 @@ func appendExt(dst []byte, ext *Ext) []byte {
 		dst = append(dst, `,"seq":`...)
 		dst = strconv.AppendUint(dst, ext.Seq, 10)
 	}
+	if ext.Events != 0 {
+		dst = append(dst, `,"events":`...)
+		dst = strconv.AppendUint(dst, ext.Events, 10)
+	}
 	if ext.Action != "" {
 		dst = appendMember(dst, `,"action":`, ext.Action)
 	}
@@ -222,13 +226,18 @@ func appendExt(dst []byte, ext *Ext) []byte {
 	return append(dst, '}')
 }
 
-// AppendSeq adds [Ext.Seq] to a message that Append wrote, with other extensions and without
-// this one. Its number is its position in the order of the messages, which may not be known
-// when it is encoded.
-func AppendSeq(message []byte, seq uint64) []byte {
+// AppendSeq adds [Ext.Seq] and [Ext.Events] to a message that Append wrote, with other
+// extensions and without these. They depend on the position in the order of the messages,
+// which may not be known when it is encoded.
+func AppendSeq(message []byte, seq, events uint64) []byte {
 	message = message[:len(message)-len("}}")]
 	message = append(message, `,"seq":`...)
-	return append(strconv.AppendUint(message, seq, 10), "}}"...)
+	message = strconv.AppendUint(message, seq, 10)
+	if events != 0 {
+		message = append(message, `,"events":`...)
+		message = strconv.AppendUint(message, events, 10)
+	}
+	return append(message, "}}"...)
 }
 
 // appendMember appends a literal, such as a comma and a name, and a string.

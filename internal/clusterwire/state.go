@@ -85,6 +85,15 @@ var notices = map[string]bool{
 	"UNAUTHORIZED": true, "INTERNAL_ERROR": true,
 }
 
+// EventsBefore returns how many events the boot had sent in the topic before this
+// message, or 0 if that is not known.
+func (m *Message) EventsBefore() uint64 {
+	if m.Type == UserMessage && m.Ext.Action == "" && m.Ext.Events > 0 {
+		return m.Ext.Events - 1
+	}
+	return m.Ext.Events
+}
+
 // IsNotice reports whether a [UserMessage] of another server is an acknowledgement or
 // an error for one of its own clients. Go and JavaScript servers publish them, but
 // clients of other nodes must not receive them.

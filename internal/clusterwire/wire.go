@@ -104,6 +104,7 @@ const (
 type Ext struct {
 	Boot   string // of the source; different in each run of the node
 	Seq    uint64 // increases with the messages of a boot in a topic; see AppendSeq
+	Events uint64 // number of events of the boot in the topic so far, including this one; see AppendSeq
 	Action string // of the client's frame, if it is not BROADCAST
 	Epoch  string // with Offset: the position in the log of the channel
 	Offset uint64

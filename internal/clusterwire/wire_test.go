@@ -1,6 +1,7 @@
 package clusterwire
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ func TestRoundTrip(t *testing.T) {
 			{},
 			{Boot: "b1"},
 			{Boot: "b1", Except: `["u1","ü\""]`, Identities: `["ann"]`, Code: 403, Part: FirstPart | LastPart, Key: "k\"1"},
-			{Boot: "b1", Seq: 1<<64 - 1, Action: "SYSTEM", Epoch: "k3", Offset: 1<<53 - 1},
+			{Boot: "b1", Seq: 1<<64 - 1, Events: 7, Action: "SYSTEM", Epoch: "k3", Offset: 1<<53 - 1},
 		} {
 			want := message(typ)
 			want.Ext = ext
@@ -473,10 +474,12 @@ func TestAppendSeq(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.Ext.Seq = 1<<64 - 1
-		got, err := Decode(AppendSeq(data, want.Ext.Seq), want.Endpoint, want.Channel, DefaultLimits)
-		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %+v, %v; want %+v", data, got, err, want)
+		for _, events := range []uint64{0, 1, 1<<64 - 1} {
+			want.Ext.Seq, want.Ext.Events = 1<<64-1, events
+			got, err := Decode(AppendSeq(bytes.Clone(data), want.Ext.Seq, events), want.Endpoint, want.Channel, DefaultLimits)
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v, %v; want %+v", data, got, err, want)
+			}
 		}
 	}
 }

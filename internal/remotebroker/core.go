@@ -19,7 +19,8 @@ import (
 const (
 	DialTimeout  = 5 * time.Second
 	firstBackoff = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
+	maxBackoff   = 2 * time.Second // messages are lost until all nodes are connected again
+	worked       = 5 * time.Second // a connection that lasted this long worked
 )
 
 // A Core is one broker. Its methods may be called concurrently.
@@ -77,7 +78,7 @@ func Retry(ctx context.Context, f func() error) {
 		if f() == nil || ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > maxBackoff {
+		if time.Since(began) > worked {
 			backoff = firstBackoff
 		}
 		timer := time.NewTimer(rand.N(backoff)) //nolint:gosec // not a secret

@@ -175,7 +175,7 @@ func TestErrorsOfCalls(t *testing.T) {
 	}
 }
 
-// The delays grow up to five seconds, and begin again after a connection that worked.
+// The delays grow up to two seconds, and begin again after a connection that worked.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -187,8 +187,8 @@ func TestRetry(t *testing.T) {
 			}
 			return errTest
 		})
-		if mean := time.Since(began) / 999; mean < 2*time.Second || mean > 3*time.Second {
-			t.Errorf("a mean delay of %v, want about 2.5 s", mean)
+		if mean := time.Since(began) / 999; mean < 800*time.Millisecond || mean > 1200*time.Millisecond {
+			t.Errorf("a mean delay of %v, want about 1 s", mean)
 		}
 		calls, began = 0, time.Now()
 		var working time.Duration
