@@ -2,7 +2,7 @@ tool     := go tool -modfile=$(CURDIR)/tools/go.mod
 fuzztime ?= 30s
 
 # Separate modules, so that their dependencies do not affect users of the library.
-others := examples bench conformance/cluster internal/integration metrics natsbroker redisbroker
+others := examples bench conformance/cluster conformance/failures internal/integration metrics natsbroker redisbroker
 
 .DEFAULT_GOAL := help
 SHELL := bash

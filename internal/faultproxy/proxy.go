@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"net"
 	"sync"
+	"time"
 )
 
 // A Proxy forwards connections to a server. Its methods are safe for concurrent use.
@@ -19,6 +20,7 @@ type Proxy struct {
 	severed bool
 	stalled chan struct{} // nil, unless stalled; closed by Resume
 	lose    []byte        // the response to a request that contains it
+	delay   time.Duration // of data in each direction
 }
 
 // A link is one connection, with its two sides.
@@ -127,25 +129,68 @@ func (p *Proxy) response(l *link) (pass bool) {
 	return !l.lost
 }
 
+// A chunk is data in transit.
+type chunk struct {
+	data []byte
+	due  time.Time
+}
+
+// maxChunks limits the chunks in transit on a connection, in each direction.
+const maxChunks = 1024
+
 // copy copies until pass returns false. While the proxy is stalled, it does not pass
 // data.
 func (p *Proxy) copy(dst, src net.Conn, pass func(data []byte) bool) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := src.Read(buf)
+	transit := make(chan chunk, maxChunks)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(transit)
+		p.read(src, transit)
+	})
+	defer reader.Wait()
+	for c := range transit {
+		if wait := time.Until(c.due); wait > 0 {
+			<-time.After(wait)
+		}
 		p.mu.Lock()
 		stalled := p.stalled
 		p.mu.Unlock()
 		if stalled != nil {
 			<-stalled
 		}
-		if n > 0 && !pass(buf[:n]) {
-			return
+		if !pass(c.data) {
+			break
 		}
-		if _, werr := dst.Write(buf[:n]); err != nil || werr != nil {
+		if _, err := dst.Write(c.data); err != nil {
+			break
+		}
+	}
+	_ = src.Close()
+	for range transit { // the reader may wait
+	}
+}
+
+func (p *Proxy) read(src net.Conn, transit chan<- chunk) {
+	for {
+		buf := make([]byte, 16<<10)
+		n, err := src.Read(buf)
+		if n > 0 {
+			p.mu.Lock()
+			due := time.Now().Add(p.delay)
+			p.mu.Unlock()
+			transit <- chunk{buf[:n], due}
+		}
+		if err != nil {
 			return
 		}
 	}
+}
+
+// Delay delays data in each direction, until the next call.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
 }
 
 // Reset breaks all connections.

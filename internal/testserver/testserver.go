@@ -5,6 +5,10 @@
 package testserver
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -29,10 +33,13 @@ type Server struct {
 	args    []string
 	ready   func(addr string) error
 	log     string // a file whose contents explain a failure
+	stdout  io.Writer
+	stderr  io.Writer
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd ended
+	err    error         // of cmd, once exited is closed
 }
 
 // New returns a server that is not started yet. It ends with the test. The server answers
@@ -42,6 +49,9 @@ func New(t testing.TB, addr, program string, args []string, log string, ready fu
 	t.Cleanup(s.Kill)
 	return s
 }
+
+// Output sets the writers for the output of the process. The default is none.
+func (s *Server) Output(stdout, stderr io.Writer) { s.stdout, s.stderr = stdout, stderr }
 
 // FreeAddr returns a loopback address where no program listens. Its port is outside the
 // range for outgoing connections, so it stays free while a server is restarted.
@@ -87,13 +97,17 @@ func (s *Server) Start() {
 func (s *Server) spawn() (exited chan struct{}) {
 	s.t.Helper()
 	cmd := exec.Command(s.program, s.args...)
+	cmd.Stdout, cmd.Stderr = s.stdout, s.stderr
 	endWithTest(cmd)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("this test needs the program: %v", err)
 	}
 	exited = make(chan struct{})
 	go func() {
-		_ = cmd.Wait()
+		err := cmd.Wait()
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
 		close(exited)
 	}()
 	s.mu.Lock()
@@ -112,6 +126,25 @@ func (s *Server) Kill() {
 		_ = cmd.Process.Kill()
 		<-exited
 	}
+}
+
+// Terminate ends the process with SIGTERM, and returns an error unless its status is 0.
+func (s *Server) Terminate(ctx context.Context) error {
+	s.mu.Lock()
+	cmd, exited := s.cmd, s.exited
+	s.mu.Unlock()
+	if cmd == nil {
+		return errors.New("the process was killed")
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-exited:
+	case <-ctx.Done():
+		return fmt.Errorf("%s does not end after SIGTERM: %w", s.program, ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 // Restart kills the process and starts it again.

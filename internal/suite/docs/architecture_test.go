@@ -59,6 +59,7 @@ var layers = map[string]layer{
 		"it has the common parts of brokers, and does not depend on a backend",
 	},
 	"internal/testchat":   {[]string{"."}, "it uses the library as a program does"},
+	"internal/logcheck":   {nil, "its rules apply to recordings of any test"},
 	"internal/testserver": {nil, "it runs any program"},
 	"metrics": {
 		[]string{"."},
