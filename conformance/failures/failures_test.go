@@ -1,12 +1,11 @@
 package failures_test
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -95,22 +94,15 @@ func flush(w *world) (heal func()) {
 func evict(w *world) (heal func()) {
 	command(w.t, w.server, "CONFIG", "SET", "maxmemory-policy", "volatile-lru")
 	command(w.t, w.server, "CONFIG", "SET", "maxmemory", "1")
+	// Redis evicts keys before commands that need memory, and rejects them if that is not
+	// sufficient.
 	eventually(w.t, "the eviction", func() error {
-		// Redis evicts keys before commands that need memory, and rejects them if that is
-		// not sufficient.
-		if n := evicted(w); n == 0 {
-			return fmt.Errorf("%d keys were evicted", n)
+		if expectInfo(w.server, "stats", "evicted_keys:0") == nil {
+			return errors.New("no keys were evicted")
 		}
 		return nil
 	})
 	return func() { command(w.t, w.server, "CONFIG", "SET", "maxmemory", "0") }
-}
-
-func evicted(w *world) (n int) {
-	for line := range strings.Lines(info(w.t, w.server, "stats")) {
-		_, _ = fmt.Sscanf(line, "evicted_keys:%d", &n)
-	}
-	return n
 }
 
 // failover kills the server after its replica missed some messages, and waits until the
@@ -122,12 +114,7 @@ func failover(w *world) (heal func()) {
 	missing := w.sayAll(w.loud()...)
 	eventually(w.t, "messages that the replica misses", missing)
 	w.server.Kill()
-	eventually(w.t, "the promotion of the replica", func() error {
-		if text := info(w.t, w.replica, "replication"); !strings.Contains(text, "role:master") {
-			return fmt.Errorf("%s", text)
-		}
-		return nil
-	})
+	eventually(w.t, "the promotion of the replica", func() error { return expectInfo(w.replica, "replication", "role:master") })
 	return nil
 }
 
@@ -164,12 +151,7 @@ func (w *world) startSentinel() (brokers []brokerOf, url string) {
 	proxy := startProxy(t, w.server.Addr)
 	host, port, _ := net.SplitHostPort(proxy.Addr())
 	w.replica = startRedis(t, append([]string{"--replicaof", host + " " + port}, inMemory...)...)
-	eventually(t, "the replica", func() error {
-		if text := info(t, w.replica, "replication"); !strings.Contains(text, "master_link_status:up") {
-			return fmt.Errorf("%s", text)
-		}
-		return nil
-	})
+	eventually(t, "the replica", func() error { return expectInfo(w.replica, "replication", "master_link_status:up") })
 	_, port, _ = net.SplitHostPort(w.server.Addr)
 	config := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := "sentinel monitor pond 127.0.0.1 " + port + " 1\nsentinel down-after-milliseconds pond 1000\nsentinel failover-timeout pond 2000\n"
@@ -177,12 +159,7 @@ func (w *world) startSentinel() (brokers []brokerOf, url string) {
 		t.Fatal(err)
 	}
 	s := startRedis(t, config, "--sentinel")
-	eventually(t, "the Sentinel", func() error {
-		if text := info(t, s, "sentinel"); !strings.Contains(text, "slaves=1") {
-			return fmt.Errorf("%s", text)
-		}
-		return nil
-	})
+	eventually(t, "the Sentinel", func() error { return expectInfo(s, "sentinel", "slaves=1") })
 	url = "redis://" + s.Addr + "?master_set=pond"
 	for range nodes {
 		brokers = append(brokers, brokerOf{url, proxy})

@@ -116,15 +116,29 @@ func command(t testing.TB, s *testserver.Server, args ...string) rueidis.RedisMe
 	return m
 }
 
-// info returns a section of the information about a Redis server.
-func info(t testing.TB, s *testserver.Server, section string) string {
-	t.Helper()
-	m := command(t, s, "INFO", section)
-	text, err := m.ToString()
+// expectInfo returns an error unless the information about a Redis server contains a
+// text. A server that is promoted closes its connections.
+func expectInfo(s *testserver.Server, section, want string) error {
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	return text
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(timeout))
+	var size int
+	if _, err := fmt.Fprintf(conn, "INFO %s\r\n", section); err != nil {
+		return err
+	}
+	r := bufio.NewReader(conn)
+	if _, err := fmt.Fscanf(r, "$%d\r\n", &size); err != nil {
+		return err
+	}
+	text := make([]byte, size)
+	_, err = io.ReadFull(r, text)
+	if err == nil && !strings.Contains(string(text), want) {
+		err = fmt.Errorf("%s", text)
+	}
+	return err
 }
 
 func startProxy(t testing.TB, target string) *faultproxy.Proxy {

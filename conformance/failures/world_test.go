@@ -97,9 +97,15 @@ func (w *world) run() {
 			}
 		}
 	}
-	stop, done := make(chan struct{}), sync.WaitGroup{}
+	var talking sync.WaitGroup
+	stop := make(chan struct{})
+	silence := sync.OnceFunc(func() {
+		close(stop)
+		talking.Wait()
+	})
+	t.Cleanup(silence) // if the test fails
 	for _, c := range w.senders() {
-		done.Go(func() { w.talk(c, stop) })
+		talking.Go(func() { w.talk(c, stop) })
 	}
 	eventually(t, "the messages, before the failure", func() error { return w.heard(before) })
 
@@ -122,8 +128,7 @@ func (w *world) run() {
 	eventually(t, "the members, after the failure", w.rosters)
 	rosters := time.Since(healed)
 	eventually(t, "the health of all nodes", w.health)
-	close(stop)
-	done.Wait()
+	silence()
 	eventually(t, "the last messages", w.sayAll(w.loud()...))
 	for _, c := range w.clients {
 		if c.number%2 == 1 {
