@@ -241,23 +241,25 @@ func (f *forwarding) owner(e *Endpoint, endpoint, id string) (cluster.Peer, erro
 		n.mu.Lock()
 		degraded := n.degraded
 		n.mu.Unlock()
-		starting := errors.Is(degraded, errNotStarted) && n.broker.Health() == nil
 		now := time.Now()
 		switch {
 		case ok && !peer.Key.Signed(endpoint, id):
 			return peer, errNoStream
-		case degraded != nil && !starting:
+		case n.broker.Health() != nil:
+			f.peers.Complete(time.Time{}) // even if the loss is not reported yet
+			return peer, errNoCluster
+		case errors.Is(degraded, errDeaf): // other reasons may be outdated
 			return peer, errNoCluster
 		case ok && !peer.Failed.IsZero() && !n.nodes.SeenSince(peer.Node, peer.Failed):
 			f.probe()
 			return peer, errPeerSilent
 		case ok:
 			return peer, nil
-		case !complete.IsZero() && !now.Before(complete):
+		case degraded == nil && !complete.IsZero() && !now.Before(complete):
 			return peer, errNoStream
 		}
 		var known <-chan time.Time
-		if !complete.IsZero() {
+		if now.Before(complete) {
 			known = time.After(complete.Sub(now))
 		}
 		select {

@@ -68,11 +68,12 @@ type member struct {
 	events chan pondclient.Event
 }
 
-func join(t *testing.T, addr, channel, name string) *member {
+func join(t *testing.T, addr, channel, name string, opts ...pondclient.Option) *member {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	c, err := pondclient.Dial(ctx, "ws://"+addr+"/socket", pondclient.WithBackoff(pondclient.Backoff{First: 100 * time.Millisecond}))
+	opts = append(opts, pondclient.WithBackoff(pondclient.Backoff{First: 100 * time.Millisecond}))
+	c, err := pondclient.Dial(ctx, "ws://"+addr+"/socket", opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,9 +169,33 @@ func TestTwoNodes(t *testing.T) {
 				bob.say("hi")
 				ann.hears("hello") // her own message
 				ann.hears("hi")
+
+				// Carl has an event stream at one node, and sends at the other one.
+				carl := join(t, one.Addr, channel, "Carl", pondclient.WithTransport(pondclient.SSE),
+					pondclient.WithHTTPClient(&http.Client{Transport: postsTo(two.Addr)}))
+				for i := range 20 {
+					carl.say(fmt.Sprint("number ", i))
+				}
+				for _, m := range []*member{ann, carl} {
+					for i := range 20 {
+						m.hears(fmt.Sprint("number ", i))
+					}
+				}
 			}
 		})
 	}
+}
+
+// postsTo is a RoundTripper that sends POST requests to this address, as a load balancer
+// without sticky sessions may do.
+type postsTo string
+
+func (addr postsTo) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost {
+		r = r.Clone(r.Context())
+		r.URL.Host, r.Host = string(addr), string(addr)
+	}
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 // Programs without the password have no access, and the node that has it may use only

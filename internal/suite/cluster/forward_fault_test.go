@@ -11,6 +11,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest/memorybroker"
+	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/internal/suite/kit"
 )
 
@@ -81,6 +82,9 @@ func TestForwardWithoutBroker(t *testing.T) {
 			got := c.ask(s[1], http.MethodPost, client.ConnectionID(), saying(1))
 			if got.status != http.StatusServiceUnavailable || got.retryAfter == "" || time.Since(began) > 0 {
 				t.Errorf("%s: %v after %v", name, got, time.Since(began))
+			}
+			if got := c.ask(s[1], http.MethodPost, "SECRET.mark.SIGNATURE", ""); got.status != http.StatusServiceUnavailable {
+				t.Errorf("%s: %v for an ID of a node that is not known", name, got)
 			}
 			c.pass(time.Minute)
 			if got := c.ask(s[1], http.MethodDelete, client.ConnectionID(), ""); got.status != http.StatusServiceUnavailable {
@@ -185,9 +189,14 @@ func TestForwardSlowHandler(t *testing.T) {
 		c.post(s[1], client, blocking)
 		c.post(s[1], client, saying(0))
 		began := time.Now()
-		got := c.ask(s[1], http.MethodPost, client.ConnectionID(), saying(1))
-		if got.status != http.StatusServiceUnavailable || got.retryAfter == "" || time.Since(began) > 6*time.Second {
-			t.Errorf("%v after %v", got, time.Since(began))
+		responses := make(chan response)
+		for _, node := range []*server{s[1], s[len(s)-1]} {
+			go func() { responses <- c.ask(node, http.MethodPost, client.ConnectionID(), saying(1)) }()
+		}
+		for range 2 {
+			if got := <-responses; got.status != http.StatusServiceUnavailable || got.retryAfter == "" || time.Since(began) > 6*time.Second {
+				t.Errorf("%v after %v", got, time.Since(began))
+			}
 		}
 		if m := client.Receive(); m.Action != "ERROR" || kit.Status(t, m) != http.StatusServiceUnavailable {
 			t.Errorf("the client received %v", m)
@@ -244,4 +253,75 @@ func TestForwardFromNewNode(t *testing.T) {
 			t.Errorf("%v after %v", got, time.Since(began))
 		}
 	}, slowNodes)
+}
+
+// rareHeartbeats makes heartbeats so rare that nothing depends on a regular one.
+func rareHeartbeats(c *cluster) { c.pond = append(c.pond, pond.WithNodeTimeout(time.Hour)) }
+
+// A lost request is sent again, and a lost answer too. The message is handled once.
+func TestForwardAgain(t *testing.T) {
+	for _, lost := range []string{"request", "answer"} {
+		t.Run(lost, func(t *testing.T) {
+			runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+				client := c.join(s[0])
+				from := s[1]
+				if lost == "answer" {
+					from = s[0]
+				}
+				lose := sync.OnceFunc(func() {
+					c.bus.SetFaults(memorybroker.Faults{Drop: 1, Silent: true})
+					time.AfterFunc(time.Millisecond, func() { c.bus.SetFaults(memorybroker.Faults{}) })
+				})
+				from.tap.onPublish(func(topic string, _ []byte) {
+					if strings.HasPrefix(topic, clusterwire.Private) {
+						lose()
+					}
+				})
+				began := time.Now()
+				if got := c.post(s[1], client, saying(1)); got != http.StatusNoContent {
+					t.Errorf("status %d", got)
+				}
+				if d := time.Since(began); d == 0 || d > time.Second {
+					t.Errorf("it took %v", d)
+				}
+				expect(t, client, 1)
+			}, rareHeartbeats)
+		})
+	}
+}
+
+// A node that did not answer is asked for a heartbeat, and gets requests again when it
+// answers.
+func TestForwardAfterSilence(t *testing.T) {
+	runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+		client := c.join(s[0])
+		c.bus.SetFaults(memorybroker.Faults{Drop: 1, Silent: true})
+		if got := c.post(s[1], client, saying(1)); got != http.StatusGatewayTimeout {
+			t.Errorf("status %d", got)
+		}
+		c.pass(10 * time.Second)
+		c.bus.SetFaults(memorybroker.Faults{})
+		if got := c.post(s[1], client, saying(2)); got != http.StatusServiceUnavailable {
+			t.Errorf("status %d", got)
+		}
+		c.pass(time.Second)
+		if got := c.post(s[1], client, saying(3)); got != http.StatusNoContent {
+			t.Errorf("status %d", got)
+		}
+		expect(t, client, 3)
+	}, rareHeartbeats)
+}
+
+// After a loss, a node asks for the keys of nodes that it may have missed.
+func TestForwardAfterLoss(t *testing.T) {
+	runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+		s[1].broker.Disconnect()
+		client := c.join(c.start("d"))
+		c.pass(10 * time.Second)
+		s[1].broker.Connect()
+		if got := c.post(s[1], client, saying(1)); got != http.StatusNoContent {
+			t.Errorf("status %d", got)
+		}
+		expect(t, client, 1)
+	}, rareHeartbeats)
 }
