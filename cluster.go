@@ -399,7 +399,8 @@ func (n *node) stop(ctx context.Context) error {
 	defer close(n.stopped)
 
 	flush, done := context.WithTimeout(ctx, stopTimeout)
-	_ = n.lanes.Flush(flush) // the rest is reported as lost
+	_ = n.forward.calling.Wait(flush) // the rest is answered with 504
+	_ = n.lanes.Flush(flush)          // the rest is reported as lost
 	done()
 	n.mu.Lock()
 	n.closing = true

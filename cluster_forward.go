@@ -12,6 +12,7 @@ import (
 
 	"github.com/pondsocket/pond/internal/cluster"
 	"github.com/pondsocket/pond/internal/clusterwire"
+	"github.com/pondsocket/pond/internal/transport"
 )
 
 // Times of a request for an event stream of another node.
@@ -42,6 +43,7 @@ type forwarding struct {
 	answering atomic.Bool // a heartbeat for nodes that asked follows
 	number    atomic.Uint64
 	handled   cluster.Answers[forwardAnswer]
+	calling   transport.Tasks // calls in progress
 
 	mu     sync.Mutex // guards the following fields
 	calls  map[string]chan<- forwardAnswer
@@ -277,6 +279,8 @@ func (f *forwarding) owner(e *Endpoint, endpoint, id string) (cluster.Peer, erro
 // is false if the request certainly did not reach the broker.
 func (f *forwarding) call(p cluster.Peer, mark string, q *forwardRequest) (sent bool, err error) {
 	n := f.node
+	f.calling.Add()
+	defer f.calling.Done()
 	number := strconv.FormatUint(f.number.Add(1), 10)
 	data, err := f.encode(p.Node, forwardEvent, number, q)
 	if err != nil {
@@ -298,10 +302,14 @@ func (f *forwarding) call(p cluster.Peer, mark string, q *forwardRequest) (sent 
 		if !sent && (n.broker.Health() != nil || ctx.Err() != nil) {
 			return false, errNoCluster
 		}
-		sent = true
-		if err := n.broker.Publish(ctx, clusterwire.NodeTopic(p.Node), [][]byte{data}); errors.Is(err, ErrTooLarge) {
-			return false, ErrTooLarge
+		err := n.broker.Publish(ctx, clusterwire.NodeTopic(p.Node), [][]byte{data})
+		switch {
+		case errors.Is(err, ErrTooLarge):
+			return sent, ErrTooLarge
+		case !sent && errors.Is(err, ErrClosed):
+			return false, errShuttingDown
 		}
+		sent = true
 		again := time.NewTimer(pause)
 		select {
 		case a := <-answered:

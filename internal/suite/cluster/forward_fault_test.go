@@ -325,3 +325,83 @@ func TestForwardAfterLoss(t *testing.T) {
 		expect(t, client, 1)
 	}, rareHeartbeats)
 }
+
+// A node that stops waits for the answers to its requests, and rejects further ones.
+func TestForwardFromStoppingNode(t *testing.T) {
+	runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+		client := c.join(s[0])
+		c.pass(time.Minute)
+		c.bus.SetFaults(memorybroker.Faults{MinDelay: 200 * time.Millisecond, MaxDelay: 300 * time.Millisecond})
+		got := make(chan int)
+		go func() { got <- c.post(s[1], client, saying(1)) }()
+		c.pass(100 * time.Millisecond)
+		stopped := make(chan error)
+		go func() { stopped <- s[1].Shutdown(t.Context()) }()
+		c.pass(time.Millisecond)
+		if got := c.ask(s[1], http.MethodPost, client.ConnectionID(), saying(2)); got.status != http.StatusServiceUnavailable || got.retryAfter == "" {
+			t.Errorf("%v while the node stops", got)
+		}
+		if got := <-got; got != http.StatusNoContent {
+			t.Errorf("status %d", got)
+		}
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		expect(t, client, 1)
+		if got := c.ask(s[1], http.MethodPost, client.ConnectionID(), saying(3)); got.status != http.StatusServiceUnavailable {
+			t.Errorf("%v after the node stopped", got)
+		}
+		client.Quiet()
+	}, slowNodes)
+}
+
+// Messages in a node's own topic that no node of pond sends change nothing.
+func TestForwardInvalidMessages(t *testing.T) {
+	runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+		client := c.join(s[0])
+		var answers []string
+		s[0].tap.onPublish(func(topic string, message []byte) {
+			if strings.HasPrefix(topic, clusterwire.Private) {
+				answers = append(answers, string(message))
+			}
+		})
+		var private string
+		s[1].tap.onPublish(func(topic string, _ []byte) { private = topic })
+		if got := c.post(s[1], client, saying(1)); got != http.StatusNoContent {
+			t.Fatalf("status %d", got)
+		}
+		expect(t, client, 1)
+		node := strings.TrimPrefix(private, clusterwire.NodeTopic(""))
+		answers = nil
+		bad := c.bus.Broker("bad")
+		defer bad.Close(t.Context())
+		for _, event := range []string{"FORWARD", "ANSWER", "OTHER"} {
+			for _, payload := range []string{
+				"{}", `{"endpoint":1}`, `{"stream":"x"}`, `{"endpoint":"socket","stream":"AAAA","method":"POST"}`, `{"status":"x"}`, `{"status":1}`,
+			} {
+				for _, number := range []string{"1", "-1", "x", "99999999999999999999999999"} {
+					now := time.Now()
+					data, err := clusterwire.Append(nil, &clusterwire.Message{
+						Type: clusterwire.UserMessage, ID: clusterwire.NewID(now), Source: "bad", Endpoint: clusterwire.Private, Channel: node,
+						Timestamp: now.UnixMilli(), From: clusterwire.FromChannel, Event: event, Payload: []byte(payload), RequestID: number,
+						Recipients: clusterwire.Recipients{To: clusterwire.AllUsers},
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := bad.Publish(t.Context(), private, [][]byte{data, data[:len(data)/2]}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		c.settle()
+		if len(answers) > 0 {
+			t.Errorf("the node sent %q", answers)
+		}
+		if got := c.post(s[1], client, saying(2)); got != http.StatusNoContent {
+			t.Errorf("status %d", got)
+		}
+		expect(t, client, 2)
+	})
+}
