@@ -20,7 +20,9 @@ import (
 // endpoints and lobbies. [Pond.Shutdown] closes the broker. The default is none: a
 // channel has the members that are connected to this Pond.
 //
-// While the broker has no connection, the Pond is degraded: see [Pond.Degraded].
+// The Pond uses the broker from [Pond.Serve], its first request, or the first call of
+// [Pond.Degraded] or [Endpoint.Publish]. While the broker has no connection, the Pond is
+// degraded: see [Pond.Degraded].
 func WithBroker(b Broker) Option { return func(c *config) { c.broker = b } }
 
 // WithNodeTimeout sets how long a node of the cluster may send nothing. After that, the
@@ -50,8 +52,15 @@ func (p *Pond) Degraded() error {
 	}
 	p.node.start()
 	p.node.mu.Lock()
-	defer p.node.mu.Unlock()
-	return p.node.degraded
+	degraded := p.node.degraded
+	p.node.mu.Unlock()
+	if degraded == nil {
+		return nil
+	}
+	if err := p.node.broker.Health(); err != nil {
+		return err // the present reason: degraded may be some seconds old
+	}
+	return degraded
 }
 
 // A BrokerQueue describes the messages that a Pond has not sent to its broker yet.
@@ -169,8 +178,8 @@ var (
 	errDeaf       = errors.New("pond: the node does not receive its own heartbeats")
 )
 
-// start starts the node when it is needed for the first time, so that a Pond that is not
-// used starts no goroutine.
+// start starts the node when the Pond is used for the first time, so that a Pond that is
+// not used starts no goroutine.
 func (n *node) start() {
 	if n.started.Load() {
 		return

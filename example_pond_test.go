@@ -2,6 +2,7 @@ package pond_test
 
 import (
 	"context"
+	"encoding/json"
 	"expvar"
 	"fmt"
 	"net"
@@ -360,4 +361,43 @@ func ExampleChannel_Len() {
 	// Output:
 	// Ann gets SYSTEM ACKNOWLEDGE {}
 	// Ann gets BROADCAST watching {"count":1}
+}
+
+// A chat has no other state than its history. A client that missed messages, and cannot
+// recover them, loads the latest ones.
+func ExampleEndpoint_History() {
+	p := pond.New()
+	endpoint := p.Endpoint("/socket", accept)
+	chat := endpoint.Lobby("/chat/:room", admit, pond.WithHistory(pond.History{}))
+	chat.OnMessage("load", func(ctx *pond.EventContext) error {
+		entries := []pond.HistoryEntry{}
+		for entry, err := range endpoint.History(ctx, ctx.Channel().Name(), pond.Last(50)) {
+			if err != nil {
+				return err
+			}
+			entries = append(entries, entry)
+		}
+		return ctx.Reply("loaded", map[string]any{"entries": entries})
+	})
+
+	v := serve(p, p)
+	defer v.close()
+	_ = endpoint.Publish(context.Background(), "/chat/1", "said", map[string]string{"text": "hi"})
+	ann := v.connect("Ann", "/socket")
+	ann.join("/chat/1")
+	ann.send("/chat/1", "load", nil)
+	answer, _ := ann.next()
+	var loaded struct {
+		Entries []pond.HistoryEntry `json:"entries"`
+	}
+	if err := json.Unmarshal(answer.Payload, &loaded); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, e := range loaded.Entries {
+		fmt.Println(e.Position.Offset, e.Event, string(e.Payload))
+	}
+	// Output:
+	// Ann gets SYSTEM ACKNOWLEDGE {}
+	// 1 said {"text":"hi"}
 }

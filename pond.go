@@ -195,6 +195,9 @@ func (p *Pond) Endpoints() iter.Seq[*Endpoint] {
 // ServeHTTP serves the first endpoint whose path matches the path of the request. It
 // responds with [http.StatusNotFound] if there is none.
 func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if p.node != nil {
+		p.node.start()
+	}
 	path := pattern.RequestPath(r.URL)
 	for e := range p.Endpoints() {
 		if params, ok := e.path.Match(path); ok {
@@ -245,6 +248,9 @@ func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) erro
 	}
 	for e := range p.Endpoints() {
 		e.announce()
+	}
+	if p.node != nil {
+		p.node.start() // so that the first client finds a connected node
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()

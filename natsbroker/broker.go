@@ -42,6 +42,7 @@ type Broker struct {
 	core    *remotebroker.Core
 
 	maxBytes atomic.Int64
+	lost     bool // the current outage was logged; owned by run
 
 	mu    sync.Mutex // guards the following fields
 	link  *link      // nil if not connected
@@ -87,7 +88,8 @@ func WithQueue(messages int) Option {
 	return func(c *config) { c.queue = messages }
 }
 
-// WithLogger sets the logger for lost connections. The default is [slog.Default].
+// WithLogger sets the logger for lost connections, one record per outage, and for errors
+// that the server reports. The default is [slog.Default].
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithClientOption adds options of the NATS client: credentials, TLS certificates, a
@@ -147,7 +149,10 @@ func (b *Broker) run() {
 		err := b.connect()
 		if ctx.Err() == nil {
 			b.core.SetTrouble(err)
-			b.cfg.logger.Warn("natsbroker: connection lost", "error", err)
+			if !b.lost {
+				b.lost = true
+				b.cfg.logger.Warn("natsbroker: connection lost", "server", b.hosts(), "error", err)
+			}
 		}
 		return err
 	})

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -304,6 +306,37 @@ func TestServerComesLater(t *testing.T) {
 	subscribe(t, b, "t", r)
 	publish(t, b, "t", `{"n":1}`)
 	eventually(t, "the message", func() bool { return r.has(`"n":1`) })
+}
+
+// A countingDialer counts attempts to connect.
+type countingDialer struct{ attempts atomic.Int64 }
+
+func (d *countingDialer) Dial(network, addr string) (net.Conn, error) {
+	d.attempts.Add(1)
+	return new(net.Dialer).DialContext(context.Background(), network, addr)
+}
+
+// The log has one record per outage, which names the server, however many attempts to
+// connect fail.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	s, records, dialer := testserver.NewNATS(t), testserver.NewLog(), new(countingDialer)
+	b, err := natsbroker.New("nats://"+s.Addr, natsbroker.WithProbeInterval(probeInterval),
+		natsbroker.WithLogger(slog.New(records)), natsbroker.WithClientOption(nats.SetCustomDialer(dialer)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeBroker(t, b)
+	check := func(outages int) {
+		t.Helper()
+		before := dialer.attempts.Load()
+		eventually(t, "attempts to connect", func() bool { return dialer.attempts.Load() > before+2 })
+		records.Check(t, map[string]int{"natsbroker: connection lost " + s.Addr: outages})
+	}
+	check(1)
+	s.Start()
+	eventually(t, "a connection", func() bool { return b.Health() == nil })
+	s.Kill()
+	check(2)
 }
 
 func TestInvalidOptions(t *testing.T) {

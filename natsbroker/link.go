@@ -82,6 +82,17 @@ func (b *Broker) servers() []string {
 	return urls
 }
 
+// hosts returns the hosts in the URL passed to New.
+func (b *Broker) hosts() string {
+	var hosts []string
+	for text := range strings.SplitSeq(b.url, ",") {
+		if u, err := url.Parse(strings.TrimSpace(text)); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return strings.Join(hosts, ",")
+}
+
 // serve subscribes to all topics and passes messages on until the connection is closed.
 func (l *link) serve() error {
 	b := l.broker
@@ -106,6 +117,7 @@ func (l *link) serve() error {
 		return err
 	}
 	b.core.SetTrouble(nil)
+	b.lost = false
 	select {
 	case <-l.closed:
 		return l.reason()

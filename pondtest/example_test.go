@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
 	"github.com/pondsocket/pond/pondtest"
 )
 
@@ -234,5 +235,108 @@ func TestSleepyTrader(t *testing.T) {
 		if latest.Second != 59 {
 			t.Errorf("Bob's latest prices are those of second %d", latest.Second)
 		}
+	})
+}
+
+// newLog is a server whose lobbies have a history, or presence differences.
+func newLog(opts ...pond.Option) *pond.Pond {
+	p := pond.New(opts...)
+	endpoint := p.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() }, pond.WithJoinByURL())
+
+	log := endpoint.Lobby("/log/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() },
+		pond.WithHistory(pond.History{Newcomers: 10}))
+	log.OnMessage("say", func(ctx *pond.EventContext) error { return ctx.Broadcast("said", ctx.Payload()) })
+
+	endpoint.Lobby("/floor/:number", func(ctx *pond.JoinContext) error {
+		if err := ctx.Accept(); err != nil {
+			return err
+		}
+		return ctx.Track(map[string]string{"status": "online"})
+	}, pond.WithPresenceDiffs())
+	return p
+}
+
+// A client reconnects, and receives only the message that it missed.
+func TestMissedMessages(t *testing.T) {
+	pondtest.Run(t, newLog(), func(t *testing.T, d *pondtest.Driver) {
+		ann, bob := d.Connect(pondtest.WebSocket, "/socket"), d.Connect(pondtest.SSE, "/socket")
+		bob.Join("/log/1", nil)
+		bob.Send("/log/1", "say", said{Text: "old"})
+		bob.Expect("said")
+
+		ann.Join("/log/1", nil, pondtest.Last(10)) // a newcomer
+		ann.Expect("said")
+		position := ann.Position("/log/1")
+		ann.Reset()
+		bob.Send("/log/1", "say", said{Text: "missed"})
+
+		ann = ann.Reconnect()
+		ann.Join("/log/1", nil, pondtest.From(position, ""))
+		var missed said
+		ann.ReceiveEvent("said").Bind(t, &missed)
+		if missed.Text != "missed" {
+			t.Errorf("Ann received %q", missed.Text)
+		}
+	})
+}
+
+// An EventSource receives what it missed without a client library.
+func TestStreamByURL(t *testing.T) {
+	pondtest.Run(t, newLog(), func(t *testing.T, d *pondtest.Driver) {
+		bob := d.Connect(pondtest.WebSocket, "/socket")
+		bob.Join("/log/1", nil)
+		stream := d.Connect(pondtest.SSE, "/socket?join=/log/1&last=10")
+		stream.Expect("ACKNOWLEDGE")
+		stream.Reset()
+		bob.Send("/log/1", "say", said{Text: "missed"})
+
+		stream = stream.Reconnect() // sends Last-Event-ID
+		var ack struct {
+			Recover struct{ Recovered bool }
+		}
+		stream.ReceiveEvent("ACKNOWLEDGE").Bind(t, &ack)
+		if !ack.Recover.Recovered {
+			t.Error("the stream did not recover")
+		}
+		stream.ReceiveEvent("said")
+	})
+}
+
+// Members that ask for differences receive the list once, and then changes.
+func TestDifferences(t *testing.T) {
+	pondtest.Run(t, newLog(), func(t *testing.T, d *pondtest.Driver) {
+		ann, bob := d.Connect(pondtest.WebSocket, "/socket"), d.Connect(pondtest.SSE, "/socket")
+		ann.Join("/floor/3", nil, pondtest.Want("diff"))
+		ann.ReceiveEvent("PRESENCE_STATE")
+		time.Sleep(time.Second) // changes are collected for a short time
+		ann.Drain()
+		bob.Join("/floor/3", nil)
+
+		var diff struct {
+			Joins []struct{ ID string }
+			Total int
+		}
+		ann.ReceiveEvent("PRESENCE_DIFF").Bind(t, &diff)
+		if len(diff.Joins) != 1 || diff.Joins[0].ID != bob.ID() || diff.Total != 2 {
+			t.Errorf("difference: %+v", diff)
+		}
+	})
+}
+
+// Members on two nodes of a cluster are in the same channel.
+func TestTwoNodes(t *testing.T) {
+	mux := http.NewServeMux()
+	pondtest.Run(t, mux, func(t *testing.T, d *pondtest.Driver) {
+		bus := memorybroker.New()
+		for _, name := range []string{"one", "two"} {
+			node := newLog(pond.WithBroker(bus.Broker(name)))
+			defer node.Shutdown(t.Context()) // Run cannot do it: the handler is the mux
+			mux.Handle("/"+name+"/", http.StripPrefix("/"+name, node))
+		}
+		ann, bob := d.Connect(pondtest.WebSocket, "/one/socket"), d.Connect(pondtest.SSE, "/two/socket")
+		ann.Join("/log/1", nil)
+		bob.Join("/log/1", nil)
+		ann.Send("/log/1", "say", said{Text: "hi"})
+		bob.Expect("said")
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"testing/synctest"
 	"time"
 
@@ -92,9 +93,18 @@ func (s *Session) Reset() { s.conn.Reset() }
 
 // Reconnect connects again, as [Driver.Connect] does, with the same target and
 // options, and the same [Session.Delay] and [Session.Trickle]. It returns a new
-// session, which is not a member of any channel. The old session is unchanged, so
-// a server that has not yet detected its loss has both.
+// session, which is not a member of any channel, unless its URL joins one. The old
+// session is unchanged, so a server that has not yet detected its loss has both.
+//
+// An SSE session that received an event with an ID sends the last ID as Last-Event-ID,
+// as a browser's EventSource does.
 func (s *Session) Reconnect() *Session {
 	s.t.Helper()
-	return s.driver.connect(s.transport, s.target, s.opts, s.network)
+	opts := s.opts
+	if stream, ok := s.link.(*eventStream); ok {
+		if id := stream.lastID(); id != "" {
+			opts = append(slices.Clip(opts), Header("Last-Event-ID", id))
+		}
+	}
+	return s.driver.connect(s.transport, s.target, opts, s.network)
 }

@@ -59,6 +59,18 @@ type eventStream struct {
 	events  []Event     // guarded by session.mu
 }
 
+// lastID returns the ID of the last event, or "" if there is none.
+func (e *eventStream) lastID() string {
+	e.session.mu.Lock()
+	defer e.session.mu.Unlock()
+	for _, event := range slices.Backward(e.events) {
+		if event.Comment == "" {
+			return event.ID
+		}
+	}
+	return ""
+}
+
 const streamType = "text/event-stream"
 
 func (e *eventStream) ask(h http.Header) { h.Set("Accept", streamType) }

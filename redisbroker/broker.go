@@ -90,8 +90,8 @@ func WithProbeInterval(d time.Duration) Option {
 	return func(c *config) { c.probeInterval = d }
 }
 
-// WithLogger sets the logger for lost and new connections. The default is
-// [slog.Default].
+// WithLogger sets the logger for lost connections: one record per outage and server. The
+// default is [slog.Default].
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithClientOption changes the options of the Redis client: TLS certificates, changing
@@ -149,11 +149,15 @@ func New(url string, opts ...Option) (*Broker, error) {
 // run connects, and keeps the subscriptions connected until the broker is closed.
 func (b *Broker) run() {
 	var client rueidis.Client
+	logged := false
 	remotebroker.Retry(b.core.Context(), func() (err error) {
 		if client, err = rueidis.NewClient(b.option); err != nil {
 			err = b.core.Error(err)
 			b.core.SetTrouble(err)
-			b.cfg.logger.Warn("redisbroker: no connection", "error", err)
+			if !logged {
+				logged = true
+				b.cfg.logger.Warn("redisbroker: no connection", "server", b.addrs(), "error", err)
+			}
 		}
 		return err
 	})
@@ -165,13 +169,16 @@ func (b *Broker) run() {
 		b.followSlots(client)
 		return
 	}
-	s := b.newServer("")
+	s := b.newServer(b.addrs())
 	b.mu.Lock()
 	b.servers = []*server{s}
 	b.core.SetTrouble(nil)
 	b.mu.Unlock()
 	s.run(client)
 }
+
+// addrs returns the addresses in the URL.
+func (b *Broker) addrs() string { return strings.Join(b.option.InitAddress, ",") }
 
 // MaxBytes returns the maximum size of a message; see [WithMaxBytes].
 func (b *Broker) MaxBytes() int { return b.cfg.maxBytes }

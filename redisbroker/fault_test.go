@@ -2,16 +2,19 @@ package redisbroker_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -273,6 +276,40 @@ func TestServerComesLater(t *testing.T) {
 	r := subscribe(t, b, "t")
 	publish(t, b, "t", `{"n":1}`)
 	eventually(t, "the message", func() bool { return len(r.texts()) == 1 })
+}
+
+// The log has one record per outage, which names the server, however many attempts to
+// connect fail.
+func TestOutageIsLoggedOnce(t *testing.T) {
+	s, records := newServer(t), testserver.NewLog()
+	var dials atomic.Int64
+	b, err := redisbroker.New("redis://"+s.Addr, redisbroker.WithProbeInterval(probeInterval), redisbroker.WithLogger(slog.New(records)),
+		redisbroker.WithClientOption(func(o *rueidis.ClientOption) {
+			o.DialCtxFn = func(ctx context.Context, addr string, d *net.Dialer, _ *tls.Config) (net.Conn, error) {
+				dials.Add(1)
+				return d.DialContext(ctx, "tcp", addr)
+			}
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeBroker(t, b)
+	attempts := func() {
+		t.Helper()
+		before := dials.Load()
+		eventually(t, "attempts to connect", func() bool { return dials.Load() > before+2 })
+	}
+	attempts()
+	want := map[string]int{"redisbroker: no connection " + s.Addr: 1}
+	records.Check(t, want)
+	for range 2 {
+		s.Start()
+		eventually(t, "a connection", func() bool { return b.Health() == nil })
+		s.Kill()
+		attempts()
+		want["redisbroker: connection lost "+s.Addr]++
+		records.Check(t, want)
+	}
 }
 
 func TestInvalidURL(t *testing.T) {

@@ -74,7 +74,7 @@ func (l *link) serve() error {
 	if err := l.sync(); err != nil {
 		return err
 	}
-	l.server.trouble.Set(nil)
+	l.server.work()
 	return l.watch(closed)
 }
 

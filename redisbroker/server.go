@@ -13,8 +13,9 @@ import (
 // Redis cluster.
 type server struct {
 	broker *Broker
-	addr   string // in a cluster
+	addr   string // in the log, and in a cluster also where to connect
 	probe  string // the topic of the probes
+	lost   bool   // the current outage was logged; owned by run
 
 	ctx     context.Context // ends when the broker is closed, or when the server has no slots any more
 	cancel  context.CancelFunc
@@ -67,10 +68,20 @@ func (s *server) runAlone() {
 	})
 }
 
-// fail records that the connection to the server was lost.
+// work records that the subscriptions work.
+func (s *server) work() {
+	s.trouble.Set(nil)
+	s.lost = false
+}
+
+// fail records that the connection to the server was lost, or that an attempt to restore
+// it failed. It logs the first error of each outage.
 func (s *server) fail(err error) {
 	s.trouble.Set(err)
-	s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
+	if !s.lost {
+		s.lost = true
+		s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
+	}
 }
 
 // changedLocked records that a topic was added or removed. It needs the broker's lock.

@@ -11,7 +11,9 @@ import (
 func TestTwoTabs(t *testing.T) {
 	for _, tr := range pondtest.Transports {
 		t.Run(string(tr), func(t *testing.T) {
-			pondtest.Run(t, handler(pond.New()), func(t *testing.T, d *pondtest.Driver) {
+			p := pond.New()
+			pondtest.Run(t, handler(p), func(t *testing.T, d *pondtest.Driver) {
+				defer p.Shutdown(t.Context())
 				one, two := d.Connect(tr, "/socket"), d.Connect(tr, "/socket")
 				one.Join("/chat/lounge", nil)
 				two.Join("/chat/lounge", nil)

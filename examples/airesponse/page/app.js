@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 let stream;
 let user; // the ID of the current connection
 
+// begin watch
 function watch(channel) {
   stream?.close();
   $("answer").textContent = "";
@@ -26,8 +27,8 @@ function receive({ event, payload }) {
       break;
     case "ACKNOWLEDGE":
       // The server could not continue from the last position, so it sends the answer from its
-      // start.
-      if (!payload.recover.recovered) $("answer").textContent = "";
+      // start. Without a history, there is no "recover".
+      if (!payload.recover?.recovered) $("answer").textContent = "";
       break;
     case "GAP":
       $("answer").append(" […] ");
@@ -41,6 +42,7 @@ function receive({ event, payload }) {
       status(payload.error ?? "Complete.");
   }
 }
+// end watch
 
 function status(text) {
   $("status").textContent = text;

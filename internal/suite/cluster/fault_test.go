@@ -1,10 +1,15 @@
 package cluster_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -264,6 +269,62 @@ func TestStartWithoutBroker(t *testing.T) {
 		c.agree(s, ann, bob)
 		ann.Send(room, "say", number(1))
 		expect(t, bob, 1)
+	})
+}
+
+// A node connects to the broker when its server starts, before the first client.
+func TestServeConnects(t *testing.T) {
+	bus, connected := memorybroker.New(), make(chan error, 1)
+	p := pond.New(pond.WithBroker(bus.Broker("a")), pond.WithObserver(&pond.Observer{
+		Degraded: func(_ *pond.Pond, reason error) { connected <- reason },
+	}))
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Serve(ctx, &http.Server{}, l) }()
+	if err := <-connected; err != nil {
+		t.Errorf("degraded: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// In a server that does not call Serve, it connects with the first request.
+func TestFirstRequestConnects(t *testing.T) {
+	var notes []error
+	pondtest.Run(t, http.NotFoundHandler(), func(t *testing.T, _ *pondtest.Driver) {
+		bus := memorybroker.New()
+		p := pond.New(pond.WithBroker(bus.Broker("a")), pond.WithObserver(&pond.Observer{
+			Degraded: func(_ *pond.Pond, reason error) { notes = append(notes, reason) },
+		}))
+		p.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		synctest.Wait()
+		if len(notes) != 1 || notes[0] != nil {
+			t.Errorf("the observer got %v", notes)
+		}
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Degraded returns the reason of the broker, even if the node has not tried to subscribe yet.
+func TestDegradedNamesReason(t *testing.T) {
+	pondtest.Run(t, http.NotFoundHandler(), func(t *testing.T, _ *pondtest.Driver) {
+		broker := memorybroker.New().Broker("a")
+		broker.Disconnect()
+		p := pond.New(pond.WithBroker(broker))
+		if err := p.Degraded(); err == nil || err.Error() != broker.Health().Error() {
+			t.Errorf("degraded: %v, want %v", err, broker.Health())
+		}
+		if err := p.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
