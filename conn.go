@@ -45,18 +45,18 @@ type conn struct {
 
 	slotUsers atomic.Int32 // see releaseSlot
 
-	mu        sync.Mutex         // guards the following fields
-	assigns   map[string]any     // replaced, never changed
-	members   map[string]*member // by channel name
-	departed  []departure        // ended memberships whose leave handlers did not run yet, in order
-	departure chan struct{}      // closed when departed gets another one; nil while no goroutine waits
-	ended     bool               // the context of handlers is cancelled
-	deleted   bool               // the client ended its event stream with DELETE
-	cause     error              // why the connection ended
-	expelled  bool               // the application disconnected the client, maybe after the connection ended
-	std       context.Context    // cancelled when ended is set; nil until it is needed
-	stop      context.CancelFunc // cancels std
-	linger    *time.Timer        // runs cancel
+	mu          sync.Mutex         // guards the following fields
+	assigns     map[string]any     // replaced, never changed
+	members     map[string]*member // by channel name
+	departed    []departure        // ended memberships whose leave handlers did not run yet, in order
+	departure   chan struct{}      // closed when departed gets another one; nil while no goroutine waits
+	ended       bool               // the context of handlers is cancelled
+	deleted     bool               // the client ended its event stream with DELETE
+	cause       error              // why the connection ended
+	expelled    bool               // the application disconnected the client, maybe after the connection ended
+	std         context.Context    // cancelled when ended is set; nil until it is needed
+	stop        context.CancelFunc // cancels std
+	cancelTimer *time.Timer        // runs cancel
 }
 
 // Message receives one message of the client.
@@ -211,7 +211,7 @@ func (c *conn) handle(m *member, msg *wire.Message) {
 		if f != nil {
 			defer c.failHandler(msg, f.public)
 		}
-		c.handled(m.channel, msg.Event, began, f)
+		c.reportHandled(m.channel, msg.Event, began, f)
 	})
 }
 
@@ -251,7 +251,7 @@ func (c *conn) join(t *task, reject rejectJoin) {
 	began := c.clock()
 	l.join.call(ctx, func(f *failure) {
 		defer c.answerJoin(ctx, f, reject)
-		c.handled(ch, "", began, f)
+		c.reportHandled(ch, "", began, f)
 	})
 }
 
@@ -333,9 +333,9 @@ func (c *conn) clock() (now time.Time) {
 	return now
 }
 
-// handled reports the result of a handler, and logs the part that the client does not
+// reportHandled reports the result of a handler, and logs the part that the client does not
 // receive. It does not return if the Observer ends the goroutine.
-func (c *conn) handled(ch *Channel, event string, began time.Time, failed *failure) {
+func (c *conn) reportHandled(ch *Channel, event string, began time.Time, failed *failure) {
 	f := c.endpoint.pond.cfg.observer.Handled
 	var took time.Duration
 	if f != nil {
@@ -452,13 +452,13 @@ func (c *conn) Value(key any) any {
 // AfterFunc is [context.AfterFunc].
 func (c *conn) AfterFunc(f func()) (stop func() bool) { return context.AfterFunc(c.standard(), f) }
 
-// maxLinger limits the time that handlers have for the messages that a client sent
+// maxCancelDelay limits the time that handlers have for the messages that a client sent
 // before it disconnected. After it, their context is cancelled.
-const maxLinger = 5 * time.Second
+const maxCancelDelay = 5 * time.Second
 
 // Closed reports the end of the connection. If the server ended it, the context of
 // handlers is cancelled immediately. If the client ended it, its earlier messages are
-// handled first, for at most maxLinger. In both cases, memberships end after these
+// handled first, for at most maxCancelDelay. In both cases, memberships end after these
 // messages.
 func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	cause := end.Cause
@@ -475,7 +475,7 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 	c.cause = cause
 	byClient := end.ByClient || c.deleted
 	if byClient {
-		c.linger = time.AfterFunc(maxLinger, c.cancel)
+		c.cancelTimer = time.AfterFunc(maxCancelDelay, c.cancel)
 	}
 	c.mu.Unlock()
 	if !byClient {
@@ -488,8 +488,8 @@ func (c *conn) Closed(_ *transport.Conn, end transport.End) {
 // any more.
 func (c *conn) cancel() {
 	c.mu.Lock()
-	if c.linger != nil {
-		c.linger.Stop()
+	if c.cancelTimer != nil {
+		c.cancelTimer.Stop()
 	}
 	c.ended = true
 	stop := c.stop

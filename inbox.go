@@ -19,7 +19,7 @@ type inbox struct {
 	waiting int           // messages of the client
 	bytes   int           // of these
 	running bool          // a goroutine runs tasks
-	room    chan struct{} // closed when a message fits again; nil while no goroutine waits for that
+	vacant  chan struct{} // closed when a message fits again; nil while no goroutine waits for that
 	closed  bool          // further messages are not accepted, because they would not be handled
 }
 
@@ -50,9 +50,9 @@ func (in *inbox) push(t *task) {
 	in.append(t)
 	if t.kind == taskShutdown || t.kind == taskEnd {
 		in.closed = true
-		if in.room != nil {
-			close(in.room)
-			in.room = nil
+		if in.vacant != nil {
+			close(in.vacant)
+			in.vacant = nil
 		}
 	}
 	in.mu.Unlock()
@@ -116,15 +116,15 @@ func (in *inbox) full(size int) bool {
 func (in *inbox) vacancy(size int) <-chan struct{} {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.room == nil {
-		in.room = make(chan struct{})
+	if in.vacant == nil {
+		in.vacant = make(chan struct{})
 	}
-	room := in.room
+	vacant := in.vacant
 	if in.closed || !in.full(size) {
-		close(room)
-		in.room = nil
+		close(vacant)
+		in.vacant = nil
 	}
-	return room
+	return vacant
 }
 
 func (in *inbox) append(t *task) {
@@ -207,9 +207,9 @@ func (in *inbox) take() *task {
 	if t.kind == taskMessage {
 		in.waiting--
 		in.bytes -= t.size()
-		if in.room != nil {
-			close(in.room)
-			in.room = nil
+		if in.vacant != nil {
+			close(in.vacant)
+			in.vacant = nil
 		}
 	}
 	return t

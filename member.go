@@ -34,7 +34,7 @@ type member struct {
 	tracked  *transport.Seat // in the roster's group, unless diffs is set; nil unless tracked
 	follower *follower       // nil unless the member gets differences
 	lingers  *grace          // set when the member left, if it was shown to followers after that
-	feeding  *catchUp        // nil if the member is seated
+	feeding  *feedState      // nil if the member is seated
 	hidden   int             // consecutive numbered messages that were hidden from the member,
 	hiddenTo uint64          // up to this offset
 	left     bool

@@ -392,15 +392,15 @@ func (tx *tx) unseat(after *sentDiff) {
 func (m *member) continueState() {
 	_ = m.commit(func(tx *tx) error { // the member left
 		if f := m.follower; f != nil && f.stage == followerBehind {
-			tx.catchUp(m)
+			tx.queuePage(m)
 		}
 		return nil
 	})
 }
 
-// catchUp queues up to a page of the data that a follower has not received yet. A
+// queuePage queues up to a page of the data that a follower has not received yet. A
 // follower that received all data is seated.
-func (tx *tx) catchUp(m *member) {
+func (tx *tx) queuePage(m *member) {
 	d, f := &tx.ch.diffs, m.follower
 	for room := tx.ch.pageRoom(); room > 0; {
 		next := f.next()

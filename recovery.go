@@ -24,14 +24,14 @@ type Recovery struct {
 	Last int
 }
 
-// A catchUp is the state of a member that is catching up. The channel's mu guards it.
+// A feedState is the state of a member that is catching up. The channel's mu guards it.
 //
 // A member of a channel with history is either seated or feeding. A seated member is in
 // the channel's group: every message after its start was queued for it. A feeding member
 // is not in the group: exactly the messages after its start up to its cursor were queued
 // for it, and it reads the rest from the log at the pace of its socket. Frames that are
 // not in the log are held until their position is reached.
-type catchUp struct {
+type feedState struct {
 	cursor   uint64 // all messages up to this offset were queued
 	to       uint64 // end of the replay, as announced to the client
 	notified bool   // the client was notified that the replay is complete
@@ -121,7 +121,7 @@ func (tx *tx) admit(m *member, request string, recovery *Recovery, limit int) (r
 		tx.seat(m)
 		return reason
 	}
-	m.feeding = &catchUp{cursor: start, to: log.top, former: recovery.UserID}
+	m.feeding = &feedState{cursor: start, to: log.top, former: recovery.UserID}
 	tx.ch.feeding = append(tx.ch.feeding, m)
 	tx.feed(m)
 	return reason
