@@ -92,11 +92,13 @@ type remoteStream struct {
 // A forwardBudget counts the requests of an endpoint for streams of other nodes, and the
 // bytes of their bodies.
 type forwardBudget struct {
-	mu       sync.Mutex // guards the following fields
+	maxBytes int // static
+
+	mu       sync.Mutex // guards the following fields; the lock of a postQueue comes after it
 	streams  map[string]*remoteStream
 	requests int
-	bytes    int
-	maxBytes int
+
+	bytes atomic.Int64 // used with the lock of a postQueue held, so mu must not guard it
 }
 
 // takeRemoteTurn returns the stream of another node that has this connection ID, if there
@@ -130,7 +132,6 @@ func (e *Endpoint) takeRemoteTurn(id string) (*remoteStream, *turn) {
 	}
 	s.users++
 	b.requests++
-	b.maxBytes = e.cfg.forwardBytes
 	return s, t
 }
 
@@ -154,22 +155,22 @@ func (b *forwardBudget) reserveBytes(n, own int) bool {
 	if b == nil {
 		return true
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.bytes > own && b.bytes+n > b.maxBytes {
-		return false
+	for {
+		used := b.bytes.Load()
+		if used > int64(own) && used+int64(n) > int64(b.maxBytes) {
+			return false
+		}
+		if b.bytes.CompareAndSwap(used, used+int64(n)) {
+			return true
+		}
 	}
-	b.bytes += n
-	return true
 }
 
 func (b *forwardBudget) releaseBytes(n int) {
 	if b == nil {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.bytes -= n
+	b.bytes.Add(-int64(n))
 }
 
 // Errors of requests for event streams of other nodes. After those with status 503, the

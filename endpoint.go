@@ -60,8 +60,9 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 			Compress:     cfg.compressFrom > 0,
 			CompressFrom: cfg.compressFrom,
 		}),
-		conns:   map[string]*conn{},
-		streams: map[streamKey]*conn{},
+		forwards: forwardBudget{maxBytes: cfg.forwardBytes},
+		conns:    map[string]*conn{},
+		streams:  map[streamKey]*conn{},
 	}
 	e.history.limit = cfg.historyBytes
 	e.registry.budget = &e.history

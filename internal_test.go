@@ -1,12 +1,15 @@
 package pond
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -127,4 +130,47 @@ func TestNothingStaysOfPersons(t *testing.T) {
 		four.Leave("/chat/1")
 		count("0 persons with 0 references, 0 graces of 0, 0 references to the channel, 1 with slots, 3 out")
 	})
+}
+
+// An idleBroker does nothing.
+type idleBroker struct{}
+
+func (idleBroker) Publish(context.Context, string, [][]byte) error { return nil }
+func (idleBroker) Subscribe(context.Context, string, Receiver) (io.Closer, error) {
+	return io.NopCloser(nil), nil
+}
+func (idleBroker) MaxBytes() int               { return 1 << 20 }
+func (idleBroker) Health() error               { return nil }
+func (idleBroker) Close(context.Context) error { return nil }
+
+// Requests for one stream of another node that begin, read their bodies and end at the same
+// time do not block each other.
+func TestRemoteTurnsAtOnce(t *testing.T) {
+	e := New(WithBroker(idleBroker{})).Endpoint("/socket", func(*ConnectionContext) error { return nil })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var tasks sync.WaitGroup
+		for range 4 {
+			tasks.Go(func() {
+				for range 20_000 {
+					s, turn := e.takeRemoteTurn("secret.mark.mac")
+					if turn != nil {
+						turn.reserve(1, 1<<20)
+						turn.end()
+					}
+					s.release()
+				}
+			})
+		}
+		tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the requests block each other")
+	}
+	if b := &e.forwards; b.requests != 0 || b.bytes.Load() != 0 || len(b.streams) != 0 {
+		t.Errorf("%d requests, %d bytes and %d streams are left", b.requests, b.bytes.Load(), len(b.streams))
+	}
 }
