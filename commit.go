@@ -21,7 +21,7 @@ type tx struct {
 }
 
 // commit runs f under the channel's lock, and then sends what f queued. Only commit
-// acquires the lock to change the channel or to send, so the order of commits is the
+// acquires the lock to change what members can observe or to send, so the order of commits is the
 // order in which members see events. f must not wait, encode a payload of the application or call user
 // code. commit returns [ErrClosed] if the channel was closed, and f's error otherwise.
 func (ch *Channel) commit(f func(tx *tx) error) error {
