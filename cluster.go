@@ -127,13 +127,15 @@ type node struct {
 	stopped    chan struct{} // closed at the end of the shutdown; nil before it
 	echoed     time.Time     // when the node received its own heartbeat
 	degraded   error
-	judged     bool                // the observer was called about degraded
-	dirty      map[string]struct{} // topics in which changes of members were lost
-	lost       int                 // messages that were given up and not reported yet
+	judged     bool               // the observer was called about degraded
+	dirty      map[string]*link   // topics in which changes of members were lost; see lostMembers
+	commands   clusterwire.Recent // of other nodes
+	lost       int                // messages that were given up and not reported yet
 	lostReason error
 	missed     uint64  // messages of other nodes that did not arrive, and were not reported yet
 	syncs      []*link // links that will request the state of other nodes
 	syncing    bool    // a timer runs for syncs
+	unanswered []*link // links that requested the state while the node was degraded
 
 	// Owned by watch.
 	heart     *topic
@@ -150,7 +152,7 @@ type node struct {
 func newNode(p *Pond) *node {
 	n := &node{
 		pond: p, broker: p.cfg.broker, id: clusterwire.NewID(time.Now()), timeout: p.cfg.nodeTimeout,
-		topics: map[string]*topic{}, dirty: map[string]struct{}{}, controls: map[*Endpoint]*topic{},
+		topics: map[string]*topic{}, dirty: map[string]*link{}, controls: map[*Endpoint]*topic{},
 	}
 	n.log, _ = n.broker.(BrokerLog)
 	if n.timeout == 0 {
@@ -334,11 +336,32 @@ func (n *node) send(ctx context.Context, topic string, keep any, first uint64, b
 func (n *node) gaveUp(topic string, messages int, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.dirty[topic] = struct{}{}
+	if _, known := n.dirty[topic]; !known {
+		n.dirty[topic] = nil
+	}
 	if messages > 0 {
 		n.lost += messages
 		n.lostReason = err
 	}
+}
+
+// lostMembers records that the other nodes may show members that left. The channel may
+// end before the nodes can be notified, so a copy of its link without the channel is kept.
+func (n *node) lostMembers(l *link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dirty[l.name] == nil {
+		n.dirty[l.name] = &link{node: n, name: l.name, endpoint: l.endpoint, channel: l.channel}
+	}
+}
+
+// isNewCommand reports whether a request of another node to end memberships or
+// connections did not arrive before. A topic recognizes repetitions only while it is
+// subscribed to, and a channel that is closed ends the subscription.
+func (n *node) isNewCommand(m *clusterwire.Message) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.commands.Add(m, time.Now())
 }
 
 // missedEvents records that events of another node did not arrive.

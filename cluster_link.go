@@ -32,8 +32,9 @@ type link struct {
 	topic  *topic     // nil unless it is attached
 	ended  bool
 
-	due    atomic.Int64 // when the members here are announced again, or 0
-	queued bool         // in node.syncs; guarded by node.mu
+	due atomic.Int64 // when the members here are announced again, or 0
+
+	queued, unanswered bool // in these lists of the node; guarded by node.mu
 
 	remote remoteMembers // guarded by the channel's mu
 

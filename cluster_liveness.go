@@ -44,6 +44,9 @@ func (n *node) judge(health error) {
 		n.forward.peers.Remove(dead...)
 		n.background(func() { n.bury(dead) })
 	}
+	if health == nil {
+		n.syncUnanswered()
+	}
 	if !changed {
 		return
 	}
@@ -58,10 +61,33 @@ func (n *node) judge(health error) {
 	}
 }
 
-func (n *node) isDegraded() bool {
+// postponeSync reports whether the node may not receive messages. If so, answers may not
+// have arrived, and the link requests the state again when the node receives them.
+func (n *node) postponeSync(l *link) bool {
+	health := n.health() // degraded may be some seconds old
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.degraded != nil
+	if n.degraded == nil && health == nil {
+		return false
+	}
+	if !l.unanswered {
+		l.unanswered = true
+		n.unanswered = append(n.unanswered, l)
+	}
+	return true
+}
+
+func (n *node) syncUnanswered() {
+	n.mu.Lock()
+	links := n.unanswered
+	n.unanswered = nil
+	for _, l := range links {
+		l.unanswered = false
+	}
+	n.mu.Unlock()
+	for _, l := range links {
+		n.sync(l)
+	}
 }
 
 // background runs something that changes what clients see. It may run handlers for outgoing
@@ -100,10 +126,25 @@ func (n *node) links() (links []*link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, t := range n.topics {
-		for _, s := range t.subscribers {
-			if l, ok := s.(*link); ok {
-				links = append(links, l)
-			}
+		links = append(links, t.linksLocked()...)
+	}
+	return links
+}
+
+// linksOf returns the links of a topic that are attached.
+func (n *node) linksOf(topic string) []*link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if t := n.topics[topic]; t != nil {
+		return t.linksLocked()
+	}
+	return nil
+}
+
+func (t *topic) linksLocked() (links []*link) {
+	for _, s := range t.subscribers {
+		if l, ok := s.(*link); ok {
+			links = append(links, l)
 		}
 	}
 	return links
@@ -157,7 +198,7 @@ func (n *node) announceDue() {
 	n.mu.Lock()
 	dirty := n.dirty
 	if len(dirty) > 0 && n.degraded == nil {
-		n.dirty = map[string]struct{}{}
+		n.dirty = map[string]*link{}
 	} else {
 		dirty = nil
 	}
@@ -180,6 +221,30 @@ func (n *node) announceDue() {
 		if due := l.due.Load(); lost || due != 0 && now.UnixNano() >= due {
 			l.announce(lost)
 		}
+		delete(dirty, l.name)
+	}
+	for _, l := range dirty {
+		if l != nil {
+			l.announceNone()
+		}
+	}
+}
+
+// announceNone notifies the other nodes that a channel that ended here has no members on
+// this node.
+func (l *link) announceNone() {
+	m := l.message(clusterwire.StateResponse)
+	m.Ext.Part = clusterwire.FirstPart | clusterwire.LastPart
+	it, err := l.encode(&m)
+	if err == nil {
+		it.Done = l.lostUnlessSent()
+		err = l.node.push(l.name, *it)
+	}
+	if err != nil {
+		l.node.lostMembers(l)
+	}
+	for _, live := range l.node.linksOf(l.name) {
+		live.announce(false) // it began meanwhile: a member may have joined before the message
 	}
 }
 
@@ -279,8 +344,8 @@ const (
 func (l *link) expectStates() {
 	asked := time.Now()
 	time.AfterFunc(answerTimeout, func() {
-		if l.node.isDegraded() {
-			return // another request follows
+		if l.node.postponeSync(l) {
+			return
 		}
 		l.forget(func(r *remoteMembers) time.Time {
 			if r.lost.After(asked) {
@@ -297,7 +362,7 @@ func (l *link) expire(since time.Time) {
 }
 
 // forget removes the members of pond's nodes that have not sent their state since a
-// time.
+// time, except members about whom the nodes have sent something since.
 func (l *link) forget(since func(*remoteMembers) time.Time) {
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
 		r := &l.remote
@@ -308,8 +373,9 @@ func (l *link) forget(since func(*remoteMembers) time.Time) {
 				case len(r.claims.Of(node)) == 0:
 					delete(r.stated, node)
 				case at.Before(limit) && l.node.nodes.Ours(node):
-					delete(r.stated, node)
-					for _, user := range r.claims.Retain(node, nil) {
+					joined := r.claims.Since(node, limit) // a node that had no members did not answer
+					r.stated[node] = limit
+					for _, user := range r.claims.Retain(node, joined) {
 						tx.showRemote(user)
 					}
 					tx.keepStays(node, "")

@@ -109,10 +109,23 @@ func (tx *tx) tell(m *clusterwire.Message, key string) {
 	it, err := l.encode(m)
 	if err == nil {
 		it.Key = key
+		if m.Type == clusterwire.UserLeft || m.Type == clusterwire.StateResponse {
+			it.Done = l.lostUnlessSent()
+		}
 		err = l.node.push(l.name, *it)
 	}
 	if err != nil {
-		l.node.gaveUp(l.name, 0, err)
+		l.node.lostMembers(l)
+	}
+}
+
+// lostUnlessSent returns the function that is called when the broker has a message about
+// members that left, or the message is lost.
+func (l *link) lostUnlessSent() func(error) {
+	return func(err error) {
+		if err != nil {
+			l.node.lostMembers(l)
+		}
 	}
 }
 
@@ -242,9 +255,14 @@ func (m *member) state() clusterwire.User {
 func (l *link) apply(m *clusterwire.Message) {
 	switch m.Type {
 	case clusterwire.EvictUser:
-		l.evictFor(m)
+		if l.node.isNewCommand(m) {
+			l.evictFor(m)
+		}
 		return
 	case clusterwire.UserRemove:
+		if !l.node.isNewCommand(m) {
+			return
+		}
 		if member, err := l.ch.member(m.User); err == nil && member.leave(nil, LeaveEvicted) == nil {
 			member.conn.inbox.start()
 		}
@@ -302,6 +320,7 @@ func (tx *tx) applyLocked(m *clusterwire.Message) {
 // claim records the data of a node about a user.
 func (tx *tx) claim(user string, c cluster.Claim) {
 	r := &tx.ch.link.remote
+	c.At = time.Now()
 	if _, ok := r.stated[c.Node]; !ok {
 		if r.stated == nil {
 			r.stated = map[string]time.Time{}

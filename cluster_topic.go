@@ -233,7 +233,8 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 	}
 }
 
-// gap asks the other nodes for their keys. Nothing else depends on a single heartbeat: a
+// gap asks the other nodes for their keys. This is a heartbeat, so the node and the others
+// know at once that it is connected again. Nothing else depends on a single heartbeat: a
 // node may miss two consecutive ones of another node, and it detects on its own if it
 // misses more.
 func (h heartbeats) gap(error) { h.node.forward.ask() }
@@ -252,7 +253,8 @@ type control struct {
 
 func (c *control) receive(_ *topic, e Entry) {
 	m, err := clusterwire.Decode(e.Data, c.name, controlChannel, clusterwire.DefaultLimits)
-	if err != nil || m.Source == c.endpoint.pond.node.id || m.Ext.Action != disconnectAction {
+	if err != nil || m.Source == c.endpoint.pond.node.id || m.Ext.Action != disconnectAction ||
+		!c.endpoint.pond.node.isNewCommand(&m) {
 		return
 	}
 	if m.Ext.Identities == "" {

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"time"
 )
 
 // A Claim says that a user is connected to a node, with the state of the user.
 type Claim struct {
 	Node      string
 	Firsthand bool // the node reported its own user
+	At        time.Time
 
 	Assigns  map[string]json.RawMessage
 	Presence json.RawMessage // nil if the user is not tracked
@@ -150,6 +152,17 @@ func (m *Members) Retain(node string, users map[string]struct{}) (removed []stri
 		removed = append(removed, user)
 	}
 	return removed
+}
+
+// Since returns the users of a node whose claims are not older than a time.
+func (m *Members) Since(node string, at time.Time) map[string]struct{} {
+	users := map[string]struct{}{}
+	for user := range m.nodes[node] {
+		if c, _ := m.From(node, user); !c.At.Before(at) {
+			users[user] = struct{}{}
+		}
+	}
+	return users
 }
 
 // Of returns the users of a node, sorted.
