@@ -12,6 +12,7 @@ import (
 // A client is one client, over its connections.
 type client struct {
 	number    int
+	person    string // its identity
 	transport pondtest.Transport
 	recovers  bool              // it asks for recovery
 	session   *pondtest.Session // nil if it is not connected
@@ -19,6 +20,8 @@ type client struct {
 	member    *membership       // nil if it is not a member, and did not ask to be one
 	former    string            // its user ID before
 	at        pondtest.Position
+	returns   bool // it joins again as soon as possible
+	closes    bool // it ended its connection
 }
 
 // A membership is what a client received between a request to join and its end.
@@ -35,6 +38,7 @@ type membership struct {
 	until   time.Time // zero: it lasted until the end of the history
 	alive   time.Time // when the client last looked, and it had not ended
 	leaving bool
+	kicked  map[string]bool    // evictions of others that it was notified of
 	events  []pondtest.Message // since the acknowledgement, which is the first one
 	list    string             // of presence, as last received
 }
@@ -53,8 +57,13 @@ func (p *player) read(c *client) {
 		c.at = at
 	}
 	if c.session.Ended() {
+		p.cutOff(c)
 		p.gone(c)
 	}
+	if c.returns && c.session != nil && c.member == nil && !p.settling {
+		p.join(c, c.node, step{})
+	}
+	c.returns = false
 	if c.member != nil {
 		c.member.alive = time.Now()
 	}
@@ -76,13 +85,14 @@ func (p *player) receive(c *client, m pondtest.Message) error {
 	}
 	if member.acked.IsZero() {
 		switch {
+		case m.RequestID != member.request && m.Action == "ERROR":
+			return nil // about a message of the membership before
 		case m.RequestID != member.request:
 			return fmt.Errorf("received %v before the answer to its request to join", m)
 		case m.Event == "ACKNOWLEDGE":
 			member.acked = time.Now()
 			member.events = append(member.events, m)
 		default:
-			p.rejected++
 			if !p.faulty {
 				return fmt.Errorf("received %v", m)
 			}
@@ -92,20 +102,27 @@ func (p *player) receive(c *client, m pondtest.Message) error {
 	}
 	switch m.Event {
 	case "EVICTED":
-		p.evicted[member.id]++
-		p.end(c)
-		return nil
+		return p.ending(c, m, "evict", "evict person")
+	case "destroyed":
+		return p.ending(c, m, "destroy")
 	case "EXIT_ACKNOWLEDGE":
 		p.end(c)
 		return nil
 	case "kicked_out": // EVICTED follows
 		return nil
 	case "kicked":
-		var v struct{ UserID string }
+		var v struct{ UserID, Reason string }
 		if err := json.Unmarshal(m.Payload, &v); err != nil {
 			return err
 		}
-		p.kicked[[2]string{member.id, v.UserID}]++
+		notice := v.UserID + " " + v.Reason
+		if member.kicked[notice] {
+			return fmt.Errorf("received %v twice", m)
+		}
+		if member.kicked == nil {
+			member.kicked = map[string]bool{}
+		}
+		member.kicked[notice] = true
 		return nil
 	}
 	if m.Action == "PRESENCE" {
@@ -144,5 +161,5 @@ func (p *player) gone(c *client) {
 	if c.session != nil {
 		c.former = c.session.ID()
 	}
-	c.session, c.node = nil, nil
+	c.session, c.node, c.closes = nil, nil, false
 }

@@ -26,9 +26,9 @@ type fault struct {
 	pauses []*interval // in which messages do not move
 
 	log struct {
-		epochs map[string]map[uint64]int // numbers of messages by offset, of all logs
-		order  []string                  // of the epochs
-		lost   bool                      // a log was lost
+		epochs map[string]map[uint64]int // numbers of messages by offset, of all logs; guarded by player.mu during the history
+		last   string                    // the epoch in the end
+		lost   bool                      // a log was lost, or ended with its channel
 	}
 }
 
@@ -44,6 +44,7 @@ func (p *player) fault(s step, i int) bool {
 		if !n.dead && !n.cut {
 			n.cut = true
 			l.losses = append(l.losses, &interval{node: n, from: time.Now()})
+			n.disconnected()
 			n.broker.Disconnect()
 		}
 	case "connect":
@@ -66,6 +67,9 @@ func (p *player) fault(s step, i int) bool {
 		if p.bus.Pause() {
 			l.pauses = append(l.pauses, &interval{from: time.Now()})
 			l.paused = true
+			for _, n := range p.nodes {
+				n.disconnected()
+			}
 		}
 	case "resume":
 		p.resume()
@@ -77,14 +81,18 @@ func (p *player) fault(s step, i int) bool {
 			l.losses = append(l.losses, &interval{from: time.Now()})
 		}
 		p.bus.SetFaults(f)
+	case "silence": // which a broker must not do
+		p.repair()
+		l.dropping, p.silence = true, true
+		l.losses = append(l.losses, &interval{from: time.Now()})
+		p.bus.SetFaults(memorybroker.Faults{Drop: float64(1+s.n%7) / 10, Silent: true})
+	case "unconfirmed":
+		n.unconfirmed.Store(int32(1 + s.n%3))
 	case "repair":
 		p.repair()
 	case "lose":
-		if !l.paused {
-			p.snapshot()
-			l.log.lost = true
-			p.bus.LoseLogs(topic)
-		}
+		l.log.lost = true
+		p.bus.LoseLogs(topic)
 	default:
 		return false
 	}
@@ -127,6 +135,7 @@ func (p *player) crash(n *node) {
 }
 
 func (p *player) connect(n *node) {
+	p.checkKept(n)
 	n.cut = false
 	n.broker.Connect()
 	p.over(func(i *interval) bool { return i.node == n })
@@ -155,6 +164,11 @@ func (p *player) repair() {
 }
 
 func (p *player) resume() {
+	if p.lines.paused {
+		for _, n := range p.nodes {
+			p.checkKept(n)
+		}
+	}
 	p.bus.Resume()
 	p.lines.paused = false
 	for _, i := range p.lines.pauses {
@@ -178,40 +192,26 @@ func (p *player) endFaults() {
 	p.heal()
 	p.repair()
 	for _, n := range p.nodes {
+		n.unconfirmed.Store(0)
 		if n.cut && !n.dead {
 			p.connect(n)
 		}
 	}
 }
 
-// snapshot reads the log. Nothing else happens meanwhile.
+// snapshot reads the log in the end.
 func (p *player) snapshot() {
 	if !p.history.logged {
 		return
 	}
-	p.bus.SetFaults(memorybroker.Faults{})
-	p.over(func(i *interval) bool { return i.node == nil })
-	p.lines.dropping = false
-	if p.lines.parted {
-		p.lines.losses = append(p.lines.losses, &interval{from: time.Now()})
-	}
 	auditor := p.bus.Broker("auditor")
 	defer func() { _ = auditor.Close(context.Background()) }()
-	page, err := auditor.Since(context.Background(), topic, pond.Position{}, kept)
+	page, err := auditor.Since(context.Background(), topic, pond.Position{}, all)
 	if err != nil {
 		p.fail("reading the log: %w", err)
 		return
 	}
-	if page.Top == (pond.Position{}) {
-		return
-	}
-	l := &p.lines.log
-	entries := map[uint64]int{}
-	for _, e := range page.Entries {
-		entries[e.Pos.Offset] = number(e.Data)
-	}
-	if l.epochs[page.Top.Epoch] == nil {
-		l.order = append(l.order, page.Top.Epoch)
-	}
-	l.epochs[page.Top.Epoch] = entries
+	p.record(page.Top, page.Entries...)
+	p.lines.log.last = page.Top.Epoch
+	p.checkHistories(page.Entries)
 }

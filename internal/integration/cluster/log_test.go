@@ -1,13 +1,81 @@
 package cluster_test
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/pondtest"
 )
+
+// record notes entries of the log of the room.
+func (p *player) record(top pond.Position, entries ...pond.Entry) {
+	if top.Epoch == "" {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	log := p.lines.log.epochs[top.Epoch]
+	if log == nil {
+		log = map[uint64]int{}
+		p.lines.log.epochs[top.Epoch] = log
+	}
+	for _, e := range entries {
+		n := number(e.Data)
+		if old, ok := log[e.Pos.Offset]; ok && old != n {
+			p.mistake = fmt.Errorf("the broker delivered %d and %d at %v", old, n, e.Pos)
+		}
+		log[e.Pos.Offset] = n
+	}
+}
+
+// checkHistories checks that each node reads the same history.
+func (p *player) checkHistories(want []pond.Entry) {
+	for _, n := range p.nodes {
+		if n.dead {
+			continue
+		}
+		i := 0
+		for e, err := range n.endpoint.History(context.Background(), room, pond.HistoryStart{}) {
+			var r request
+			if err == nil {
+				err = json.Unmarshal(e.Payload, &r)
+			}
+			if err != nil || i >= len(want) || e.Position != want[i].Pos || r.N != number(want[i].Data) {
+				p.fail("node %s: entry %d of the history is %v (%v)", n.name, i, e, err)
+				return
+			}
+			i++
+		}
+		if i != len(want) {
+			p.fail("node %s: the history has %d entries, want %d", n.name, i, len(want))
+		}
+	}
+}
+
+// logs returns the epochs of the logs, in their order.
+func (p *player) logs() []string {
+	return slices.SortedFunc(maps.Keys(p.lines.log.epochs), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) // they end with increasing numbers
+	})
+}
+
+// expired reports whether the entries of a log up to an offset may not be in it any
+// more: there are enough later ones.
+func (p *player) expired(epoch string, offset uint64) bool {
+	later := 0
+	for o := range p.lines.log.epochs[epoch] {
+		if o > offset {
+			later++
+		}
+	}
+	return later >= p.history.kept
+}
 
 // storedTwice reports whether a message is in two logs, because one was lost after the
 // message was stored and before the node knew.
@@ -44,7 +112,7 @@ func (p *player) checkLog() {
 			if stored[n] > 0 {
 				p.fail("%v was stored", s)
 			}
-		case s.done && s.err == nil && len(p.taken[n]) > 0 && stored[n] == 0 && !l.lost:
+		case s.done && s.err == nil && len(p.taken[n]) > 0 && stored[n] == 0 && !l.lost && p.history.kept == all:
 			p.fail("%v was taken, and was not stored", s)
 		}
 	}
@@ -92,14 +160,19 @@ func (p *player) checkRecovery(m *membership) error {
 		return fmt.Errorf("recovered from %v, want %v", r.Position, m.from)
 	case r.Recovered == nil:
 		return fmt.Errorf("received %v, want an answer about recovery", m.events[0])
-	case !recovered && !p.faulty:
+	case recovered:
+	case r.Reason == "expired" && p.expired(m.from.Epoch, m.from.Offset+1):
+	case r.Reason == "epoch" && p.lines.log.lost:
+	case r.Reason == "unavailable" && p.faulty:
+	default:
 		return fmt.Errorf("received %v, and nothing was lost", m.events[0])
-	case !recovered && r.Reason == "expired", !recovered && r.Reason == "epoch" && !p.lines.log.lost:
-		return fmt.Errorf("received %v, and no log was lost", m.events[0])
 	}
 	awaited := recovered
 	for _, e := range m.events[1:] {
-		var to pondtest.Position
+		var to struct {
+			pondtest.Position
+			Reason string
+		}
 		switch {
 		case e.Event == "said" && e.Offset > 0:
 			n, ok := p.lines.log.epochs[at.epoch][e.Offset]
@@ -132,7 +205,11 @@ func (p *player) checkRecovery(m *membership) error {
 		}
 		switch e.Event {
 		case "GAP":
-			if !p.lines.log.lost {
+			reason := to.Reason
+			switch {
+			case reason == "epoch" && p.lines.log.lost:
+			case reason == "expired" && to.Epoch == at.epoch && to.Offset > at.seen && p.expired(to.Epoch, to.Offset):
+			default:
 				return fmt.Errorf("at %v: received %v, and no log was lost", at, e)
 			}
 			at, awaited = place{to.Epoch, to.Offset}, false
@@ -151,12 +228,11 @@ func (p *player) checkRecovery(m *membership) error {
 		}
 		at.seen = max(at.seen, to.Offset)
 	}
-	if !m.until.IsZero() || len(p.lines.log.order) == 0 {
+	if !m.until.IsZero() {
 		return nil
 	}
-	last := p.lines.log.order[len(p.lines.log.order)-1]
-	if at.epoch != last {
-		return fmt.Errorf("at %v in the end, and the log is %s", at, last)
+	if at.epoch != p.lines.log.last {
+		return fmt.Errorf("at %v in the end, and the log is %s", at, p.lines.log.last)
 	}
 	return p.hidden(m, at, 1<<53)
 }
@@ -182,7 +258,7 @@ func (p *player) isHidden(m *membership, n int) bool {
 // without a hole. When a log is lost, nobody tells it what is missing.
 func (p *player) checkPart(m *membership) error {
 	var order []int // of all messages, and -1 between two logs
-	for _, epoch := range p.lines.log.order {
+	for _, epoch := range p.logs() {
 		entries := p.lines.log.epochs[epoch]
 		for _, offset := range slices.Sorted(maps.Keys(entries)) {
 			if !p.isHidden(m, entries[offset]) {
@@ -193,7 +269,7 @@ func (p *player) checkPart(m *membership) error {
 	}
 	next := -1
 	for _, n := range p.numbers(m) {
-		if p.messages[n].kind == "users" {
+		if !p.messages[n].stored(p) {
 			continue
 		}
 		from := max(next, 0)
@@ -201,7 +277,7 @@ func (p *player) checkPart(m *membership) error {
 		if i < 0 {
 			return fmt.Errorf("received %d too late, or it is not in the log %v", n, order)
 		}
-		if next >= 0 && i > 0 && !p.lines.log.lost && !slices.Contains(order[from:from+i], -1) {
+		if next >= 0 && i > 0 && !p.lines.log.lost && p.history.kept == all && !slices.Contains(order[from:from+i], -1) {
 			return fmt.Errorf("received %d, and missed %v before it", n, order[from:from+i])
 		}
 		next = from + i + 1

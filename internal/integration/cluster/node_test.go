@@ -3,11 +3,13 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond"
@@ -15,10 +17,9 @@ import (
 )
 
 const (
-	room        = "/chat/1"
-	topic       = "socket:" + room // of the room
-	nodeTimeout = 2 * time.Second
-	kept        = 10000 // messages in the log: all of them
+	room    = "/chat/1"
+	topic   = "socket:" + room     // of the room
+	control = "socket:__control__" // of commands about connections
 )
 
 // A node is one run of a server of the cluster.
@@ -31,11 +32,18 @@ type node struct {
 	dead     bool // it crashed or was stopped
 	cut      bool // its broker is disconnected
 
+	muted       atomic.Bool  // what it publishes is lost, and it does not know
+	unconfirmed atomic.Int32 // how many messages to the broker seem to fail
+	channel     *pond.Channel
+	kept        map[string]user // members on other nodes when the connection was lost
+
 	mu     sync.Mutex     // guards the following fields
 	here   map[string]int // memberships that began and did not end, by user
 	joined map[string]int // memberships that began, by user
 	left   map[string]int // calls of the leave handler, by user
 	lost   int            // messages that the observer counted as lost
+
+	controls time.Time // when it subscribed to commands about connections
 }
 
 // start starts a node.
@@ -44,11 +52,11 @@ func (p *player) start(name string) *node {
 		player: p, name: name, broker: p.bus.Broker(name),
 		here: map[string]int{}, joined: map[string]int{}, left: map[string]int{},
 	}
-	var b pond.Broker = tap{n.broker, p}
+	var b pond.Broker = tap{n.broker, p, n}
 	if !p.history.logged {
 		b = noLog{b}
 	}
-	n.pond = pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)), pond.WithBroker(b), pond.WithNodeTimeout(nodeTimeout),
+	n.pond = pond.New(pond.WithLogger(slog.New(slog.DiscardHandler)), pond.WithBroker(b), pond.WithNodeTimeout(p.history.timeout),
 		pond.WithObserver(&pond.Observer{
 			Joined: func(_ *pond.Channel, u pond.User) {
 				n.mu.Lock()
@@ -69,11 +77,16 @@ func (p *player) start(name string) *node {
 				n.lost += messages
 			},
 		}))
-	n.endpoint = n.pond.Endpoint("/socket", func(ctx *pond.ConnectionContext) error { return ctx.Accept() },
+	n.endpoint = n.pond.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {
+		if err := ctx.Identify(ctx.Query().Get("person")); err != nil {
+			return err
+		}
+		return ctx.Accept()
+	},
 		pond.WithPingInterval(24*time.Hour))
 	var opts []pond.LobbyOption
 	if p.history.logged {
-		opts = append(opts, pond.WithHistory(pond.History{Messages: kept, Age: time.Hour, Bytes: 64 << 20, Newcomers: kept}))
+		opts = append(opts, pond.WithHistory(pond.History{Messages: p.history.kept, Age: time.Hour, Bytes: 64 << 20, Newcomers: all}))
 	}
 	n.handle(n.endpoint.Lobby("/chat/:room", func(ctx *pond.JoinContext) error { return ctx.Accept() }, opts...))
 	return n
@@ -108,6 +121,7 @@ func (n *node) handle(l *pond.Lobby) {
 	l.OnMessage("say", say(func(ctx *pond.EventContext, _ request) pond.Audience { return ctx.Channel().Except() }))
 	l.OnMessage("others", say(func(ctx *pond.EventContext, _ request) pond.Audience { return ctx.Others() }))
 	l.OnMessage("users", say(func(ctx *pond.EventContext, r request) pond.Audience { return ctx.Channel().To(r.To...) }))
+	l.OnMessage("people", say(func(ctx *pond.EventContext, r request) pond.Audience { return ctx.Channel().ToIdentity(r.To...) }))
 	set := func(f func(ctx *pond.EventContext) error) pond.Handler[*pond.EventContext] {
 		return func(ctx *pond.EventContext) error {
 			err := f(ctx)
@@ -129,7 +143,7 @@ func (n *node) members() map[string]int {
 }
 
 // A user is how a node shows one.
-type user struct{ presence, assign string }
+type user struct{ presence, assign, person string }
 
 // shown returns the users that a node shows, or nil if it has no member.
 func (n *node) shown() (map[string]user, error) {
@@ -147,7 +161,7 @@ func (n *node) shown() (map[string]user, error) {
 			}
 			assign = string(data)
 		}
-		all[u.ID] = user{string(u.Presence()), assign}
+		all[u.ID] = user{string(u.Presence()), assign, u.Identity()}
 	}
 	if n := ch.Len(); n != len(all) {
 		return nil, fmt.Errorf("Len is %d, and Users are %v", n, all)
@@ -158,26 +172,42 @@ func (n *node) shown() (map[string]user, error) {
 // noLog hides that a broker has a log.
 type noLog struct{ pond.Broker }
 
-// A tap notes which messages the broker took.
+// A tap notes which messages the broker took, and the entries of logs that it delivered.
 type tap struct {
 	pond.BrokerLog
 	player *player
+	node   *node
 }
 
 func (b tap) Publish(ctx context.Context, name string, batch [][]byte) error {
-	err := b.BrokerLog.Publish(ctx, name, batch)
+	if b.node.muted.Load() {
+		return nil
+	}
+	err := b.confirm(name, b.BrokerLog.Publish(ctx, name, batch))
 	b.note(name, batch, err)
 	return err
 }
 
 func (b tap) Append(ctx context.Context, name string, batch pond.Batch) (pond.Position, error) {
 	pos, err := b.BrokerLog.Append(ctx, name, batch)
+	err = b.confirm(name, err)
 	b.note(name, batch.Data, err)
 	return pos, err
 }
 
+var errUnconfirmed = errors.New("the response was lost")
+
+// confirm loses the response to a message, if a step said so.
+func (b tap) confirm(name string, err error) error {
+	if err == nil && (name == topic || name == control) && b.node.unconfirmed.Load() > 0 {
+		b.node.unconfirmed.Add(-1)
+		return errUnconfirmed
+	}
+	return err
+}
+
 func (b tap) note(name string, batch [][]byte, err error) {
-	if name != topic || err != nil {
+	if name != topic && name != control || err != nil {
 		return
 	}
 	p := b.player
@@ -191,17 +221,55 @@ func (b tap) note(name string, batch [][]byte, err error) {
 }
 
 func (b tap) Subscribe(ctx context.Context, name string, r pond.Receiver) (io.Closer, error) {
-	return b.BrokerLog.Subscribe(ctx, name, r)
+	if name == topic && b.player.history.logged {
+		r = recorder{r, b.player}
+	}
+	c, err := b.BrokerLog.Subscribe(ctx, name, r)
+	if name == control && err == nil {
+		b.node.mu.Lock()
+		defer b.node.mu.Unlock()
+		b.node.controls = time.Now()
+	}
+	return c, err
 }
 
-// number returns the number of a message of ours, or 0.
-func number(data []byte) int {
+func (b tap) Open(ctx context.Context, name string, keep pond.Retention) (pond.Position, error) {
+	pos, err := b.BrokerLog.Open(ctx, name, keep)
+	if err == nil {
+		b.player.record(pos)
+	}
+	return pos, err
+}
+
+func (b tap) Since(ctx context.Context, name string, from pond.Position, limit int) (pond.Page, error) {
+	page, err := b.BrokerLog.Since(ctx, name, from, limit)
+	b.player.record(page.Top, page.Entries...)
+	return page, err
+}
+
+// A recorder notes the entries that a receiver gets.
+type recorder struct {
+	pond.Receiver
+	player *player
+}
+
+func (r recorder) Receive(e pond.Entry) {
+	r.player.record(e.Pos, e)
+	r.Receiver.Receive(e)
+}
+
+// number returns the number of a message or a command of ours, or 0.
+func number(data []byte) (n int) {
 	var m struct {
-		Event   string
-		Payload request
+		Event, Reason string
+		Payload       request
 	}
-	if json.Unmarshal(data, &m) != nil || m.Event != "said" {
-		return 0
+	switch {
+	case json.Unmarshal(data, &m) != nil:
+	case m.Event == "said":
+		return m.Payload.N
+	case m.Reason != "":
+		_, _ = fmt.Sscanf(m.Reason, reasonPrefix+"%d", &n) // or it is not a command
 	}
-	return m.Payload.N
+	return n
 }

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest/memorybroker"
 	"github.com/pondsocket/pond/pondtest"
 )
@@ -20,14 +19,13 @@ import (
 const (
 	pause    = 60 * time.Millisecond  // before each step without faults: nodes answer requests for their members in 50 ms
 	maxDelay = 100 * time.Millisecond // of faults
-	settled  = 10 * time.Second       // after the last fault, all nodes agree
 )
 
 // A message is one that the application sent.
 type message struct {
 	n    int
 	kind string   // which decides who gets it
-	to   []string // users, of the kind "users"
+	to   []string // users, of the kind "users", or persons
 	from string   // the user whose message was handled, or empty
 	node *node
 	at   time.Time
@@ -51,17 +49,18 @@ type player struct {
 	tasks   sync.WaitGroup
 	err     error
 
-	faulty    bool // there was a fault
-	rejected  int  // requests to join
-	evictions map[string]int
-	evicted   map[string]int
-	kicked    map[[2]string]int // notices that a user got about another one
+	faulty   bool // there was a fault
+	silence  bool // there was one that the broker does not report
+	settling bool // clients do not act any more
+	stage    string
+	commands map[int]*command
 
 	mu       sync.Mutex // guards the following fields
 	messages map[int]*message
 	taken    map[int][]time.Time // when the broker confirmed a message
 	state    map[string]user     // of members
 	servers  map[string]*node    // by name
+	mistake  error               // of the broker
 }
 
 // play plays a history and checks what came of it.
@@ -76,14 +75,19 @@ func play(t *testing.T, h history) (err error) {
 			}
 		}()
 		p := &player{
-			history: h, evictions: map[string]int{}, evicted: map[string]int{}, kicked: map[[2]string]int{},
+			history: h, commands: map[int]*command{},
 			messages: map[int]*message{}, taken: map[int][]time.Time{}, state: map[string]user{}, servers: map[string]*node{},
 		}
 		pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
 			p.t, p.driver, p.bus = t, d, memorybroker.New()
+			if h.sparse {
+				p.bus = memorybroker.New(memorybroker.WithSparseOffsets())
+			}
 			p.lines.log.epochs = map[string]map[uint64]int{}
 			for i := range p.clients {
-				p.clients[i] = &client{number: i, transport: pondtest.Transports[i%2], recovers: h.logged && i%3 > 0}
+				p.clients[i] = &client{
+					number: i, person: fmt.Sprint("p", i%persons), transport: pondtest.Transports[i%2], recovers: h.logged && i%3 > 0,
+				}
 			}
 			for i := range h.nodes {
 				p.nodes = append(p.nodes, nil)
@@ -101,10 +105,27 @@ func play(t *testing.T, h history) (err error) {
 			}
 			p.finish()
 		})
-		err = p.err
+		if err = p.err; err != nil {
+			err = errors.New(p.names().Replace(err.Error()))
+		}
 	}()
 	<-ended
 	return err
+}
+
+// names replaces the IDs of users by the numbers of clients and of their connections.
+func (p *player) names() *strings.Replacer {
+	var pairs []string
+	seen := map[string]bool{}
+	connections := map[*client]int{}
+	for _, m := range p.members {
+		if !seen[m.id] {
+			seen[m.id] = true
+			connections[m.client]++
+			pairs = append(pairs, m.id, fmt.Sprintf("c%d/%d", m.client.number, connections[m.client]))
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 func (p *player) fail(format string, args ...any) {
@@ -202,17 +223,15 @@ func (p *player) step(s step) {
 		if !n.dead {
 			p.send(n, s.what)
 		}
-	case "evict":
-		if !n.dead {
-			p.evict(n, c)
-		}
+	case "evict", "evict person", "destroy", "disconnect", "disconnect person":
+		p.command(s, n, c)
 	case "join":
 		p.join(c, n, s)
 	case "burst": // several members speak, so that messages are in flight together
 		for i := range s.n%5 + 2 {
-			p.act(p.clients[(s.client+i)%clients], step{what: []string{"say", "others", "say", "users"}[(s.n+i)%4], others: s.others})
+			p.act(p.clients[(s.client+i)%clients], step{what: []string{"say", "others", "people", "users"}[(s.n+i)%4], others: s.others})
 			time.Sleep(time.Duration(i*s.node) * time.Millisecond)
-			synctest.Wait()
+			p.readAll()
 		}
 	default:
 		p.act(c, s)
@@ -221,7 +240,7 @@ func (p *player) step(s step) {
 	if !p.faulty {
 		time.Sleep(pause)
 		p.readAll()
-		p.checkUsers()
+		p.checkUsers(nil)
 	}
 }
 
@@ -230,6 +249,12 @@ func (p *player) readAll() {
 	for _, c := range p.clients {
 		p.read(c)
 	}
+}
+
+// pass lets time pass.
+func (p *player) pass(d time.Duration) {
+	time.Sleep(d)
+	p.readAll()
 }
 
 func (p *player) alive() (alive int) {
@@ -277,36 +302,13 @@ func (p *player) send(n *node, kind string) {
 	})
 }
 
-// evict evicts a client at any node.
-func (p *player) evict(n *node, c *client) {
-	ch, ok := n.endpoint.Channel(room)
-	if !ok || c.session == nil {
-		return
-	}
-	member, id := c.member, c.session.ID()
-	err := ch.Evict(id, "model")
-	if err == nil {
-		p.evictions[id]++
-	}
-	p.readAll()
-	switch {
-	case p.faulty:
-	case (err == nil) != (member != nil):
-		p.fail("node %s: Evict of c%d: %v", n.name, c.number, err)
-	case err != nil && !errors.Is(err, pond.ErrNotMember):
-		p.fail("node %s: Evict of c%d: %v", n.name, c.number, err)
-	case c.member != nil:
-		p.fail("c%d is a member after node %s evicted it", c.number, n.name)
-	}
-}
-
 // join connects a client if necessary, and requests to join.
 func (p *player) join(c *client, n *node, s step) {
 	if c.member != nil || n.dead {
 		return
 	}
 	if c.session == nil {
-		c.session, c.node = p.driver.Connect(c.transport, "/"+n.name+"/socket"), n
+		c.session, c.node = p.driver.Connect(c.transport, "/"+n.name+"/socket?person="+c.person), n
 	}
 	m := &membership{client: c, id: c.session.ID(), node: c.node, asked: time.Now()}
 	var opts []pondtest.JoinOption
@@ -335,11 +337,13 @@ func (p *player) act(c *client, s step) {
 	}
 	switch s.what {
 	case "close":
+		c.closes = true
 		c.session.Close()
 		p.readAll()
 		p.gone(c)
 		return
 	case "reset":
+		c.closes = true
 		c.session.Reset()
 		p.readAll()
 		p.gone(c)
@@ -352,14 +356,15 @@ func (p *player) act(c *client, s step) {
 	case "leave":
 		c.member.leaving = true
 		c.session.SendRaw([]byte(`{"action":"LEAVE_CHANNEL","event":"LEAVE","channelName":"` + room + `","requestId":"leave","payload":{}}`))
-	case "say", "others", "users":
+	case "say", "others", "users", "people":
 		p.number++
 		r := request{N: p.number}
-		if s.what == "users" {
-			for _, i := range s.others {
-				if other := p.clients[i]; other.session != nil {
-					r.To = append(r.To, other.session.ID())
-				}
+		for _, i := range s.others {
+			switch other := p.clients[i]; {
+			case s.what == "people":
+				r.To = append(r.To, other.person)
+			case s.what == "users" && other.session != nil:
+				r.To = append(r.To, other.session.ID())
 			}
 		}
 		c.session.Send(room, s.what, r)
@@ -371,29 +376,24 @@ func (p *player) act(c *client, s step) {
 
 // finish ends all faults, and checks everything.
 func (p *player) finish() {
+	p.settling = true
+	p.pass(p.history.rest)
 	p.endFaults()
 	for _, n := range p.nodes {
 		_ = n.pond.Degraded() // a node that was not used starts now
 	}
-	time.Sleep(settled)
-	p.readAll()
-	for _, c := range p.clients {
-		if c.member != nil && c.member.acked.IsZero() {
-			p.fail("c%d: no answer to its request to join", c.number)
-		}
+	p.settle()
+	if p.history.mute && p.err == nil {
+		p.mute()
 	}
-	for _, n := range p.nodes {
-		if err := n.pond.Degraded(); err != nil && !n.dead {
-			p.fail("node %s is degraded: %w", n.name, err)
-		}
-	}
-	p.checkUsers()
-	p.checkLists()
-	p.checkEvictions()
 	time.Sleep(time.Minute) // messages that are being sent, and nodes that are being shut down
 	p.readAll()
 	p.snapshot()
-	p.checkUsers()
+	if p.mistake != nil {
+		p.fail("%w", p.mistake)
+	}
+	p.checkUsers(nil)
+	p.checkCommands()
 	p.checkMessages()
 	p.checkLost()
 	if p.history.logged {
@@ -415,7 +415,9 @@ func (p *player) users() (all map[string]user, on map[*node]int) {
 	all, on = map[string]user{}, map[*node]int{}
 	for _, c := range p.clients {
 		if c.member != nil && !c.member.acked.IsZero() {
-			all[c.member.id] = p.state[c.member.id]
+			u := p.state[c.member.id]
+			u.person = c.person
+			all[c.member.id] = u
 			on[c.node]++
 		}
 	}
@@ -427,4 +429,11 @@ func (p *player) sentSoFar() map[int]*message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return maps.Clone(p.messages)
+}
+
+// takenSoFar returns when the broker confirmed messages.
+func (p *player) takenSoFar() map[int][]time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.taken)
 }

@@ -8,24 +8,6 @@ import (
 	"time"
 )
 
-// checkUsers checks that all nodes show exactly the members that are connected, with their
-// presence and assigns.
-func (p *player) checkUsers() {
-	want, on := p.users()
-	for _, n := range p.nodes {
-		if n.dead {
-			continue
-		}
-		got, err := n.shown()
-		if err != nil {
-			p.fail("node %s: %w", n.name, err)
-		}
-		if on[n] > 0 && !maps.Equal(got, want) || on[n] == 0 && got != nil {
-			p.fail("node %s has %d members and shows\n%v, want\n%v", n.name, on[n], got, want)
-		}
-	}
-}
-
 // checkLists checks the presence that clients received last.
 func (p *player) checkLists() {
 	users, _ := p.users()
@@ -39,20 +21,6 @@ func (p *player) checkLists() {
 	for _, c := range p.clients {
 		if c.member != nil && users[c.member.id].presence != "" && c.member.list != want {
 			p.fail("c%d received the presence %s, want %s", c.number, c.member.list, want)
-		}
-	}
-}
-
-// checkEvictions checks that no eviction happened twice.
-func (p *player) checkEvictions() {
-	for id, n := range p.evicted {
-		if n > p.evictions[id] {
-			p.fail("user %s was evicted %d times, want %d", id, n, p.evictions[id])
-		}
-	}
-	for ids, n := range p.kicked {
-		if n > p.evictions[ids[1]] {
-			p.fail("user %s heard %d times that %s was evicted, want %d", ids[0], n, ids[1], p.evictions[ids[1]])
 		}
 	}
 }
@@ -116,7 +84,7 @@ func (p *player) checkMessages() {
 			}
 			got[n] = true
 			order := sent.node.name
-			if p.history.logged && sent.kind != "users" {
+			if sent.stored(p) {
 				continue // see checkLog
 			}
 			if n < last[order] {
@@ -139,16 +107,20 @@ func (s *message) isFor(m *membership) bool {
 		return s.from != m.id
 	case "users":
 		return slices.Contains(s.to, m.id)
+	case "people":
+		return slices.Contains(s.to, m.client.person)
 	}
 	return true
 }
 
-func (s *message) stored(p *player) bool { return p.history.logged && s.kind != "users" }
+func (s *message) stored(p *player) bool {
+	return p.history.logged && s.kind != "users" && s.kind != "people"
+}
 
 // due reports whether a member must have received a message.
 func (p *player) due(s *message, m *membership) bool {
-	if s.err != nil || !s.done || !s.isFor(m) || !m.acked.Before(s.at) || s.stored(p) && p.lines.log.lost {
-		return false
+	if s.err != nil || !s.done || !s.isFor(m) || !m.acked.Before(s.at) || s.stored(p) && (p.lines.log.lost || p.history.kept < all) {
+		return false // see checkLog
 	}
 	if m.alive.Before(s.at) {
 		return false
@@ -166,12 +138,7 @@ func (p *player) due(s *message, m *membership) bool {
 	if s.stored(p) {
 		return m.until.IsZero() // see checkLog
 	}
-	for _, i := range p.lines.losses {
-		if (i.node == nil || i.node == m.node) && i.overlaps(s.at, by) {
-			return false
-		}
-	}
-	return true
+	return !p.mayMiss(m.node, s.at, by)
 }
 
 // arrived returns when everything arrived that the broker took at a time.
@@ -217,7 +184,13 @@ func (p *player) checkLost() {
 
 // leaves reports whether a message is for members that may be on other nodes.
 func (s *message) leaves() bool {
-	return s.kind != "users" || slices.ContainsFunc(s.to, func(id string) bool { return s.here[id] == 0 })
+	switch s.kind {
+	case "users":
+		return slices.ContainsFunc(s.to, func(id string) bool { return s.here[id] == 0 })
+	case "people":
+		return len(s.to) > 0
+	}
+	return true
 }
 
 func (m *membership) String() string {
