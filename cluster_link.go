@@ -34,7 +34,9 @@ type link struct {
 
 	due atomic.Int64 // when the members here are announced again, or 0
 
-	queued, unanswered bool // in these lists of the node; guarded by node.mu
+	// Guarded by node.mu.
+	queued, unanswered bool      // in syncs and unanswered of the node
+	wanted             time.Time // when the state was last to be requested
 
 	remote remoteMembers // guarded by the channel's mu
 

@@ -64,12 +64,11 @@ func (n *node) judge(health error) {
 // postponeSync reports whether the node may not receive messages. If so, answers may not
 // have arrived, and the link requests the state again when the node receives them.
 func (n *node) postponeSync(l *link) bool {
-	health := n.health() // degraded may be some seconds old
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.degraded == nil && health == nil {
+	if n.health() == nil { // degraded may be some seconds old
 		return false
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if !l.unanswered {
 		l.unanswered = true
 		n.unanswered = append(n.unanswered, l)
@@ -162,6 +161,7 @@ const (
 func (n *node) sync(l *link) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	l.wanted = time.Now()
 	if l.queued {
 		return
 	}
@@ -176,8 +176,10 @@ func (n *node) sync(l *link) {
 func (n *node) syncNext() {
 	n.mu.Lock()
 	batch := n.syncs[:min(syncBatch, len(n.syncs))]
-	for _, l := range batch {
+	wanted := make([]time.Time, len(batch))
+	for i, l := range batch {
 		l.queued = false
+		wanted[i] = l.wanted
 	}
 	if n.syncs = n.syncs[len(batch):]; len(n.syncs) == 0 {
 		n.syncs, n.syncing = nil, false
@@ -185,11 +187,30 @@ func (n *node) syncNext() {
 		time.AfterFunc(syncPause, n.syncNext)
 	}
 	n.mu.Unlock()
-	for _, l := range batch {
-		l.requestState()
-		l.expectStates()
-		l.announce(true)
+	for i, l := range batch {
+		asked := l.requestedSince(wanted[i])
+		if asked.IsZero() {
+			asked = time.Now()
+			l.requestState()
+			l.announce(true)
+		}
+		l.expectStates(asked)
 	}
+}
+
+// requestedSince returns when another node requested the state of the channel after a
+// time, or zero. All nodes receive the answers, and the members on this node are among them.
+// So if all nodes lost their connections at the same time, one request per channel is
+// sufficient; otherwise, each node would answer each other one. A node without members
+// did not answer.
+func (l *link) requestedSince(t time.Time) (asked time.Time) {
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		if at := l.remote.requested; at.After(t) && len(tx.ch.members) > 0 {
+			asked = at
+		}
+		return nil
+	})
+	return asked
 }
 
 // announceDue announces the members on this node of channels whose changes were lost,
@@ -339,10 +360,9 @@ const (
 	stateTimeouts = 4               // node timeouts without a request
 )
 
-// expectStates removes the members of nodes that do not answer the request for the state
-// that was sent just now.
-func (l *link) expectStates() {
-	asked := time.Now()
+// expectStates removes the members of nodes that do not answer a recent request for the
+// state.
+func (l *link) expectStates(asked time.Time) {
 	time.AfterFunc(answerTimeout, func() {
 		if l.node.postponeSync(l) {
 			return

@@ -21,7 +21,8 @@ type remoteMembers struct {
 	shown  map[string]*member             // the valid ones by user ID, except users with the ID of a member on this node
 	states map[string]map[string]struct{} // users in the parts of a state that arrived so far, by node
 
-	answering bool // a timer for the answer to a request for the state runs
+	answering bool      // a timer for the answer to a request for the state runs
+	requested time.Time // when another of pond's nodes last requested the state
 
 	stated map[string]time.Time // when a node sent its whole state, or its first member
 	lost   time.Time            // when something may have been lost
@@ -280,6 +281,9 @@ func (tx *tx) applyLocked(m *clusterwire.Message) {
 	old, known := claims.From(m.Source, m.User)
 	switch m.Type {
 	case clusterwire.StateRequest:
+		if m.Ext.Boot != "" {
+			l.remote.requested = time.Now()
+		}
 		l.answerSoonLocked()
 	case clusterwire.StateResponse:
 		tx.applyState(m)
