@@ -77,6 +77,13 @@ soaktime ?= 10m
 soak: ## run a mixed load for soaktime=10m: fails if memory, goroutines or descriptors grow
 	cd internal/integration && go run ./soak -duration $(soaktime)
 
+nodes ?= 100
+users ?= 100000
+
+.PHONY: simulation
+simulation: ## messages in a cluster of nodes=100 and users=100000, in virtual time: minutes, and 8 GB of memory
+	cd internal/integration && go test -count=1 -v -timeout=2h ./simulation -nodes=$(nodes) -users=$(users)
+
 .PHONY: conformance
 conformance: ## test official clients and Autobahn against a real server
 	$(MAKE) -C conformance
