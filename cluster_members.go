@@ -183,16 +183,6 @@ func (tx *tx) tellAssigns(m *member) {
 	tx.tell(&msg, "assigns "+m.conn.id)
 }
 
-// requestState asks the other nodes for their members.
-func (l *link) requestState() {
-	m := l.message(clusterwire.StateRequest)
-	m.FromNode = l.node.id
-	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
-		tx.tell(&m, "request")
-		return nil
-	})
-}
-
 // Limits of a page of a state; that of bytes is approximate.
 const (
 	statePageUsers = 500

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/pondsocket/pond/internal/cluster"
@@ -234,4 +235,130 @@ func (l *link) changeMember(m *clusterwire.Message) {
 		err = member.untrack()
 	}
 	_ = err
+}
+
+// How fast a node requests the state of its channels after a loss: syncBatch channels
+// in each syncPause. The first pause is random, because all nodes may do so at the same
+// time.
+const (
+	syncBatch = 10
+	syncPause = 200 * time.Millisecond
+)
+
+// sync schedules a link to request the state of other nodes, and to send its own.
+func (n *node) sync(l *link) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l.wanted = time.Now()
+	if l.queued {
+		return
+	}
+	l.queued = true
+	n.syncs = append(n.syncs, l)
+	if !n.syncing {
+		n.syncing = true
+		time.AfterFunc(rand.N(syncPause), n.syncNext) //nolint:gosec // it spreads requests
+	}
+}
+
+func (n *node) syncNext() {
+	n.mu.Lock()
+	batch := n.syncs[:min(syncBatch, len(n.syncs))]
+	wanted := make([]time.Time, len(batch))
+	for i, l := range batch {
+		l.queued = false
+		wanted[i] = l.wanted
+	}
+	if n.syncs = n.syncs[len(batch):]; len(n.syncs) == 0 {
+		n.syncs, n.syncing = nil, false
+	} else {
+		time.AfterFunc(syncPause, n.syncNext)
+	}
+	n.mu.Unlock()
+	for i, l := range batch {
+		asked := l.requestedSince(wanted[i])
+		if asked.IsZero() {
+			asked = time.Now()
+			l.requestState()
+			l.announce(true)
+		}
+		l.expectStates(asked)
+	}
+}
+
+// requestedSince returns when another node requested the state of the channel after a
+// time, or zero. All nodes receive the answers, and the members on this node are among them.
+// So if all nodes lost their connections at the same time, one request per channel is
+// sufficient; otherwise, each node would answer each other one. A node without members
+// did not answer.
+func (l *link) requestedSince(t time.Time) (asked time.Time) {
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		if at := l.remote.requested; at.After(t) && len(tx.ch.members) > 0 {
+			asked = at
+		}
+		return nil
+	})
+	return asked
+}
+
+// postponeSync reports whether the node may not receive messages. If so, answers may not
+// have arrived, and the link requests the state again when the node receives them.
+func (n *node) postponeSync(l *link) bool {
+	if n.health() == nil { // degraded may be some seconds old
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !l.unanswered {
+		l.unanswered = true
+		n.unanswered = append(n.unanswered, l)
+	}
+	return true
+}
+
+func (n *node) syncUnanswered() {
+	n.mu.Lock()
+	links := n.unanswered
+	n.unanswered = nil
+	for _, l := range links {
+		l.unanswered = false
+	}
+	n.mu.Unlock()
+	for _, l := range links {
+		n.sync(l)
+	}
+}
+
+// requestState asks the other nodes for their members.
+func (l *link) requestState() {
+	m := l.message(clusterwire.StateRequest)
+	m.FromNode = l.node.id
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.tell(&m, "request")
+		return nil
+	})
+}
+
+// Pond's nodes send their whole state on request and periodically, unless they have no
+// members. So a silent node has no members, and its message about the last one that
+// left was lost.
+const (
+	answerTimeout = 2 * time.Second // after a request
+	stateTimeouts = 4               // node timeouts without a request
+)
+
+// expectStates removes the members of nodes that do not answer a recent request for the
+// state.
+func (l *link) expectStates(asked time.Time) {
+	time.AfterFunc(answerTimeout, func() {
+		if l.node.postponeSync(l) {
+			return
+		}
+		l.forget(func(r *remoteMembers) time.Time {
+			if r.lost.After(asked) {
+				return time.Time{} // the same
+			}
+			return asked
+		})
+	})
 }

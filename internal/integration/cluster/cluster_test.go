@@ -15,9 +15,6 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checks is the number of histories of each test, unless -rapid.checks is given.
-const checks = "100"
-
 func TestMain(m *testing.M) {
 	_ = flag.Set("rapid.checks", checks)
 	os.Exit(m.Run())
