@@ -71,6 +71,16 @@ func (n *node) background(f func()) {
 	}()
 }
 
+// backgroundUnlessClosing is background, but does nothing at the end of a shutdown, which
+// does not wait for f any more.
+func (n *node) backgroundUnlessClosing(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closing {
+		n.background(f)
+	}
+}
+
 // bury removes the users of dead nodes.
 func (n *node) bury(dead []string) {
 	for _, l := range n.links() {

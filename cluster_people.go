@@ -193,7 +193,7 @@ func (tx *tx) owe(identity string, d departure, owner string) {
 	ch := tx.ch
 	ch.link.remote.people.person(identity).owed = &owed{departure: d, owner: owner, at: time.Now()}
 	if owner == ch.link.node.id {
-		ch.link.node.background(func() { ch.settleOwed(identity) })
+		ch.link.node.backgroundUnlessClosing(func() { ch.settleOwed(identity) })
 	}
 }
 
