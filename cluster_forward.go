@@ -298,30 +298,47 @@ func (f *forwarding) call(p cluster.Peer, mark string, q *forwardRequest) (sent 
 	}()
 	ctx, cancel := context.WithTimeout(n.run, forwardTimeout)
 	defer cancel()
+	if n.broker.Health() != nil || ctx.Err() != nil {
+		return false, errNoCluster
+	}
 	began := time.Now()
-	for pause := forwardRetry; ; pause *= 2 {
-		if !sent && (n.broker.Health() != nil || ctx.Err() != nil) {
-			return false, errNoCluster
-		}
-		err := n.broker.Publish(ctx, clusterwire.NodeTopic(p.Node), [][]byte{data})
-		switch {
-		case errors.Is(err, ErrTooLarge):
-			return sent, ErrTooLarge
-		case !sent && errors.Is(err, ErrClosed):
-			return false, errShuttingDown
-		}
-		sent = true
-		again := time.NewTimer(pause)
+	published := make(chan error, 1)
+	publish := func() { // not on this goroutine: the answer may arrive before the broker's confirmation
+		defer n.tasks.Done()
+		published <- n.broker.Publish(ctx, clusterwire.NodeTopic(p.Node), [][]byte{data})
+	}
+	n.tasks.Add()
+	go publish()
+	pause := forwardRetry
+	var again <-chan time.Time // nil while the message is being published
+	for {
 		select {
 		case a := <-answered:
-			again.Stop()
 			return true, a.err()
-		case <-again.C:
+		case err := <-published:
+			switch {
+			case errors.Is(err, ErrTooLarge):
+				return sent, ErrTooLarge
+			case !sent && errors.Is(err, ErrClosed):
+				return false, errShuttingDown
+			}
+			sent = true
+			again = time.After(pause)
+			pause *= 2
+			continue
+		case <-again:
 			if _, ok, _, _ := f.peers.Find(mark); ok {
+				again = nil
+				n.tasks.Add()
+				go publish()
 				continue
 			} // else it stopped
 		case <-ctx.Done():
-			again.Stop()
+		}
+		select {
+		case a := <-answered:
+			return true, a.err()
+		default:
 		}
 		if n.run.Err() == nil && !n.nodes.SeenSince(p.Node, began) {
 			f.peers.Fail(mark, time.Now())

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/pondsocket/pond/brokertest/memorybroker"
 	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/internal/suite/kit"
+	"github.com/pondsocket/pond/pondtest"
 )
 
 // Whatever the broker does with messages, a request that was answered with 204 is handled
@@ -403,5 +405,36 @@ func TestForwardInvalidMessages(t *testing.T) {
 			t.Errorf("status %d", got)
 		}
 		expect(t, client, 2)
+	})
+}
+
+// unconfirmed does not confirm what it publishes for a single node.
+type unconfirmed struct{ pond.BrokerLog }
+
+func (b unconfirmed) Publish(ctx context.Context, topic string, batch [][]byte) error {
+	err := b.BrokerLog.Publish(ctx, topic, batch)
+	if strings.Contains(topic, "__pond__.") {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// The answer of the other node counts, even if the broker does not confirm the request.
+func TestForwardWithoutConfirmation(t *testing.T) {
+	runOne(t, 2, pondtest.SSE, func(t *testing.T, c *cluster, s []*server) {
+		s[0].tap.BrokerLog = unconfirmed{s[0].broker}
+		for _, node := range s {
+			_ = node.Degraded()
+		}
+		c.pass(5 * time.Second)
+		client := c.join(s[1])
+		c.settle()
+		for n := range 5 {
+			began := time.Now()
+			if r := c.ask(s[0], http.MethodPost, client.ConnectionID(), saying(n)); r.status != http.StatusNoContent || time.Since(began) > time.Second {
+				t.Fatalf("status %d after %v", r.status, time.Since(began))
+			}
+		}
 	})
 }
