@@ -47,7 +47,7 @@ var stepGen = rapid.Custom(func(r *rapid.T) step {
 			"publish", "publish", "publish", "burst", "burst", "burst", "recover", "recover", "recover", "recover", "join", "last", "bogus", "again",
 			"tell", "tell", "tell", "tell", "track", "untrack", "reset", "reset", "leave", "evict", "stall", "resume", "sleep",
 			"publish", "burst", "tell", "recover", "recover", "reset", "tell", "last", "close",
-			"behind", "behind", "flood", "tell",
+			"behind", "behind", "behind", "flood", "tell", "again", "track",
 		}).Draw(r, "what"),
 		client: rapid.IntRange(0, clients-1).Draw(r, "client"),
 		n:      rapid.IntRange(0, 70).Draw(r, "n"),

@@ -90,7 +90,8 @@ func (p *player) do(s step) {
 			c.session.Reset()
 			p.gone(c)
 		}
-		s.what, s.n = "recover", 1
+		p.do(step{what: "recover", client: s.client, n: 1})
+		s.what = []string{"again", "tell", "track", "close", "publish"}[s.n%5] // while it catches up
 	}
 	switch s.what {
 	case "publish":
@@ -346,6 +347,9 @@ func (p *player) finish() {
 		}
 		if m := c.member; m != nil && m.seen != m.log.top && !m.log.hidden(m, m.seen, m.log.top) {
 			p.fail("c%d is at %d, the log is at %d", c.number, m.seen, m.log.top)
+		}
+		if m := c.member; m != nil && len(m.told)+len(m.presence)+len(m.again) > 0 {
+			p.fail("c%d did not receive notes %v, changes of presence %v, acknowledgements %v", c.number, m.told, m.presence, m.again)
 		}
 	}
 }
