@@ -90,6 +90,9 @@ func (p *player) do(s step) {
 			c.session.Reset()
 			p.gone(c)
 		}
+		for range kept - 5 {
+			p.publish(step{large: true})
+		}
 		p.do(step{what: "recover", client: s.client, n: 1})
 		s.what = []string{"again", "tell", "track", "close", "publish"}[s.n%5] // while it catches up
 	}

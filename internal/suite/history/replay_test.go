@@ -1,12 +1,14 @@
 package history_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/internal/suite/kit"
 	"github.com/pondsocket/pond/pondtest"
 )
 
@@ -73,5 +75,58 @@ func TestX10ReplaysWaitForTheClient(t *testing.T) {
 			}
 		}
 		t.Errorf("the replay ended at %d; the connection ended: %v", s.Position(room).Offset, s.Ended())
+	}, pond.WithOutboxSize(16<<10), pond.WithWriteTimeout(time.Hour))
+}
+
+// Messages that are hidden from a client also move its position if it was away when they
+// were sent.
+func TestX13aHiddenMessagesInAReplay(t *testing.T) {
+	onBoth(t, pond.History{}, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
+		s := d.Connect(tr, "/socket")
+		s.Join(room, nil, pondtest.Want("recover"))
+		at, id := s.Position(room), s.ID()
+		other := d.Connect(tr, "/socket")
+		other.Join(room, nil)
+		s.Reset()
+		ch, _ := e.Channel(room)
+		for n := range 64 {
+			if err := ch.Except(id).Broadcast("said", map[string]int{"n": n}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		back := d.Connect(tr, "/socket")
+		back.Join(room, nil, pondtest.From(at, id))
+		kit.Is(t, back.Receive(), "SYSTEM", "POSITION", fmt.Sprintf(`{"epoch":"%s","offset":%d}`, at.Epoch, at.Offset+64))
+		kit.Is(t, back.Receive(), "SYSTEM", "RECOVERED", fmt.Sprintf(`{"epoch":"%s","offset":%d}`, at.Epoch, at.Offset+64))
+	})
+}
+
+// What is sent to a client alone while it catches up waits for its place. A client that
+// lets more of it wait than its outbox may contain is slow.
+func TestX10HeldMessagesAreLimited(t *testing.T) {
+	const messages = 100
+	onBoth(t, pond.History{Newcomers: messages}, func(t *testing.T, d *pondtest.Driver, e *pond.Endpoint, tr pondtest.Transport) {
+		for n := range messages {
+			if err := e.Publish(t.Context(), room, "said", map[string]any{"n": n, "text": strings.Repeat("x", 4000)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := d.Connect(tr, "/socket")
+		s.Stall()
+		s.SendJoin(room, nil, pondtest.Last(messages))
+		synctest.Wait()
+		ch, _ := e.Channel(room)
+		for n := range 3 {
+			if _, member := ch.User(s.ID()); !member {
+				t.Fatalf("the client was disconnected after %d messages", n)
+			}
+			if err := ch.To(s.ID()).Broadcast("told", map[string]string{"text": strings.Repeat("x", 7000)}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		if _, member := ch.User(s.ID()); member {
+			t.Error("the client is still a member, although too much is held for it")
+		}
 	}, pond.WithOutboxSize(16<<10), pond.WithWriteTimeout(time.Hour))
 }
