@@ -105,8 +105,15 @@ func (a *attempt) wait(ctx context.Context) (ok bool) {
 	}
 }
 
-// Receive queues a message.
-func (t *topic) Receive(e Entry) { t.in.Push(topicEvent{entry: e}, len(e.Data)+1) }
+// Receive queues a message. Of the messages of this node, only stored ones and
+// heartbeats matter. The others are not queued, because many channels have messages of
+// this node only.
+func (t *topic) Receive(e Entry) {
+	if e.Pos == (Position{}) && t.name != clusterwire.Heartbeat && clusterwire.IsFrom(e.Data, t.node.id) {
+		return
+	}
+	t.in.Push(topicEvent{entry: e}, len(e.Data)+1)
+}
 
 // Gap queues the report of a loss.
 func (t *topic) Gap(reason error) { t.in.Push(topicEvent{gap: reason}, 0) }
