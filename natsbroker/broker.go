@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	neturl "net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -102,7 +103,7 @@ func WithClientOption(opts ...nats.Option) Option {
 // such as "nats://a:4222,nats://b:4222" or, for TLS, "tls://a:4222".
 //
 // New does not wait for a connection. If the server is not reachable, the broker connects
-// later. New returns an error only for an invalid prefix or option. The broker uses
+// later. New returns an error only for an invalid URL, prefix or option. The broker uses
 // goroutines and a connection until [Broker.Close].
 func New(url string, opts ...Option) (*Broker, error) {
 	cfg := config{
@@ -112,7 +113,7 @@ func New(url string, opts ...Option) (*Broker, error) {
 	for _, opt := range opts {
 		opt(&cfg)
 	}
-	if err := checkPrefix(cfg.prefix); err != nil {
+	if err := errors.Join(checkURLs(url), checkPrefix(cfg.prefix)); err != nil {
 		return nil, err
 	}
 	options := nats.GetDefaultOptions()
@@ -130,6 +131,23 @@ func New(url string, opts ...Option) (*Broker, error) {
 	b.core = remotebroker.New("natsbroker", b.added, b.removed)
 	b.core.Go(b.run)
 	return b, nil
+}
+
+// errURL does not contain the URL or a part of it, because that may be a password.
+var errURL = errors.New(`natsbroker: invalid URL (is the password percent-encoded, for example "%2F" for "/"?)`)
+
+// checkURLs returns an error if one of the URLs, separated by commas, is invalid.
+func checkURLs(urls string) error {
+	for u := range strings.SplitSeq(urls, ",") {
+		u = strings.TrimSpace(u)
+		if !strings.Contains(u, "://") {
+			u = "nats://" + u
+		}
+		if parsed, err := neturl.Parse(u); err != nil || parsed.Hostname() == "" {
+			return errURL
+		}
+	}
+	return nil
 }
 
 // checkPrefix returns an error if prefix is not a subject.

@@ -363,6 +363,22 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
+// An invalid URL may contain a password, so it must not be part of an error.
+func TestInvalidURL(t *testing.T) {
+	for _, url := range []string{"", "nats://", "nats://pond:s3c/ret@127.0.0.1:1", "nats://pond:s3c%zz@127.0.0.1:1", "nats://a:4222,nats://pond:s3c ret@b:4222x", "pond:s3c#ret@a:1:1"} {
+		if b, err := natsbroker.New(url); err == nil || b != nil || strings.Contains(err.Error(), "s3c") {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	for _, url := range []string{"127.0.0.1:1", "nats://127.0.0.1:1, tls://pond:s3c%2Fret@[::1]:1"} {
+		b, err := natsbroker.New(url, natsbroker.WithLogger(slog.New(slog.DiscardHandler)))
+		if err != nil {
+			t.Fatalf("%q: %v", url, err)
+		}
+		closeBroker(t, b)
+	}
+}
+
 // After Close, no goroutine or connection remains.
 func TestCloseLeavesNothing(t *testing.T) {
 	s := startServer(t)

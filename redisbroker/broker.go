@@ -18,6 +18,7 @@ package redisbroker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -100,6 +101,9 @@ func WithClientOption(change func(*rueidis.ClientOption)) Option {
 	return func(c *config) { c.client = append(c.client, change) }
 }
 
+// errURL does not contain the URL or a part of it, because that may be a password.
+var errURL = errors.New(`redisbroker: invalid URL (is the password percent-encoded, for example "%2F" for "/"?)`)
+
 // New returns a broker for a server. The URL has the form
 //
 //	redis://USER:PASSWORD@HOST:PORT?addr=HOST2:PORT2&master_set=NAME
@@ -114,7 +118,7 @@ func WithClientOption(change func(*rueidis.ClientOption)) Option {
 func New(url string, opts ...Option) (*Broker, error) {
 	option, err := rueidis.ParseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("redisbroker: invalid URL: %w", err)
+		return nil, errURL
 	}
 	option.DisableCache = true
 	option.AlwaysPipelining = true // so that contexts interrupt calls, but do not close connections

@@ -312,9 +312,13 @@ func TestOutageIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// An invalid URL may contain a password, so it must not be part of the error.
 func TestInvalidURL(t *testing.T) {
-	for _, url := range []string{"", "http://host", "redis://host/x", "redis://host?db=x"} {
-		if b, err := redisbroker.New(url); err == nil || b != nil {
+	for _, url := range []string{
+		"", "http://host", "redis://host/x", "redis://host?db=x", "pond:s3cret@host:6379", "redis://pond:s3cret@host/x",
+		"redis://pond:s3cret@host:63x79", "redis://pond:s3cret@ho st:6379", "redis://pond:s3cr/et@host:6379", "redis://pond:s3cr%zzet@host:6379",
+	} {
+		if b, err := redisbroker.New(url); err == nil || b != nil || strings.Contains(err.Error(), "s3cr") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}

@@ -59,8 +59,8 @@ func handler(p *pond.Pond) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/socket", p)
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		if err := p.Degraded(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		if p.Degraded() != nil { // the log has the reason
+			http.Error(w, "not connected to the cluster", http.StatusServiceUnavailable)
 		}
 	})
 	mux.Handle("/", page.Handler(files))
