@@ -25,8 +25,9 @@ type remoteLog struct {
 	keep Retention // static
 
 	cursor  cluster.Cursor
-	retry   time.Time // when the log may be read again; zero if the last read succeeded
-	renewed time.Time // when the log was opened
+	retry   time.Time   // when the log may be read again; zero if the last read succeeded
+	renewed time.Time   // when the log was opened
+	renewal *time.Timer // calls renew; nil if the audit calls it often enough
 }
 
 const (
@@ -126,6 +127,7 @@ func (r *remoteLog) begin(reason GapReason) error {
 		return errNoLog
 	}
 	r.renewed = time.Now()
+	r.renewInTime()
 	start := page.Top
 	if len(page.Entries) > 0 {
 		start = Position{page.Top.Epoch, page.Entries[0].Prev}
@@ -363,9 +365,10 @@ func (r *remoteLog) renew() {
 		return
 	}
 	t.in.Push(topicEvent{do: func() {
-		if time.Since(r.renewed) < r.keep.Age/2 {
+		if time.Since(r.renewed) < r.keep.Age/renewals {
 			return
 		}
+		defer r.renewInTime()
 		_ = r.call(func(ctx context.Context) error { // or the next time
 			_, err := r.link.node.log.Open(ctx, r.link.name, r.keep)
 			if err == nil {
@@ -374,6 +377,20 @@ func (r *remoteLog) renew() {
 			return err
 		})
 	}}, 0)
+}
+
+// renewals is how often a log is renewed while it would otherwise end once.
+const renewals = 3
+
+// renewInTime plans the next renewal of a log that could end before the next audit.
+func (r *remoteLog) renewInTime() {
+	switch pause := r.keep.Age / renewals; {
+	case pause >= r.link.node.beat():
+	case r.renewal == nil:
+		r.renewal = time.AfterFunc(pause, r.renew)
+	default:
+		r.renewal.Reset(pause)
+	}
 }
 
 // endLog replaces the [Retention] for the message that closes a channel: its log ends

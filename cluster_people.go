@@ -63,7 +63,7 @@ const (
 // personAction is the action of a message about identities that are not on a node any
 // more. Its reason is one of these.
 const (
-	personAction = "PERSON"
+	personAction = clusterwire.PersonAction
 
 	personLeaves = "leaves" // the handler for the last leave will run
 	personLeft   = "left"   // it ran

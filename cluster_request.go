@@ -58,6 +58,7 @@ func (l *link) evict(id, reason string) error {
 	if err != nil {
 		return err
 	}
+	it.Event = true // if it is lost, the Observer is notified
 	var host string
 	err = l.ch.commit(func(tx *tx) error {
 		remote := l.remote.shown[id]
@@ -97,6 +98,7 @@ func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	it.Event = true // if it is lost, the Observer is notified
 	err = l.ch.commit(func(*tx) error {
 		for _, m := range l.remote.shown {
 			known = known || m.remote.identity == identity
@@ -116,9 +118,10 @@ func (l *link) closing(reason string) *cluster.Item {
 	m.Ext.Action = closeAction
 	it, err := l.encode(&m)
 	if err != nil {
-		l.node.gaveUp(l.name, 0, err)
+		l.node.gaveUp(l.name, 1, err)
 		return nil
 	}
+	it.Event = true // if it is lost, the Observer is notified
 	if l.log != nil {
 		it.Log = endLog{}
 	}
@@ -138,7 +141,7 @@ func (ch *Channel) callRemoteLeave(h *registered[*LeaveContext], d departure) {
 
 // memberAction is the action of a request to the node of a member to change its assigns or
 // its presence. Its payload is a [memberChange].
-const memberAction = "MEMBER"
+const memberAction = clusterwire.MemberAction
 
 // A memberChange is a call of a method of Channel for a member on another node.
 type memberChange struct {

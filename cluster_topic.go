@@ -293,7 +293,7 @@ func (n *node) disconnect(e *Endpoint, user, identity string, code int, reason s
 	if err != nil {
 		return err
 	}
-	return n.push(clusterwire.Topic(name, controlChannel), cluster.Item{Data: data})
+	return n.push(clusterwire.Topic(name, controlChannel), cluster.Item{Data: data, Event: true}) // if it is lost, the Observer is notified
 }
 
 // stringArray returns texts as a JSON array.

@@ -52,8 +52,9 @@ type Observer struct {
 	Degraded func(p *Pond, reason error)
 
 	// Lost reports how many messages for members on other nodes were given up, because
-	// they could not be sent to the broker. Members on this node received them. Changes of
-	// members and of presence are not counted: other nodes receive them when the
+	// they could not be sent to the broker. Members on this node received them. Requests to
+	// evict or disconnect clients on other nodes, or to close a channel there, also count.
+	// Changes of members and of presence do not: other nodes receive them when the
 	// connection is restored.
 	Lost func(p *Pond, messages int, reason error)
 

@@ -88,10 +88,28 @@ var notices = map[string]bool{
 // EventsBefore returns how many events the boot had sent in the topic before this
 // message, or 0 if that is not known.
 func (m *Message) EventsBefore() uint64 {
-	if m.Type == UserMessage && m.Ext.Action == "" && m.Ext.Events > 0 {
+	if m.isEvent() && m.Ext.Events > 0 {
 		return m.Ext.Events - 1
 	}
 	return m.Ext.Events
+}
+
+// Actions of messages between pond's nodes.
+const (
+	MemberAction = "MEMBER" // a request to change a member; a UserMessage
+	PersonAction = "PERSON" // about an identity; an EvictUser
+)
+
+// isEvent reports whether the loss of the message is reported: it is for clients, or asks
+// for something that is not part of the state of a channel.
+func (m *Message) isEvent() bool {
+	switch m.Type {
+	case UserMessage:
+		return m.Ext.Action == "" || m.Ext.Action == MemberAction
+	case EvictUser:
+		return m.Ext.Action != PersonAction
+	}
+	return false
 }
 
 // IsNotice reports whether a [UserMessage] of another server is an acknowledgement or
