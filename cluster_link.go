@@ -349,7 +349,7 @@ func (l *link) receive(t *topic, e Entry) {
 func (l *link) gap(error) {
 	_ = l.ch.commit(func(*tx) error { // a closed channel has no members
 		l.remote.states = nil
-		l.remote.lost = time.Now()
+		l.remote.expected = time.Time{}
 		return nil
 	})
 	if l.log != nil {

@@ -61,6 +61,13 @@ func (n *node) judge(health error) {
 	}
 }
 
+// echoedSince reports whether the node received its own heartbeat at a time or later.
+func (n *node) echoedSince(t time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.echoed.Before(t)
+}
+
 // background runs something that changes what clients see. It may run handlers for outgoing
 // events, which must not delay or end the goroutine that sends heartbeats.
 func (n *node) background(f func()) {
@@ -272,31 +279,44 @@ func (tx *tx) inherit(people map[string]*member) {
 
 // expire removes the members of nodes that have not sent their state since a time.
 func (l *link) expire(since time.Time) {
-	l.forget(func(*remoteMembers) time.Time { return since })
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		tx.forget(since, func(string) bool { return true })
+		return nil
+	})
 }
 
-// forget removes the members of pond's nodes that have not sent their state since a
-// time, except members about whom the nodes have sent something since.
-func (l *link) forget(since func(*remoteMembers) time.Time) {
+// forget calls the function with each node that has not sent its state since a call of
+// expectStates, and removes the members of the node if it returns true. It does nothing if
+// another call replaced that one, or will.
+func (l *link) forget(since time.Time, gone func(node string) bool) {
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
-		r := &l.remote
-		limit := since(r)
-		tx.collect(func() {
-			for node, at := range r.stated {
-				switch {
-				case len(r.claims.Of(node)) == 0:
-					delete(r.stated, node)
-				case at.Before(limit) && l.node.nodes.Ours(node):
-					joined := r.claims.Since(node, limit) // a node that had no members did not answer
-					r.stated[node] = limit
-					for _, user := range r.claims.Retain(node, joined) {
-						tx.showRemote(user)
-					}
-					tx.keepStays(node, "")
-				}
-			}
-		})
+		if l.remote.expected.Equal(since) {
+			tx.forget(since, gone)
+		}
 		return nil
+	})
+}
+
+// forget calls the function with each of pond's nodes that has members, and has not sent
+// its state since a time. If the function returns true, it removes the members of the node,
+// except those about whom the node has sent something since.
+func (tx *tx) forget(since time.Time, gone func(node string) bool) {
+	l := tx.ch.link
+	r := &l.remote
+	tx.collect(func() {
+		for node, at := range r.stated {
+			switch {
+			case len(r.claims.Of(node)) == 0:
+				delete(r.stated, node)
+			case at.Before(since) && l.node.nodes.Ours(node) && gone(node):
+				joined := r.claims.Since(node, since) // a node that had no members did not answer
+				r.stated[node] = since
+				for _, user := range r.claims.Retain(node, joined) {
+					tx.showRemote(user)
+				}
+				tx.keepStays(node, "")
+			}
+		}
 	})
 }
 

@@ -24,8 +24,8 @@ type remoteMembers struct {
 	answering bool      // a timer for the answer to a request for the state runs
 	requested time.Time // when another of pond's nodes last requested the state
 
-	stated map[string]time.Time // when a node sent its whole state, or its first member
-	lost   time.Time            // when something may have been lost
+	stated   map[string]time.Time // when a node sent its whole state, or its first member
+	expected time.Time            // when the last call of expectStates was; zero if another one will follow
 
 	people remotePeople
 }

@@ -343,25 +343,73 @@ func (l *link) requestState() {
 }
 
 // Pond's nodes send their whole state on request and periodically, unless they have no
-// members. So a silent node has no members, and its message about the last one that
-// left was lost.
+// members. So a node that is connected and does not answer has no members, and its message
+// about the last one that left was lost.
 const (
-	answerTimeout = 2 * time.Second // after a request
-	stateTimeouts = 4               // node timeouts without a request
+	answerTimeout = 2 * time.Second  // after a request
+	answerPause   = 16 * time.Second // at most, while nothing arrives from the nodes that do not answer
+	stateTimeouts = 4                // node timeouts without a request
 )
 
+// An expectation is that each node with members of a channel sends its state. A node that
+// has no connection cannot do so, and may not have received the request. Therefore, a node
+// has no members if messages arrive from it before the last request and after it, but not
+// its state.
+type expectation struct {
+	since     time.Time           // the first request
+	asked     time.Time           // the last request
+	pause     time.Duration       // after it
+	connected map[string]struct{} // nodes from which something arrived before it
+}
+
 // expectStates removes the members of nodes that do not answer a recent request for the
-// state.
+// state, and are able to. It replaces earlier calls.
 func (l *link) expectStates(asked time.Time) {
-	time.AfterFunc(answerTimeout, func() {
+	err := l.ch.commit(func(*tx) error { // a closed channel has no members
+		l.remote.expected = asked
+		return nil
+	})
+	if err == nil {
+		l.expect(expectation{since: asked, asked: time.Now(), pause: answerTimeout})
+	}
+}
+
+func (l *link) expect(e expectation) {
+	middle := e.asked.Add(e.pause / 2)
+	time.AfterFunc(e.pause/2, func() {
+		silent := false
+		l.forget(e.since, func(string) bool {
+			silent = true
+			return false
+		})
+		if silent {
+			l.node.forward.probe()
+		}
+	})
+	time.AfterFunc(e.pause, func() {
 		if l.node.postponeSync(l) {
 			return
 		}
-		l.forget(func(r *remoteMembers) time.Time {
-			if r.lost.After(asked) {
-				return time.Time{} // the same
+		next := expectation{since: e.since, asked: time.Now(), pause: min(2*e.pause, answerPause), connected: map[string]struct{}{}}
+		silent := false
+		l.forget(e.since, func(node string) bool {
+			_, before := e.connected[node]
+			if before && l.node.nodes.SeenSince(node, middle) && l.node.echoedSince(middle) {
+				return true
 			}
-			return asked
+			silent = true
+			if l.node.nodes.SeenSince(node, e.asked) {
+				next.connected[node] = struct{}{}
+			}
+			return false
 		})
+		if !silent {
+			return
+		}
+		if len(next.connected) > 0 {
+			next.pause = answerTimeout
+			l.requestState()
+		}
+		l.expect(next)
 	})
 }

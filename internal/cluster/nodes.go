@@ -16,8 +16,9 @@ type Nodes struct {
 }
 
 type nodeState struct {
-	at   time.Time
-	ours bool // it sends pond's extensions
+	at   time.Time // when its timeout began
+	seen time.Time // when a message of it arrived
+	ours bool      // it sends pond's extensions
 }
 
 // Limits of the table. Some servers are a separate node for each of their channels.
@@ -41,7 +42,7 @@ func (n *Nodes) Seen(node string, ours bool, now time.Time) (known, returned boo
 	if !ok && len(n.seen) >= maxNodes {
 		return false, false
 	}
-	n.seen[node] = nodeState{now, ours || old.ours}
+	n.seen[node] = nodeState{now, now, ours || old.ours}
 	if _, returned = n.dead[node]; returned {
 		delete(n.dead, node)
 	}
@@ -52,7 +53,7 @@ func (n *Nodes) Seen(node string, ours bool, now time.Time) (known, returned boo
 func (n *Nodes) SeenSince(node string, t time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.seen[node].at.After(t)
+	return n.seen[node].seen.After(t)
 }
 
 // Ours reports whether a node sends pond's extensions.
