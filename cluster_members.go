@@ -103,14 +103,28 @@ func (m *member) snapshot(tracked bool) []byte {
 	return append(dst, '}')
 }
 
+// Keys of queued messages. The ID of a user follows.
+const (
+	presenceKey = "presence "
+	assignsKey  = "assigns "
+)
+
 // tell queues a message about a member for the other nodes. The message replaces one
-// with the same key that is still queued.
+// with the same key that is still queued, unless a message with the whole data of the
+// member, or about the end of the membership, is queued behind that one.
 func (tx *tx) tell(m *clusterwire.Message, key string) {
 	l := tx.ch.link
 	it, err := l.encode(m)
 	if err == nil {
 		it.Key = key
-		if m.Type == clusterwire.UserLeft || m.Type == clusterwire.StateResponse {
+		switch m.Type {
+		case clusterwire.UserJoined, clusterwire.UserGetResponse:
+			it.Fixes = []string{presenceKey + m.User, assignsKey + m.User}
+		case clusterwire.UserLeft:
+			it.Fixes = []string{presenceKey + m.User, assignsKey + m.User}
+			it.Done = l.lostUnlessSent()
+		case clusterwire.StateResponse:
+			it.FixesAll = true
 			it.Done = l.lostUnlessSent()
 		}
 		err = l.node.push(l.name, *it)
@@ -173,14 +187,14 @@ func (tx *tx) tellPresence(m *member) {
 	if m.tracked != nil {
 		msg.Type, msg.Presence = clusterwire.PresenceUpdate, m.presence
 	}
-	tx.tell(&msg, "presence "+m.conn.id)
+	tx.tell(&msg, presenceKey+m.conn.id)
 }
 
 // tellAssigns sends the other nodes the assigns of a member.
 func (tx *tx) tellAssigns(m *member) {
 	msg := tx.memberMessage(clusterwire.AssignsUpdate, m)
 	msg.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
-	tx.tell(&msg, "assigns "+m.conn.id)
+	tx.tell(&msg, assignsKey+m.conn.id)
 }
 
 // Limits of a page of a state; that of bytes is approximate.

@@ -23,8 +23,13 @@ type Item struct {
 	Event bool // it is for clients, not about members
 
 	// Key is not empty for an item that replaces an earlier one with the same key, while
-	// that one is queued.
+	// that one is queued. It takes the position of the earlier one.
 	Key string
+
+	// Fixes are the keys of earlier items that later ones must not replace, because they
+	// would take a position before this item. FixesAll stands for all keys.
+	Fixes    []string
+	FixesAll bool
 
 	// Done is called once, without locks: with nil when the broker has the message, or
 	// with the reason when the lane gave it up, then on another goroutine. It may be
@@ -131,6 +136,12 @@ func (l *Lanes) Push(topic string, it Item) error {
 	if start {
 		q = &lane{topic: topic}
 		l.lanes[topic] = q
+	}
+	if it.FixesAll {
+		clear(q.keys)
+	}
+	for _, key := range it.Fixes {
+		delete(q.keys, key)
 	}
 	if it.Key != "" {
 		if q.keys == nil {

@@ -243,6 +243,37 @@ func TestLanesKeys(t *testing.T) {
 	})
 }
 
+// An item with a key does not take a place before an item that fixes the key.
+func TestLanesFixedKeys(t *testing.T) {
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		block := make(chan struct{})
+		b.block = block
+		item := func(it cluster.Item, data string) {
+			it.Data = []byte(data)
+			if err := l.Push("x", it); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k, n := cluster.Item{Key: "k"}, cluster.Item{Key: "n"}
+		push(t, l, "x", "first")
+		synctest.Wait()
+		item(k, "k1")
+		item(n, "n1")
+		item(cluster.Item{Fixes: []string{"k", "other"}}, "fixes k")
+		item(k, "k2")
+		item(n, "n2")
+		item(k, "k3")
+		item(cluster.Item{FixesAll: true}, "fixes all")
+		item(k, "k4")
+		item(n, "n3")
+		b.mu.Lock()
+		b.block = nil
+		b.mu.Unlock()
+		close(block)
+		b.expect(t, "x first", "x k1 n2 fixes k k3 fixes all k4 n3")
+	})
+}
+
 // Flush waits for everything that is queued. Close does not, and later messages are
 // refused.
 func TestLanesClose(t *testing.T) {
