@@ -127,10 +127,11 @@ type node struct {
 	stopped    chan struct{} // closed at the end of the shutdown; nil before it
 	echoed     time.Time     // when the node received its own heartbeat
 	degraded   error
-	judged     bool               // the observer was called about degraded
-	dirty      map[string]*link   // topics in which changes of members were lost; see lostMembers
-	commands   clusterwire.Recent // of other nodes
-	lost       int                // messages that were given up and not reported yet
+	judged     bool                     // the observer was called about degraded
+	dirty      map[string]*link         // topics in which changes of members were lost; see lostMembers
+	pauses     map[string]announcePause // between announcements of these topics
+	commands   clusterwire.Recent       // of other nodes
+	lost       int                      // messages that were given up and not reported yet
 	lostReason error
 	missed     uint64  // messages of other nodes that did not arrive, and were not reported yet
 	syncs      []*link // links that will request the state of other nodes
@@ -153,6 +154,7 @@ func newNode(p *Pond) *node {
 	n := &node{
 		pond: p, broker: p.cfg.broker, id: clusterwire.NewID(time.Now()), timeout: p.cfg.nodeTimeout,
 		topics: map[string]*topic{}, dirty: map[string]*link{}, controls: map[*Endpoint]*topic{},
+		pauses: map[string]announcePause{},
 	}
 	n.log, _ = n.broker.(BrokerLog)
 	if n.timeout == 0 {

@@ -141,16 +141,9 @@ func (t *topic) linksLocked() (links []*link) {
 // announceDue announces the members on this node of channels whose changes were lost,
 // and periodically those of all channels, for nodes that considered this one dead.
 func (n *node) announceDue() {
-	n.mu.Lock()
-	dirty := n.dirty
-	if len(dirty) > 0 && n.degraded == nil {
-		n.dirty = map[string]*link{}
-	} else {
-		dirty = nil
-	}
-	n.mu.Unlock()
 	now := time.Now()
-	if dirty == nil && now.Sub(n.announced) < min(n.timeout/18, 5*time.Second) {
+	dirty := n.dirtyDue(now)
+	if len(dirty) == 0 && now.Sub(n.announced) < min(n.timeout/18, 5*time.Second) {
 		return
 	}
 	n.announced = now

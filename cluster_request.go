@@ -413,3 +413,44 @@ func (l *link) expect(e expectation) {
 		l.expect(next)
 	})
 }
+
+// An announcePause follows an announcement that was made because changes were lost. If that
+// one is lost, too, the next one is made after the pause.
+type announcePause struct {
+	length time.Duration
+	end    time.Time
+}
+
+// The pause doubles if the announcement is lost.
+const (
+	minAnnouncePause = 5 * time.Second
+	maxAnnouncePause = 2 * time.Minute
+)
+
+// dirtyDue returns the topics in which changes were lost, if the members can be announced
+// now. The caller must announce them.
+func (n *node) dirtyDue(now time.Time) map[string]*link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.degraded != nil {
+		return nil
+	}
+	due := map[string]*link{}
+	for topic, l := range n.dirty {
+		p := n.pauses[topic]
+		if now.Before(p.end) {
+			continue
+		}
+		delete(n.dirty, topic)
+		p.length = min(max(2*p.length, minAnnouncePause), maxAnnouncePause)
+		p.end = now.Add(p.length)
+		n.pauses[topic] = p
+		due[topic] = l
+	}
+	for topic, p := range n.pauses {
+		if _, lost := n.dirty[topic]; !lost && now.Sub(p.end) > sendGiveUp+sendPause {
+			delete(n.pauses, topic) // it was not lost
+		}
+	}
+	return due
+}
