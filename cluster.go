@@ -51,6 +51,9 @@ func (p *Pond) Degraded() error {
 		return nil
 	}
 	p.node.start()
+	if err := p.node.broker.Health(); err != nil {
+		return err
+	}
 	p.node.mu.Lock()
 	degraded := p.node.degraded
 	p.node.mu.Unlock()

@@ -196,13 +196,18 @@ func (l *link) message(t clusterwire.Type) clusterwire.Message {
 	}
 }
 
+// maxBytes returns the limit of a message.
+func (l *link) maxBytes() int {
+	return min(l.node.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes)
+}
+
 // encode encodes a message for the broker.
 func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) {
 	data, err := clusterwire.Append(nil, m)
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > min(l.node.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes) {
+	if len(data) > l.maxBytes() {
 		return nil, ErrTooLarge
 	}
 	return &cluster.Item{Data: data}, nil

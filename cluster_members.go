@@ -3,6 +3,7 @@ package pond
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -83,10 +84,14 @@ func sharedAssigns(assigns map[string]any) map[string]json.RawMessage {
 	return shared
 }
 
-// snapshot encodes the assigns of a member here.
-func (m *member) snapshot(tracked bool) []byte {
-	shared := m.shared
-	if hidden := (hiddenValue{m.conn.identity, tracked}); hidden != (hiddenValue{}) {
+// hiddenState returns the data of a member here that has no field of its own.
+func (m *member) hiddenState() hiddenValue {
+	return hiddenValue{m.conn.identity, m.tracked != nil && len(m.presence) == len(emptyObject)}
+}
+
+// encodeAssigns encodes assigns with hidden data.
+func encodeAssigns(shared map[string]json.RawMessage, hidden hiddenValue) []byte {
+	if hidden != (hiddenValue{}) {
 		shared = maps.Clone(shared)
 		if shared == nil {
 			shared = map[string]json.RawMessage{}
@@ -160,7 +165,7 @@ func (tx *tx) tellJoined(m *member) {
 	tx.showRemote(m.conn.id) // a member here hides one with the same ID
 	delete(l.remote.people.here, m.conn.identity)
 	msg := tx.memberMessage(clusterwire.UserJoined, m)
-	msg.Assigns = m.snapshot(false)
+	msg.Assigns = encodeAssigns(m.shared, hiddenValue{Identity: m.conn.identity})
 	tx.tell(&msg, "")
 	if l.due.Load() == 0 {
 		l.due.Store(l.node.nextAnnouncement())
@@ -193,15 +198,9 @@ func (tx *tx) tellPresence(m *member) {
 // tellAssigns sends the other nodes the assigns of a member.
 func (tx *tx) tellAssigns(m *member) {
 	msg := tx.memberMessage(clusterwire.AssignsUpdate, m)
-	msg.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
+	msg.Assigns = encodeAssigns(m.shared, m.hiddenState())
 	tx.tell(&msg, assignsKey+m.conn.id)
 }
-
-// Limits of a page of a state; that of bytes is approximate.
-const (
-	statePageUsers = 500
-	statePageBytes = 256 << 10
-)
 
 // announce sends the other nodes all members on this node. The other nodes then remove
 // all further members of this node. Without members, it sends a message only if empty
@@ -209,40 +208,25 @@ const (
 // the meantime are reported in their order.
 func (l *link) announce(empty bool) {
 	l.due.Store(0)
-	var ids []string
-	part := clusterwire.FirstPart
+	p := &statePages{link: l}
 	err := l.ch.commit(func(tx *tx) error {
-		ids = slices.Collect(maps.Keys(tx.ch.members))
+		p.ids = slices.Collect(maps.Keys(tx.ch.members))
 		empty = empty || l.remote.people.graces() != ""
 		return nil
 	})
-	if err != nil || len(ids) == 0 && !empty {
+	if err != nil || len(p.ids) == 0 && !empty {
 		return
 	}
-	for err == nil && part&clusterwire.LastPart == 0 {
+	for err == nil && !p.done {
 		err = l.ch.commit(func(tx *tx) error {
-			m := l.message(clusterwire.StateResponse)
-			size := 0
-			for len(ids) > 0 && len(m.Users) < statePageUsers && size < statePageBytes {
-				if member := tx.ch.members[ids[0]]; member != nil {
-					u := member.state()
-					size += len(u.Assigns) + len(u.Presence)
-					m.Users = append(m.Users, u)
-				}
-				ids = ids[1:]
-			}
-			if len(ids) == 0 {
-				part |= clusterwire.LastPart
-				m.Ext.Identities = l.remote.people.graces()
-				if len(tx.ch.members) > 0 {
-					l.due.Store(l.node.nextAnnouncement())
-				}
-			}
-			m.Ext.Part = part
+			m := p.next(tx)
 			tx.tell(&m, "")
 			return nil
 		})
-		part &^= clusterwire.FirstPart
+	}
+	for _, id := range p.large {
+		l.node.pond.log(l.node.run, slog.LevelWarn, "pond: a member is too large for the cluster: other nodes have it without assigns",
+			slog.String("channel", l.ch.name), slog.String("user", id))
 	}
 }
 
@@ -252,7 +236,7 @@ func (m *member) state() clusterwire.User {
 	if m.tracked != nil {
 		u.Presence = m.presence
 	}
-	u.Assigns = m.snapshot(m.tracked != nil && len(m.presence) == len(emptyObject))
+	u.Assigns = encodeAssigns(m.shared, m.hiddenState())
 	return u
 }
 

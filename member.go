@@ -41,6 +41,7 @@ type member struct {
 	evicted  bool // the identity was evicted after the member left
 	place    int  // in channel.people, and then in channel.leaving
 	picked   bool // while an audience is resolved
+	large    bool // the member was announced to other nodes without assigns
 }
 
 func (m *member) user() User { return User{ID: m.userID(), conn: m.conn, member: m} }

@@ -1,9 +1,17 @@
 package cluster_test
 
 import (
+	"context"
 	"encoding/json"
+	"maps"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/pondsocket/pond"
+	"github.com/pondsocket/pond/brokertest/memorybroker"
+	"github.com/pondsocket/pond/pondtest"
 )
 
 // A member that leaves during an outage disappears from the other nodes soon after it, even
@@ -54,4 +62,114 @@ func TestLeaveOfPersonAfterOutage(t *testing.T) {
 		c.pass(4 * time.Second)
 		c.diary.wrote(t, "ann goes from b")
 	}, withPeople, defaultTimeout)
+}
+
+// Other nodes have a member whose data is too large for the broker without its assigns, and
+// all other members completely.
+func TestLargeMember(t *testing.T) {
+	sizes := []int{0, 0, 10, 40 << 10, 100 << 10, 40 << 10, 58 << 10, 10}
+	var joined int
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		joined = 0
+		clients := []*pondtest.Session{c.join(s[1]), c.join(s[0])}
+		want := map[string]int{}
+		for _, size := range sizes[len(clients):] {
+			client := c.join(s[0], ann)
+			client.Send(room, "track", json.RawMessage(`{}`))
+			clients = append(clients, client)
+			if want[client.ID()] = size; size > 64<<10 {
+				want[client.ID()] = 0
+			}
+		}
+		check := func(on *server) {
+			t.Helper()
+			c.agree([]*server{on}, clients...)
+			got := map[string]int{}
+			for u := range c.channel(on).Users() {
+				if u.Identity() == "ann" {
+					profile, _ := u.Get("profile").(string)
+					got[u.ID] = len(profile)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("node %s: sizes of assigns by user are %v, want %v", on.name, got, want)
+			}
+			if tracked := len(maps.Collect(c.channel(on).Presence())); tracked != len(want) {
+				t.Errorf("node %s: %d members are tracked, want %d", on.name, tracked, len(want))
+			}
+		}
+		c.pass(10 * time.Second)
+		check(s[1])
+		s[1].broker.Disconnect()
+		s[1].broker.Connect()
+		c.pass(10 * time.Second)
+		check(s[1])
+		last := c.start("last")
+		clients = append(clients, c.join(last))
+		c.pass(10 * time.Second)
+		check(last)
+	}, defaultTimeout, func(c *cluster) {
+		c.bus = memorybroker.New(memorybroker.WithMaxBytes(64 << 10))
+		c.admit = func(ctx *pond.JoinContext) error {
+			if joined < len(sizes) && sizes[joined] > 0 {
+				ctx.Assign("profile", strings.Repeat("x", sizes[joined]))
+			}
+			joined++
+			return ctx.Accept()
+		}
+	})
+}
+
+// A rejecting broker accepts no message of the room while it is on.
+type rejecting struct {
+	pond.BrokerLog
+	on *atomic.Bool
+}
+
+func (b rejecting) Publish(ctx context.Context, topic string, batch [][]byte) error {
+	if b.on.Load() && strings.HasSuffix(topic, room) {
+		return pond.ErrTooLarge
+	}
+	return b.BrokerLog.Publish(ctx, topic, batch)
+}
+
+// A node whose announcements are lost makes pauses between them that become longer.
+func TestLostAnnouncements(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		var on atomic.Bool
+		s[0].tap.BrokerLog = rejecting{s[0].broker, &on}
+		one, two := c.join(s[0]), c.join(s[1])
+		c.rest()
+		on.Store(true)
+		three := c.join(s[0])
+		calls := "publish " + topic
+		before := s[0].tap.counted(calls)
+		c.pass(20 * time.Minute)
+		if n := s[0].tap.counted(calls) - before; n < 8 || n > 40 { // with the periodic ones
+			t.Errorf("%d attempts in 20 minutes", n)
+		}
+		on.Store(false)
+		c.pass(3 * time.Minute)
+		c.agree(s, one, two, three)
+	}, defaultTimeout)
+}
+
+// Degraded does not wait for a tick of the node.
+func TestDegradedAtOnce(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		c.join(s[0])
+		c.pass(10 * time.Second)
+		if err := s[0].Degraded(); err != nil {
+			t.Fatal(err)
+		}
+		s[0].broker.Disconnect()
+		if err := s[0].Degraded(); err == nil {
+			t.Error("not degraded right after the connection was lost")
+		}
+		s[0].broker.Connect()
+		c.pass(10 * time.Second)
+		if err := s[0].Degraded(); err != nil {
+			t.Error(err)
+		}
+	}, defaultTimeout)
 }
