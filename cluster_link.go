@@ -213,6 +213,72 @@ func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) {
 	return &cluster.Item{Data: data}, nil
 }
 
+// Limits of a page of a state; that of bytes is approximate.
+const (
+	statePageUsers = 500
+	statePageBytes = 256 << 10
+
+	stateOverhead = 4 << 10 // of a message, in addition to its users and identities
+	userOverhead  = 64      // of a user in it, in addition to the data
+)
+
+// statePages are the messages of an announcement.
+type statePages struct {
+	link    *link
+	ids     []string // members that are not in a page yet
+	started bool
+	done    bool
+	large   []string // members that were announced without assigns, for the first time
+}
+
+// next returns the next page.
+func (p *statePages) next(tx *tx) clusterwire.Message {
+	l := p.link
+	m := l.message(clusterwire.StateResponse)
+	if !p.started {
+		m.Ext.Part = clusterwire.FirstPart
+		p.started = true
+	}
+	limit := l.maxBytes() - stateOverhead
+	size := 0
+	for ; len(p.ids) > 0 && len(m.Users) < statePageUsers && size < statePageBytes; p.ids = p.ids[1:] {
+		member := tx.ch.members[p.ids[0]]
+		if member == nil {
+			continue
+		}
+		u := member.state()
+		if userSize(&u) > limit {
+			u.Assigns = encodeAssigns(nil, member.hiddenState())
+			if userSize(&u) > limit {
+				u.Assigns, u.Presence = encodeAssigns(nil, hiddenValue{Identity: member.conn.identity}), nil
+			}
+			if !member.large {
+				member.large = true
+				p.large = append(p.large, u.ID)
+			}
+		}
+		if size += userSize(&u); size > limit && len(m.Users) > 0 {
+			return m
+		}
+		m.Users = append(m.Users, u)
+	}
+	graces := l.remote.people.graces()
+	if len(p.ids) > 0 || size+len(graces) > limit && len(m.Users) > 0 {
+		return m
+	}
+	p.done = true
+	m.Ext.Part |= clusterwire.LastPart
+	m.Ext.Identities = graces
+	if len(tx.ch.members) > 0 {
+		l.due.Store(l.node.nextAnnouncement())
+	}
+	return m
+}
+
+func userSize(u *clusterwire.User) int {
+	return len(u.ID) + len(u.Assigns) + len(u.Presence) + userOverhead
+}
+
 // errNoEvent is the error for an event without a name, which crashes other
 // implementations.
 var errNoEvent = refuse(http.StatusBadRequest, "an event needs a name in a cluster")
