@@ -45,10 +45,11 @@ func main() {
 	if *serve.Compress {
 		options = append(options, pond.WithCompression(128))
 	}
-	var lost atomic.Int64
+	var lost, missed atomic.Int64
 	logger := slog.New(slog.DiscardHandler)
 	settings := []pond.Option{pond.WithLogger(logger), pond.WithObserver(&pond.Observer{
-		Lost: func(_ *pond.Pond, messages int, _ error) { lost.Add(int64(messages)) },
+		Lost:   func(_ *pond.Pond, messages int, _ error) { lost.Add(int64(messages)) },
+		Missed: func(_ *pond.Pond, messages int) { missed.Add(int64(messages)) },
 	})}
 	if *serve.Redis != "" {
 		broker, err := redisbroker.New("redis://"+*serve.Redis, redisbroker.WithLogger(logger))
@@ -71,7 +72,7 @@ func main() {
 		}
 	})
 	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]int64{"lost": lost.Load()})
+		_ = json.NewEncoder(w).Encode(map[string]int64{"lost": lost.Load(), "missed": missed.Load()})
 	})
 	if err := serve.HTTP(mux); err != nil {
 		log.Fatal(err)
