@@ -117,6 +117,7 @@ type node struct {
 	started   atomic.Bool
 	beating   atomic.Bool   // a heartbeat is being sent
 	beatAgain atomic.Bool   // another one follows it
+	askAgain  atomic.Bool   // which asks the other nodes to answer
 	auditing  atomic.Bool   // the logs are being compared
 	reads     chan struct{} // has an element for each call that reads a log; made at the start
 
@@ -128,6 +129,8 @@ type node struct {
 	cancel     context.CancelFunc
 	closing    bool
 	stopped    chan struct{} // closed at the end of the shutdown; nil before it
+	heart      *topic        // heartbeats; only watch sets it
+	private    *topic        // messages for this node alone; only watch sets it
 	echoed     time.Time     // when the node received its own heartbeat
 	degraded   error
 	judged     bool                     // the observer was called about degraded
@@ -142,8 +145,6 @@ type node struct {
 	unanswered []*link // links that requested the state while the node was degraded
 
 	// Owned by watch.
-	heart     *topic
-	private   *topic // messages for this node alone
 	controls  map[*Endpoint]*topic
 	nextBeat  time.Time
 	audited   time.Time // when the logs were compared
@@ -265,6 +266,9 @@ func (n *node) sendBeat(ask bool) {
 		return
 	}
 	if !n.beating.CompareAndSwap(false, true) {
+		if ask {
+			n.askAgain.Store(true)
+		}
 		n.beatAgain.Store(true) // the broker still has the one before
 		return
 	}
@@ -274,7 +278,7 @@ func (n *node) sendBeat(ask bool) {
 		defer func() {
 			n.beating.Store(false)
 			if n.beatAgain.Swap(false) {
-				n.sendBeat(false)
+				n.sendBeat(n.askAgain.Swap(false))
 			}
 		}()
 		ctx, cancel := context.WithTimeout(n.run, n.beat())
@@ -290,14 +294,18 @@ func (n *node) subscribeOwn() {
 	defer cancel()
 	if n.heart == nil {
 		if t, err := n.subscribe(ctx, clusterwire.Heartbeat, heartbeats{n}); err == nil {
-			n.heart = t
-			n.echo(time.Now())
+			n.mu.Lock()
+			n.heart, n.echoed = t, time.Now()
+			n.mu.Unlock()
 		}
 	}
 	if n.private == nil {
 		if t, err := n.subscribe(ctx, clusterwire.NodeTopic(n.id), n.forward); err == nil {
+			n.mu.Lock()
 			n.private = t
+			n.mu.Unlock()
 			n.forward.reachable.Store(true)
+			n.nextBeat = time.Time{} // the other nodes need the key at once
 		}
 	}
 	for e := range n.pond.Endpoints() {

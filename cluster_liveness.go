@@ -102,6 +102,7 @@ func (n *node) bury(dead []string) {
 func (n *node) saw(m *clusterwire.Message) bool {
 	known, returned := n.nodes.Seen(m.Source, m.Ext.Boot != "", time.Now())
 	if returned {
+		n.forward.ask() // its key was forgotten
 		for _, l := range n.links() {
 			n.sync(l)
 		}
@@ -274,6 +275,7 @@ func (tx *tx) inherit(people map[string]*member) {
 func (l *link) expire(since time.Time) {
 	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
 		tx.forget(since, func(string) bool { return true })
+		tx.expireStays()
 		return nil
 	})
 }

@@ -244,7 +244,7 @@ func (m *member) state() clusterwire.User {
 func (l *link) apply(m *clusterwire.Message) {
 	switch m.Type {
 	case clusterwire.EvictUser:
-		if l.node.isNewCommand(m) {
+		if m.Ext.Action == personAction || l.node.isNewCommand(m) {
 			l.evictFor(m)
 		}
 		return

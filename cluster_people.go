@@ -428,6 +428,18 @@ func (tx *tx) keepStays(node, array string) {
 	}
 }
 
+// expireStays forgets identities on other nodes whose end was not reported.
+func (tx *tx) expireStays() {
+	now := time.Now()
+	for identity, p := range tx.ch.link.remote.people.other {
+		before := len(p.staying)
+		maps.DeleteFunc(p.staying, func(_ string, s stay) bool { return now.After(s.until) })
+		if len(p.staying) < before {
+			tx.personChanged(identity)
+		}
+	}
+}
+
 // personMessage handles the message that identities are not on another node any more.
 func (tx *tx) personMessage(m *clusterwire.Message) {
 	r := &tx.ch.link.remote.people

@@ -49,17 +49,20 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (e *Endpoint) serve(w http.ResponseWriter, r *http.Request, params pattern.Params) {
 	// Do this first: until then, later requests of the client can overtake this one.
 	s := e.takeTurn(r)
-	defer s.end()
+	defer s.end() // or earlier: not after the rest of a body that is rejected
 	if !e.cfg.serves(r) {
+		s.end()
 		e.reject(w, r, refuse(http.StatusMisdirectedRequest, "this host is not served here"))
 		return
 	}
 	if !e.cfg.allows(r) {
+		s.end()
 		e.reject(w, r, refuse(http.StatusForbidden, "this origin is not allowed"))
 		return
 	}
 	e.cfg.allow(w.Header(), r)
 	if err := checkSize(r); err != nil {
+		s.end()
 		e.reject(w, r, err)
 		return
 	}

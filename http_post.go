@@ -36,9 +36,11 @@ func (e *Endpoint) takeTurn(r *http.Request) (s streamRequest) {
 	return s
 }
 
+// end ends the request for the stream. It may be called several times.
 func (s *streamRequest) end() {
 	s.turn.end()
 	s.far.release()
+	*s = streamRequest{}
 }
 
 // serveStream serves a request for an event stream: POST sends messages, and DELETE
@@ -59,6 +61,7 @@ func (e *Endpoint) serveStream(w http.ResponseWriter, r *http.Request, s *stream
 	default:
 		bodyRead, err = s.conn.post(w, r, s.turn)
 	}
+	s.end() // before the rest of the body is discarded
 	if !bodyRead {
 		defer abandonBody(w, r)()
 	}

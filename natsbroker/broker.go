@@ -113,7 +113,8 @@ func New(url string, opts ...Option) (*Broker, error) {
 	for _, opt := range opts {
 		opt(&cfg)
 	}
-	if err := errors.Join(checkURLs(url), checkPrefix(cfg.prefix)); err != nil {
+	urls, err := parseURLs(url)
+	if err := errors.Join(err, checkPrefix(cfg.prefix)); err != nil {
 		return nil, err
 	}
 	options := nats.GetDefaultOptions()
@@ -124,7 +125,7 @@ func New(url string, opts ...Option) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg:     cfg,
-		url:     url,
+		url:     urls,
 		subject: cfg.prefix + "." + token(cfg.namespace) + ".",
 	}
 	b.maxBytes.Store(defaultMaxBytes)
@@ -136,18 +137,20 @@ func New(url string, opts ...Option) (*Broker, error) {
 // errURL does not contain the URL or a part of it, because that may be a password.
 var errURL = errors.New(`natsbroker: invalid URL (is the password percent-encoded, for example "%2F" for "/"?)`)
 
-// checkURLs returns an error if one of the URLs, separated by commas, is invalid.
-func checkURLs(urls string) error {
-	for u := range strings.SplitSeq(urls, ",") {
+// parseURLs returns URLs that are separated by commas, with the scheme that each may lack.
+func parseURLs(text string) (string, error) {
+	urls := strings.Split(text, ",")
+	for i, u := range urls {
 		u = strings.TrimSpace(u)
 		if !strings.Contains(u, "://") {
 			u = "nats://" + u
 		}
 		if parsed, err := neturl.Parse(u); err != nil || parsed.Hostname() == "" {
-			return errURL
+			return "", errURL
 		}
+		urls[i] = u
 	}
-	return nil
+	return strings.Join(urls, ","), nil
 }
 
 // checkPrefix returns an error if prefix is not a subject.

@@ -80,13 +80,13 @@ func (r *run) run(ctx context.Context) (Result, error) {
 	if err := r.publish(ctx, time.After(r.cfg.Before)); err != nil {
 		return Result{}, err
 	}
-	failed, over := time.Now(), make(chan time.Time)
-	var err error
+	failed, over, fault := time.Now(), make(chan time.Time), make(chan error, 1)
 	go func() {
 		defer close(over)
-		err = r.cfg.Fail(ctx)
+		fault <- r.cfg.Fail(ctx)
 	}()
-	if err := errors.Join(r.publish(ctx, over), err); err != nil {
+	err := r.publish(ctx, over)
+	if err := errors.Join(err, <-fault); err != nil {
 		return Result{}, err
 	}
 	if r.cfg.After > 0 {

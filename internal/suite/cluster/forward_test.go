@@ -372,6 +372,37 @@ func TestForwardLimit(t *testing.T) {
 	}
 }
 
+// Requests that are rejected do not count while the server waits for the rest of their
+// bodies, so that a stranger cannot use up the limit.
+func TestForwardLimitAndStrangers(t *testing.T) {
+	runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+		client := c.join(s[0])
+		c.pass(time.Minute)
+		id := client.ConnectionID()
+		for name, request := range map[string]func(body io.Reader) response{
+			"signature": func(body io.Reader) response { return c.askWith(s[1], http.MethodPost, id[:len(id)-1]+"x", body) },
+			"host": func(body io.Reader) response {
+				return c.askWith(s[1], http.MethodPost, id, body, func(r *http.Request) { r.Host = "evil.example" })
+			},
+		} {
+			body, rest := io.Pipe()
+			defer rest.Close()
+			answered := make(chan response, 1)
+			go func() { answered <- request(body) }()
+			c.pass(time.Second)
+			if status := c.post(s[1], client, saying(1)); status != http.StatusNoContent {
+				t.Errorf("%s: status %d", name, status)
+			}
+			rest.Close()
+			if r := <-answered; r.status != http.StatusNotFound && r.status != http.StatusMisdirectedRequest {
+				t.Errorf("%s: status %d", name, r.status)
+			}
+		}
+	}, slowNodes, func(c *cluster) {
+		c.endpoint = []pond.EndpointOption{pond.WithForwardQueue(1, 1<<20), pond.WithHosts("example.com")}
+	})
+}
+
 // Requests of one client that are sent at the same time keep the order in which they
 // arrived, and one that is larger than the broker accepts is rejected.
 func TestForwardPipelined(t *testing.T) {
