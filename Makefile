@@ -81,7 +81,7 @@ nodes ?= 100
 users ?= 100000
 
 .PHONY: simulation
-simulation: ## messages in a cluster of nodes=100 and users=100000, in virtual time: many minutes, and 6 GB
+simulation: ## messages in a cluster of nodes=100 and users=100000, in virtual time: many minutes, and 7 GB
 	cd internal/integration && go test -count=1 -v -timeout=2h ./simulation -nodes=$(nodes) -users=$(users)
 
 .PHONY: conformance

@@ -41,7 +41,8 @@ func WithNodeTimeout(d time.Duration) Option {
 //   - clients can join only channels that have members on this node, or had a few seconds
 //     ago; other joins are rejected with [http.StatusServiceUnavailable],
 //   - broadcasts reach the members on this node. They reach those on other nodes only
-//     if the connection is restored within 30 s; [Observer.Lost] counts the lost ones,
+//     if the connection is restored within 30 s; [Observer.Lost] counts the lost ones. In
+//     lobbies whose history the broker keeps, they reach nobody before they are stored,
 //   - members on other nodes remain in the lists of users and of presence.
 //
 // Nothing needs a restart when the connection is restored. Use Degraded for the

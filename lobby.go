@@ -112,11 +112,11 @@ func (l *Lobby) OnLastLeave(h Handler[*LeaveContext]) { register(l, &l.lastLeave
 // before the client becomes a member, under the same conditions as OnFirstJoin. Members
 // without an identity are not counted.
 //
-// For one identity in the channels of one name, OnIdentityJoin and [Lobby.OnIdentityLeave]
-// run in turns and never at the same time. A client counts from Accept until its leave
-// handler returned, and longer with [WithLeaveGrace]. Accept waits while one of the two
-// handlers runs for another client with the same identity. Different identities do not
-// wait for each other.
+// For one identity in the channels of one name on one node, OnIdentityJoin and
+// [Lobby.OnIdentityLeave] run in turns and never at the same time. A client counts from
+// Accept until its leave handler returned, and longer with [WithLeaveGrace]. Accept waits
+// while one of the two handlers runs for another client with the same identity. Different
+// identities do not wait for each other.
 //
 // In a cluster, the members on all nodes count, as far as the node of the client knows
 // them. So OnIdentityJoin runs on two nodes if clients with the identity join on both at
@@ -129,16 +129,18 @@ func (l *Lobby) OnIdentityJoin(h Handler[*JoinContext]) {
 }
 
 // OnIdentityLeave sets the handler that runs when the last member with an identity left a
-// channel, after its leave handler and before OnLastLeave; see [Lobby.OnIdentityJoin]. It
-// runs once for each OnIdentityJoin that succeeded. Its context is that of the last
-// client. With [WithLeaveGrace], it runs when the grace is over, and only if no client
-// with the identity joined the channel in the meantime.
+// channel, after its leave handler and before OnLastLeave; see [Lobby.OnIdentityJoin].
+// Without a cluster, it runs once for each OnIdentityJoin that succeeded. Its context is
+// that of the last client. With [WithLeaveGrace], it runs when the grace is over, and only
+// if no client with the identity joined the channel in the meantime.
 //
 // In a cluster, it runs on the node that the last client left. If clients with the identity
 // leave several nodes at the same moment, it runs on one of them. If the node of the last
 // client crashes, it runs on another node that has members of the channel, after
 // [WithNodeTimeout]; then [LeaveContext.User] returns what this node knew of the client. If
-// no other node has members, it does not run.
+// no other node has members, it does not run. It may run again, or not at all, if nodes
+// lose their connections or shut down at the same moment, or if the person returns when
+// the grace ends: see docs/people.md.
 //
 // OnIdentityLeave panics if there is a handler already.
 func (l *Lobby) OnIdentityLeave(h Handler[*LeaveContext]) {

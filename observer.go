@@ -51,19 +51,22 @@ type Observer struct {
 	// that it was established or restored, with nil; see [Pond.Degraded].
 	Degraded func(p *Pond, reason error)
 
-	// Lost reports how many messages for members on other nodes were given up, because
-	// they could not be sent to the broker. Members on this node received them. Requests to
-	// evict or disconnect clients on other nodes, or to close a channel there, also count.
-	// Changes of members and of presence do not: other nodes receive them when the
-	// connection is restored.
+	// Lost reports how many messages were given up, because they could not be sent to the
+	// broker. Members on this node received them, except those of lobbies whose history the
+	// broker keeps: nobody received these, unless only the confirmation was lost. Requests
+	// to other nodes also count: to evict or disconnect clients, to close a channel, and to
+	// change the assigns or presence of a member there. What this node announces about its
+	// own members does not: other nodes receive it when the connection is restored.
 	Lost func(p *Pond, messages int, reason error)
 
 	// Missed reports how many messages of other nodes did not reach this node, because its
-	// connection to the broker, or that of the other node, was interrupted. Members on this
-	// node did not receive them. The messages that other nodes report as lost are
-	// included, and those to named users, wherever these are. Messages of lobbies with a history in the broker are not: the node
-	// reads them from the history. The node detects the loss when it receives the next
-	// message about the channel, which it requests after an interruption.
+	// connection to the broker, or that of the other node, was interrupted. Requests to
+	// evict members, to close a channel and to change members count, too. So do messages to
+	// named users, even if none of these users is on this node, and messages that the other
+	// node sent in vain and reports as Lost. Broadcasts of lobbies whose history the broker
+	// keeps do not count: the node reads them from the history. The node detects the loss
+	// when it receives the next message about the channel, which it requests after an
+	// interruption.
 	Missed func(p *Pond, messages int)
 
 	// Dropped reports that n messages of a lobby with [KeepLatest] were not sent to a

@@ -34,7 +34,7 @@ func connect(redis, nats string) (pond.Broker, error) {
 	case nats != "" && redis == "":
 		return natsbroker.New(nats)
 	}
-	return nil, errors.New("want the URL of a broker: either -redis redis://HOST:PORT or -nats nats://HOST:PORT")
+	return nil, errors.New("want the URL of one broker: -redis redis://HOST:PORT or $REDIS_URL, or -nats nats://HOST:PORT or $NATS_URL")
 }
 
 // newNode returns a node. Its Shutdown closes the broker.
@@ -48,6 +48,9 @@ func newNode(broker pond.Broker, timeout time.Duration) *pond.Pond {
 		},
 		Lost: func(_ *pond.Pond, messages int, reason error) {
 			log.Printf("%d messages did not reach the other nodes: %v", messages, reason)
+		},
+		Missed: func(_ *pond.Pond, messages int) {
+			log.Printf("%d messages of other nodes did not arrive", messages)
 		},
 	}))
 	testchat.Add(p) // the lobbies /chat/:room, and /log/:room with a history
@@ -69,10 +72,13 @@ func handler(p *pond.Pond) http.Handler {
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8000", "listen at `HOST:PORT`")
-	redis := flag.String("redis", "", "`URL` of a Redis server, such as redis://127.0.0.1:6379")
-	nats := flag.String("nats", "", "`URL` of a NATS server, such as nats://127.0.0.1:4222")
+	redis := flag.String("redis", "", "`URL` of a Redis server, such as redis://127.0.0.1:6379; without -redis and -nats, it is $REDIS_URL")
+	nats := flag.String("nats", "", "`URL` of a NATS server, such as nats://127.0.0.1:4222; without -redis and -nats, it is $NATS_URL")
 	timeout := flag.Duration("node-timeout", 90*time.Second, "`time` after which a silent node is dead; the same on all nodes")
 	flag.Parse()
+	if *redis == "" && *nats == "" { // not defaults of the flags: -help would show the password
+		*redis, *nats = os.Getenv("REDIS_URL"), os.Getenv("NATS_URL")
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
