@@ -93,7 +93,8 @@ func TestDeclaredLengthAllocatesNothing(t *testing.T) {
 		data := []byte(header + "0123456789")
 		var sink counter
 		d := newDecoder(unlimited, ws.Server, true)
-		if n := allocated(func() { _ = d.Feed(data, &sink) }); n > 512 {
+		const limit = 16 << 10 // far below each length; the runtime itself may allocate in the meantime
+		if n := allocated(func() { _ = d.Feed(data, &sink) }); n > limit {
 			t.Errorf("%s: allocated %d bytes for 10", name, n)
 		}
 		if !d.MidMessage() {
