@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
+
+// writeTimeout limits a write, after which the connection is closed.
+const writeTimeout = 10 * time.Second
 
 // A Caller sends requests over a WebSocket and finds the answer to each request by its
 // requestId. It is safe for concurrent use.
@@ -128,7 +132,7 @@ func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message
 	if err != nil {
 		return message{}, err
 	}
-	if err := c.conn.Write(ctx, websocket.MessageText, text); err != nil {
+	if err := c.write(ctx, text); err != nil {
 		return message{}, err
 	}
 	select {
@@ -142,6 +146,17 @@ func (c *Caller) roundTrip(ctx context.Context, m message, payload any) (message
 	case <-c.ended:
 		return message{}, c.err
 	}
+}
+
+// write does not pass ctx to the connection: if the context of a write is canceled, the package
+// closes the connection, also for the calls that are not canceled.
+func (c *Caller) write(ctx context.Context, text []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
+	defer cancel()
+	return c.conn.Write(writing, websocket.MessageText, text)
 }
 
 // forget removes a canceled call. If its answer still arrives, heard is called with it.

@@ -126,7 +126,7 @@ func TestCallThatIsGivenUp(t *testing.T) {
 	go func() { answers <- 7 }()
 	var got Price
 	if err := c.Ask(t.Context(), "/shop", "price", Query{"tea"}, &got); err != nil || got.Item != "tea" {
-		t.Errorf("the next call: %v, %v", got, err)
+		t.Fatalf("the next call: %v, %v", got, err)
 	}
 	if got := <-heard; got != `delivery {"days":7}` {
 		t.Errorf("heard %s", got)
