@@ -88,7 +88,7 @@ func TestDoctorFindsMissingSettings(t *testing.T) {
 			p := p
 			p.frame = test.frame
 			s := newSite(t, p, newServer(t, "127.0.0.1:0").addr)
-			problems := s.askDoctor(t, "-idle", "0", "-timeout", "2s")()
+			problems := s.askDoctor(t, "-idle", "0", "-timeout", "10s")()
 			if got := problems["websocket"]; !strings.Contains(got, "HTTP/1.0") {
 				t.Errorf("WebSocket: %q", got)
 			}

@@ -72,6 +72,7 @@ var proxies = []proxy{
 				"example.com {", fmt.Sprintf("https://%s {\n\ttls %[2]s/cert.pem %[2]s/key.pem", s.addr, s.dir),
 				"/api/* 127.0.0.1:8000", "/api/* " + strings.Join(s.backends, " "),
 				silenceInFiles, silence,
+				"keepalive 30s", "keepalive " + heartbeat.String(),
 			}
 		},
 		frame: caddyFrame,

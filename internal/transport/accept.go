@@ -165,13 +165,14 @@ func hijack(w http.ResponseWriter) (conn net.Conn, buffered []byte, err error) {
 // appendStreamHeader returns the head of an event stream's response. For HTTP/1.1
 // the body is chunked, which every proxy supports, and which distinguishes the end of
 // the stream from an aborted connection. For HTTP/1.0 it ends with the connection.
+// The connection always ends with the stream. Without "Connection: close", a proxy could
+// send another request on it at that moment, which would be lost.
 func appendStreamHeader(r *http.Request, header http.Header) []byte {
 	b := []byte("HTTP/1.0 200 OK\r\n")
 	header.Set("Connection", "close")
 	header.Del("Content-Encoding") // set by a middleware that compresses
 	if r.ProtoAtLeast(1, 1) {
 		b = []byte("HTTP/1.1 200 OK\r\n")
-		header.Set("Connection", "keep-alive")
 		header.Set("Transfer-Encoding", "chunked")
 	}
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))

@@ -135,8 +135,14 @@ func checkStreamHeaders(t *testing.T, d *pondtest.Driver, v vector) {
 	}
 	for name, value := range want.Headers {
 		value = strings.ReplaceAll(value, "<connection-id>", s.ConnectionID())
-		if name == "cache-control" && deviations[v.Name] != "" {
+		switch name {
+		case "cache-control":
 			value += ", no-store"
+		case "connection":
+			if !resp.Close {
+				t.Errorf("%s: the response does not say that the connection ends with the stream", v.Name)
+			}
+			continue
 		}
 		if got := resp.Header.Get(name); got != value {
 			t.Errorf("%s: %s: %q, want %q", v.Name, name, got, value)

@@ -70,7 +70,8 @@ const officialClient = "what the official client does by itself: conformance run
 var deviations = map[string]string{
 	"server-frame/join-undecided": "a join that no handler accepted is unauthorized, 401, as a connection is (rule S-4); " +
 		"500 is for handlers that failed",
-	"sse-http/get": "the headers of a stream have its connection ID, a secret, so Cache-Control is no-store besides",
+	"sse-http/get": "the headers of a stream have its connection ID, a secret, so Cache-Control is no-store besides; " +
+		"the connection ends with the stream, so it is not kept alive",
 	"close-code/0": "code 0 of Endpoint.Disconnect is the one nobody chose, and so a normal end",
 }
 
