@@ -6,6 +6,11 @@
 // topic is one exact subject, below PREFIX.NAMESPACE, which is "pond.default" by
 // default. Other PondSocket servers do not use NATS, so all nodes must be pond nodes.
 //
+// After an outage, nodes reconnect at different times, at most about two seconds apart. A
+// message that is published before another node is connected again does not reach that
+// node, because a NATS server does not report the number of subscribers. That node gets a
+// Gap.
+//
 // In a cluster of NATS servers, messages may be lost without a Gap, which the contract of
 // [pond.Broker] does not allow: a server confirms a new subscription before the other
 // servers know it, and while two servers are not connected, neither forwards messages to

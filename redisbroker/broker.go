@@ -7,6 +7,10 @@
 // servers in other languages can be part of the cluster: see docs/cluster-protocol.md.
 // Messages go through pub/sub, with exact names only. Logs are streams.
 //
+// After an outage, Publish waits until a topic has as many subscribers as before, at most
+// 2.5 s after the server answers again, because other nodes may reconnect later than this
+// one.
+//
 // A broker with the default prefix needs a Redis user with these permissions:
 //
 //	ACL SETUSER pond on >password resetchannels &pondsocket:* ~pondsocket:* +@connection +@pubsub +@scripting +@stream +@hash +del +pexpire +info +time
@@ -39,6 +43,7 @@ type Broker struct {
 	prefix string // of channels: "pondsocket:v1:default:"
 	keys   string // of keys: "pondsocket:log1:default:"
 	core   *remotebroker.Core
+	holder *holder
 	look   chan struct{} // has an element if the slots of a cluster may have changed
 
 	client atomic.Pointer[rueidis.Client] // nil until the first connection
@@ -144,9 +149,12 @@ func New(url string, opts ...Option) (*Broker, error) {
 		keys:   cfg.prefix + ":log1:" + cfg.namespace + ":",
 		look:   make(chan struct{}, 1),
 	}
-	changed := func(s *remotebroker.Subscription) { b.changed(s.Topic) }
-	b.core = remotebroker.New("redisbroker", func(_ context.Context, s *remotebroker.Subscription) { changed(s) }, changed)
+	b.holder = newHolder(b)
+	b.core = remotebroker.New("redisbroker",
+		func(_ context.Context, s *remotebroker.Subscription) { b.changed(s.Topic) },
+		func(s *remotebroker.Subscription) { b.holder.forget(s.Topic); b.changed(s.Topic) })
 	b.core.Go(b.run)
+	b.core.Go(b.holder.run)
 	return b, nil
 }
 
@@ -200,7 +208,7 @@ func (b *Broker) Health() error {
 			return err
 		}
 	}
-	return nil
+	return b.holder.health()
 }
 
 // Subscribe implements [pond.Broker].
@@ -227,6 +235,9 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 		return err
 	}
 	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
+		if err := b.holder.await(ctx, topic); err != nil {
+			return err
+		}
 		cmds := make(rueidis.Commands, len(batch))
 		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
@@ -235,15 +246,27 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 			cmds[i] = client.B().Publish().Channel(b.prefix + topic).Message(rueidis.BinaryString(escape(data))).Build().SetSlot(slot)
 		}
 		if len(cmds) == 1 {
-			return client.Do(ctx, cmds[0]).Error()
+			return b.published(topic, client.Do(ctx, cmds[0]))
 		}
 		for _, result := range client.DoMulti(ctx, cmds...) {
-			if err := result.Error(); err != nil {
+			if err := b.published(topic, result); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// published handles the answer to PUBLISH: the number of subscribers that received the
+// message.
+func (b *Broker) published(topic string, result rueidis.RedisResult) error {
+	count, err := result.AsInt64()
+	if err == nil {
+		b.holder.record(topic, count)
+	} else if _, rejected := rueidis.IsRedisErr(err); !rejected && !errors.Is(err, context.Canceled) {
+		b.holder.outage()
+	}
+	return err
 }
 
 func (b *Broker) checkSizes(batch [][]byte) error {

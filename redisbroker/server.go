@@ -70,6 +70,9 @@ func (s *server) runAlone() {
 
 // work records that the subscriptions work.
 func (s *server) work() {
+	if s.lost {
+		s.broker.holder.outage() // it ends now
+	}
 	s.trouble.Set(nil)
 	s.lost = false
 }
@@ -80,6 +83,7 @@ func (s *server) fail(err error) {
 	s.trouble.Set(err)
 	if !s.lost {
 		s.lost = true
+		s.broker.holder.outage()
 		s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
 	}
 }

@@ -1,0 +1,257 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pondsocket/pond/internal/remotebroker"
+	"github.com/redis/rueidis"
+)
+
+// Times of an outage.
+const (
+	holdTime   = 2500 * time.Millisecond // since Redis answers again; more than a node needs to reconnect
+	holdCheck  = 20 * time.Millisecond   // between two counts of subscribers
+	holdIdle   = 100 * time.Millisecond  // the same, while no message is held, or Redis does not answer
+	holdRecent = 5 * time.Second         // how long the largest number of subscribers counts
+	holdTopics = 1 << 16                 // topics whose number is known
+)
+
+// errHolding is the health of a broker that holds messages.
+var errHolding = errors.New("redisbroker: other nodes have not subscribed again yet")
+
+// A holder holds messages after an outage. When Redis was away, the nodes reconnect at
+// different times, and a message that is published before the others subscribed again is
+// lost for them. So the broker remembers how many subscribers a topic had. After the
+// connection was lost, it publishes nothing to a topic before there are as many again, or
+// before holdTime passed since Redis answers. Without an outage, nothing is held.
+type holder struct {
+	broker  *Broker
+	holding atomic.Bool
+	wake    chan struct{} // has an element when an outage began
+	limit   time.Duration // holdTime, except in tests; static
+
+	mu       sync.Mutex         // guards the following fields
+	reached  map[string]reached // by topic
+	answered time.Time          // when Redis answered first after the outage
+	held     map[*heldMessage]struct{}
+}
+
+// A reached is the largest number of subscribers that recently received a message of a
+// topic.
+type reached struct {
+	count int64
+	at    time.Time
+}
+
+// A heldMessage is a call of Publish that waits.
+type heldMessage struct {
+	topic string
+	want  int64      // subscribers
+	found bool       // the last count was sufficient
+	done  chan error // has an element when the message may be sent, or with the reason why it cannot be
+}
+
+func newHolder(b *Broker) *holder {
+	return &holder{
+		broker: b, wake: make(chan struct{}, 1), limit: holdTime,
+		reached: map[string]reached{}, held: map[*heldMessage]struct{}{},
+	}
+}
+
+// record records how many subscribers received a message. A smaller number than before
+// counts only after a while, because the connections of all nodes may be about to end.
+func (h *holder) record(topic string, count int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old, known := h.reached[topic]
+	now := time.Now()
+	if count < old.count && now.Sub(old.at) < holdRecent {
+		return
+	}
+	if !known && len(h.reached) >= holdTopics {
+		for other := range h.reached {
+			delete(h.reached, other)
+			break
+		}
+	}
+	h.reached[topic] = reached{count, now}
+}
+
+// forget forgets the number of subscribers, because this node does not subscribe to the
+// topic any more.
+func (h *holder) forget(topic string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.reached, topic)
+}
+
+// outage records that connections were lost, and perhaps those of other nodes, too, or that
+// this node has just connected again.
+func (h *holder) outage() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.answered = time.Time{}
+	h.holding.Store(true)
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// await waits after an outage until the topic has its subscribers again. It waits at most
+// half of the time until the deadline of ctx, so that there is time to send the message.
+func (h *holder) await(ctx context.Context, topic string) error {
+	if !h.holding.Load() {
+		return nil
+	}
+	h.mu.Lock()
+	m := &heldMessage{topic: topic, want: h.reached[topic].count, done: make(chan error, 1)}
+	if m.want == 0 || !h.holding.Load() {
+		h.mu.Unlock()
+		return nil
+	}
+	h.held[m] = struct{}{}
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.held, m)
+	}()
+	var limit <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok {
+		timer := time.NewTimer(time.Until(deadline) / 2)
+		defer timer.Stop()
+		limit = timer.C
+	}
+	select {
+	case err := <-m.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit:
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.answered.IsZero() {
+		return errNoAnswer
+	}
+	return nil
+}
+
+var errNoAnswer = errors.New("the server does not answer after an outage")
+
+// health returns errHolding while messages are held, although Redis answers.
+func (h *holder) health() error {
+	if !h.holding.Load() {
+		return nil
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.held) > 0 && !h.answered.IsZero() {
+		return errHolding
+	}
+	return nil
+}
+
+// run counts subscribers after each outage, until the broker is closed.
+func (h *holder) run() {
+	ctx := h.broker.core.Context()
+	for {
+		select {
+		case <-h.wake:
+		case <-ctx.Done():
+			return
+		}
+		for pause := holdCheck; h.holding.Load(); {
+			timer := time.NewTimer(pause)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			}
+			pause = h.check(ctx)
+		}
+	}
+}
+
+// check counts the subscribers of the topics of held messages. It returns the time until
+// the next check.
+func (h *holder) check(ctx context.Context) time.Duration {
+	h.mu.Lock()
+	held := make([]*heldMessage, 0, len(h.held))
+	for m := range h.held {
+		held = append(held, m)
+	}
+	h.mu.Unlock()
+	counts, err := h.broker.countSubscribers(ctx, held)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	switch {
+	case err != nil:
+	case h.answered.IsZero():
+		h.answered = now
+	case now.Sub(h.answered) >= h.limit:
+		h.holding.Store(false)
+		for m := range h.held {
+			m.finish(nil)
+		}
+		return 0
+	}
+	for i, m := range held {
+		switch {
+		case err != nil:
+			m.finish(err)
+		case counts[i] < m.want:
+			m.found = false
+		case m.found:
+			m.finish(nil)
+		default: // once more, because Redis may not have noticed the end of connections yet
+			m.found = true
+		}
+	}
+	if err != nil || len(held) == 0 {
+		return holdIdle
+	}
+	return max(holdCheck, time.Duration(len(held))*50*time.Microsecond)
+}
+
+func (m *heldMessage) finish(err error) {
+	select {
+	case m.done <- err:
+	default:
+	}
+}
+
+// countSubscribers returns the number of subscribers of the topic of each message. Without
+// messages, it checks whether Redis answers.
+func (b *Broker) countSubscribers(ctx context.Context, held []*heldMessage) ([]int64, error) {
+	client := b.client.Load()
+	if client == nil {
+		return nil, errConnecting
+	}
+	ctx, cancel := context.WithTimeout(ctx, remotebroker.DialTimeout)
+	defer cancel()
+	if len(held) == 0 {
+		return nil, (*client).Do(ctx, (*client).B().PubsubNumsub().Build()).Error()
+	}
+	cmds := make(rueidis.Commands, len(held))
+	for i, m := range held {
+		cmds[i] = (*client).B().PubsubNumsub().Channel(b.prefix + m.topic).Build().SetSlot(b.keysOf(m.topic)[0])
+	}
+	counts := make([]int64, len(held))
+	for i, result := range (*client).DoMulti(ctx, cmds...) {
+		count, err := result.AsIntMap()
+		if err != nil {
+			return nil, fmt.Errorf("number of subscribers: %w", err)
+		}
+		counts[i] = count[b.prefix+held[i].topic]
+	}
+	return counts, nil
+}

@@ -1,0 +1,159 @@
+package redisbroker_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pondsocket/pond"
+
+	"github.com/pondsocket/pond/redisbroker"
+)
+
+// publishLater publishes a message on another goroutine.
+func publishLater(t testing.TB, b pond.Broker, topic, text string) (published <-chan error) {
+	ctx := t.Context()
+	done := make(chan error, 1)
+	go func() {
+		for {
+			err := b.Publish(ctx, topic, [][]byte{[]byte(text)}) // again after an error, as a node does
+			if err == nil || ctx.Err() != nil {
+				done <- err
+				return
+			}
+			<-time.After(time.Millisecond)
+		}
+	}()
+	return done
+}
+
+func await(t testing.TB, what string, done <-chan error) {
+	t.Helper()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Errorf("%s: not within 20 s", what)
+	}
+}
+
+// isHolding reports whether the broker reports that it holds messages.
+func isHolding(b pond.Broker) bool {
+	err := b.Health()
+	return err != nil && strings.Contains(err.Error(), "have not subscribed again")
+}
+
+// After an outage, a node that reconnects first publishes nothing before the others are
+// subscribed again.
+func TestMessagesAreHeldAfterAnOutage(t *testing.T) {
+	for name, outage := range map[string]func(s *server, n *nodes, b pond.Broker){
+		"server restarted":        func(s *server, _ *nodes, _ pond.Broker) { s.Restart() },
+		"connections reset":       func(_ *server, n *nodes, b pond.Broker) { n.proxy(b).Reset() },
+		"CLIENT KILL TYPE pubsub": func(s *server, n *nodes, b pond.Broker) { s.killClients(n.name(b), "pubsub") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t)
+			n := newNodes(t, s)
+			first, second := n.add(), n.add()
+			defer closeBroker(t, first)
+			defer closeBroker(t, second)
+			first.(*redisbroker.Broker).SetHoldTime(time.Minute)
+			a, b := subscribe(t, first, "t"), subscribe(t, second, "t")
+			publish(t, first, "t", `{"n":1}`)
+			publish(t, first, "alone", `{}`) // without a subscriber
+
+			n.proxy(second).Sever()
+			eventually(t, "the loss of the connection", func() bool { return second.Health() != nil })
+			outage(s, n, first)
+			eventually(t, "Gap", func() bool { return a.countGaps() == 1 })
+			published := publishLater(t, first, "t", `{"n":2}`)
+			eventually(t, "a report of the health", func() bool { return isHolding(first) })
+			publish(t, first, "alone", `{}`)
+			select {
+			case err := <-published:
+				t.Errorf("published before the other node was subscribed again: %v", err)
+			default:
+			}
+			n.proxy(second).Restore()
+			await(t, "Publish", published)
+			eventually(t, "the message", func() bool { return len(b.texts()) == 2 })
+			eventually(t, "the health", func() bool { return first.Health() == nil })
+		})
+	}
+}
+
+// Messages are held only for a time, because the other nodes may have ended.
+func TestHeldMessagesAreSentInTheEnd(t *testing.T) {
+	s := startServer(t)
+	n := newNodes(t, s)
+	first, second := n.add(), n.add()
+	defer closeBroker(t, first)
+	first.(*redisbroker.Broker).SetHoldTime(100 * time.Millisecond)
+	a := subscribe(t, first, "t")
+	subscribe(t, second, "t")
+	publish(t, first, "t", `{"n":1}`)
+	closeBroker(t, second)
+	n.proxy(first).Reset()
+	eventually(t, "Gap", func() bool { return a.countGaps() == 1 })
+	await(t, "Publish", publishLater(t, first, "t", `{"n":2}`))
+	eventually(t, "the message", func() bool { return len(a.texts()) == 2 })
+	eventually(t, "the health", func() bool { return first.Health() == nil })
+}
+
+// Without an outage, a node whose receivers end holds nothing, and neither does one that
+// ended its own subscription before an outage.
+func TestNothingIsHeldForSubscriptionsThatEnded(t *testing.T) {
+	s := startServer(t)
+	n := newNodes(t, s)
+	first, second := n.add(), n.add()
+	defer closeBroker(t, first)
+	first.(*redisbroker.Broker).SetHoldTime(time.Minute)
+	closer, err := first.Subscribe(t.Context(), "t", &recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := subscribe(t, first, "other")
+	subscribe(t, second, "t")
+	publish(t, first, "t", `{"n":1}`)
+	closeBroker(t, second)
+	publish(t, first, "t", `{"n":2}`)
+	if err := closer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n.proxy(first).Reset()
+	eventually(t, "Gap", func() bool { return other.countGaps() == 1 })
+	await(t, "Publish", publishLater(t, first, "t", `{"n":3}`))
+}
+
+// While Redis does not answer after an outage, nothing is published, because the nodes may
+// have no subscriptions when it answers again.
+func TestNothingIsPublishedWhileRedisDoesNotAnswer(t *testing.T) {
+	s := startServer(t)
+	n := newNodes(t, s)
+	first := n.add()
+	defer closeBroker(t, first)
+	a := subscribe(t, first, "t")
+	publish(t, first, "t", `{"n":1}`)
+	resume := s.Stop()
+	for i := range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		if err := first.Publish(ctx, "t", [][]byte{fmt.Appendf(nil, `{"attempt":%d}`, i)}); err == nil {
+			t.Error("published while the server was stopped")
+		}
+		cancel()
+	}
+	resume()
+	await(t, "Publish", publishLater(t, first, "t", `{"n":2}`))
+	eventually(t, "the message", func() bool { return slices.Contains(a.texts(), `{"n":2}`) })
+	for _, text := range a.texts() { // the first attempt was sent before the outage was known
+		if text == `{"attempt":1}` || text == `{"attempt":2}` {
+			t.Errorf("received %s, which was sent while the server did not answer", text)
+		}
+	}
+}
