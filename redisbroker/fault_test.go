@@ -87,7 +87,11 @@ func closeBroker(t testing.TB, b pond.Broker) {
 }
 
 func appendOne(t testing.TB, b pond.BrokerLog, topic string, n int) (pond.Position, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	return appendWithin(t, b, topic, n, 20*time.Second)
+}
+
+func appendWithin(t testing.TB, b pond.BrokerLog, topic string, n int, d time.Duration) (pond.Position, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	return b.Append(ctx, topic, pond.Batch{
 		Producer: "boot", First: uint64(n), Data: [][]byte{fmt.Appendf(nil, `{"n":%d}`, n)}, Keep: keep,

@@ -285,7 +285,7 @@ func TestSentinel(t *testing.T) {
 	eventually(t, "Gap", func() bool { return r.countGaps() > 0 })
 	var after pond.Position
 	eventually(t, "Append after the failover", func() (ok bool) {
-		after, err = appendOne(t, b, "t", 2)
+		after, err = appendWithin(t, b, "t", 2, time.Second)
 		return err == nil
 	})
 	t.Logf("works again after %v, with sentinels that wait for 1 s", time.Since(began).Round(100*time.Millisecond))

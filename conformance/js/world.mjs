@@ -1,7 +1,7 @@
 // The environment of a scenario: clients, members that record their messages, and a server
 // to stop and start. It runs in Node and in a page, so it has no imports.
 
-const patience = 10_000; // ms
+const patience = 30_000; // ms
 
 /** equal fails unless both are the same JSON; the order of members is free. */
 export function equal(got, want, what) {

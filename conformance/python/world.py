@@ -9,7 +9,7 @@ import time
 
 from pondsocket_client import ClientOptions, PondClient
 
-PATIENCE = 10  # seconds
+PATIENCE = 30  # seconds
 
 
 async def becomes(get, want, what):

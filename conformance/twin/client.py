@@ -7,7 +7,7 @@ import json
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-PATIENCE = 10  # timeout in seconds
+PATIENCE = 30  # timeout in seconds
 
 
 class Refused(Exception):

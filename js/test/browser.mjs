@@ -111,7 +111,7 @@ export function serve(proxy, script = "", files = {}) {
 export async function open(context, proxy, script, files) {
   serve(proxy, script, files);
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(45_000);
   page.mistakes = [];
   page.texts = []; // on the console
   page.on("console", (message) => page.texts.push(message.text()));

@@ -51,7 +51,7 @@ func TestRun(t *testing.T) {
 			failing.Store(false)
 			return nil
 		},
-		Settle: 100 * time.Millisecond, Wait: 500 * time.Millisecond,
+		Settle: 100 * time.Millisecond, Wait: 3 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ func JoinMessage(i int) string {
 }
 
 // Patience is how long tests wait for an event. Only a failing test waits this long.
-const Patience = 30 * time.Second
+const Patience = 2 * time.Minute
 
 // Clients connects n clients at the same time over loopback. Each joins /chat/1 of
 // a server from [NewPond].

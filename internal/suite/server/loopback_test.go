@@ -322,7 +322,7 @@ func TestChannelThatHasEndedIsClosed(t *testing.T) {
 // The write timeout applies to writes, not to the time between them. Over HTTP/2, a
 // write deadline that passes resets a stream even if nothing is being written.
 func TestHTTP2StreamOutlivesTheWriteTimeout(t *testing.T) {
-	p, _, _ := kit.NewPond(pond.WithWriteTimeout(100*time.Millisecond), pond.WithPingInterval(time.Second))
+	p, _, _ := kit.NewPond(pond.WithWriteTimeout(500*time.Millisecond), pond.WithPingInterval(time.Second))
 	server := httptest.NewUnstartedServer(p)
 	server.EnableHTTP2 = true
 	server.StartTLS()
