@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pondsocket/pond/internal/cluster"
 	"github.com/pondsocket/pond/internal/pattern"
@@ -28,6 +29,7 @@ type Channel struct {
 	name   string
 	params pattern.Params
 	link   *link               // nil without a broker
+	began  time.Duration       // on the clock of the node; zero without a broker
 	keys   *transport.KeySpace // nil unless the lobby has KeepLatest
 
 	// Guarded by registry.mu.
@@ -67,7 +69,7 @@ func newChannel(l *Lobby, name string, params pattern.Params, o *occupancy) *Cha
 		ch.log = &messageLog{limits: h, budget: &l.endpoint.history, epoch: newEpoch()}
 	}
 	if n := l.endpoint.pond.node; n != nil {
-		ch.link = newLink(n, ch)
+		ch.link, ch.began = newLink(n, ch), n.clock()
 	}
 	return ch
 }
@@ -239,7 +241,8 @@ func (ch *Channel) Assign(id, key string, value any) error {
 // Evict removes a member and sends the reason to it and to the remaining members.
 // The connection of the member stays open. Evict returns [ErrNotMember] if the
 // channel has no such member. If the member is connected to another node of a cluster,
-// Evict returns when that node is asked to evict it.
+// Evict returns when that node is asked to evict it; if the node has no connection to the
+// broker, it receives the request when the connection is restored.
 func (ch *Channel) Evict(id, reason string) error {
 	m, err := ch.member(id)
 	switch {
@@ -254,14 +257,18 @@ func (ch *Channel) Evict(id, reason string) error {
 // Close closes the channel. Its members receive reason, or a default text if
 // reason is empty, and leave with [LeaveChannelClosed]. Their connections stay
 // open. Joining the same name again creates a new channel. In a cluster, the channel is
-// closed on all nodes.
+// closed on all nodes; a node without a connection to the broker closes it when the
+// connection is restored.
 func (ch *Channel) Close(reason string) {
 	if reason == "" {
 		reason = "Channel has been destroyed"
 	}
-	it := ch.link.closing(reason)
+	it, id := ch.link.closing(reason)
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
-		tx.relay(it)
+		if it != nil {
+			tx.relay(it)
+			ch.link.remember(cluster.Request{ID: id, Action: closeAction, Reason: reason})
+		}
 		return nil
 	})
 	ch.closeHere(reason)

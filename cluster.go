@@ -109,6 +109,7 @@ type node struct {
 	log     BrokerLog // nil if the broker has none
 	id      string    // different after each start
 	timeout time.Duration
+	created time.Time
 	lanes   *cluster.Lanes
 	nodes   *cluster.Nodes
 	forward *forwarding
@@ -146,7 +147,6 @@ type node struct {
 	unanswered []*link // links that requested the state while the node was degraded
 
 	// Owned by watch.
-	controls  map[*Endpoint]*topic
 	nextBeat  time.Time
 	audited   time.Time // when the logs were compared
 	sampled   time.Time // when some of them were
@@ -158,8 +158,8 @@ type node struct {
 func newNode(p *Pond) *node {
 	n := &node{
 		pond: p, broker: p.cfg.broker, id: clusterwire.NewID(time.Now()), timeout: p.cfg.nodeTimeout,
-		topics: map[string]*topic{}, dirty: map[string]*link{}, controls: map[*Endpoint]*topic{},
-		pauses: map[string]announcePause{},
+		topics: map[string]*topic{}, dirty: map[string]*link{}, pauses: map[string]announcePause{}, created: time.Now(),
+		commands: clusterwire.Recent{Age: cluster.RequestAge},
 	}
 	n.log, _ = n.broker.(BrokerLog)
 	if n.timeout == 0 {
@@ -180,6 +180,17 @@ func newNode(p *Pond) *node {
 
 // boot returns the mark in messages of pond's nodes.
 func (n *node) boot() string { return n.id[24:] }
+
+// anyTime is later than all times of a node's clock.
+const anyTime = time.Duration(math.MaxInt64)
+
+// clock returns the time since the node was created. It is zero without a node.
+func (n *node) clock() time.Duration {
+	if n == nil {
+		return 0
+	}
+	return time.Since(n.created)
+}
 
 // Reasons why a node is degraded, besides those of its broker.
 var (
@@ -235,9 +246,15 @@ func (n *node) tick() {
 		n.nextBeat = now.Add(n.beat()*9/10 + rand.N(n.beat()/5)) //nolint:gosec // it spreads heartbeats
 		n.sendBeat(false)
 	}
-	n.judge(n.health())
+	health := n.health()
+	n.judge(health)
 	n.announceDue()
 	n.auditLogs()
+	if health == nil {
+		for e := range n.pond.Endpoints() {
+			e.control.repeatDue(time.Now())
+		}
+	}
 	n.reportLost()
 }
 
@@ -246,12 +263,8 @@ func (n *node) beat() time.Duration { return n.timeout / 3 }
 
 // heartbeat returns a heartbeat. The action is empty, askAction or stopAction.
 func (n *node) heartbeat(action string) []byte {
-	now := time.Now()
-	m := clusterwire.Message{
-		Type: clusterwire.NodeHeartbeat, ID: clusterwire.NewID(now), Source: n.id, Node: n.id,
-		Endpoint: clusterwire.Heartbeat, Channel: clusterwire.Heartbeat, Timestamp: now.UnixMilli(),
-		Ext: clusterwire.Ext{Boot: n.boot(), Key: n.forward.announcedKey(), Action: action},
-	}
+	m := n.message(clusterwire.NodeHeartbeat, clusterwire.Heartbeat, clusterwire.Heartbeat)
+	m.Node, m.Ext.Key, m.Ext.Action = n.id, n.forward.announcedKey(), action
 	data, _ := clusterwire.Append(nil, &m) // the message is complete
 	return data
 }
@@ -310,12 +323,15 @@ func (n *node) subscribeOwn() {
 		}
 	}
 	for e := range n.pond.Endpoints() {
-		if n.controls[e] != nil {
+		c := e.control
+		if c.subscribed {
 			continue
 		}
-		c := &control{endpoint: e, name: clusterwire.EndpointName(e.Path())}
-		if t, err := n.subscribe(ctx, clusterwire.Topic(c.name, controlChannel), c); err == nil {
-			n.controls[e] = t
+		if _, err := n.subscribe(ctx, clusterwire.Topic(c.name, controlChannel), c); err == nil {
+			c.subscribed = true
+			if e.Len() > 0 {
+				c.lost()
+			}
 		}
 	}
 }

@@ -189,29 +189,11 @@ func (c *conn) attach(ch *Channel, from *wire.From) (stale bool, err *Error) {
 
 // message returns a message about the channel, without the members of its type.
 func (l *link) message(t clusterwire.Type) clusterwire.Message {
-	now := time.Now()
-	return clusterwire.Message{
-		Type: t, ID: clusterwire.NewID(now), Source: l.node.id, Endpoint: l.endpoint, Channel: l.channel,
-		Timestamp: now.UnixMilli(), Ext: clusterwire.Ext{Boot: l.node.boot()},
-	}
-}
-
-// maxBytes returns the limit of a message.
-func (l *link) maxBytes() int {
-	return min(l.node.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes)
+	return l.node.message(t, l.endpoint, l.channel)
 }
 
 // encode encodes a message for the broker.
-func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) {
-	data, err := clusterwire.Append(nil, m)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > l.maxBytes() {
-		return nil, ErrTooLarge
-	}
-	return &cluster.Item{Data: data}, nil
-}
+func (l *link) encode(m *clusterwire.Message) (*cluster.Item, error) { return l.node.encode(m) }
 
 // Limits of a page of a state; that of bytes is approximate.
 const (
@@ -239,7 +221,7 @@ func (p *statePages) next(tx *tx) clusterwire.Message {
 		m.Ext.Part = clusterwire.FirstPart
 		p.started = true
 	}
-	limit := l.maxBytes() - stateOverhead
+	limit := l.node.maxBytes() - stateOverhead
 	size := 0
 	for ; len(p.ids) > 0 && len(m.Users) < statePageUsers && size < statePageBytes; p.ids = p.ids[1:] {
 		member := tx.ch.members[p.ids[0]]
@@ -405,7 +387,10 @@ func (l *link) receive(t *topic, e Entry) {
 	if !ok {
 		return
 	}
-	l.node.missedEvents(missed)
+	if missed > 0 {
+		l.node.missedEvents(missed)
+		l.ch.lobby.endpoint.control.lost()
+	}
 	switch {
 	case m.Type != clusterwire.UserMessage:
 		l.apply(&m)
@@ -427,6 +412,7 @@ func (l *link) gap(error) {
 		_ = l.log.catchUp() // or later
 	}
 	l.node.sync(l)
+	l.ch.lobby.endpoint.control.lost()
 }
 
 // deliver sends a message of another node to the members on this node.

@@ -36,7 +36,7 @@ func (l *link) evictFor(m *clusterwire.Message) {
 	}
 	identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
 	for _, identity := range identities {
-		l.ch.evictIdentityHere(identity, m.Reason)
+		l.ch.evictIdentityHere(identity, m.Reason, anyTime)
 	}
 }
 
@@ -66,7 +66,7 @@ func (l *link) evict(id, reason string) error {
 			return ErrNotMember
 		}
 		host = remote.remote.node
-		return l.node.push(l.name, *it)
+		return l.pushRequest(it, cluster.Request{ID: m.ID, User: id, Reason: reason})
 	})
 	if err == nil && !l.node.nodes.Ours(host) {
 		time.AfterFunc(probeTimeout, func() { l.evicted(host, id) })
@@ -104,28 +104,43 @@ func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
 			known = known || m.remote.identity == identity
 		}
 		known = known || len(l.remote.people.other[identity].nodes()) > 0
-		return l.node.push(l.name, *it)
+		return l.pushRequest(it, cluster.Request{ID: m.ID, Identity: identity, Reason: reason})
 	})
 	return known, err
 }
 
-// closing returns the message that closes the channel on other nodes, or nil.
-func (l *link) closing(reason string) *cluster.Item {
+// pushRequest queues a request, and remembers it.
+func (l *link) pushRequest(it *cluster.Item, r cluster.Request) error {
+	if err := l.node.push(l.name, *it); err != nil {
+		return err
+	}
+	l.remember(r)
+	return nil
+}
+
+// remember stores a request for nodes that do not receive it.
+func (l *link) remember(r cluster.Request) {
+	r.Channel = l.channel
+	l.ch.lobby.endpoint.control.sent.Add(r, time.Now())
+}
+
+// closing returns the message that closes the channel on other nodes, or nil, and its ID.
+func (l *link) closing(reason string) (it *cluster.Item, id string) {
 	if l == nil {
-		return nil
+		return nil, ""
 	}
 	m := l.evictMessage(clusterwire.Nobody, reason)
 	m.Ext.Action = closeAction
 	it, err := l.encode(&m)
 	if err != nil {
 		l.node.gaveUp(l.name, 1, err)
-		return nil
+		return nil, ""
 	}
 	it.Event = true // if it is lost, the Observer is notified
 	if l.log != nil {
 		it.Log = endLog{}
 	}
-	return it
+	return it, m.ID
 }
 
 // callRemoteLeave runs a handler for a member of another node.

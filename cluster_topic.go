@@ -2,6 +2,7 @@ package pond
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -252,48 +253,180 @@ const controlChannel = "__control__"
 // disconnect is the action of a request to disconnect clients.
 const disconnectAction = "DISCONNECT"
 
-// A control receives requests of other nodes to disconnect clients of an endpoint.
+// A control receives requests of other nodes to disconnect clients of an endpoint. It also
+// repeats the requests of this node, and receives repeated ones. These are requests to
+// disconnect clients, to evict members and to close channels: a node that misses one would
+// keep a person that the application does not want.
 type control struct {
+	// Static after construction.
 	endpoint *Endpoint
 	name     string // of the endpoint, as in messages
+
+	sent cluster.Requests // of this node
+
+	subscribed bool // owned by node.watch
 }
 
-func (c *control) receive(_ *topic, e Entry) {
+func newControl(e *Endpoint) *control {
+	return &control{endpoint: e, name: clusterwire.EndpointName(e.Path())}
+}
+
+func (c *control) receive(t *topic, e Entry) {
+	n := c.endpoint.pond.node
 	m, err := clusterwire.Decode(e.Data, c.name, controlChannel, clusterwire.DefaultLimits)
-	if err != nil || m.Source == c.endpoint.pond.node.id || m.Ext.Action != disconnectAction ||
-		!c.endpoint.pond.node.isNewCommand(&m) {
+	if err != nil || m.Source == n.id {
 		return
 	}
-	if m.Ext.Identities == "" {
+	if _, missed := t.isNew(&m); missed > 0 {
+		n.missedEvents(missed)
+		c.lost()
+	}
+	switch {
+	case m.Ext.Action == clusterwire.RepeatAction:
+		c.repeated(&m)
+	case m.Ext.Action != disconnectAction, !n.isNewCommand(&m):
+	case m.Ext.Identities == "":
 		_ = c.endpoint.disconnect(m.User, m.Ext.Code, m.Reason) // it may be connected to any node
-		return
-	}
-	identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
-	for _, identity := range identities {
-		_ = c.endpoint.disconnectIdentity(identity, m.Ext.Code, m.Reason) // the same
+	default:
+		identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
+		for _, identity := range identities {
+			_ = c.endpoint.disconnectIdentity(identity, m.Ext.Code, m.Reason, anyTime) // the same
+		}
 	}
 }
 
-func (c *control) gap(error) {}
+func (c *control) gap(error) { c.lost() }
+
+// lost records that requests of other nodes may not have arrived. This node may not have
+// received that others ask for its requests, either, so it repeats them.
+func (c *control) lost() { c.sent.RepeatSoon(true) }
+
+// repeatBytes is about how many bytes of requests a message has.
+const repeatBytes = 64 << 10
+
+// A repetition is the payload of a message with requests that were made before.
+type repetition struct {
+	Ask      bool              `json:"ask,omitempty"` // the other nodes must repeat theirs
+	Requests []cluster.Request `json:"requests,omitempty"`
+}
+
+// repeatDue repeats the requests of this node if another node asks for them, or may have done
+// so. The node is connected.
+func (c *control) repeatDue(now time.Time) {
+	n := c.endpoint.pond.node
+	pages, ask := c.sent.Due(now, min(repeatBytes, n.maxBytes()/2))
+	for i, page := range pages {
+		p := repetition{Ask: ask && i == 0, Requests: page}
+		payload, _ := json.Marshal(p) // never fails
+		m := n.message(clusterwire.UserMessage, c.name, controlChannel)
+		m.Event, m.RequestID, m.Payload, m.From = clusterwire.RepeatAction, newRequestID(), payload, clusterwire.FromChannel
+		m.Ext.Action = clusterwire.RepeatAction
+		m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}}
+		it, err := n.encode(&m)
+		if err == nil {
+			it.Done = func(err error) {
+				if err != nil {
+					c.sent.RepeatSoon(p.Ask)
+				}
+			}
+			err = n.push(clusterwire.Topic(c.name, controlChannel), *it)
+		}
+		if err != nil && !errors.Is(err, ErrTooLarge) {
+			c.sent.RepeatSoon(p.Ask)
+		}
+	}
+}
+
+// repeated executes the requests of another node that did not arrive when they were made.
+// They are only for the memberships and connections that began before.
+func (c *control) repeated(m *clusterwire.Message) {
+	var p repetition
+	if err := json.Unmarshal(m.Payload, &p); err != nil {
+		return
+	}
+	if p.Ask {
+		c.sent.RepeatSoon(false)
+	}
+	n := c.endpoint.pond.node
+	for i := range p.Requests {
+		r := &p.Requests[i]
+		if n.isNewCommand(&clusterwire.Message{ID: r.ID, Source: m.Source}) {
+			c.execute(r, n.clock()-time.Duration(r.Age)*time.Millisecond)
+		}
+	}
+}
+
+// execute executes a request for what began until a time of the node's clock.
+func (c *control) execute(r *cluster.Request, until time.Duration) {
+	if r.Action == disconnectAction {
+		if r.Identity == "" {
+			_ = c.endpoint.disconnect(r.User, r.Code, r.Reason) // it may be connected to any node
+		} else {
+			_ = c.endpoint.disconnectIdentity(r.Identity, r.Code, r.Reason, until) // the same
+		}
+		return
+	}
+	ch := c.endpoint.registry.find(r.Channel)
+	switch {
+	case ch == nil:
+	case r.Action == closeAction:
+		if ch.began <= until {
+			ch.closeHere(r.Reason)
+		}
+	case r.Action != "":
+	case r.Identity != "":
+		ch.evictIdentityHere(r.Identity, r.Reason, until)
+	default:
+		if member, err := ch.member(r.User); err == nil && member.began <= until {
+			_ = member.evict(r.Reason) // it has just left
+		}
+	}
+}
 
 // disconnect asks the other nodes to disconnect a client, or all that have an identity.
 func (n *node) disconnect(e *Endpoint, user, identity string, code int, reason string) error {
 	n.start()
-	now := time.Now()
-	name := clusterwire.EndpointName(e.Path())
-	m := clusterwire.Message{
-		Type: clusterwire.EvictUser, ID: clusterwire.NewID(now), Source: n.id, Endpoint: name, Channel: controlChannel,
-		Timestamp: now.UnixMilli(), User: user, Reason: reason,
-		Ext: clusterwire.Ext{Boot: n.boot(), Action: disconnectAction, Code: ws.CloseCode(code)},
-	}
+	m := n.message(clusterwire.EvictUser, e.control.name, controlChannel)
+	m.User, m.Reason, m.Ext.Action, m.Ext.Code = user, reason, disconnectAction, ws.CloseCode(code)
 	if identity != "" {
 		m.User, m.Ext.Identities = clusterwire.Nobody, stringArray([]string{identity})
 	}
-	data, err := clusterwire.Append(nil, &m)
+	it, err := n.encode(&m)
 	if err != nil {
 		return err
 	}
-	return n.push(clusterwire.Topic(name, controlChannel), cluster.Item{Data: data, Event: true}) // if it is lost, the Observer is notified
+	it.Event = true // if it is lost, the Observer is notified
+	if err := n.push(clusterwire.Topic(e.control.name, controlChannel), *it); err != nil {
+		return err
+	}
+	e.control.sent.Add(cluster.Request{
+		ID: m.ID, Action: m.Ext.Action, User: user, Identity: identity, Code: m.Ext.Code, Reason: reason,
+	}, time.Now())
+	return nil
+}
+
+// message returns a message of this node, without the members of its type.
+func (n *node) message(t clusterwire.Type, endpoint, channel string) clusterwire.Message {
+	now := time.Now()
+	return clusterwire.Message{
+		Type: t, ID: clusterwire.NewID(now), Source: n.id, Endpoint: endpoint, Channel: channel,
+		Timestamp: now.UnixMilli(), Ext: clusterwire.Ext{Boot: n.boot()},
+	}
+}
+
+// maxBytes returns the limit of a message.
+func (n *node) maxBytes() int { return min(n.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes) }
+
+// encode encodes a message for the broker.
+func (n *node) encode(m *clusterwire.Message) (*cluster.Item, error) {
+	data, err := clusterwire.Append(nil, m)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > n.maxBytes() {
+		return nil, ErrTooLarge
+	}
+	return &cluster.Item{Data: data}, nil
 }
 
 // stringArray returns texts as a JSON array.

@@ -139,6 +139,7 @@ func (tx *tx) add(m *member) error {
 	if !m.conn.enter(m) {
 		return ErrClosed
 	}
+	m.began = tx.ch.lobby.endpoint.pond.node.clock()
 	tx.ch.members[m.conn.id] = m
 	tx.ch.people.add(m)
 	tx.tellJoined(m)

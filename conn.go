@@ -17,8 +17,7 @@ import (
 	"github.com/pondsocket/pond/internal/ws"
 )
 
-// A conn is the state of one client, with its memberships. It is also the context of
-// its handlers.
+// A conn is one client, with its memberships. It is also the context of its handlers.
 type conn struct {
 	// Static after construction.
 	endpoint *Endpoint
@@ -28,7 +27,8 @@ type conn struct {
 	url      string     // the channel of an event stream that has only one, or ""
 	addr     netip.Addr // the address that its slot is counted for
 	bucket   *bucket
-	identity string // set by the connection handler
+	identity string        // set by the connection handler
+	began    time.Duration // on the clock of the node; zero without a broker
 	inbox    inbox
 	posts    postQueue
 

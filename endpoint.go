@@ -30,6 +30,7 @@ type Endpoint struct {
 	history  historyBudget
 	forwards forwardBudget
 	graces   graces
+	control  *control // nil without a broker
 
 	mu      sync.Mutex // guards the following fields
 	lobbies []*Lobby
@@ -67,6 +68,9 @@ func newEndpoint(p *Pond, path *pattern.Pattern, auth Handler[*ConnectionContext
 	e.history.limit = cfg.historyBytes
 	e.registry.budget = &e.history
 	e.graces.tasks = &e.tasks
+	if p.node != nil {
+		e.control = newControl(e)
+	}
 	return e
 }
 
@@ -138,7 +142,8 @@ func (e *Endpoint) Len() int {
 //
 // In a cluster, the client may be connected to another node. If it is not connected to this
 // one, the other nodes are asked to disconnect it, and the error says whether that was
-// possible.
+// possible. A node that has no connection to the broker receives the request when the
+// connection is restored.
 func (e *Endpoint) Disconnect(userID string, code int, reason string) error {
 	err := e.disconnect(userID, code, reason)
 	if n := e.pond.node; n != nil && err != nil {

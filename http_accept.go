@@ -265,7 +265,7 @@ func (e *Endpoint) authorize(w http.ResponseWriter, r *http.Request, params patt
 		w.Header().Set("Retry-After", e.retryAfter())
 		return nil, nil, err
 	}
-	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst)}
+	c := &conn{endpoint: e, id: newUserID(), addr: addr, bucket: newBucket(e.cfg.rate, e.cfg.burst), began: e.pond.node.clock()}
 	defer func() {
 		if accepted == nil {
 			e.abandon(c)

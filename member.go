@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/wire"
@@ -37,6 +38,7 @@ type member struct {
 	feeding  *feedState      // nil if the member is seated
 	hidden   int             // consecutive numbered messages that were hidden from the member,
 	hiddenTo uint64          // up to this offset
+	began    time.Duration   // when the membership began, on the clock of the node; zero without a broker
 	left     bool
 	evicted  bool // the identity was evicted after the member left
 	place    int  // in channel.people, and then in channel.leaving

@@ -208,7 +208,7 @@ func (p *person) wait(d departure) bool {
 		return false
 	}
 	e := l.endpoint
-	g := &grace{channel: p.channel, identity: p.identity, departure: d}
+	g := &grace{channel: p.channel, identity: p.identity, departure: d, began: d.member.began}
 	g.end = func() { p.endGrace(g) }
 	ok, limited := e.startGrace(g)
 	if limited {
@@ -259,7 +259,8 @@ type grace struct {
 	identity  string
 	departure departure // of the last member; only of persons
 	end       func()
-	presence  bool // it is about the presence of the person; see [tx.linger]
+	presence  bool          // it is about the presence of the person; see [tx.linger]
+	began     time.Duration // when the member joined
 
 	timer *time.Timer // guarded by graces.mu; nil before the leave handler returned
 }
@@ -380,12 +381,13 @@ func (g *grace) run() {
 }
 
 // endNow ends the graces of an identity in a channel, or in all channels if ch is nil, and
-// reports whether there were some.
-func (x *graces) endNow(identity string, ch *Channel) bool {
+// reports whether there were some. Those of members that joined after a time of the node's
+// clock are not ended.
+func (x *graces) endNow(identity string, ch *Channel, until time.Duration) bool {
 	x.mu.Lock()
 	var ended []*grace
 	for _, g := range x.byIdentity[identity] {
-		if ch == nil || g.channel == ch {
+		if (ch == nil || g.channel == ch) && g.began <= until {
 			ended = append(ended, g)
 		}
 	}
@@ -430,7 +432,7 @@ func (ch *Channel) endGraces() {
 	identities := slices.Collect(maps.Keys(ch.persons.byIdentity))
 	ch.persons.mu.Unlock()
 	for _, identity := range identities {
-		ch.lobby.endpoint.graces.endNow(identity, ch)
+		ch.lobby.endpoint.graces.endNow(identity, ch, anyTime)
 	}
 }
 
@@ -451,7 +453,7 @@ func (tx *tx) linger(m *member, reason LeaveReason) bool {
 	if ch.link.tracks(identity) {
 		return false
 	}
-	g := &grace{channel: ch, identity: identity, presence: true}
+	g := &grace{channel: ch, identity: identity, presence: true, began: m.began}
 	g.end = func() { ch.stopLingering(identity, g) }
 	if ok, _ := ch.lobby.endpoint.startGrace(g); !ok {
 		return false

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"time"
 	"unicode/utf8"
 
 	"github.com/pondsocket/pond/internal/ws"
@@ -257,31 +258,31 @@ func (ch *Channel) EvictIdentity(identity, reason string) error {
 			return err
 		}
 	}
-	if ch.evictIdentityHere(identity, reason) == 0 && !known {
+	if ch.evictIdentityHere(identity, reason, anyTime) == 0 && !known {
 		return ErrNotMember
 	}
 	return nil
 }
 
-// evictIdentityHere evicts the members on this node that have an identity, and returns
-// their number. A grace of the identity counts as one, and so does a member whose leave
-// handler still runs, after which a grace would begin.
-func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
+// evictIdentityHere evicts the members on this node that have an identity and joined until
+// a time of the node's clock, and returns their number. A grace of the identity counts as
+// one, and so does a member whose leave handler still runs, after which a grace would begin.
+func (ch *Channel) evictIdentityHere(identity, reason string, until time.Duration) (evicted int) {
 	ch.mu.Lock()
 	members := append([]*member(nil), ch.people[identity]...)
 	for _, m := range ch.leaving[identity] {
-		if !m.evicted {
+		if !m.evicted && m.began <= until {
 			m.evicted = true
 			evicted++
 		}
 	}
 	ch.mu.Unlock()
 	for _, m := range members {
-		if m.evict(reason) == nil {
+		if m.began <= until && m.evict(reason) == nil {
 			evicted++
 		}
 	}
-	if ch.lobby.endpoint.graces.endNow(identity, ch) {
+	if ch.lobby.endpoint.graces.endNow(identity, ch, until) {
 		evicted++
 	}
 	return evicted
@@ -293,18 +294,19 @@ func (ch *Channel) evictIdentityHere(identity, reason string) (evicted int) {
 // It also ends the graces of the identity in all channels; see [WithLeaveGrace]. It
 // returns [ErrClosed] if there was neither.
 //
-// In a cluster, it disconnects the clients of all nodes. The error then says whether the
-// other nodes could be asked.
+// In a cluster, it disconnects the clients of all nodes, as Disconnect does. The error then
+// says whether the other nodes could be asked.
 func (e *Endpoint) DisconnectIdentity(identity string, code int, reason string) error {
-	err := e.disconnectIdentity(identity, code, reason)
+	err := e.disconnectIdentity(identity, code, reason, anyTime)
 	if n := e.pond.node; n != nil {
 		return n.disconnect(e, "", identity, code, reason)
 	}
 	return err
 }
 
-// disconnectIdentity disconnects the clients of this node.
-func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) error {
+// disconnectIdentity disconnects the clients of this node that connected until a time of the
+// node's clock.
+func (e *Endpoint) disconnectIdentity(identity string, code int, reason string, until time.Duration) error {
 	if code == 0 {
 		code = ws.CloseNormal
 	}
@@ -312,6 +314,9 @@ func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) 
 	conns := append([]*conn(nil), e.people[identity]...)
 	connected := conns[:0]
 	for _, c := range conns {
+		if c.began > until {
+			continue
+		}
 		if e.conns[c.id] == c {
 			connected = append(connected, c)
 		} else {
@@ -322,7 +327,7 @@ func (e *Endpoint) disconnectIdentity(identity string, code int, reason string) 
 	for _, c := range connected {
 		c.expel(code, reason)
 	}
-	if !e.graces.endNow(identity, nil) && len(conns) == 0 {
+	if !e.graces.endNow(identity, nil, until) && len(conns) == 0 {
 		return ErrClosed
 	}
 	return nil

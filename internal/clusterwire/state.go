@@ -98,6 +98,7 @@ func (m *Message) EventsBefore() uint64 {
 const (
 	MemberAction = "MEMBER" // a request to change a member; a UserMessage
 	PersonAction = "PERSON" // about an identity; an EvictUser
+	RepeatAction = "REPEAT" // repeats requests; a UserMessage
 )
 
 // isEvent reports whether the loss of the message is reported: it is for clients, or asks

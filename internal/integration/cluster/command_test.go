@@ -69,6 +69,11 @@ func (p *player) command(s step, n *node, client *client) {
 	}
 }
 
+// asked reports whether the other nodes were asked to execute the command.
+func (c *command) asked() bool {
+	return c.err == nil || c.kind == "evict person" && errors.Is(c.err, pond.ErrNotMember)
+}
+
 func (c *command) isFor(m *membership) bool {
 	return (c.user == "" || c.user == m.id) && (c.person == "" || c.person == m.client.person)
 }
@@ -137,6 +142,9 @@ func (p *player) checkCommands() {
 		for _, m := range p.members {
 			if m.acked.IsZero() || !m.acked.Before(c.at) || !c.isFor(m) {
 				continue
+			}
+			if m.until.IsZero() && c.asked() && !c.node.dead && !p.silence {
+				p.fail("%v is still there in the end, although %v is repeated", m, c)
 			}
 			by := c.at
 			if m.node != c.node {

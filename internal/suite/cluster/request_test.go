@@ -130,24 +130,34 @@ func TestRequestsAreNotMissed(t *testing.T) {
 
 // A node that did not receive a request reports it with the next message.
 func TestMissedRequest(t *testing.T) {
-	var lost, missed int
-	runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
-		c.join(s[0])
-		c.join(s[1], pondtest.Query("who", "ann"))
-		c.pass(time.Second)
-		c.channel(s[0]).Broadcast("said", number(1))
-		c.pass(time.Second)
-		s[1].broker.Disconnect()
-		if err := c.channel(s[0]).EvictIdentity("ann", "banned"); err != nil {
-			t.Fatal(err)
-		}
-		c.settle()
-		s[1].broker.Connect()
-		c.pass(time.Minute)
-		if lost != 0 || missed != 1 {
-			t.Errorf("%d lost, %d missed, want 1 missed", lost, missed)
-		}
-	}, observeLosses(&lost, &missed))
+	for name, request := range map[string]func(*cluster, *server) error{
+		"EvictIdentity":      func(c *cluster, s *server) error { return c.channel(s).EvictIdentity("ann", "banned") },
+		"DisconnectIdentity": func(_ *cluster, s *server) error { return s.endpoint.DisconnectIdentity("ann", 0, "banned") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lost, missed int
+			runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+				c.join(s[0])
+				c.join(s[1], pondtest.Query("who", "ann"))
+				c.pass(time.Second)
+				c.channel(s[0]).Broadcast("said", number(1))
+				if err := s[0].endpoint.DisconnectIdentity("bob", 0, ""); err != nil {
+					t.Fatal(err)
+				}
+				c.pass(time.Second)
+				s[1].broker.Disconnect()
+				if err := request(c, s[0]); err != nil {
+					t.Fatal(err)
+				}
+				c.settle()
+				s[1].broker.Connect()
+				c.pass(time.Minute)
+				if lost != 0 || missed != 1 {
+					t.Errorf("%d lost, %d missed, want 1 missed", lost, missed)
+				}
+			}, observeLosses(&lost, &missed))
+		})
+	}
 }
 
 func observeLosses(lost, missed *int) func(*cluster) {
