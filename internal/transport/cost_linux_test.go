@@ -22,6 +22,7 @@ const members = 100
 // A crowd is a group of clients on loopback that read all data, at no cost.
 type crowd struct {
 	hub    *transport.Hub
+	conns  []*transport.Conn
 	group  transport.Group
 	writes *atomic.Int64 // system calls that sent data
 	read   atomic.Int64  // bytes, by all
@@ -38,7 +39,8 @@ func newCrowd(t testing.TB, header string) *crowd {
 	c.group.Init(s.hub)
 	for range members {
 		conn := dial(t, s, header).Conn
-		c.group.Add(&transport.Seat{Conn: receive(t, s.conns).Conn})
+		c.conns = append(c.conns, receive(t, s.conns).Conn)
+		c.group.Add(&transport.Seat{Conn: c.conns[len(c.conns)-1]})
 		go c.drain(conn)
 	}
 	return c
@@ -131,22 +133,56 @@ func TestPublishersAreJoined(t *testing.T) {
 	}
 }
 
-// A publisher that sends continuously does not delay its receivers until a write is
-// full, although there are always more messages to combine.
+// The same holds for the messages of several small rooms that arrive in turns.
+func TestSmallRoomsAreJoined(t *testing.T) {
+	const rooms, publishers, rounds = 5, 50, 10
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	c.broadcast(1, plainSize, false) // fills the pools
+	groups := make([]transport.Group, rooms)
+	for i := range groups {
+		groups[i].Init(c.hub)
+	}
+	for i, conn := range c.conns {
+		groups[i%rooms].Add(&transport.Seat{Conn: conn})
+	}
+	before := c.writes.Load()
+	var mu [rooms]sync.Mutex
+	for range rounds {
+		c.want.Add(publishers * plainSize * members / rooms)
+		for i := range publishers {
+			go func() {
+				var w transport.Work
+				mu[i%rooms].Lock()
+				groups[i%rooms].Broadcast(&w, frame(sample), false)
+				mu[i%rooms].Unlock()
+				w.Do()
+			}()
+		}
+		<-c.done
+	}
+	if got := c.writes.Load() - before; got > rounds*members*3/2 {
+		t.Errorf("%d times %d messages to %d rooms of %d cost %d writes, want about %d",
+			rounds, publishers, rooms, members/rooms, got, rounds*members)
+	}
+}
+
+// A publisher that sends continuously does not delay its receivers until it stops,
+// although there are always more messages to combine.
 func TestJoiningEnds(t *testing.T) {
-	const most, full = 50, 450 // messages
+	const most = 1 << 20 // messages, which take seconds
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := newCrowd(t, "")
 	c.broadcast(1, plainSize, false) // fills the pools
 	before, n := c.writes.Load(), 0
-	for ; n < full && c.writes.Load() == before; n++ {
+	for ; n < most && c.writes.Load() == before; n++ {
 		var w transport.Work
 		c.group.Broadcast(&w, frame("{}"), false)
 		w.Do()
 		runtime.Gosched()
 	}
-	if n > most {
-		t.Errorf("the first write comes after %d messages, want at most %d", n, most)
+	if n == most {
+		t.Errorf("no write while %d messages were sent", n)
 	}
 }
 

@@ -33,7 +33,8 @@ type Hub struct {
 	next   atomic.Uint32
 	tasks  Tasks
 
-	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
+	sockets      atomic.Bool // there was a connection with a socket
+	crowdedBytes int         // crowdedBytes, or the size of an outbox if it is smaller
 }
 
 // NewHub returns a hub without connections. It starts no goroutines.

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A shard contains a part of the hub's connections. While it is being drained, commits
@@ -19,6 +20,8 @@ type shard struct {
 	draining bool // a goroutine drains the queue, or has the Work to do so
 	drained  sync.Cond
 	wheel    wheel
+
+	segment uint64 // the number of the last segment; owned by the goroutine that drains the queue
 
 	workers workerPool
 
@@ -111,7 +114,7 @@ func (s *shard) drain(inline bool) {
 		}
 		if batch != nil && inline {
 			s.mu.Unlock()
-			s.startWorker()
+			s.startWorker(true)
 			return
 		}
 		batch, s.queue, s.spare = s.queue, s.spare, nil
@@ -140,33 +143,53 @@ func (s *shard) letWritersTry() {
 	}
 }
 
-// startWorker starts a goroutine that drains the queue.
-func (s *shard) startWorker() {
+// startWorker starts a goroutine that drains the queue. busy means that other goroutines
+// committed while the caller did.
+func (s *shard) startWorker(busy bool) {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
-		s.gather()
+		s.gather(busy)
 		s.drain(false)
 	}()
 }
 
-// maxYields limits how often a worker yields for more commits: one turn of the
-// scheduler may take long when all processors are busy.
-const maxYields = 16
+// alone lets goroutines run that are ready. It returns true if none of them committed.
+func (s *shard) alone() bool {
+	before := s.backlog.Load()
+	runtime.Gosched()
+	return s.backlog.Load() == before
+}
 
-// gather lets goroutines that are ready to commit do so before the queue is
-// drained, because commits that are combined cost one write. It returns when no more
-// commits arrive (immediately, if no other goroutine is ready to run), or when there is
-// enough for a full write.
-func (s *shard) gather() {
-	before := int64(0)
+// Limits of gather: how often it yields, for how long, and the size of the queue. None
+// of them ends a yield, which may take some milliseconds when all processors are busy.
+const (
+	maxYields   = 16
+	gatherTime  = 2 * time.Millisecond
+	gatherBytes = 512 << 10
+)
+
+// gather lets other goroutines commit before the queue is drained, because commits that
+// are combined cost one write. At first, it lets those run that are ready. If there are
+// some, the hub is busy, and more messages of clients have probably arrived: then it lets
+// those be handled, too. It returns when no more commits arrive (immediately, if the hub
+// is idle), or when the queue is long enough.
+func (s *shard) gather(busy bool) {
+	began := time.Now()
 	for range maxYields {
-		now := s.backlog.Load()
-		if now <= before || now >= chunkSize {
+		before := s.backlog.Load()
+		if before >= gatherBytes || time.Since(began) >= gatherTime {
 			return
 		}
-		before = now
-		runtime.Gosched()
+		if busy && s.hub.sockets.Load() {
+			yieldToReaders()
+		} else {
+			runtime.Gosched()
+		}
+		if s.backlog.Load() == before {
+			return
+		}
+		busy = true
 	}
 }
 

@@ -47,8 +47,8 @@ func (work *Work) addDrain(s *shard) {
 }
 
 // inlineSeats is the number of receivers up to which the goroutine that commits
-// also writes. For more receivers, the shard's worker writes, so that the caller
-// does not wait.
+// also writes, if no other goroutine is ready to commit. Otherwise the shard's worker
+// writes, so that the caller does not wait.
 const inlineSeats = 32
 
 // Do does the work. It does not wait for clients.
@@ -61,10 +61,13 @@ func (work *Work) Do() {
 	}
 	for set := work.shards; set != 0; set &= set - 1 {
 		s := work.hub.shards[bits.TrailingZeros64(set)]
-		if work.seats <= inlineSeats {
+		switch {
+		case work.seats > inlineSeats:
+			s.startWorker(false)
+		case s.alone():
 			s.drain(true)
-		} else {
-			s.startWorker()
+		default:
+			s.startWorker(true)
 		}
 	}
 	*work = Work{}
