@@ -39,9 +39,9 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// Failures mostly wait, so several run at a time, even on few cores. With the race
+	// Failures mostly wait, so some run at a time, even on few cores. With the race
 	// detector, the end of a process would take a second.
-	_ = errors.Join(flag.Set("test.parallel", "6"), os.Setenv("GORACE", "atexit_sleep_ms=10"))
+	_ = errors.Join(flag.Set("test.parallel", "4"), os.Setenv("GORACE", "atexit_sleep_ms=10"))
 	code := m.Run()
 	slices.Sort(results.lines)
 	if len(results.lines) > 0 {

@@ -28,7 +28,7 @@ type T interface {
 }
 
 // patience is the timeout of all steps.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A Transport is the way in which a client talks to the server.
 type Transport string
