@@ -81,6 +81,21 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
+// A BrokerWaiter is a [Broker] that knows whether the other nodes are subscribed again
+// after an outage. Nodes reconnect at different times, and a message that is published
+// before another node is subscribed again does not reach it.
+type BrokerWaiter interface {
+	Broker
+
+	// AwaitSubscribers returns nil when messages of a topic should be published. Without an
+	// outage, it returns at once. After one, it waits until the topic has as many
+	// subscribers as before, but only for a short time after the backend works again,
+	// because other nodes may have ended. It leaves some time until the deadline of the
+	// context for [Broker.Publish]. After an error, the node tries again. A node calls it
+	// for messages that it keeps in a queue, and not for heartbeats.
+	AwaitSubscribers(ctx context.Context, topic string) error
+}
+
 // A Receiver receives the messages of one topic. The broker calls its methods one at a
 // time, even when several nodes publish. The methods must not wait for the broker, or
 // for a lock that is held during a call of the broker, because other topics may wait

@@ -41,7 +41,8 @@ func WithNodeTimeout(d time.Duration) Option {
 //   - clients can join only channels that have members on this node, or had a few seconds
 //     ago; other joins are rejected with [http.StatusServiceUnavailable],
 //   - broadcasts reach the members on this node. They reach those on other nodes only
-//     if the connection is restored within 30 s; [Observer.Lost] counts the lost ones. In
+//     if the connections of both are restored within 30 s; [Observer.Lost] counts the lost
+//     ones. In
 //     lobbies whose history the broker keeps, they reach nobody before they are stored,
 //   - members on other nodes remain in the lists of users and of presence.
 //
@@ -111,6 +112,8 @@ type node struct {
 	timeout time.Duration
 	created time.Time
 	lanes   *cluster.Lanes
+	losses  cluster.Losses
+	misses  cluster.Misses
 	nodes   *cluster.Nodes
 	forward *forwarding
 
@@ -139,9 +142,8 @@ type node struct {
 	dirty      map[string]*link         // topics in which changes of members were lost; see lostMembers
 	pauses     map[string]announcePause // between announcements of these topics
 	commands   clusterwire.Recent       // of other nodes
-	lost       int                      // messages that were given up and not reported yet
+	lost       int                      // messages that are lost, and were not reported yet
 	lostReason error
-	missed     uint64  // messages of other nodes that did not arrive, and were not reported yet
 	syncs      []*link // links that will request the state of other nodes
 	syncing    bool    // a timer runs for syncs
 	unanswered []*link // links that requested the state while the node was degraded
@@ -172,7 +174,10 @@ func newNode(p *Pond) *node {
 		Number:    clusterwire.AppendSeq,
 		Send:      n.send,
 		Permanent: func(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) },
-		GaveUp:    n.gaveUp,
+		GaveUp: func(topic string, events int, numbered cluster.Span, err error) {
+			n.losses.Add(topic, numbered) // the other nodes notice that they are missing
+			n.gaveUp(topic, events, err)
+		},
 		LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendPause, Patience: sendGiveUp,
 	})
 	return n
@@ -347,6 +352,11 @@ func (n *node) echo(now time.Time) {
 func (n *node) send(ctx context.Context, topic string, keep any, first uint64, batch [][]byte) error {
 	switch keep.(type) {
 	case nil:
+		if w, ok := n.broker.(BrokerWaiter); ok {
+			if err := w.AwaitSubscribers(ctx, topic); err != nil {
+				return err
+			}
+		}
 		return n.broker.Publish(ctx, topic, batch)
 	case endLog:
 		if err := n.log.Drop(ctx, topic); err != nil {
@@ -394,22 +404,19 @@ func (n *node) isNewCommand(m *clusterwire.Message) bool {
 	return n.commands.Add(m, time.Now())
 }
 
-// missedEvents records that events of another node did not arrive.
-func (n *node) missedEvents(count uint64) {
-	if count == 0 {
-		return
+// reportLost reports the messages that were lost, and those that did not arrive, since the
+// last report.
+func (n *node) reportLost() {
+	missed, reports := n.misses.Take()
+	for _, r := range reports {
+		data, err := n.forward.encode(r.Node, missedEvent, newRequestID(), r)
+		if err == nil {
+			_ = n.push(clusterwire.NodeTopic(r.Node), cluster.Item{Data: data}) // this node reports the loss, too
+		}
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.missed += count
-}
-
-// reportLost reports the messages that were given up, and those that did not arrive,
-// since the last report.
-func (n *node) reportLost() {
-	n.mu.Lock()
-	lost, reason, missed := n.lost, n.lostReason, n.missed
-	n.lost, n.missed = 0, 0
+	lost, reason := n.lost, n.lostReason
+	n.lost = 0
 	n.mu.Unlock()
 	if f := n.pond.cfg.observer.Lost; f != nil && lost > 0 {
 		n.pond.observe("Lost", func() { f(n.pond, lost, reason) })
@@ -462,7 +469,8 @@ func (n *node) stop(ctx context.Context) error {
 
 	flush, done := context.WithTimeout(ctx, stopTimeout)
 	_ = n.forward.calling.Wait(flush) // the rest is answered with 504
-	_ = n.lanes.Flush(flush)          // the rest is reported as lost
+	n.reportLost()
+	_ = n.lanes.Flush(flush) // the rest is reported as lost
 	done()
 	n.mu.Lock()
 	n.closing = true

@@ -27,6 +27,7 @@ const (
 const (
 	forwardEvent = "FORWARD"
 	answerEvent  = "ANSWER"
+	missedEvent  = "MISSED" // events of the node did not arrive; see cluster.MissedReport
 )
 
 // A forwarding is the part of a node that forwards requests for event streams to the
@@ -391,6 +392,8 @@ func (f *forwarding) receive(_ *topic, e Entry) {
 	switch m.Event {
 	case forwardEvent:
 		f.serve(&m)
+	case missedEvent:
+		n.wereMissed(m.Payload)
 	case answerEvent:
 		var a forwardAnswer
 		if json.Unmarshal(m.Payload, &a) != nil {

@@ -387,8 +387,8 @@ func (l *link) receive(t *topic, e Entry) {
 	if !ok {
 		return
 	}
-	if missed > 0 {
-		l.node.missedEvents(missed)
+	if missed != (cluster.Span{}) {
+		l.node.misses.Add(m.Source, l.name, missed)
 		l.ch.lobby.endpoint.control.lost()
 	}
 	switch {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -468,4 +469,19 @@ func (n *node) dirtyDue(now time.Time) map[string]*link {
 		}
 	}
 	return due
+}
+
+// errMissed is the reason for [Observer.Lost] if the broker had the messages.
+var errMissed = errors.New("pond: another node did not receive the messages, because a connection was interrupted")
+
+// wereMissed handles the report of another node about events of this one.
+func (n *node) wereMissed(report []byte) {
+	lost := n.losses.AddReport(report, n.lanes.Events)
+	if lost == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lost += int(min(lost, math.MaxInt32))
+	n.lostReason = errMissed
 }

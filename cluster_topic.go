@@ -44,17 +44,17 @@ type progress struct{ seq, events uint64 }
 // messages may arrive twice, and messages that were lost at first may arrive after
 // later ones; these are dropped too.
 //
-// missed is the number of events of the node that were lost before this message.
-func (t *topic) isNew(m *clusterwire.Message) (ok bool, missed uint64) {
+// missed contains the events of the node that were lost before this message.
+func (t *topic) isNew(m *clusterwire.Message) (ok bool, missed cluster.Span) {
 	if m.Ext.Seq == 0 { // of another implementation
-		return t.recent.Add(m, time.Now()), 0
+		return t.recent.Add(m, time.Now()), missed
 	}
 	if t.last == nil || len(t.last) >= maxSources {
 		t.last = map[string]progress{}
 	}
 	last, known := t.last[m.Source]
 	if m.Ext.Seq <= last.seq {
-		return false, 0
+		return false, missed
 	}
 	next := progress{m.Ext.Seq, last.events}
 	if m.Ext.Events > 0 {
@@ -62,7 +62,7 @@ func (t *topic) isNew(m *clusterwire.Message) (ok bool, missed uint64) {
 	}
 	t.last[m.Source] = next
 	if before := m.EventsBefore(); known && before > last.events {
-		missed = before - last.events
+		missed = cluster.Span{After: last.events, Upto: before}
 	}
 	return true, missed
 }
@@ -277,8 +277,8 @@ func (c *control) receive(t *topic, e Entry) {
 	if err != nil || m.Source == n.id {
 		return
 	}
-	if _, missed := t.isNew(&m); missed > 0 {
-		n.missedEvents(missed)
+	if _, missed := t.isNew(&m); missed != (cluster.Span{}) {
+		n.misses.Add(m.Source, t.name, missed)
 		c.lost()
 	}
 	switch {

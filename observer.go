@@ -51,25 +51,28 @@ type Observer struct {
 	// that it was established or restored, with nil; see [Pond.Degraded].
 	Degraded func(p *Pond, reason error)
 
-	// Lost reports how many messages were given up, because they could not be sent to the
-	// broker. Members on this node received them, except those of lobbies whose history the
-	// broker keeps: nobody received these, unless only the confirmation was lost. Requests
-	// to other nodes also count: to evict or disconnect clients and to close a channel, which
-	// are repeated when the connection is restored, and to change the assigns or presence of a
-	// member there, which are not. What this node announces about its own members does not
-	// count: other nodes receive it when the connection is restored.
+	// Lost reports how many messages of this node did not reach other nodes: those that were
+	// given up, because they could not be sent to the broker, and those that another node
+	// did not receive, because a connection was interrupted. The other node reports the
+	// latter when it is connected again, so a node that crashed causes no report. A message
+	// that several nodes did not receive counts once. Members on this node received the
+	// messages, except those of lobbies whose history the broker keeps: these count only if
+	// they were given up, and then nobody received them, unless only the confirmation was
+	// lost. Requests to other nodes also count: to evict or disconnect clients and to close a
+	// channel, which are repeated when the connection is restored, and to change the assigns
+	// or presence of a member there, which are not. What this node announces about its own
+	// members does not count: other nodes receive it when the connection is restored.
 	Lost func(p *Pond, messages int, reason error)
 
 	// Missed reports how many messages of other nodes did not reach this node, because its
 	// connection to the broker, or that of the other node, was interrupted. Requests to
 	// evict members, to close a channel and to change members count, too, even if they are
 	// repeated later, and so do those to disconnect clients, if an earlier request of the
-	// other node arrived. So do messages to
-	// named users, even if none of these users is on this node, and messages that the other
-	// node sent in vain and reports as Lost. Broadcasts of lobbies whose history the broker
-	// keeps do not count: the node reads them from the history. The node detects the loss
-	// when it receives the next message about the channel, which it requests after an
-	// interruption, or the next request to disconnect clients.
+	// other node arrived. So do messages to named users, even if none of these users is on
+	// this node. The other node reports the same messages as Lost. Broadcasts of lobbies
+	// whose history the broker keeps do not count: the node reads them from the history. The
+	// node detects the loss when it receives the next message about the channel, which it
+	// requests after an interruption, or the next request to disconnect clients.
 	Missed func(p *Pond, messages int)
 
 	// Dropped reports that n messages of a lobby with [KeepLatest] were not sent to a

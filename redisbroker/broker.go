@@ -7,9 +7,9 @@
 // servers in other languages can be part of the cluster: see docs/cluster-protocol.md.
 // Messages go through pub/sub, with exact names only. Logs are streams.
 //
-// After an outage, Publish waits until a topic has as many subscribers as before, at most
-// 2.5 s after the server answers again, because other nodes may reconnect later than this
-// one.
+// After an outage, a node holds its messages until a topic has as many subscribers as
+// before, at most 2.5 s after the server answers again, because other nodes may reconnect
+// later than this one.
 //
 // A broker with the default prefix needs a Redis user with these permissions:
 //
@@ -53,7 +53,10 @@ type Broker struct {
 	slots   *slots     // nil if it is not a cluster
 }
 
-var _ pond.BrokerLog = (*Broker)(nil)
+var (
+	_ pond.BrokerLog    = (*Broker)(nil)
+	_ pond.BrokerWaiter = (*Broker)(nil)
+)
 
 type config struct {
 	prefix, namespace string
@@ -208,7 +211,7 @@ func (b *Broker) Health() error {
 			return err
 		}
 	}
-	return b.holder.health()
+	return nil
 }
 
 // Subscribe implements [pond.Broker].
@@ -226,6 +229,14 @@ func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client ruei
 	return b.core.Do(ctx, func(ctx context.Context) error { return f(ctx, *client) })
 }
 
+// AwaitSubscribers implements [pond.BrokerWaiter].
+func (b *Broker) AwaitSubscribers(ctx context.Context, topic string) error {
+	if !b.holder.holding.Load() {
+		return nil
+	}
+	return b.core.Do(ctx, func(ctx context.Context) error { return b.holder.await(ctx, topic) })
+}
+
 // Publish implements [pond.Broker].
 func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) error {
 	if len(batch) == 0 {
@@ -235,9 +246,6 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 		return err
 	}
 	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
-		if err := b.holder.await(ctx, topic); err != nil {
-			return err
-		}
 		cmds := make(rueidis.Commands, len(batch))
 		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
@@ -263,7 +271,7 @@ func (b *Broker) published(topic string, result rueidis.RedisResult) error {
 	count, err := result.AsInt64()
 	if err == nil {
 		b.holder.record(topic, count)
-	} else if _, rejected := rueidis.IsRedisErr(err); !rejected && !errors.Is(err, context.Canceled) {
+	} else if _, rejected := rueidis.IsRedisErr(err); !rejected && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		b.holder.outage()
 	}
 	return err

@@ -2,6 +2,13 @@ package redisbroker
 
 import "time"
 
+// Held returns how many calls of Publish wait until other nodes are subscribed again.
+func (b *Broker) Held() int {
+	b.holder.mu.Lock()
+	defer b.holder.mu.Unlock()
+	return len(b.holder.held)
+}
+
 // SetHoldTime changes the time for which messages are held after an outage. It must be
 // called before the first outage.
 func (b *Broker) SetHoldTime(d time.Duration) { b.holder.limit = d }

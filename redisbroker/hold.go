@@ -21,9 +21,6 @@ const (
 	holdTopics = 1 << 16                 // topics whose number is known
 )
 
-// errHolding is the health of a broker that holds messages.
-var errHolding = errors.New("redisbroker: other nodes have not subscribed again yet")
-
 // A holder holds messages after an outage. When Redis was away, the nodes reconnect at
 // different times, and a message that is published before the others subscribed again is
 // lost for them. So the broker remembers how many subscribers a topic had. After the
@@ -51,9 +48,9 @@ type reached struct {
 // A heldMessage is a call of Publish that waits.
 type heldMessage struct {
 	topic string
-	want  int64      // subscribers
-	found bool       // the last count was sufficient
-	done  chan error // has an element when the message may be sent, or with the reason why it cannot be
+	want  int64         // subscribers
+	found bool          // the last count was sufficient
+	done  chan struct{} // closed when the message may be sent
 }
 
 func newHolder(b *Broker) *holder {
@@ -103,14 +100,11 @@ func (h *holder) outage() {
 	}
 }
 
-// await waits after an outage until the topic has its subscribers again. It waits at most
-// half of the time until the deadline of ctx, so that there is time to send the message.
+// await waits after an outage until the topic has its subscribers again. It leaves a quarter
+// of the time until the deadline of ctx for sending the message.
 func (h *holder) await(ctx context.Context, topic string) error {
-	if !h.holding.Load() {
-		return nil
-	}
 	h.mu.Lock()
-	m := &heldMessage{topic: topic, want: h.reached[topic].count, done: make(chan error, 1)}
+	m := &heldMessage{topic: topic, want: h.reached[topic].count, done: make(chan struct{})}
 	if m.want == 0 || !h.holding.Load() {
 		h.mu.Unlock()
 		return nil
@@ -124,13 +118,13 @@ func (h *holder) await(ctx context.Context, topic string) error {
 	}()
 	var limit <-chan time.Time
 	if deadline, ok := ctx.Deadline(); ok {
-		timer := time.NewTimer(time.Until(deadline) / 2)
+		timer := time.NewTimer(time.Until(deadline) / 4 * 3)
 		defer timer.Stop()
 		limit = timer.C
 	}
 	select {
-	case err := <-m.done:
-		return err
+	case <-m.done:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-limit:
@@ -144,19 +138,6 @@ func (h *holder) await(ctx context.Context, topic string) error {
 }
 
 var errNoAnswer = errors.New("the server does not answer after an outage")
-
-// health returns errHolding while messages are held, although Redis answers.
-func (h *holder) health() error {
-	if !h.holding.Load() {
-		return nil
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.held) > 0 && !h.answered.IsZero() {
-		return errHolding
-	}
-	return nil
-}
 
 // run counts subscribers after each outage, until the broker is closed.
 func (h *holder) run() {
@@ -190,42 +171,43 @@ func (h *holder) check(ctx context.Context) time.Duration {
 	}
 	h.mu.Unlock()
 	counts, err := h.broker.countSubscribers(ctx, held)
+	if err != nil {
+		return holdIdle
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	switch {
-	case err != nil:
-	case h.answered.IsZero():
+	if h.answered.IsZero() {
 		h.answered = now
-	case now.Sub(h.answered) >= h.limit:
+	}
+	over := now.Sub(h.answered) >= h.limit
+	if over {
 		h.holding.Store(false)
-		for m := range h.held {
-			m.finish(nil)
-		}
-		return 0
 	}
 	for i, m := range held {
-		switch {
-		case err != nil:
-			m.finish(err)
-		case counts[i] < m.want:
-			m.found = false
-		case m.found:
-			m.finish(nil)
-		default: // once more, because Redis may not have noticed the end of connections yet
-			m.found = true
+		// Two counts, because Redis may not have noticed the end of connections yet.
+		if enough := counts[i] >= m.want; over || enough && m.found {
+			h.releaseLocked(m)
+		} else {
+			m.found = enough
 		}
 	}
-	if err != nil || len(held) == 0 {
+	if over {
+		for m := range h.held { // which began to wait in the meantime
+			h.releaseLocked(m)
+		}
+	}
+	if len(h.held) == 0 {
 		return holdIdle
 	}
-	return max(holdCheck, time.Duration(len(held))*50*time.Microsecond)
+	return max(holdCheck, time.Duration(len(h.held))*50*time.Microsecond)
 }
 
-func (m *heldMessage) finish(err error) {
-	select {
-	case m.done <- err:
-	default:
+// releaseLocked ends the wait of a message, if it still waits.
+func (h *holder) releaseLocked(m *heldMessage) {
+	if _, waits := h.held[m]; waits {
+		delete(h.held, m)
+		close(m.done)
 	}
 }
 

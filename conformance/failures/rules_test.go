@@ -125,6 +125,7 @@ func (w *world) accepted() map[int]*node {
 // message arrives twice or is lost uncounted. It returns how many messages members on
 // other nodes miss that stayed connected.
 func (w *world) checkPlain(accepted map[int]*node) (missing int) {
+	lost := map[*node]map[int]bool{} // what others miss, by the node that accepted it
 	for _, n := range w.nodes {
 		here := map[int]bool{} // missed by a member on this node
 		for _, c := range w.clients {
@@ -157,6 +158,17 @@ func (w *world) checkPlain(accepted map[int]*node) (missing int) {
 			w.t.Errorf("members on node %d miss %d messages, and it counted %d", n.number, len(here), counted)
 		}
 		missing += len(here)
+		for number := range here {
+			if lost[accepted[number]] == nil {
+				lost[accepted[number]] = map[int]bool{}
+			}
+			lost[accepted[number]][number] = true
+		}
+	}
+	for _, n := range w.nodes {
+		if counted := n.sum("lost"); !n.killed && (counted < len(lost[n]) || counted > len(lost[n]) && !w.failure.loses) {
+			w.t.Errorf("others miss %d messages that node %d accepted, and it counted %d", len(lost[n]), n.number, counted)
+		}
 	}
 	return missing
 }

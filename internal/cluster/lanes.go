@@ -57,8 +57,9 @@ type LanesConfig struct {
 	Send func(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error
 	// Permanent reports whether it is useless to try a batch again.
 	Permanent func(error) bool
-	// GaveUp reports that a lane lost items, and how many of them are events.
-	GaveUp func(topic string, events int, err error)
+	// GaveUp reports that a lane lost items, and how many of them are events. numbered
+	// contains those that are not for the log.
+	GaveUp func(topic string, events int, numbered Span, err error)
 
 	LaneBytes  int           // limit of queued bytes for one topic
 	TotalBytes int           // and for all
@@ -234,12 +235,20 @@ func doneAll(items []Item, err error) {
 // report reports that items are lost.
 func (l *Lanes) report(topic string, items []Item, err error) {
 	lost := 0
+	var numbered Span
 	for i := range items {
-		if items[i].Event {
-			lost++
+		if !items[i].Event {
+			continue
+		}
+		lost++
+		if n := items[i].events; n > 0 {
+			if numbered.Upto == 0 {
+				numbered.After = n - 1
+			}
+			numbered.Upto = n
 		}
 	}
-	l.cfg.GaveUp(topic, lost, err)
+	l.cfg.GaveUp(topic, lost, numbered, err)
 }
 
 // take returns the next batch, or nil after it removed the empty lane.

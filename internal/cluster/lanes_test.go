@@ -83,7 +83,7 @@ func withLanes(t *testing.T, test func(t *testing.T, l *cluster.Lanes, b *backen
 			Number:    func(message []byte, seq, _ uint64) []byte { b.seqs = append(b.seqs, seq); return message },
 			Send:      b.send,
 			Permanent: func(err error) bool { return errors.Is(err, errTooLarge) },
-			GaveUp: func(_ string, events int, _ error) {
+			GaveUp: func(_ string, events int, _ cluster.Span, _ error) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				b.lost += events

@@ -42,6 +42,7 @@ type node struct {
 	joined map[string]int // memberships that began, by user
 	left   map[string]int // calls of the leave handler, by user
 	lost   int            // messages that the observer counted as lost
+	missed int            // and as missed
 
 	controls time.Time // when it subscribed to commands about connections
 }
@@ -75,6 +76,11 @@ func (p *player) start(name string) *node {
 				n.mu.Lock()
 				defer n.mu.Unlock()
 				n.lost += messages
+			},
+			Missed: func(_ *pond.Pond, messages int) {
+				n.mu.Lock()
+				defer n.mu.Unlock()
+				n.missed += messages
 			},
 		}))
 	n.endpoint = n.pond.Endpoint("/socket", func(ctx *pond.ConnectionContext) error {

@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -377,5 +378,42 @@ func TestCost(t *testing.T) {
 			t.Errorf("a broadcast was %d messages", n)
 		}
 		kit.Is(t, ann.Receive(), "BROADCAST", "said", `{"n":1}`)
+	})
+}
+
+// A node sends the messages in its queue when the broker says that the other nodes are
+// subscribed. Meanwhile it is not degraded, and heartbeats are sent.
+func TestMessagesWaitForSubscribers(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		ann, bob := c.join(s[0]), c.join(s[1])
+		c.rest()
+		var failed bool
+		ready := make(chan struct{})
+		s[0].tap.mu.Lock()
+		s[0].tap.await = func(ctx context.Context) error {
+			if !failed {
+				failed = true
+				return errors.New("not now")
+			}
+			select {
+			case <-ready:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		s[0].tap.mu.Unlock()
+		for n := range 3 {
+			ann.Send(room, "say", number(n))
+		}
+		expect(t, ann, 0, 1, 2)
+		c.pass(2 * nodeTimeout)
+		expect(t, bob)
+		if err := s[0].Degraded(); err != nil {
+			t.Errorf("degraded: %v", err)
+		}
+		close(ready)
+		c.pass(repairTime)
+		expect(t, bob, 0, 1, 2)
 	})
 }

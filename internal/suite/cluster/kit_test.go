@@ -71,6 +71,18 @@ type tap struct {
 	calls map[string]int
 	open  map[string]bool                    // topics that are subscribed to
 	watch func(topic string, message []byte) // called with each published message, if not nil
+	await func(ctx context.Context) error    // of channels; see AwaitSubscribers
+}
+
+// AwaitSubscribers implements [pond.BrokerWaiter].
+func (b *tap) AwaitSubscribers(ctx context.Context, topic string) error {
+	b.mu.Lock()
+	await := b.await
+	b.mu.Unlock()
+	if await == nil || !strings.Contains(topic, "/chat/") {
+		return nil
+	}
+	return await(ctx)
 }
 
 // onPublish sets the function that gets each published message.

@@ -13,34 +13,42 @@ import (
 	"github.com/pondsocket/pond/pondtest"
 )
 
-// misses counts the messages that nodes report as missed.
+// misses counts the messages that nodes report as missed, or as lost.
 type misses struct {
-	mu    sync.Mutex // guards the following field
+	mu    sync.Mutex // guards the following fields
 	count map[*pond.Pond]int
+	lost  map[*pond.Pond]int
 }
 
 func (m *misses) observe(c *cluster) {
-	m.count = map[*pond.Pond]int{}
+	m.count, m.lost = map[*pond.Pond]int{}, map[*pond.Pond]int{}
 	failing := &pond.Observer{Missed: func(*pond.Pond, int) { panic("missed") }}
 	c.pond = append(c.pond, pond.WithObserver(failing), pond.WithObserver(&pond.Observer{Missed: func(p *pond.Pond, n int) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.count[p] += n
+	}, Lost: func(p *pond.Pond, n int, _ error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.lost[p] += n
 	}}))
 }
 
-// expect checks how many messages a node missed.
-func (m *misses) expect(t *testing.T, s *server, want int) {
+// expect checks how many messages a node missed, and how many of its own were lost.
+func (m *misses) expect(t *testing.T, s *server, missed, lost int) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if got := m.count[s.Pond]; got != want {
-		t.Errorf("node %s reported %d missed messages, want %d", s.name, got, want)
+	if got := m.count[s.Pond]; got != missed {
+		t.Errorf("node %s reported %d missed messages, want %d", s.name, got, missed)
+	}
+	if got := m.lost[s.Pond]; got != lost {
+		t.Errorf("node %s reported %d lost messages, want %d", s.name, got, lost)
 	}
 }
 
-// Each message that did not reach a node is counted there, even if no further message is
-// sent. Messages that arrive late or twice are not counted, and neither are those that are
+// Each message that did not reach a node is counted there, and by the node that sent it,
+// even if no further message is sent. Messages that arrive late or twice are not counted, and neither are those that are
 // for nobody on other nodes.
 func TestMissed(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -70,15 +78,16 @@ func TestMissed(t *testing.T) {
 				cl.pass(c.within / 2)
 				cl.bus.SetFaults(memorybroker.Faults{})
 				cl.pass(c.within)
-				m.expect(t, s[0], 0)
-				m.expect(t, s[1], c.missed)
+				m.expect(t, s[0], 0, c.missed)
+				m.expect(t, s[1], c.missed, 0)
 				if got := 5 - len(said(t, bob)); got != c.missed {
 					t.Errorf("a member missed %d messages, want %d", got, c.missed)
 				}
 				ann.Send(room, "say", number(9))
 				expect(t, bob, 9)
 				cl.pass(repairTime)
-				m.expect(t, s[1], c.missed)
+				m.expect(t, s[0], 0, c.missed)
+				m.expect(t, s[1], c.missed, 0)
 			}, m.observe)
 		})
 	}
@@ -104,8 +113,50 @@ func TestMissedDisconnected(t *testing.T) {
 		c.pass(time.Minute) // the node gives up
 		s[1].broker.Connect()
 		c.pass(repairTime)
-		m.expect(t, s[0], 4)
-		m.expect(t, s[1], 3)
+		m.expect(t, s[0], 4, 3)
+		m.expect(t, s[1], 3, 4)
+	}, m.observe)
+}
+
+// A message that several nodes miss counts once where it was sent. A node that crashes, one
+// that shuts down, and one whose last member left miss nothing.
+func TestLostOncePerMessage(t *testing.T) {
+	var m misses
+	runOne(t, 6, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		ann := c.join(s[0])
+		var members []*pondtest.Session
+		for _, other := range s[1:] {
+			members = append(members, c.join(other))
+		}
+		c.rest()
+		ann.Send(room, "say", number(0))
+		c.settle()
+		s[1].broker.Disconnect()
+		s[2].broker.Disconnect()
+		s[3].broker.Disconnect() // and never connects again, like a node that crashed
+		c.settle()
+		for n := range 3 {
+			ann.Send(room, "say", number(1+n))
+		}
+		c.settle()
+		s[2].broker.Connect()
+		c.pass(time.Second)
+		ann.Send(room, "say", number(4))
+		c.settle()
+		s[1].broker.Connect()
+		members[3].Leave(room)
+		if err := s[5].Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		ann.Send(room, "say", number(5))
+		c.pass(5 * nodeTimeout)
+		ann.Send(room, "say", number(6))
+		c.pass(repairTime)
+		m.expect(t, s[0], 0, 4)
+		m.expect(t, s[1], 4, 0)
+		m.expect(t, s[2], 3, 0)
+		m.expect(t, s[4], 0, 0)
+		m.expect(t, s[5], 0, 0)
 	}, m.observe)
 }
 
