@@ -68,7 +68,7 @@ func (r *recorder) countGaps() int {
 func subscribe(t testing.TB, b pond.Broker, topic string) *recorder {
 	t.Helper()
 	r := &recorder{}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	closer, err := b.Subscribe(ctx, topic, r)
 	if err != nil {
@@ -79,7 +79,7 @@ func subscribe(t testing.TB, b pond.Broker, topic string) *recorder {
 }
 
 func closeBroker(t testing.TB, b pond.Broker) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := b.Close(ctx); err != nil {
 		t.Error(err)
@@ -87,7 +87,7 @@ func closeBroker(t testing.TB, b pond.Broker) {
 }
 
 func appendOne(t testing.TB, b pond.BrokerLog, topic string, n int) (pond.Position, error) {
-	return appendWithin(t, b, topic, n, 20*time.Second)
+	return appendWithin(t, b, topic, n, time.Minute)
 }
 
 func appendWithin(t testing.TB, b pond.BrokerLog, topic string, n int, d time.Duration) (pond.Position, error) {
@@ -195,7 +195,7 @@ func TestForbiddenTopic(t *testing.T) {
 			if i%2 == 1 {
 				topic, want = fmt.Sprint("secret", i), false
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := b.Subscribe(ctx, topic, &recorder{})
 			if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "NOPERM") {
@@ -219,7 +219,7 @@ func TestDeafSubscription(t *testing.T) {
 	r := subscribe(t, b, "t")
 	began := time.Now()
 	n.proxy(b).RedirectCommands(current.Addr)
-	eventually(t, "Gap", func() bool { return r.countGaps() == 1 })
+	eventually(t, "Gap", func() bool { return r.countGaps() > 0 })
 	t.Logf("found after %v, with a probe interval of %v", time.Since(began).Round(time.Millisecond), probeInterval)
 	other := newNodes(t, current).add()
 	defer closeBroker(t, other)
@@ -229,7 +229,7 @@ func TestDeafSubscription(t *testing.T) {
 
 func publish(t testing.TB, b pond.Broker, topic, text string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := b.Publish(ctx, topic, [][]byte{[]byte(text)}); err != nil {
 		t.Fatal(err)

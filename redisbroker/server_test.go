@@ -48,7 +48,7 @@ func (s *server) command(args ...string) rueidis.RedisMessage {
 		s.t.Fatal(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	m, err := client.Do(ctx, client.B().Arbitrary(args...).Build()).ToMessage()
 	if err != nil {

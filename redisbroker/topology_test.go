@@ -105,7 +105,7 @@ func TestContractCluster(t *testing.T) {
 			return &brokertest.Cluster{
 				Node: func() pond.Broker {
 					name := fmt.Sprint("node", count.Add(1))
-					b, err := redisbroker.New(url, quiet(), redisbroker.WithNamespace(t.Name()), redisbroker.WithProbeInterval(probeInterval),
+					b, err := redisbroker.New(url, quiet(), redisbroker.WithNamespace(t.Name()), redisbroker.WithProbeInterval(interval(t)),
 						redisbroker.WithClientOption(func(o *rueidis.ClientOption) { o.ClientName = name }))
 					if err != nil {
 						t.Fatal(err)

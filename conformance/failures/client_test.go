@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -59,15 +60,27 @@ func newClient(t testing.TB, number int, n *node, transport pondclient.Transport
 	}
 	t.Cleanup(func() { c.close() })
 	for _, name := range channels {
-		ch, err := c.Join(ctx, name, pondclient.WithPresence(), pondclient.WithParams(profile{Client: number}), pondclient.WithBuffer(1<<20, 256<<20))
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := &member{Channel: ch, client: c}
+		m := &member{Channel: c.join(ctx, t, name), client: c}
 		c.in[name] = m
 		m.reader.Go(m.read)
 	}
 	return c
+}
+
+// join joins a channel. On a busy machine, a node may miss its own heartbeats, and has no
+// connection to the cluster for a moment.
+func (c *client) join(ctx context.Context, t testing.TB, channel string) *pondclient.Channel {
+	t.Helper()
+	for {
+		ch, err := c.Join(ctx, channel, pondclient.WithPresence(), pondclient.WithParams(profile{Client: c.number}), pondclient.WithBuffer(1<<20, 256<<20))
+		if err == nil {
+			return ch
+		}
+		if e, ok := errors.AsType[*pond.Error](err); !ok || e.Code != http.StatusServiceUnavailable {
+			t.Fatal(err)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
 }
 
 func (m *member) read() {

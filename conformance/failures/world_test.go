@@ -288,10 +288,14 @@ func sameMembers(where string, got, want map[string]int) error {
 	return fmt.Errorf("%s: members are %v, want %v", where, got, want)
 }
 
+// health returns an error unless all nodes are connected, and reported this.
 func (w *world) health() error {
 	for _, n := range w.living() {
 		if _, err := get("http://" + n.Addr + "/health"); err != nil {
 			return fmt.Errorf("node %d: %w", n.number, err)
+		}
+		if list := n.all("degraded"); len(list) == 0 || list[len(list)-1].Err != "" {
+			return fmt.Errorf("node %d reported %v", n.number, list)
 		}
 	}
 	return nil
@@ -344,6 +348,7 @@ func (w *world) end() {
 		}
 		return nil
 	})
+	eventually(w.t, "the health of all nodes, in the end", w.health) // later, nodes miss those that ended
 	for _, n := range w.living() {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), timeout)

@@ -21,7 +21,7 @@ import (
 )
 
 // startTimeout limits the time until a server answers.
-const startTimeout = 20 * time.Second
+const startTimeout = time.Minute
 
 // A Server is a process that listens on its own address. All methods except Kill and
 // Restart must be called by the goroutine of the test.
