@@ -247,11 +247,16 @@ func (b *Broker) Publish(ctx context.Context, topic string, batch [][]byte) erro
 	}
 	return b.do(ctx, func(ctx context.Context, client rueidis.Client) error {
 		cmds := make(rueidis.Commands, len(batch))
-		slot := b.keysOf(topic)[0]
 		for i, data := range batch {
-			// In a Redis cluster, all messages of a topic go through the server that has its
-			// log, so that they stay in order.
-			cmds[i] = client.B().Publish().Channel(b.prefix + topic).Message(rueidis.BinaryString(escape(data))).Build().SetSlot(slot)
+			cmds[i] = client.B().Publish().Channel(b.prefix + topic).Message(rueidis.BinaryString(escape(data))).Build()
+		}
+		if client.Mode() == rueidis.ClientModeCluster {
+			// All messages of a topic go through the server that has its log, so that they stay
+			// in order.
+			slot := b.keysOf(topic)[0]
+			for i := range cmds {
+				cmds[i] = cmds[i].SetSlot(slot)
+			}
 		}
 		if len(cmds) == 1 {
 			return b.published(topic, client.Do(ctx, cmds[0]))

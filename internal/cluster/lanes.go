@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -201,8 +202,10 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	return true
 }
 
-// run sends the queued messages, until none is left.
+// run sends the queued messages, until none is left. At first, it lets goroutines run
+// that are ready to queue more messages of the topic.
 func (l *Lanes) run(q *lane) {
+	runtime.Gosched()
 	for {
 		batch, log, number := l.take(q)
 		if batch == nil {
@@ -220,6 +223,7 @@ func (l *Lanes) run(q *lane) {
 		}
 		if err == nil {
 			doneAll(finished, nil)
+			clear(finished) // the queue may keep their memory
 		} else {
 			go doneAll(finished, err) // which may answer clients
 		}
@@ -264,8 +268,10 @@ func (l *Lanes) take(q *lane) (batch [][]byte, log any, number uint64) {
 		return nil, nil, 0
 	}
 	log = q.items[0].Log
+	batch = make([][]byte, 0, min(len(q.items), batchItems))
 	size := 0
-	for _, it := range q.items {
+	for i := range q.items {
+		it := &q.items[i]
 		size += len(it.Data)
 		if it.Log != log || len(batch) == batchItems || len(batch) > 0 && size > batchBytes {
 			break
@@ -346,7 +352,7 @@ func (l *Lanes) finish(q *lane, n int) []Item {
 	}
 	q.base += n
 	q.flying = 0
-	q.items = slices.Clone(q.items[n:])
+	q.items = q.items[n:]
 	if q.failing {
 		q.failing = false
 		l.failing--

@@ -103,6 +103,26 @@ func push(t *testing.T, l *cluster.Lanes, topic, data string) {
 	}
 }
 
+// Goroutines that are ready at the same time share a batch.
+func TestLanesShareABatch(t *testing.T) {
+	const rounds, messages = 10, 10
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	withLanes(t, func(t *testing.T, l *cluster.Lanes, b *backend) {
+		for range rounds {
+			for range messages {
+				go func() { _ = l.Push("x", cluster.Item{Data: []byte("1")}) }()
+			}
+			synctest.Wait()
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		sent := strings.Count(strings.Join(b.calls, ""), "1")
+		if calls := len(b.calls); calls > 2*rounds || sent != rounds*messages {
+			t.Errorf("%d calls with %d messages, want about %d with %d", calls, sent, rounds, rounds*messages)
+		}
+	})
+}
+
 // What is queued while a batch is in flight is the next batch, in order; other topics do
 // not wait.
 func TestLanesBatch(t *testing.T) {

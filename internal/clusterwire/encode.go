@@ -22,6 +22,7 @@ func Append(dst []byte, m *Message) ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return dst, err
 	}
+	dst = slices.Grow(dst, m.size())
 	dst = appendSourcePrefix(dst, m.Source)
 	dst = appendMember(dst, `,"type":`, string(m.Type))
 	dst = appendMember(dst, `,"messageId":`, m.ID)
@@ -32,6 +33,23 @@ func Append(dst []byte, m *Message) ([]byte, error) {
 	dst = m.appendBody(dst)
 	dst = appendExt(dst, &m.Ext)
 	return append(dst, '}'), nil
+}
+
+// size returns about the size of a message, including what [AppendSeq] adds. Most messages
+// need no more.
+func (m *Message) size() int {
+	const names = 400 // of the members, and short values
+	n := names + len(m.Source) + len(m.ID) + len(m.Endpoint) + len(m.Channel) + len(m.Event) + len(m.RequestID) + len(m.From) +
+		len(m.User) + len(m.FromNode) + len(m.Reason) + len(m.Payload) + len(m.Presence) + len(m.Assigns) +
+		len(m.Ext.Except) + len(m.Ext.Identities) + len(m.Ext.Key)
+	for i := range m.Users {
+		u := &m.Users[i]
+		n += len(`{"id":"","assigns":{},"presence":{}},`) + len(u.ID) + len(u.Assigns) + len(u.Presence)
+	}
+	for _, id := range m.Recipients.IDs {
+		n += len(id) + len(`"",`)
+	}
+	return n
 }
 
 // IsFrom reports whether data is a message that [Append] wrote for the source. It only
