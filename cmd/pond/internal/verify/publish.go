@@ -191,10 +191,11 @@ func (r *runner) keepCutting(ctx context.Context) {
 }
 
 // settle waits until all clients are members again, which is when they get a
-// message that is published now. It returns false if ctx is done first.
+// message that is published now. Another one follows, so that messages that arrive right
+// behind the first one do not count as lost. It returns false if ctx is done first.
 func (r *runner) settle(ctx context.Context) bool {
 	r.ledger.finish()
-	for ctx.Err() == nil {
+	for probes := 2; ctx.Err() == nil; {
 		numbers := make([]int, r.Publishers)
 		var tasks sync.WaitGroup
 		for i, c := range r.clients[:r.Publishers] {
@@ -210,6 +211,9 @@ func (r *runner) settle(ctx context.Context) bool {
 		done := r.await(short, numbers) == nil
 		cancel()
 		if done {
+			probes--
+		}
+		if probes == 0 {
 			return true
 		}
 	}
