@@ -43,11 +43,7 @@ func newNodes(t testing.TB, s *testserver.Server, opts ...natsbroker.Option) *no
 // add returns the broker of a new node, connected.
 func (n *nodes) add() pond.Broker {
 	n.t.Helper()
-	p, err := faultproxy.Start(n.server.Addr)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	n.t.Cleanup(p.Close)
+	p := testserver.StartProxy(n.t, n.server.Addr)
 	b := connect(n.t, "nats://"+p.Addr(), n.opts...)
 	n.mu.Lock()
 	defer n.mu.Unlock()

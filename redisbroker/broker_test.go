@@ -11,6 +11,7 @@ import (
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest"
 	"github.com/pondsocket/pond/internal/faultproxy"
+	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/redis/rueidis"
 
 	"github.com/pondsocket/pond/redisbroker"
@@ -46,7 +47,7 @@ func newNodes(t testing.TB, s *server, opts ...redisbroker.Option) *nodes {
 // add returns the broker of a new node, connected.
 func (n *nodes) add() pond.Broker {
 	n.t.Helper()
-	p := startProxy(n.t, n.server.Addr)
+	p := testserver.StartProxy(n.t, n.server.Addr)
 	n.mu.Lock()
 	name := fmt.Sprintf("node%d", len(n.names))
 	n.mu.Unlock()

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pondsocket/pond/internal/faultproxy"
 	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/redis/rueidis"
 )
@@ -87,17 +86,6 @@ func (s *server) killSome(name, kind string) (killed int) {
 		}
 	}
 	return killed
-}
-
-// startProxy starts a proxy to a server, which ends with the test.
-func startProxy(t testing.TB, target string) *faultproxy.Proxy {
-	t.Helper()
-	p, err := faultproxy.Start(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return p
 }
 
 // port returns the port of an address.

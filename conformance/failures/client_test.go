@@ -13,6 +13,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/internal/faultproxy"
+	"github.com/pondsocket/pond/internal/testserver"
 	"github.com/pondsocket/pond/pondclient"
 )
 
@@ -48,7 +49,7 @@ type event struct {
 // newClient connects a client to a node, and joins all channels.
 func newClient(t testing.TB, number int, n *node, transport pondclient.Transport, channels []string) *client {
 	t.Helper()
-	c := &client{number: number, node: n, proxy: startProxy(t, n.Addr), in: map[string]*member{}}
+	c := &client{number: number, node: n, proxy: testserver.StartProxy(t, n.Addr), in: map[string]*member{}}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	var err error

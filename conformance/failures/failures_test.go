@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pondsocket/pond/internal/faultproxy"
+	"github.com/pondsocket/pond/internal/testserver"
 )
 
 // A failure is something that goes wrong for a time.
@@ -137,7 +138,7 @@ func (w *world) startBroker() (brokers []brokerOf, url string) {
 		w.server = startRedis(t, inMemory...)
 	}
 	for range nodes {
-		p := startProxy(t, w.server.Addr)
+		p := testserver.StartProxy(t, w.server.Addr)
 		brokers = append(brokers, brokerOf{scheme + p.Addr(), p})
 	}
 	return brokers, scheme + w.server.Addr
@@ -148,7 +149,7 @@ func (w *world) startBroker() (brokers []brokerOf, url string) {
 func (w *world) startSentinel() (brokers []brokerOf, url string) {
 	t := w.t
 	w.server = startRedis(t, inMemory...)
-	proxy := startProxy(t, w.server.Addr)
+	proxy := testserver.StartProxy(t, w.server.Addr)
 	host, port, _ := net.SplitHostPort(proxy.Addr())
 	w.replica = startRedis(t, append([]string{"--replicaof", host + " " + port}, inMemory...)...)
 	eventually(t, "the replica", func() error { return expectInfo(w.replica, "replication", "master_link_status:up") })

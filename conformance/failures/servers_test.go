@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -41,20 +40,10 @@ func eventually(t testing.TB, what string, ok func() error) time.Duration {
 	}
 }
 
-// startRedis starts a Redis server with these additional arguments.
+// startRedis starts a Redis server with these arguments.
 func startRedis(t testing.TB, args ...string) *testserver.Server {
 	t.Helper()
-	program, err := exec.LookPath("redis-server")
-	if err != nil {
-		t.Fatal("this test needs redis-server: apt-get install redis-server")
-	}
-	addr, dir := testserver.FreeAddr(t), t.TempDir()
-	_, port, _ := net.SplitHostPort(addr)
-	log := filepath.Join(dir, "log")
-	args = append(args, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--logfile", log)
-	s := testserver.New(t, addr, program, args, log, func(addr string) error {
-		return greet(addr, "PING\r\n", "+PONG")
-	})
+	s := testserver.NewRedis(t, args...)
 	s.Start()
 	return s
 }
@@ -65,38 +54,9 @@ var inMemory = []string{"--save", "", "--appendonly", "no", "--repl-diskless-syn
 // startNATS starts a NATS server.
 func startNATS(t testing.TB) *testserver.Server {
 	t.Helper()
-	program, err := exec.LookPath("nats-server")
-	if err != nil {
-		program = "/usr/sbin/nats-server" // the folder is often not in PATH
-	}
-	if _, err := os.Stat(program); err != nil {
-		t.Fatal("this test needs nats-server: apt-get install nats-server")
-	}
-	addr, log := testserver.FreeAddr(t), filepath.Join(t.TempDir(), "log")
-	_, port, _ := net.SplitHostPort(addr)
-	s := testserver.New(t, addr, program, []string{"--addr", "127.0.0.1", "--port", port, "--log", log}, log, func(addr string) error {
-		return greet(addr, "", "INFO ")
-	})
+	s := testserver.NewNATS(t)
 	s.Start()
 	return s
-}
-
-// greet checks whether a server works.
-func greet(addr, request, want string) error {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(timeout))
-	if _, err := io.WriteString(conn, request); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err == nil && !strings.HasPrefix(line, want) {
-		err = fmt.Errorf("answer %q", line)
-	}
-	return err
 }
 
 // command runs a Redis command.
@@ -139,16 +99,6 @@ func expectInfo(s *testserver.Server, section, want string) error {
 		err = fmt.Errorf("%s", text)
 	}
 	return err
-}
-
-func startProxy(t testing.TB, target string) *faultproxy.Proxy {
-	t.Helper()
-	p, err := faultproxy.Start(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
-	return p
 }
 
 // A node is a process of the cluster.

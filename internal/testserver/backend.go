@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pondsocket/pond/internal/faultproxy"
 )
 
 // NewRedis returns a redis-server, or a Sentinel, that is not started yet. Its directory
@@ -44,6 +46,17 @@ func NewNATS(t testing.TB, args ...string) *Server {
 	return New(t, addr, program, args, log, func(addr string) error {
 		return converse(addr, "", "INFO ")
 	})
+}
+
+// StartProxy starts a proxy to a server, which ends with the test.
+func StartProxy(t testing.TB, target string) *faultproxy.Proxy {
+	t.Helper()
+	p, err := faultproxy.Start(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
 }
 
 // converse sends a request to a server, and returns an error unless its response begins

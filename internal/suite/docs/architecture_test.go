@@ -60,7 +60,7 @@ var layers = map[string]layer{
 	},
 	"internal/testchat":   {[]string{"."}, "it uses the library as a program does"},
 	"internal/logcheck":   {nil, "its rules apply to recordings of any test"},
-	"internal/testserver": {nil, "it runs any program"},
+	"internal/testserver": {[]string{"internal/faultproxy"}, "it runs any program"},
 	"metrics": {
 		[]string{"."},
 		"it counts only notifications of the public API",

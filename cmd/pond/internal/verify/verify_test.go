@@ -455,3 +455,37 @@ func TestPayloadOfAnApplication(t *testing.T) {
 		}
 	})
 }
+
+// A message that arrives after the first message that is published at the end, with a delay,
+// is out of order, and not lost.
+func TestMessageBehindTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		began := time.Now()
+		kept, probes := "", 0
+		c := newCluster(t)
+		c.serve("one.test", &liar{mangle: func(m *liarMember, frame string, _ bool) []string {
+			switch {
+			case m.number != 5 || !strings.Contains(frame, "/1/") || time.Since(began) < 10*time.Second:
+			case kept == "":
+				kept = frame
+				close(end)
+				return nil
+			default:
+				if probes++; probes == 2 {
+					return []string{kept, frame}
+				}
+			}
+			return []string{frame}
+		}})
+		cfg := c.config()
+		cfg.Cut, cfg.Duration, cfg.Wait = 0, time.Second, end
+		r, err := verify.Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Lost != 0 || r.Disordered != 1 || probes != 2 {
+			t.Errorf("%d lost, %d out of order, %d messages at the end: %+v", r.Lost, r.Disordered, probes, r)
+		}
+	})
+}
