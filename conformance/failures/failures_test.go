@@ -24,6 +24,8 @@ type failure struct {
 	degrades int           // how many nodes, the first ones, have no connection for a while
 	timeout  time.Duration // of nodes, if it is not the usual one
 	sentinel bool          // Redis has a replica and Sentinels
+
+	partition bool // packets between the first node and the server are dropped
 }
 
 func (f failure) nodeTimeout() time.Duration {
@@ -121,8 +123,9 @@ func failover(w *world) (heal func()) {
 
 // A brokerOf is how a node connects to its broker.
 type brokerOf struct {
-	url   string
-	proxy *faultproxy.Proxy
+	url     string
+	proxy   *faultproxy.Proxy
+	network *network // of a node in its own namespace, without a proxy
 }
 
 // startBroker starts the server of the brokers. url is the URL without a proxy.
@@ -139,7 +142,12 @@ func (w *world) startBroker() (brokers []brokerOf, url string) {
 	}
 	for range nodes {
 		p := testserver.StartProxy(t, w.server.Addr)
-		brokers = append(brokers, brokerOf{scheme + p.Addr(), p})
+		brokers = append(brokers, brokerOf{url: scheme + p.Addr(), proxy: p})
+	}
+	if w.failure.partition {
+		if n := startNetwork(t, w.server); n != nil {
+			brokers[0] = brokerOf{url: scheme + net.JoinHostPort(n.server, n.port), network: n}
+		}
 	}
 	return brokers, scheme + w.server.Addr
 }
@@ -163,14 +171,14 @@ func (w *world) startSentinel() (brokers []brokerOf, url string) {
 	eventually(t, "the Sentinel", func() error { return expectInfo(s, "sentinel", "slaves=1") })
 	url = "redis://" + s.Addr + "?master_set=pond"
 	for range nodes {
-		brokers = append(brokers, brokerOf{url, proxy})
+		brokers = append(brokers, brokerOf{url: url, proxy: proxy})
 	}
 	return brokers, url
 }
 
 // Nodes at one Redis server.
 func TestRedis(t *testing.T) {
-	play(t, slices.Concat(nodeFailures, redisFailures))
+	play(t, slices.Concat(nodeFailures, partitions, redisFailures))
 }
 
 // Nodes at one NATS server, which has no log.

@@ -39,6 +39,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if err := enterNamespace(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	// Failures mostly wait, so some run at a time, even on few cores. With the race
 	// detector, the end of a process would take a second.
 	_ = errors.Join(flag.Set("test.parallel", "4"), os.Setenv("GORACE", "atexit_sleep_ms=10"))
@@ -50,5 +54,6 @@ func TestMain(m *testing.M) {
 	for _, line := range results.lines {
 		fmt.Println(line)
 	}
+	fmt.Println("partitions by", partitioner())
 	os.Exit(code)
 }

@@ -104,9 +104,10 @@ func expectInfo(s *testserver.Server, section, want string) error {
 // A node is a process of the cluster.
 type node struct {
 	*testserver.Server
-	number int
-	proxy  *faultproxy.Proxy // between the node and its broker; nil if there is none
-	killed bool
+	number  int
+	proxy   *faultproxy.Proxy // between the node and its broker; nil if there is none
+	network *network          // the same
+	killed  bool
 
 	output io.Closer
 	reader sync.WaitGroup
@@ -116,11 +117,14 @@ type node struct {
 }
 
 // startNode starts a node.
-func startNode(t testing.TB, number int, broker string, proxy *faultproxy.Proxy, nodeTimeout time.Duration) *node {
+func startNode(t testing.TB, number int, b brokerOf, nodeTimeout time.Duration) *node {
 	t.Helper()
-	n := &node{number: number, proxy: proxy}
+	n := &node{number: number, proxy: b.proxy, network: b.network}
 	addr, log := testserver.FreeAddr(t), filepath.Join(t.TempDir(), "log")
-	cfg, err := json.Marshal(nodeConfig{Addr: addr, Broker: broker, Timeout: nodeTimeout})
+	if b.network != nil {
+		addr = strings.Replace(addr, "127.0.0.1", b.network.node, 1)
+	}
+	cfg, err := json.Marshal(nodeConfig{Addr: addr, Broker: b.url, Timeout: nodeTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +132,11 @@ func startNode(t testing.TB, number int, broker string, proxy *faultproxy.Proxy,
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.Server = testserver.New(t, addr, program, []string{nodeArgument, string(cfg)}, log, func(addr string) error {
+	args := []string{nodeArgument, string(cfg)}
+	if b.network != nil {
+		program, args = "nsenter", append([]string{"--net=" + b.network.namespace(), program}, args...)
+	}
+	n.Server = testserver.New(t, addr, program, args, log, func(addr string) error {
 		_, err := get("http://" + addr + "/health")
 		return err
 	})

@@ -61,7 +61,7 @@ func build(t testing.TB, f failure) *world {
 	w := &world{t: t, failure: f, messages: map[int]*message{}, channels: []string{plain}}
 	brokers, url := w.startBroker()
 	for i, b := range brokers {
-		w.nodes = append(w.nodes, startNode(t, i, b.url, b.proxy, f.nodeTimeout()))
+		w.nodes = append(w.nodes, startNode(t, i, b, f.nodeTimeout()))
 	}
 	if strings.HasPrefix(url, "redis:") {
 		w.channels = append(w.channels, busy, silent)
