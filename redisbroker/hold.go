@@ -3,7 +3,6 @@ package redisbroker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ const (
 	holdIdle   = 100 * time.Millisecond  // the same, while no message is held, or Redis does not answer
 	holdRecent = 5 * time.Second         // how long the largest number of subscribers counts
 	holdTopics = 1 << 16                 // topics whose number is known
+	holdCap    = 10 * time.Second        // since the outage, if all connections work but Redis does not answer in time
 )
 
 // A holder holds messages after an outage. When Redis was away, the nodes reconnect at
@@ -34,7 +34,8 @@ type holder struct {
 
 	mu       sync.Mutex         // guards the following fields
 	reached  map[string]reached // by topic
-	answered time.Time          // when Redis answered first after the outage
+	began    time.Time          // when outage was called
+	answered time.Time          // when Redis answered first after that
 	held     map[*heldMessage]struct{}
 }
 
@@ -92,7 +93,7 @@ func (h *holder) forget(topic string) {
 func (h *holder) outage() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.answered = time.Time{}
+	h.began, h.answered = time.Now(), time.Time{}
 	h.holding.Store(true)
 	select {
 	case h.wake <- struct{}{}:
@@ -170,17 +171,18 @@ func (h *holder) check(ctx context.Context) time.Duration {
 		held = append(held, m)
 	}
 	h.mu.Unlock()
-	counts, err := h.broker.countSubscribers(ctx, held)
-	if err != nil {
-		return holdIdle
-	}
+	counts, answered := h.broker.countSubscribers(ctx, held)
+	works := h.broker.Health() == nil
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
-	if h.answered.IsZero() {
+	if answered && h.answered.IsZero() {
 		h.answered = now
 	}
-	over := now.Sub(h.answered) >= h.limit
+	over := !h.answered.IsZero() && now.Sub(h.answered) >= h.limit || works && now.Sub(h.began) >= max(holdCap, h.limit)
+	if !answered && !over {
+		return holdIdle
+	}
 	if over {
 		h.holding.Store(false)
 	}
@@ -211,29 +213,35 @@ func (h *holder) releaseLocked(m *heldMessage) {
 	}
 }
 
-// countSubscribers returns the number of subscribers of the topic of each message. Without
-// messages, it checks whether Redis answers.
-func (b *Broker) countSubscribers(ctx context.Context, held []*heldMessage) ([]int64, error) {
+// countSubscribers returns the number of subscribers of the topic of each message, or -1 if
+// the server of the topic did not answer. answered reports whether any server did.
+func (b *Broker) countSubscribers(ctx context.Context, held []*heldMessage) (counts []int64, answered bool) {
+	counts = make([]int64, len(held))
 	client := b.client.Load()
 	if client == nil {
-		return nil, errConnecting
+		return counts, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, remotebroker.DialTimeout)
+	limit := remotebroker.DialTimeout
+	if (*client).Mode() == rueidis.ClientModeCluster {
+		limit = time.Second // topics of servers that work must not wait for the others
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if len(held) == 0 {
-		return nil, (*client).Do(ctx, (*client).B().PubsubNumsub().Build()).Error()
+		return counts, (*client).Do(ctx, (*client).B().PubsubNumsub().Build()).Error() == nil
 	}
 	cmds := make(rueidis.Commands, len(held))
 	for i, m := range held {
 		cmds[i] = (*client).B().PubsubNumsub().Channel(b.prefix + m.topic).Build().SetSlot(b.keysOf(m.topic)[0])
 	}
-	counts := make([]int64, len(held))
 	for i, result := range (*client).DoMulti(ctx, cmds...) {
 		count, err := result.AsIntMap()
 		if err != nil {
-			return nil, fmt.Errorf("number of subscribers: %w", err)
+			counts[i] = -1
+			continue
 		}
 		counts[i] = count[b.prefix+held[i].topic]
+		answered = true
 	}
-	return counts, nil
+	return counts, answered
 }
