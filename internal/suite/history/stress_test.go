@@ -28,7 +28,7 @@ func TestRecoveryUnderLoad(t *testing.T) {
 	if kit.Slowdown == 1 {
 		members = 1000
 	}
-	p, e, _ := newPond(pond.History{Messages: messages, Bytes: 1 << 30, Newcomers: messages})
+	p, e, _ := newPond(pond.History{Messages: messages, Bytes: 1 << 30, Newcomers: messages}, kit.NoPings())
 	srv := httptest.NewServer(p)
 	defer srv.Close()
 	defer func() { _ = p.Shutdown(t.Context()) }()

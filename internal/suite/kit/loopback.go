@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/pondsocket/pond"
 )
 
 // JoinMessage returns the message with which client i joins /chat/1. It is shorter than
@@ -20,6 +22,10 @@ func JoinMessage(i int) string {
 
 // Patience is how long tests wait for an event. Only a failing test waits this long.
 const Patience = 2 * time.Minute
+
+// NoPings is for servers whose clients do not answer heartbeats, and are connected for a long
+// time on a slow machine.
+func NoPings() pond.EndpointOption { return pond.WithPingInterval(time.Hour) }
 
 // Clients connects n clients at the same time over loopback. Each joins /chat/1 of
 // a server from [NewPond].

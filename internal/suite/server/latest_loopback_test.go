@@ -59,7 +59,7 @@ func serveTicks(t *testing.T, lagging int, start func(*httptest.Server)) *tickSe
 			s.left = append(s.left, reason)
 		},
 	}))
-	s.endpoint = p.Endpoint("/socket", kit.Accept)
+	s.endpoint = p.Endpoint("/socket", kit.Accept, kit.NoPings())
 	s.endpoint.Lobby("/chat/:room", kit.Admit, pond.WithSlowClients(pond.KeepLatest(byName)))
 	s.Server = httptest.NewUnstartedServer(p)
 	s.Listener = smallBuffers{s.Listener}

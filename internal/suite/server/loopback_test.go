@@ -29,7 +29,7 @@ import (
 func TestPromiseThousandEnds(t *testing.T) {
 	const n = 1000
 	var left atomic.Int32
-	p, e, l := kit.NewPond()
+	p, e, l := kit.NewPond(kit.NoPings())
 	l.OnLeave(func(ctx *pond.LeaveContext) error {
 		if ctx.Reason() != pond.LeaveDisconnected {
 			t.Errorf("reason %s", ctx.Reason())

@@ -31,7 +31,7 @@ func TestFault04_NothingIsLeftOfClientsThatReset(t *testing.T) {
 				Connected:    func(*pond.Endpoint, string, pond.Transport) { connected.Add(1) },
 				Disconnected: func(*pond.Endpoint, string, pond.Transport, error) { connected.Add(-1) },
 			}))
-			e := p.Endpoint("/socket", kit.Accept)
+			e := p.Endpoint("/socket", kit.Accept, kit.NoPings())
 			l := e.Lobby("/chat/:room", kit.Admit)
 			kit.Handlers(l)
 			server := httptest.NewServer(p)
@@ -94,7 +94,7 @@ func resetBehind(addr, head string) error {
 func TestFault11_MembersThatDoNotReadCostLittle(t *testing.T) {
 	const members, deaf, size, limit = 1000 / kit.Slowdown, 10, 16 << 10, 50 << 20
 	left := make(chan pond.LeaveReason, deaf+members)
-	p, e, l := kit.NewPond()
+	p, e, l := kit.NewPond(kit.NoPings())
 	l.OnLeave(func(ctx *pond.LeaveContext) error {
 		left <- ctx.Reason()
 		return nil
