@@ -447,10 +447,10 @@ func (n *node) auditLogs() {
 	}()
 }
 
-// logs returns the logs of all channels.
+// logs returns the logs of all channels that have members, or had some.
 func (n *node) logs() (logs []*remoteLog) {
 	for _, l := range n.links() {
-		if l.log != nil {
+		if l.log != nil && l.log.opened.Load() {
 			logs = append(logs, l.log)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/pondsocket/pond/internal/cluster"
@@ -18,11 +19,13 @@ import (
 // first, and each node, including the sender's, sends its members the entries that it
 // receives from the log.
 //
-// All fields except the static ones are owned by the goroutine of the topic, the only
-// one that adds to the channel's history.
+// All fields except the static and atomic ones are owned by the goroutine of the topic, the
+// only one that adds to the channel's history.
 type remoteLog struct {
 	link *link     // static
 	keep Retention // static
+
+	opened atomic.Bool // a client was accepted: the log exists, and is kept while there are members
 
 	cursor  cluster.Cursor
 	retry   time.Time   // when the log may be read again; zero if the last read succeeded
@@ -80,17 +83,58 @@ func (t *topic) on(ctx context.Context, f func() error) error {
 	}
 }
 
-// load reads the log before the first client joins.
+// load reads the log, if there is one, before the first client joins.
 func (r *remoteLog) load(ctx context.Context, t *topic) error {
 	return t.on(ctx, func() error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := r.begin(""); err != nil {
-			return err
-		}
 		return r.catchUp()
 	})
+}
+
+// open creates the log if there is none, when the first client is accepted. Requests to join
+// that are declined must not leave anything behind.
+func (r *remoteLog) open(ctx context.Context) error {
+	if r == nil || r.opened.Load() {
+		return nil
+	}
+	r.link.mu.Lock()
+	t := r.link.topic
+	r.link.mu.Unlock()
+	if t == nil {
+		return ErrClosed // the channel was closed just now
+	}
+	ctx, cancel := context.WithTimeout(ctx, logTimeout)
+	defer cancel()
+	err := t.on(ctx, func() error {
+		if r.opened.Load() {
+			return nil
+		}
+		at, err := r.keepOpen()
+		if err == nil && at.Epoch != r.cursor.At().Epoch {
+			err = r.begin("")
+		}
+		r.opened.Store(err == nil)
+		return err
+	})
+	if err != nil {
+		return unavailableError(err)
+	}
+	return nil
+}
+
+// keepOpen prevents the log from ending, and creates it if there is none.
+func (r *remoteLog) keepOpen() (at Position, err error) {
+	err = r.call(func(ctx context.Context) (err error) {
+		at, err = r.link.node.log.Open(ctx, r.link.name, r.keep)
+		return err
+	})
+	if err == nil {
+		r.renewed = time.Now()
+	}
+	r.renewInTime()
+	return at, err
 }
 
 // call runs calls of the broker. After an outage all channels read their logs, so the
@@ -108,15 +152,16 @@ func (r *remoteLog) call(f func(ctx context.Context) error) error {
 	return f(ctx)
 }
 
-// begin starts at the first entry of the log, and creates the log if there is none. If
-// there are members, reason says why they miss messages.
+// begin starts at the first entry of the log. If there are members, it creates the log if
+// there is none, and reason says why they miss messages.
 func (r *remoteLog) begin(reason GapReason) error {
-	var page Page
-	err := r.call(func(ctx context.Context) error {
-		if _, err := r.link.node.log.Open(ctx, r.link.name, r.keep); err != nil {
+	if r.opened.Load() {
+		if _, err := r.keepOpen(); err != nil {
 			return err
 		}
-		var err error
+	}
+	var page Page
+	err := r.call(func(ctx context.Context) (err error) {
 		page, err = r.link.node.log.Since(ctx, r.link.name, Position{}, logPage)
 		return err
 	})
@@ -126,8 +171,6 @@ func (r *remoteLog) begin(reason GapReason) error {
 	if page.Top == (Position{}) {
 		return errNoLog
 	}
-	r.renewed = time.Now()
-	r.renewInTime()
 	start := page.Top
 	if len(page.Entries) > 0 {
 		start = Position{page.Top.Epoch, page.Entries[0].Prev}
@@ -233,6 +276,12 @@ func (r *remoteLog) read() error {
 		switch {
 		case err != nil:
 			return err
+		case page.Top == Position{} && !r.opened.Load():
+			if from != (Position{}) { // it ended
+				r.jump(Position{Epoch: newEpoch()}, GapEpoch)
+				r.cursor.Set(cluster.Position{})
+			}
+			return nil
 		case page.Top.Epoch != from.Epoch:
 			if err := r.begin(GapEpoch); err != nil {
 				return err
@@ -365,17 +414,9 @@ func (r *remoteLog) renew() {
 		return
 	}
 	t.in.Push(topicEvent{do: func() {
-		if time.Since(r.renewed) < r.keep.Age/renewals {
-			return
+		if time.Since(r.renewed) >= r.keep.Age/renewals {
+			_, _ = r.keepOpen() // or the next time
 		}
-		defer r.renewInTime()
-		_ = r.call(func(ctx context.Context) error { // or the next time
-			_, err := r.link.node.log.Open(ctx, r.link.name, r.keep)
-			if err == nil {
-				r.renewed = time.Now()
-			}
-			return err
-		})
 	}}, 0)
 }
 

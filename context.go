@@ -187,10 +187,17 @@ func (c *JoinContext) LimitReplay(n int) { c.replay = max(0, n) }
 // else of the channel reaches the client. If a handler returns without calling Accept,
 // the client is declined. Accept returns [ErrDecided] if it was called before,
 // [ErrClosed] if the connection or the channel ended, and the error of
-// [Lobby.OnFirstJoin] or [Lobby.OnIdentityJoin] if that handler fails.
+// [Lobby.OnFirstJoin] or [Lobby.OnIdentityJoin] if that handler fails. In a cluster, it
+// returns an error with [http.StatusServiceUnavailable] if the broker must create the
+// history of the channel, and does not within five seconds.
 func (c *JoinContext) Accept() error {
 	if c.member != nil || c.accepting {
 		return ErrDecided
+	}
+	if l := c.channel.link; l != nil {
+		if err := l.log.open(c.conn.standard()); err != nil {
+			return err
+		}
 	}
 	if err := c.occupy(); err != nil {
 		return err

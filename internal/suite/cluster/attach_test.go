@@ -262,3 +262,113 @@ func TestShutdownSendsLastMessages(t *testing.T) {
 		c.leave = func(ctx *pond.LeaveContext) error { return ctx.Broadcast("bye", nil) }
 	})
 }
+
+// Requests to join that are declined create no logs, and do not keep existing ones.
+func TestDeclinedJoinsLeaveNoLog(t *testing.T) {
+	admitted := true
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		top := func() pond.Position {
+			t.Helper()
+			tops, err := s[0].broker.Tops(t.Context(), []string{topic})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return tops[0]
+		}
+		admitted = false
+		bob := c.connect(s[1])
+		if m := bob.Join(room, nil); m.Event != "UNAUTHORIZED" {
+			t.Fatalf("got %v", m)
+		}
+		if at := top(); at != (pond.Position{}) {
+			t.Errorf("a declined join created the log %v", at)
+		}
+		admitted = true
+		ann := c.join(s[0])
+		ann.Send(room, "say", number(1))
+		c.settle()
+		ann.Leave(room)
+		c.pass(time.Second)
+		if at := top(); at.Offset != 1 {
+			t.Fatalf("the log is at %v", at)
+		}
+		admitted = false
+		for range 20 {
+			bob.Join(room, nil)
+			c.pass(time.Second)
+		}
+		if at := top(); at != (pond.Position{}) {
+			t.Errorf("declined joins kept the log %v", at)
+		}
+		admitted = true
+		c.admitted(bob.Join(room, nil, pondtest.Want("recover")))
+		if at := top(); at.Epoch == "" || at != pond.Position(bob.Position(room)) {
+			t.Errorf("the client is at %v, and the log at %v", bob.Position(room), at)
+		}
+	}, func(c *cluster) {
+		c.opts = []pond.LobbyOption{pond.WithHistory(pond.History{Age: 10 * time.Second})}
+		c.admit = func(ctx *pond.JoinContext) error {
+			if admitted {
+				return ctx.Accept()
+			}
+			return ctx.Decline(0, "no")
+		}
+	})
+}
+
+// A node that handles a request to join while the log does not exist reads the log if another
+// node creates it.
+func TestLogBeginsDuringJoin(t *testing.T) {
+	proceed := make(chan struct{})
+	runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		proceed = make(chan struct{})
+		bob := c.connect(s[1], pondtest.Query("who", "slow"))
+		bob.SendJoin(room, nil, pondtest.Want("recover"), pondtest.Last(10))
+		c.settle()
+		ann := c.join(s[0])
+		ann.Send(room, "say", number(1))
+		c.settle()
+		close(proceed)
+		c.settle()
+		ann.Send(room, "say", number(2))
+		c.settle()
+		var got []string
+		for _, m := range bob.Drain() {
+			got = append(got, m.Event)
+		}
+		if fmt.Sprint(got) != "[ACKNOWLEDGE said RECOVERED said]" {
+			t.Errorf("received %v", got)
+		}
+	}, func(c *cluster) {
+		c.opts = []pond.LobbyOption{pond.WithHistory(pond.History{Newcomers: 10})}
+		c.admit = func(ctx *pond.JoinContext) error {
+			if ctx.User().Identity() == "slow" {
+				<-proceed
+			}
+			return ctx.Accept()
+		}
+	})
+}
+
+// If the broker cannot create the log when a client is accepted, the join fails.
+func TestLogCannotBegin(t *testing.T) {
+	runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		bob := c.connect(s[1])
+		bob.SendJoin(room, nil)
+		c.pass(time.Minute)
+		refused(t, bob.Receive())
+		s[1].broker.Connect()
+		c.pass(repairTime)
+		c.admitted(bob.Join(room, nil))
+	}, func(c *cluster) {
+		first := true
+		c.opts = []pond.LobbyOption{pond.WithHistory(pond.History{})}
+		c.admit = func(ctx *pond.JoinContext) error {
+			if first {
+				first = false
+				c.nodes["b"].broker.Disconnect()
+			}
+			return ctx.Accept()
+		}
+	})
+}
