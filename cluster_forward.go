@@ -44,6 +44,7 @@ type forwarding struct {
 	answering atomic.Bool // a heartbeat for nodes that asked follows
 	number    atomic.Uint64
 	handled   cluster.Answers[forwardAnswer]
+	ended     cluster.Ended   // streams of other nodes
 	calling   transport.Tasks // calls in progress
 
 	mu     sync.Mutex // guards the following fields
@@ -192,11 +193,14 @@ func (e *Endpoint) forward(w http.ResponseWriter, r *http.Request, s *streamRequ
 	}
 	f := e.pond.node.forward
 	name := clusterwire.EndpointName(e.Path())
+	key := keyOf(s.far.id)
+	if f.ended.Has(key, time.Now()) {
+		return false, errNoStream
+	}
 	peer, err := f.owner(e, name, s.far.id)
 	if err != nil {
 		return false, err
 	}
-	key := keyOf(s.far.id)
 	q := forwardRequest{Endpoint: name, Stream: key[:], Method: r.Method}
 	if r.Method == http.MethodPost {
 		q.Body, err = e.readBody(w, r, s.turn)
@@ -218,7 +222,13 @@ func (e *Endpoint) forward(w http.ResponseWriter, r *http.Request, s *streamRequ
 		return bodyRead, errTooManyPosts
 	}
 	began := time.Now()
+	if f.ended.Has(key, began) { // an earlier request was answered
+		return bodyRead, errNoStream
+	}
 	sent, err := f.call(peer, cluster.StreamMark(s.far.id), &q)
+	if err == nil && r.Method == http.MethodDelete || sent && err != nil && public(err).status() == http.StatusNotFound {
+		f.ended.Add(key, time.Now()) // its former client must not cause further messages
+	}
 	if observe := e.pond.cfg.observer.Forwarded; observe != nil && sent {
 		status := http.StatusNoContent
 		if err != nil {
@@ -366,13 +376,10 @@ func (f *forwarding) encode(to, event, number string, payload any) ([]byte, erro
 		return nil, err
 	}
 	n := f.node
-	now := time.Now()
-	data, err := clusterwire.Append(nil, &clusterwire.Message{
-		Type: clusterwire.UserMessage, ID: clusterwire.NewID(now), Source: n.id, Endpoint: clusterwire.Private, Channel: to,
-		Timestamp: now.UnixMilli(), From: clusterwire.FromChannel, Event: event, Payload: body, RequestID: number,
-		Recipients: clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}},
-		Ext:        clusterwire.Ext{Boot: n.boot()},
-	})
+	m := n.message(clusterwire.UserMessage, clusterwire.Private, to)
+	m.From, m.Event, m.Payload, m.RequestID = clusterwire.FromChannel, event, body, number
+	m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}}
+	data, err := clusterwire.Append(nil, &m)
 	if err == nil && len(data) > min(n.broker.MaxBytes(), clusterwire.DefaultLimits.Bytes)-maxNumber {
 		err = ErrTooLarge
 	}

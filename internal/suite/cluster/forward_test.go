@@ -434,3 +434,55 @@ func TestForwardPipelined(t *testing.T) {
 		}
 	}, func(c *cluster) { c.bus = memorybroker.New(memorybroker.WithMaxBytes(64 << 10)) })
 }
+
+// The former client of a stream that ended cannot make nodes exchange messages: each node
+// asks once. Streams that exist are not affected.
+func TestForwardEnded(t *testing.T) {
+	for name, end := range map[string]func(c *cluster, s []*server, client *pondtest.Session){
+		"closed": func(_ *cluster, _ []*server, client *pondtest.Session) { client.Close() },
+		"disconnected": func(_ *cluster, s []*server, client *pondtest.Session) {
+			_ = s[1].endpoint.Disconnect(client.ID(), 0, "")
+		},
+		"DELETE at a node": func(c *cluster, s []*server, client *pondtest.Session) {
+			c.ask(s[0], http.MethodDelete, client.ConnectionID(), "")
+		},
+		"DELETE at its own": func(c *cluster, s []*server, client *pondtest.Session) {
+			c.ask(s[1], http.MethodDelete, client.ConnectionID(), "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runStreams(t, func(t *testing.T, c *cluster, s []*server) {
+				ann, bob := c.join(s[1]), c.join(s[1])
+				id := ann.ConnectionID()
+				end(c, s, ann)
+				c.settle()
+				forwarded := 0
+				s[0].tap.onPublish(func(topic string, _ []byte) {
+					if strings.HasPrefix(topic, "__pond__.") {
+						forwarded++
+					}
+				})
+				for range 20 {
+					if got := c.ask(s[0], http.MethodPost, id, saying(1)); got.status != http.StatusNotFound {
+						t.Errorf("POST: %v", got)
+					}
+					if got := c.ask(s[0], http.MethodDelete, id, ""); got.status != http.StatusNotFound {
+						t.Errorf("DELETE: %v", got)
+					}
+				}
+				if forwarded > 1 {
+					t.Errorf("%d messages for requests for a stream that ended", forwarded)
+				}
+				forwarded = 0
+				for n := range 3 {
+					if got := c.post(s[0], bob, saying(n)); got != http.StatusNoContent {
+						t.Errorf("POST of another client: status %d", got)
+					}
+				}
+				if forwarded != 3 {
+					t.Errorf("%d messages, want 3", forwarded)
+				}
+			})
+		})
+	}
+}
