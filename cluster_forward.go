@@ -20,7 +20,6 @@ const (
 	forwardTimeout = 10 * time.Second // until the other node must have answered
 	forwardWait    = 5 * time.Second  // for earlier requests here, and for the inbox there
 	forwardRetry   = time.Second / 2  // until a request is sent again; doubles each time
-
 )
 
 // Events of messages between two nodes.
