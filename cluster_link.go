@@ -204,12 +204,15 @@ const (
 	userOverhead  = 64      // of a user in it, in addition to the data
 )
 
-// statePages are the messages of an announcement.
+// statePages are the messages of an announcement. They are queued a few at a time, because
+// the queue to the broker is limited, and events of the channel wait behind them. The fields
+// are guarded by the channel's mu.
 type statePages struct {
 	link    *link
 	ids     []string // members that are not in a page yet
 	started bool
-	done    bool
+	done    bool     // the last page is queued, or a page was lost
+	queued  int      // pages that the broker does not have yet, except the last one
 	large   []string // members that were announced without assigns, for the first time
 }
 
@@ -230,9 +233,9 @@ func (p *statePages) next(tx *tx) clusterwire.Message {
 		}
 		u := member.state()
 		if userSize(&u) > limit {
-			u.Assigns = encodeAssigns(nil, member.hiddenState())
+			u.Assigns = clusterwire.EncodeAssigns(nil, member.hiddenState())
 			if userSize(&u) > limit {
-				u.Assigns, u.Presence = encodeAssigns(nil, hiddenValue{Identity: member.conn.identity}), nil
+				u.Assigns, u.Presence = clusterwire.EncodeAssigns(nil, clusterwire.Hidden{Identity: member.conn.identity}), nil
 			}
 			if !member.large {
 				member.large = true

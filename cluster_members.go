@@ -22,7 +22,11 @@ type remoteMembers struct {
 	shown  map[string]*member             // the valid ones by user ID, except users with the ID of a member on this node
 	states map[string]map[string]struct{} // users in the parts of a state that arrived so far, by node
 
-	answering bool      // a timer for the answer to a request for the state runs
+	answering  bool // a timer for the answer to a request for the state runs
+	announcing bool // an announcement is being sent,
+	again      bool // and another one follows it,
+	againEmpty bool // even without members
+
 	requested time.Time // when another of pond's nodes last requested the state
 
 	stated   map[string]time.Time // when a node sent its whole state, or its first member
@@ -39,22 +43,6 @@ type remoteUser struct {
 	counted            counted
 }
 
-// userID returns the ID of a member here or on another node.
-func (m *member) userID() string {
-	if m.conn == nil {
-		return m.remote.id
-	}
-	return m.conn.id
-}
-
-// identity returns the identity of a member here or on another node.
-func (m *member) identity() string {
-	if m.conn == nil {
-		return m.remote.identity
-	}
-	return m.conn.identity
-}
-
 // userLocked returns a member here or on another node, or nil.
 func (ch *Channel) userLocked(id string) *member {
 	if m := ch.members[id]; m != nil || ch.link == nil {
@@ -63,49 +51,9 @@ func (ch *Channel) userLocked(id string) *member {
 	return ch.link.remote.shown[id]
 }
 
-// hiddenKey is the assign for data that has no field in version 1 of the protocol.
-const hiddenKey = "__pond__"
-
-// hiddenValue is the value of hiddenKey.
-type hiddenValue struct {
-	Identity string `json:"identity,omitempty"`
-	Tracked  bool   `json:"tracked,omitempty"` // with an empty object as presence
-}
-
-// sharedAssigns encodes assigns for other nodes. Values that cannot be encoded stay on
-// this node. It calls methods of the application, so no lock may be held.
-func sharedAssigns(assigns map[string]any) map[string]json.RawMessage {
-	shared := make(map[string]json.RawMessage, len(assigns))
-	for key, value := range assigns {
-		if encoded, err := wire.Value(value); err == nil {
-			shared[key] = encoded
-		}
-	}
-	return shared
-}
-
 // hiddenState returns the data of a member here that has no field of its own.
-func (m *member) hiddenState() hiddenValue {
-	return hiddenValue{m.conn.identity, m.tracked != nil && len(m.presence) == len(emptyObject)}
-}
-
-// encodeAssigns encodes assigns with hidden data.
-func encodeAssigns(shared map[string]json.RawMessage, hidden hiddenValue) []byte {
-	if hidden != (hiddenValue{}) {
-		shared = maps.Clone(shared)
-		if shared == nil {
-			shared = map[string]json.RawMessage{}
-		}
-		shared[hiddenKey], _ = json.Marshal(hidden) // never fails
-	}
-	dst := []byte{'{'}
-	for _, key := range slices.Sorted(maps.Keys(shared)) {
-		if len(dst) > 1 {
-			dst = append(dst, ',')
-		}
-		dst = append(append(wire.AppendString(dst, key), ':'), shared[key]...)
-	}
-	return append(dst, '}')
+func (m *member) hiddenState() clusterwire.Hidden {
+	return clusterwire.Hidden{Identity: m.conn.identity, Tracked: m.tracked != nil && len(m.presence) == len(emptyObject)}
 }
 
 // Keys of queued messages. The ID of a user follows.
@@ -127,9 +75,6 @@ func (tx *tx) tell(m *clusterwire.Message, key string) {
 			it.Fixes = []string{presenceKey + m.User, assignsKey + m.User}
 		case clusterwire.UserLeft:
 			it.Fixes = []string{presenceKey + m.User, assignsKey + m.User}
-			it.Done = l.lostUnlessSent()
-		case clusterwire.StateResponse:
-			it.FixesAll = true
 			it.Done = l.lostUnlessSent()
 		}
 		err = l.node.push(l.name, *it)
@@ -165,7 +110,7 @@ func (tx *tx) tellJoined(m *member) {
 	tx.showRemote(m.conn.id) // a member here hides one with the same ID
 	delete(l.remote.people.here, m.conn.identity)
 	msg := tx.memberMessage(clusterwire.UserJoined, m)
-	msg.Assigns = encodeAssigns(m.shared, hiddenValue{Identity: m.conn.identity})
+	msg.Assigns = clusterwire.EncodeAssigns(m.shared, clusterwire.Hidden{Identity: m.conn.identity})
 	tx.tell(&msg, "")
 	if l.due.Load() == 0 {
 		l.due.Store(l.node.nextAnnouncement())
@@ -198,36 +143,110 @@ func (tx *tx) tellPresence(m *member) {
 // tellAssigns sends the other nodes the assigns of a member.
 func (tx *tx) tellAssigns(m *member) {
 	msg := tx.memberMessage(clusterwire.AssignsUpdate, m)
-	msg.Assigns = encodeAssigns(m.shared, m.hiddenState())
+	msg.Assigns = clusterwire.EncodeAssigns(m.shared, m.hiddenState())
 	tx.tell(&msg, assignsKey+m.conn.id)
 }
 
 // announce sends the other nodes all members on this node. The other nodes then remove
 // all further members of this node. Without members, it sends a message only if empty
 // is set. It does not hold the channel's lock for long: members that join or leave in
-// the meantime are reported in their order.
+// the meantime are reported in their order. If an announcement is being sent, another one
+// follows it: other nodes could not tell their pages apart.
 func (l *link) announce(empty bool) {
 	l.due.Store(0)
-	p := &statePages{link: l}
-	err := l.ch.commit(func(tx *tx) error {
+	p := &statePages{link: l, done: true}
+	_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+		r := &l.remote
+		if r.announcing {
+			r.again, r.againEmpty = true, r.againEmpty || empty
+			return nil
+		}
 		p.ids = slices.Collect(maps.Keys(tx.ch.members))
-		empty = empty || l.remote.people.graces() != ""
+		r.announcing = len(p.ids) > 0 || empty || r.people.graces() != ""
+		p.done = !r.announcing
 		return nil
 	})
-	if err != nil || len(p.ids) == 0 && !empty {
-		return
-	}
-	for err == nil && !p.done {
-		err = l.ch.commit(func(tx *tx) error {
-			m := p.next(tx)
-			tx.tell(&m, "")
+	p.proceed()
+}
+
+// maxPages is how many pages of an announcement are queued for the broker at a time.
+const maxPages = 4
+
+// proceed queues further pages.
+func (p *statePages) proceed() {
+	l := p.link
+	var large []string
+	var again, empty bool
+	for more := true; more; {
+		more = false
+		_ = l.ch.commit(func(tx *tx) error { // a closed channel has no members
+			if p.done || p.queued == maxPages {
+				return nil
+			}
+			tx.tellPage(p)
+			large, p.large = append(large, p.large...), nil
+			if more = !p.done; !more {
+				r := &l.remote
+				again, empty = r.again, r.againEmpty
+				r.announcing, r.again, r.againEmpty = false, false, false
+			}
 			return nil
 		})
 	}
-	for _, id := range p.large {
+	for _, id := range large {
 		l.node.pond.log(l.node.run, slog.LevelWarn, "pond: a member is too large for the cluster: other nodes have it without assigns",
 			slog.String("channel", l.ch.name), slog.String("user", id))
 	}
+	if again {
+		l.announce(empty)
+	}
+}
+
+// tellPage queues the next page of an announcement.
+func (tx *tx) tellPage(p *statePages) {
+	l := tx.ch.link
+	m := p.next(tx)
+	it, err := l.encode(&m)
+	if err == nil {
+		it.FixesAll = true
+		it.Done = l.lostUnlessSent()
+		if !p.done {
+			it.Done = p.sent
+		}
+		err = l.node.push(l.name, *it)
+	}
+	switch {
+	case err != nil:
+		l.node.lostMembers(l) // the announcement will be repeated
+		p.end()
+	case !p.done:
+		p.queued++
+	}
+}
+
+// end ends an announcement before the last page.
+func (p *statePages) end() {
+	p.done = true
+	p.link.due.Store(p.link.node.nextAnnouncement())
+}
+
+// sent is called when the broker has a page, or the page is lost.
+func (p *statePages) sent(err error) {
+	l := p.link
+	if err != nil {
+		l.node.lostMembers(l)
+	}
+	l.node.backgroundUnlessClosing(func() {
+		_ = l.ch.commit(func(*tx) error { // a closed channel has no members
+			p.queued--
+			if err != nil && !p.done {
+				p.end()
+				l.remote.announcing, l.remote.again, l.remote.againEmpty = false, false, false
+			}
+			return nil
+		})
+		p.proceed()
+	})
 }
 
 // state returns the data about a member on this node that other nodes receive.
@@ -236,7 +255,7 @@ func (m *member) state() clusterwire.User {
 	if m.tracked != nil {
 		u.Presence = m.presence
 	}
-	u.Assigns = encodeAssigns(m.shared, m.hiddenState())
+	u.Assigns = clusterwire.EncodeAssigns(m.shared, m.hiddenState())
 	return u
 }
 
@@ -296,7 +315,8 @@ func (tx *tx) applyLocked(m *clusterwire.Message) {
 		}
 	case clusterwire.AssignsUpdate:
 		if known {
-			old.Assigns, _ = takeHidden(m.ApplyAssigns(old.Assigns))
+			old.Assigns = m.ApplyAssigns(old.Assigns)
+			clusterwire.TakeHidden(old.Assigns)
 			tx.claim(m.User, old)
 		}
 	case clusterwire.UserGetRequest:
@@ -337,26 +357,12 @@ func newClaim(node string, firsthand bool, assigns, presence []byte) cluster.Cla
 	if all == nil {
 		all = map[string]json.RawMessage{}
 	}
-	var hidden hiddenValue
-	c.Assigns, hidden = takeHidden(all)
-	c.Identity = hidden.Identity
+	hidden := clusterwire.TakeHidden(all)
+	c.Assigns, c.Identity = all, hidden.Identity
 	if len(presence) > len(emptyObject) || hidden.Tracked {
 		c.Presence = bytes.Clone(presence) // the message is larger and is not kept
 	}
 	return c
-}
-
-// takeHidden removes the hidden data from assigns, which it may change, and returns it.
-func takeHidden(assigns map[string]json.RawMessage) (map[string]json.RawMessage, hiddenValue) {
-	var hidden hiddenValue
-	if raw, ok := assigns[hiddenKey]; ok {
-		delete(assigns, hiddenKey)
-		_ = json.Unmarshal(raw, &hidden) // the zero value, if a node is broken
-	}
-	for key, value := range assigns {
-		assigns[key] = bytes.Clone(value) // the message is larger and is not kept
-	}
-	return assigns, hidden
 }
 
 // applyState handles a page of the members of another node.

@@ -48,6 +48,22 @@ type member struct {
 
 func (m *member) user() User { return User{ID: m.userID(), conn: m.conn, member: m} }
 
+// userID returns the ID of a member here or on another node.
+func (m *member) userID() string {
+	if m.conn == nil {
+		return m.remote.id
+	}
+	return m.conn.id
+}
+
+// identity returns the identity of a member here or on another node.
+func (m *member) identity() string {
+	if m.conn == nil {
+		return m.remote.identity
+	}
+	return m.conn.identity
+}
+
 // join makes m a member. The acknowledgement is the first message of the channel that
 // the client receives. The messages that it asked for follow; if they do not, join
 // returns the reason.

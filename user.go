@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/pondsocket/pond/internal/wire"
 	"github.com/pondsocket/pond/internal/ws"
 )
 
@@ -47,6 +48,18 @@ func (u User) remoteAssigns() map[string]json.RawMessage {
 	u.member.channel.mu.Lock()
 	defer u.member.channel.mu.Unlock()
 	return u.member.remote.assigns
+}
+
+// sharedAssigns encodes assigns for other nodes. Values that cannot be encoded stay on
+// this node. It calls methods of the application, so no lock may be held.
+func sharedAssigns(assigns map[string]any) map[string]json.RawMessage {
+	shared := make(map[string]json.RawMessage, len(assigns))
+	for key, value := range assigns {
+		if encoded, err := wire.Value(value); err == nil {
+			shared[key] = encoded
+		}
+	}
+	return shared
 }
 
 // decodeAssign decodes a value of another node. It returns nil for nil.

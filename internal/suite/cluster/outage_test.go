@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -172,4 +173,68 @@ func TestDegradedAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}, defaultTimeout)
+}
+
+// The members of a huge channel are announced a few pages at a time, even if the broker is
+// slow: events of the channel do not wait behind all of them, and nothing is lost because the
+// queue is full. A node that joins meanwhile gets all members, too.
+func TestHugeChannelIsPaced(t *testing.T) {
+	var lost, missed int
+	runOne(t, 3, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		const members, size = 100, 100 << 10 // 10 MB: more than the queue of a channel may have
+		padding := strings.Repeat("x", size)
+		first := c.join(s[0])
+		for range members - 1 {
+			ann := c.join(s[0])
+			if err := c.channel(s[0]).Assign(ann.ID(), "padding", padding); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.pass(time.Minute)
+		pages, queued := 0, 0
+		s[0].tap.onPublish(func(_ string, message []byte) {
+			if strings.Contains(string(message[:min(200, len(message))]), `"STATE_RESPONSE"`) {
+				time.Sleep(100 * time.Millisecond)
+				pages++
+				queued = max(queued, s[0].BrokerQueue().Bytes)
+			}
+		})
+		bob := c.connect(s[1])
+		bob.SendJoin(room, nil)
+		c.pass(500 * time.Millisecond)
+		eve := c.connect(s[2])
+		eve.SendJoin(room, nil)
+		c.pass(200 * time.Millisecond)
+		began := time.Now()
+		first.Send(room, "say", number(1))
+		arrived := func() bool {
+			return slices.ContainsFunc(bob.Drain(), func(m pondtest.Message) bool { return m.Event == "said" })
+		}
+		for !arrived() && time.Since(began) < time.Minute {
+			c.pass(10 * time.Millisecond)
+		}
+		if d := time.Since(began); d > time.Second {
+			t.Errorf("a message took %v", d)
+		}
+		c.pass(20 * time.Second)
+		if queued > 4<<20 {
+			t.Errorf("%d bytes were queued", queued)
+		}
+		if most := 5 * members * size / (256 << 10); pages > most {
+			t.Errorf("%d pages, want at most %d", pages, most)
+		}
+		for _, n := range s {
+			if got := c.channel(n).Len(); got != members+2 {
+				t.Errorf("node %s shows %d members", n.name, got)
+			}
+			for u := range c.channel(n).Users() {
+				if _, ok := u.Get("padding").(string); !ok && !slices.Contains([]string{first.ID(), bob.ID(), eve.ID()}, u.ID) {
+					t.Fatalf("node %s has no assigns of %s", n.name, u.ID)
+				}
+			}
+		}
+		if lost+missed > 0 {
+			t.Errorf("%d lost, %d missed", lost, missed)
+		}
+	}, observeLosses(&lost, &missed), func(c *cluster) { c.pond = append(c.pond, pond.WithNodeTimeout(time.Minute)) })
 }
