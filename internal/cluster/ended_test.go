@@ -7,7 +7,7 @@ import (
 )
 
 func streamNumber(n int) (stream [32]byte) {
-	binary.BigEndian.PutUint64(stream[:], uint64(n)) //nolint:gosec // it is positive
+	binary.BigEndian.PutUint64(stream[:], uint64(n))
 	return stream
 }
 
