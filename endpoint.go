@@ -9,6 +9,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/ws"
@@ -284,6 +285,9 @@ func (e *Endpoint) features() string {
 // otherwise, clients would receive another name. A URL can contain other bytes.
 func (e *Endpoint) validName(name string) bool {
 	if len(name) > e.cfg.maxName || !utf8.ValidString(name) {
+		return false
+	}
+	if e.control != nil && len(clusterwire.Topic(e.control.name, name)) > clusterwire.MaxTopic {
 		return false
 	}
 	for _, r := range name {

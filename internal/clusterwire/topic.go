@@ -17,6 +17,9 @@ func NodeTopic(id string) string { return Private + "." + id }
 // that it was registered with, without leading slashes.
 func EndpointName(pattern string) string { return strings.TrimLeft(pattern, "/") }
 
+// MaxTopic is how many bytes a topic may have.
+const MaxTopic = 1024
+
 // Topic returns the topic of a channel, without the prefix and the namespace of the
 // cluster. Neither name is escaped, so two channels of different endpoints may have the
 // same topic: [Decode] compares the names in the message.

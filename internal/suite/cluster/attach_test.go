@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -371,4 +372,24 @@ func TestLogCannotBegin(t *testing.T) {
 			return ctx.Accept()
 		}
 	})
+}
+
+// A name that is too long for a topic of the broker is rejected like other invalid names, and
+// not as if the broker were away.
+func TestLongChannelName(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		longest := "/chat/" + strings.Repeat("x", 1024-len("socket:/chat/"))
+		ann, bob := c.connect(s[0]), c.connect(s[1])
+		c.admitted(ann.Join(longest, nil))
+		c.admitted(bob.Join(longest, nil))
+		ann.Send(longest, "say", number(1))
+		expect(t, bob, 1)
+		if m := ann.Join(longest+"x", nil); kit.Status(t, m) != http.StatusBadRequest {
+			t.Errorf("the join was answered with %s, want an error 400", m.Event)
+		}
+		refused, ok := errors.AsType[*pond.Error](s[0].endpoint.Publish(t.Context(), longest+"x", "said", nil))
+		if !ok || refused.Code != http.StatusBadRequest {
+			t.Errorf("Publish returned %v", refused)
+		}
+	}, func(c *cluster) { c.endpoint = append(c.endpoint, pond.WithMaxChannelName(4096)) })
 }
