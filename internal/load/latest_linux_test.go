@@ -90,11 +90,17 @@ func TestLatest(t *testing.T) {
 	for _, tr := range transports {
 		t.Run(string(tr), func(t *testing.T) {
 			t.Parallel()
-			res := run(t, late(tr, serveLatest(t, false, nil)))
-			checkFaults(t, res, load.Faults{})
-			c := res.Catchup
-			if all := int64(2 * lateMessages); res.Deliveries != all-c.Behind {
-				t.Errorf("%d deliveries, and %d skipped, of %d", res.Deliveries, c.Behind, all)
+			var c *load.Catchup
+			for range 5 { // on a busy machine, the server may send after the member reads again
+				res := run(t, late(tr, serveLatest(t, false, nil)))
+				checkFaults(t, res, load.Faults{})
+				c = res.Catchup
+				if all := int64(2 * lateMessages); res.Deliveries != all-c.Behind {
+					t.Errorf("%d deliveries, and %d skipped, of %d", res.Deliveries, c.Behind, all)
+				}
+				if c.Skipped > 0 {
+					break
+				}
 			}
 			if c.Resumed != 1 || c.Skipped == 0 || c.Outdated+c.Skipped != lateMessages-1 || c.UpToDate == nil || c.UpToDate.Count != 1 {
 				t.Errorf("catch-up %+v", c)
