@@ -235,7 +235,7 @@ func (ch *Channel) Assign(id, key string, value any) error {
 	if err != nil {
 		return err
 	}
-	return ch.link.ask(memberChange{Do: doAssign, User: id, Key: key, Value: encoded}, nil)
+	return ch.link.requestChange(memberChange{Do: doAssign, User: id, Key: key, Value: encoded}, nil)
 }
 
 // Evict removes a member and sends the reason to it and to the remaining members.

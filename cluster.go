@@ -93,10 +93,10 @@ const (
 	attachTimeout = 5 * time.Second // of a subscription before a join
 	attachLimit   = 1000            // channels that are subscribed to at the same time
 
-	laneBytes  = 8 << 20  // queued for the broker in one topic
-	lanesBytes = 64 << 20 // and in all
-	sendPause  = 5 * time.Second
-	sendGiveUp = 30 * time.Second
+	laneBytes   = 8 << 20  // queued for the broker in one topic
+	lanesBytes  = 64 << 20 // and in all
+	sendTimeout = 5 * time.Second
+	sendGiveUp  = 30 * time.Second
 
 	inboundBytes = 16 << 20 // queued from the broker in one topic
 	stopTimeout  = 5 * time.Second
@@ -178,7 +178,7 @@ func newNode(p *Pond) *node {
 			n.losses.Add(topic, numbered) // the other nodes notice that they are missing
 			n.gaveUp(topic, events, err)
 		},
-		LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendPause, Patience: sendGiveUp,
+		LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendTimeout, Patience: sendGiveUp,
 	})
 	return n
 }

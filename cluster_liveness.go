@@ -102,7 +102,7 @@ func (n *node) bury(dead []string) {
 func (n *node) saw(m *clusterwire.Message) bool {
 	known, returned := n.nodes.Seen(m.Source, m.Ext.Boot != "", time.Now())
 	if returned {
-		n.forward.ask() // its key was forgotten
+		n.forward.askForKeys() // its key was forgotten
 		for _, l := range n.links() {
 			n.sync(l)
 		}
@@ -364,8 +364,8 @@ func (f *forwarding) echo(m *clusterwire.Message) {
 	}
 }
 
-// meet handles the heartbeat of another node.
-func (f *forwarding) meet(m *clusterwire.Message) {
+// receiveHeartbeat handles the heartbeat of another node.
+func (f *forwarding) receiveHeartbeat(m *clusterwire.Message) {
 	if m.Ext.Action == stopAction {
 		f.peers.Remove(m.Source)
 		return
@@ -379,9 +379,9 @@ func (f *forwarding) meet(m *clusterwire.Message) {
 	}
 }
 
-// ask asks the other nodes for their keys, because some may have been missed. With many
+// askForKeys asks the other nodes for their keys, because some may have been missed. With many
 // losses, the next tick does it.
-func (f *forwarding) ask() {
+func (f *forwarding) askForKeys() {
 	f.peers.Complete(time.Time{})
 	if f.due(&f.asked, askPause) {
 		f.node.sendBeat(false)

@@ -179,10 +179,10 @@ const (
 // which do not accept such requests.
 var errForeign = errors.New("pond: the member is connected to a server of another implementation, and only that server can change it")
 
-// ask asks the node of a member to change it, unless check, which is called under the
+// requestChange asks the node of a member to change it, unless check, which is called under the
 // channel's lock, returns an error. It returns [ErrNotMember] if there is no such member on
 // another node.
-func (l *link) ask(r memberChange, check func(*member) error) error {
+func (l *link) requestChange(r memberChange, check func(*member) error) error {
 	if l == nil {
 		return ErrNotMember
 	}
@@ -220,8 +220,8 @@ func (l *link) ask(r memberChange, check func(*member) error) error {
 	return err
 }
 
-// askPresence is ask for a change of presence.
-func (l *link) askPresence(do, id string, presence any, check func(*member) error) error {
+// requestPresence is requestChange for a change of presence.
+func (l *link) requestPresence(do, id string, presence any, check func(*member) error) error {
 	if l == nil {
 		return ErrNotMember
 	}
@@ -229,7 +229,7 @@ func (l *link) askPresence(do, id string, presence any, check func(*member) erro
 	if err != nil {
 		return err
 	}
-	return l.ask(memberChange{Do: do, User: id, Value: value}, check)
+	return l.requestChange(memberChange{Do: do, User: id, Value: value}, check)
 }
 
 // changeMember changes a member on this node at the request of another one. If that fails, the
@@ -464,7 +464,7 @@ func (n *node) dirtyDue(now time.Time) map[string]*link {
 		due[topic] = l
 	}
 	for topic, p := range n.pauses {
-		if _, lost := n.dirty[topic]; !lost && now.Sub(p.end) > sendGiveUp+sendPause {
+		if _, lost := n.dirty[topic]; !lost && now.Sub(p.end) > sendGiveUp+sendTimeout {
 			delete(n.pauses, topic) // it was not lost
 		}
 	}

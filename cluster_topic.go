@@ -237,7 +237,7 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 		h.node.echo(time.Now())
 		h.node.forward.echo(&m)
 	case h.node.saw(&m):
-		h.node.forward.meet(&m)
+		h.node.forward.receiveHeartbeat(&m)
 	}
 }
 
@@ -245,7 +245,7 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 // know at once that it is connected again. Nothing else depends on a single heartbeat: a
 // node may miss two consecutive ones of another node, and it detects on its own if it
 // misses more.
-func (h heartbeats) gap(error) { h.node.forward.ask() }
+func (h heartbeats) gap(error) { h.node.forward.askForKeys() }
 
 // controlChannel replaces the channel in messages about connections.
 const controlChannel = "__control__"

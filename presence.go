@@ -65,7 +65,7 @@ func PresenceAs[T any](ch *Channel) ([]Tracked[T], error) {
 func (ch *Channel) Track(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return ch.link.askPresence(doTrack, id, presence, (*member).checkUntracked)
+		return ch.link.requestPresence(doTrack, id, presence, (*member).checkUntracked)
 	}
 	return m.track(presence)
 }
@@ -75,7 +75,7 @@ func (ch *Channel) Track(id string, presence any) error {
 func (ch *Channel) Update(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return ch.link.askPresence(doUpdate, id, presence, (*member).checkTracked)
+		return ch.link.requestPresence(doUpdate, id, presence, (*member).checkTracked)
 	}
 	return m.update(presence)
 }
@@ -85,7 +85,7 @@ func (ch *Channel) Update(id string, presence any) error {
 func (ch *Channel) Upsert(id string, presence any) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return ch.link.askPresence(doUpsert, id, presence, nil)
+		return ch.link.requestPresence(doUpsert, id, presence, nil)
 	}
 	return m.setPresence(presence, nil)
 }
@@ -95,7 +95,7 @@ func (ch *Channel) Upsert(id string, presence any) error {
 func (ch *Channel) Untrack(id string) error {
 	m, err := ch.member(id)
 	if err != nil {
-		return ch.link.ask(memberChange{Do: doUntrack, User: id}, (*member).checkTracked)
+		return ch.link.requestChange(memberChange{Do: doUntrack, User: id}, (*member).checkTracked)
 	}
 	return m.untrack()
 }
