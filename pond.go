@@ -213,8 +213,10 @@ func (p *Pond) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const headerTimeout = 10 * time.Second
 
 // idleTimeout is the time for which a connection without requests stays open, unless
-// the server sets one.
-const idleTimeout = 2 * time.Minute
+// the server sets one. It is longer than the time for which common proxies keep idle
+// connections (Caddy: two minutes). Otherwise a proxy could send a request on a connection
+// that the server closes at the same moment.
+const idleTimeout = 3 * time.Minute
 
 // shutdownTimeout is the time that [Pond.Serve] gives clients and handlers to finish.
 const shutdownTimeout = 10 * time.Second
@@ -235,7 +237,7 @@ func (p *Pond) ListenAndServe(ctx context.Context, srv *http.Server) error {
 // Serve runs srv on l until ctx is done. Then it shuts down the server and p in the
 // right order, within ten seconds, and returns nil if everything ended in that time. If
 // srv does not set them, the handler is p, ReadHeaderTimeout is ten seconds, and
-// IdleTimeout is two minutes. Serve closes l.
+// IdleTimeout is three minutes. Serve closes l.
 func (p *Pond) Serve(ctx context.Context, srv *http.Server, l net.Listener) error {
 	if srv.Handler == nil {
 		srv.Handler = p
