@@ -1,11 +1,11 @@
 package pond
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,6 +100,7 @@ const (
 
 	inboundBytes = 16 << 20 // queued from the broker in one topic
 	stopTimeout  = 5 * time.Second
+	abortTimeout = time.Second // of calls of the broker whose context is cancelled
 )
 
 // A node is the part of a Pond with a broker that takes part in the cluster.
@@ -476,7 +477,9 @@ func (n *node) stop(ctx context.Context) error {
 	n.closing = true
 	n.mu.Unlock()
 	n.cancel()
-	n.lanes.Close()
+	abort, done := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	_ = n.lanes.Close(abort) // it ends with the broker's calls
+	done()
 	n.reportLost()
 	err := n.tasks.Wait(ctx)
 	n.forward.stop(ctx)
@@ -486,15 +489,10 @@ func (n *node) stop(ctx context.Context) error {
 	n.topics = map[string]*topic{}
 	n.mu.Unlock()
 	for _, t := range topics {
-		t.in.Close()
+		t.in.Stop()
+	}
+	for _, t := range topics {
+		err = cmp.Or(err, t.in.Close(ctx))
 	}
 	return err
-}
-
-// unavailableError is the answer to a join that failed because of the broker.
-func unavailableError(err error) *Error {
-	return &Error{
-		Code: http.StatusServiceUnavailable, Err: err,
-		Message: "the channel is not available, because the server has no connection to the cluster",
-	}
 }

@@ -477,3 +477,11 @@ func (ch *Channel) audience(m *clusterwire.Message) (to Audience, ok bool) {
 	}
 	return to, true
 }
+
+// unavailableError is the answer to a join that failed because of the broker.
+func unavailableError(err error) *Error {
+	return &Error{
+		Code: http.StatusServiceUnavailable, Err: err,
+		Message: "the channel is not available, because the server has no connection to the cluster",
+	}
+}

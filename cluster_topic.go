@@ -189,7 +189,7 @@ func (t *topic) open(ctx context.Context) error {
 	}
 	n.mu.Unlock()
 	if err != nil {
-		t.in.Close()
+		t.in.Stop()
 	}
 	if errors.Is(err, context.Canceled) {
 		change.finish(nil) // this client left: another may try
@@ -218,7 +218,7 @@ func (t *topic) close() {
 	n := t.node
 	defer n.tasks.Done()
 	_ = t.closer.Close() // the subscription ended in any case
-	t.in.Close()
+	_ = t.in.Close(context.WithoutCancel(n.run)) // stop waits for this goroutine only as long as it may
 	n.mu.Lock()
 	delete(n.topics, t.name)
 	change := t.change

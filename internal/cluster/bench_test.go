@@ -20,7 +20,7 @@ func BenchmarkLanes(b *testing.B) {
 		GaveUp:    func(string, int, cluster.Span, error) {},
 		LaneBytes: 8 << 20, TotalBytes: 64 << 20, Timeout: time.Second, Patience: time.Second,
 	})
-	defer l.Close()
+	defer func() { _ = l.Close(b.Context()) }()
 	names := make([]string, topics)
 	for i := range names {
 		names[i] = fmt.Sprint("topic", i)

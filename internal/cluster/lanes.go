@@ -389,9 +389,9 @@ func (l *Lanes) Flush(ctx context.Context) error {
 	}
 }
 
-// Close gives up all queued messages, and waits until no batch is in flight. Later
-// messages are rejected.
-func (l *Lanes) Close() {
+// Close gives up all queued messages, and waits until no batch is in flight, or until ctx is
+// done. Later messages are rejected.
+func (l *Lanes) Close(ctx context.Context) error {
 	l.mu.Lock()
 	l.closed = true
 	cancel := l.cancel
@@ -399,7 +399,7 @@ func (l *Lanes) Close() {
 	if cancel != nil {
 		cancel()
 	}
-	_ = l.Flush(context.Background()) //nolint:forbidigo // lanes end at once when their context is cancelled
+	return l.Flush(ctx)
 }
 
 // Topics returns the topics that have queued messages, for tests.

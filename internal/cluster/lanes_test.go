@@ -92,7 +92,9 @@ func withLanes(t *testing.T, test func(t *testing.T, l *cluster.Lanes, b *backen
 			LaneBytes: 2000, TotalBytes: 3000, Timeout: time.Second, Patience: 10 * time.Second,
 		})
 		test(t, l, b)
-		l.Close()
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -313,13 +315,38 @@ func TestLanesClose(t *testing.T) {
 		b.block = make(chan struct{}) // never closed
 		_ = l.Push("x", cluster.Item{Data: []byte("2"), Event: true, Done: func(err error) { got = err }})
 		synctest.Wait()
-		l.Close()
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 		synctest.Wait()
 		if !errors.Is(got, cluster.ErrClosed) || b.lost != 1 {
 			t.Errorf("the message got %v, and %d are lost", got, b.lost)
 		}
 		if err := l.Push("x", cluster.Item{}); !errors.Is(err, cluster.ErrClosed) {
 			t.Errorf("Push after Close returned %v", err)
+		}
+	})
+}
+
+// Close does not wait longer than its context for a backend that ignores cancelled contexts.
+func TestLanesCloseWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block := make(chan struct{})
+		l := cluster.NewLanes(cluster.LanesConfig{
+			Number:    func(message []byte, _, _ uint64) []byte { return message },
+			Send:      func(context.Context, string, any, uint64, [][]byte) error { <-block; return nil },
+			Permanent: func(error) bool { return false },
+			LaneBytes: 2000, TotalBytes: 2000, Timeout: time.Second, Patience: time.Second,
+		})
+		push(t, l, "x", "1")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		close(block)
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -347,7 +374,9 @@ func TestQueue(t *testing.T) {
 		if got[len(got)-1] != "large" {
 			t.Errorf("got %q", got)
 		}
-		q.Close()
+		if err := q.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
 		q.Push("late", 1)
 		synctest.Wait()
 		if got[len(got)-1] != "large" {
@@ -375,6 +404,34 @@ func TestQueueGoexit(t *testing.T) {
 			t.Errorf("got %q", got)
 		}
 		q.Push("exit", 1)
-		q.Close()
+		if err := q.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Close does not wait longer than its context for a function that takes long, and no further
+// value reaches the function.
+func TestQueueCloseWithContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		block := make(chan struct{})
+		var got []string
+		var q cluster.Queue[string]
+		q.Init(100, func(s string) { got = append(got, s); <-block }, nil)
+		q.Push("1", 1)
+		q.Push("2", 1)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := q.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Close returned %v", err)
+		}
+		close(block)
+		if err := q.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if !slices.Equal(got, []string{"1"}) {
+			t.Errorf("the function got %q", got)
+		}
 	})
 }

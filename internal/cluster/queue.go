@@ -1,6 +1,9 @@
 package cluster
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // A Queue hands values to a function, one at a time and in their order, on a goroutine
 // that exists only while there are some. It is limited: a value that does not fit is
@@ -84,19 +87,33 @@ func (q *Queue[T]) drain() {
 	}
 }
 
-// Close drops all queued values, and waits for the function to return. It must not be
-// called by the function.
-func (q *Queue[T]) Close() {
+// Stop drops all queued values. Later ones are dropped, too. The function may still be
+// running.
+func (q *Queue[T]) Stop() {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.closed = true
+	q.values, q.bytes = nil, 0
+}
+
+// Close is Stop, and waits until the function returns or ctx is done. It must not be called
+// by the function.
+func (q *Queue[T]) Close(ctx context.Context) error {
+	q.Stop()
+	q.mu.Lock()
 	if !q.running {
 		q.mu.Unlock()
-		return
+		return nil
 	}
 	if q.idle == nil {
 		q.idle = make(chan struct{})
 	}
 	idle := q.idle
 	q.mu.Unlock()
-	<-idle
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -365,6 +365,46 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// Shutdown returns when its context is done, even if the node takes long to handle what its
+// broker delivered. It does not handle the rest.
+func TestStopInTime(t *testing.T) {
+	runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		ann := c.join(s[0])
+		c.join(s[1])
+		c.rest()
+		stuck := make(chan struct{})
+		s[1].tap.mu.Lock()
+		s[1].tap.stuck = stuck
+		s[1].tap.mu.Unlock()
+		before := s[1].tap.counted("since " + topic)
+		c.bus.SetFaults(memorybroker.Faults{Drop: 1})
+		for n := range 3 {
+			ann.Send(room, "say", number(n)) // the node reads the log after each gap
+			c.settle()
+		}
+		done := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			done <- s[1].Shutdown(ctx)
+		}()
+		c.pass(10 * time.Second)
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown returned %v", err)
+			}
+		default:
+			t.Error("Shutdown does not return")
+		}
+		close(stuck)
+		c.settle()
+		if n := s[1].tap.counted("since "+topic) - before; n != 1 {
+			t.Errorf("the node read the log %d times, want once", n)
+		}
+	}, withHistory)
+}
+
 // A join, an event and a leave cost each of the nodes one message. While nothing happens,
 // there are heartbeats, and one announcement of a channel in some time.
 func TestCost(t *testing.T) {

@@ -72,6 +72,19 @@ type tap struct {
 	open  map[string]bool                    // topics that are subscribed to
 	watch func(topic string, message []byte) // called with each published message, if not nil
 	await func(ctx context.Context) error    // of channels; see AwaitSubscribers
+	stuck chan struct{}                      // Since waits until it is closed, if not nil, even without its context
+}
+
+// Since implements [pond.BrokerLog].
+func (b *tap) Since(ctx context.Context, topic string, after pond.Position, limit int) (pond.Page, error) {
+	b.count("since " + topic)
+	b.mu.Lock()
+	stuck := b.stuck
+	b.mu.Unlock()
+	if stuck != nil {
+		<-stuck
+	}
+	return b.BrokerLog.Since(ctx, topic, after, limit)
 }
 
 // AwaitSubscribers implements [pond.BrokerWaiter].
