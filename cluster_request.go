@@ -112,6 +112,7 @@ func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
 
 // pushRequest queues a request, and remembers it.
 func (l *link) pushRequest(it *cluster.Item, r cluster.Request) error {
+	it.Done = l.ch.lobby.endpoint.control.givenUp
 	if err := l.node.push(l.name, *it); err != nil {
 		return err
 	}
@@ -138,6 +139,7 @@ func (l *link) closing(reason string) (it *cluster.Item, id string) {
 		return nil, ""
 	}
 	it.Event = true // if it is lost, the Observer is notified
+	it.Done = l.ch.lobby.endpoint.control.givenUp
 	if l.log != nil {
 		it.Log = endLog{}
 	}

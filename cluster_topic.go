@@ -10,7 +10,6 @@ import (
 
 	"github.com/pondsocket/pond/internal/cluster"
 	"github.com/pondsocket/pond/internal/clusterwire"
-	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/wire"
 	"github.com/pondsocket/pond/internal/ws"
 )
@@ -247,7 +246,8 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 // misses more.
 func (h heartbeats) gap(error) { h.node.forward.askForKeys() }
 
-// controlChannel replaces the channel in messages about connections.
+// controlChannel replaces the channel in messages about connections. No channel of a cluster
+// can have this name.
 const controlChannel = "__control__"
 
 // disconnect is the action of a request to disconnect clients.
@@ -301,6 +301,14 @@ func (c *control) gap(error) { c.lost() }
 // received that others ask for its requests, either, so it repeats them.
 func (c *control) lost() { c.sent.RepeatSoon(true) }
 
+// givenUp repeats the requests of this node if the broker did not accept one of them for a
+// long time. The other nodes may not notice that it is missing.
+func (c *control) givenUp(err error) {
+	if err != nil && !errors.Is(err, ErrTooLarge) {
+		c.sent.RepeatSoon(false)
+	}
+}
+
 // repeatBytes is about how many bytes of requests a message has.
 const repeatBytes = 64 << 10
 
@@ -325,7 +333,7 @@ func (c *control) repeatDue(now time.Time) {
 		it, err := n.encode(&m)
 		if err == nil {
 			it.Done = func(err error) {
-				if err != nil {
+				if err != nil && !errors.Is(err, ErrTooLarge) {
 					c.sent.RepeatSoon(p.Ask)
 				}
 			}
@@ -395,7 +403,7 @@ func (n *node) disconnect(e *Endpoint, user, identity string, code int, reason s
 	if err != nil {
 		return err
 	}
-	it.Event = true // if it is lost, the Observer is notified
+	it.Event, it.Done = true, e.control.givenUp // if it is lost, the Observer is notified
 	if err := n.push(clusterwire.Topic(e.control.name, controlChannel), *it); err != nil {
 		return err
 	}
@@ -439,56 +447,4 @@ func stringArray(list []string) string {
 		array = wire.AppendString(array, s)
 	}
 	return string(append(array, ']'))
-}
-
-// publish is [Endpoint.Publish] in a cluster.
-func (e *Endpoint) publish(ctx context.Context, l *Lobby, name string, params pattern.Params, event string, payload any) error {
-	stored := make(chan error, 1)
-	to := Audience{except: true, stored: func(err error) { stored <- err }}
-	err := ErrClosed
-	for errors.Is(err, ErrClosed) && !e.isClosing() {
-		err = e.publishOnce(ctx, l, name, params, event, payload, to)
-	}
-	if err != nil {
-		return err
-	}
-	select {
-	case err := <-stored:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// publishOnce returns [ErrClosed] if the channel has just ended.
-func (e *Endpoint) publishOnce(
-	ctx context.Context, l *Lobby, name string, params pattern.Params, event string, payload any, to Audience,
-) error {
-	n := e.pond.node
-	ch := e.registry.find(name)
-	if l.cfg.history != nil && n.log == nil { // which this node also keeps
-		ch = e.registry.acquire(l, name, params)
-		defer e.registry.release(ch)
-		if err := ch.link.attach(ctx); err != nil {
-			return unavailableError(err)
-		}
-	}
-	if ch != nil {
-		return ch.send(event, newRequestID(), payload, to)
-	}
-	body, err := wire.View(payload)
-	if err != nil {
-		return err
-	}
-	n.start()
-	endpoint := clusterwire.EndpointName(e.Path())
-	bare := &link{node: n, endpoint: endpoint, channel: name, name: clusterwire.Topic(endpoint, name)}
-	if l.cfg.history != nil {
-		bare.log = &remoteLog{keep: l.cfg.history.retention()}
-	}
-	it, err := bare.outgoing(event, newRequestID(), body, to)
-	if err != nil {
-		return err
-	}
-	return n.push(bare.name, *it)
 }

@@ -3,6 +3,7 @@ package pond
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"iter"
 	"net/netip"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/internal/pattern"
 	"github.com/pondsocket/pond/internal/transport"
+	"github.com/pondsocket/pond/internal/wire"
 	"github.com/pondsocket/pond/internal/ws"
 )
 
@@ -287,7 +289,7 @@ func (e *Endpoint) validName(name string) bool {
 	if len(name) > e.cfg.maxName || !utf8.ValidString(name) {
 		return false
 	}
-	if e.control != nil && len(clusterwire.Topic(e.control.name, name)) > clusterwire.MaxTopic {
+	if e.control != nil && (name == controlChannel || len(clusterwire.Topic(e.control.name, name)) > clusterwire.MaxTopic) {
 		return false
 	}
 	for _, r := range name {
@@ -355,4 +357,56 @@ func (e *Endpoint) limited(l Limit) {
 	if f := e.pond.cfg.observer.Limited; f != nil {
 		e.pond.observe("Limited", func() { f(e, l) })
 	}
+}
+
+// publish is [Endpoint.Publish] in a cluster.
+func (e *Endpoint) publish(ctx context.Context, l *Lobby, name string, params pattern.Params, event string, payload any) error {
+	stored := make(chan error, 1)
+	to := Audience{except: true, stored: func(err error) { stored <- err }}
+	err := ErrClosed
+	for errors.Is(err, ErrClosed) && !e.isClosing() {
+		err = e.publishOnce(ctx, l, name, params, event, payload, to)
+	}
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// publishOnce returns [ErrClosed] if the channel has just ended.
+func (e *Endpoint) publishOnce(
+	ctx context.Context, l *Lobby, name string, params pattern.Params, event string, payload any, to Audience,
+) error {
+	n := e.pond.node
+	ch := e.registry.find(name)
+	if l.cfg.history != nil && n.log == nil { // which this node also keeps
+		ch = e.registry.acquire(l, name, params)
+		defer e.registry.release(ch)
+		if err := ch.link.attach(ctx); err != nil {
+			return unavailableError(err)
+		}
+	}
+	if ch != nil {
+		return ch.send(event, newRequestID(), payload, to)
+	}
+	body, err := wire.View(payload)
+	if err != nil {
+		return err
+	}
+	n.start()
+	endpoint := clusterwire.EndpointName(e.Path())
+	bare := &link{node: n, endpoint: endpoint, channel: name, name: clusterwire.Topic(endpoint, name)}
+	if l.cfg.history != nil {
+		bare.log = &remoteLog{keep: l.cfg.history.retention()}
+	}
+	it, err := bare.outgoing(event, newRequestID(), body, to)
+	if err != nil {
+		return err
+	}
+	return n.push(bare.name, *it)
 }

@@ -332,7 +332,7 @@ func WithMaxChannels(n int) EndpointOption {
 // WithMaxChannelName limits the name of a channel in bytes. Joins with a longer name,
 // or with control characters in the name, are rejected with [http.StatusBadRequest].
 // The default is 256. In a cluster, the name and the pattern of the endpoint may have 1,023
-// bytes together.
+// bytes together, and a channel cannot have the name "__control__", which nodes use.
 func WithMaxChannelName(bytes int) EndpointOption {
 	positive("WithMaxChannelName", bytes)
 	return func(c *endpointConfig) { c.maxName = bytes }

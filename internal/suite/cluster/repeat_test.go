@@ -308,3 +308,38 @@ func TestManyRequestsAreRepeated(t *testing.T) {
 		}
 	})
 }
+
+// A request that the broker does not accept for a long time, although its connection is not
+// lost, is repeated when the broker works again.
+func TestRequestsThatWereGivenUpAreRepeated(t *testing.T) {
+	for _, k := range kickouts {
+		for name, f := range map[string]memorybroker.Faults{
+			"fail": {Fail: 1}, "slow": {MinDelay: 6 * time.Second, MaxDelay: 6*time.Second + 1},
+		} {
+			for _, history := range []bool{false, true} {
+				t.Run(fmt.Sprint(k.name, "/", name, "/history=", history), func(t *testing.T) {
+					runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+						c.join(s[0])
+						bob := c.join(s[1], pondtest.Query("who", "bob"))
+						c.pass(time.Minute) // nodes that start ask for requests, too
+						c.bus.SetFaults(f)
+						if err := k.do(c, s[0], bob); err != nil {
+							t.Fatal(err)
+						}
+						c.pass(40 * time.Second)
+						c.bus.SetFaults(memorybroker.Faults{})
+						c.pass(time.Minute) // with a heartbeat, which tells the node that the broker works again
+						if !k.ends(s[1]) {
+							t.Error("the node did not execute the request")
+						}
+					}, func(c *cluster) {
+						c.pond = []pond.Option{pond.WithNodeTimeout(90 * time.Second)}
+						if history {
+							c.opts = []pond.LobbyOption{pond.WithHistory(pond.History{})}
+						}
+					})
+				})
+			}
+		}
+	}
+}

@@ -1,11 +1,14 @@
 package cluster_test
 
 import (
+	"errors"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest/memorybroker"
+	"github.com/pondsocket/pond/internal/suite/kit"
 	"github.com/pondsocket/pond/pondtest"
 )
 
@@ -168,4 +171,20 @@ func observeLosses(lost, missed *int) func(*cluster) {
 			Missed: func(_ *pond.Pond, n int) { *missed += n },
 		})}
 	}
+}
+
+// The name of the nodes' own topic is not available to clients.
+func TestNameOfRequestsIsRejected(t *testing.T) {
+	const name = "__control__"
+	runOne(t, 1, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		if m := c.connect(s[0]).Join(name, nil); kit.Status(t, m) != http.StatusBadRequest {
+			t.Errorf("the answer is %v", m)
+		}
+		err := s[0].endpoint.Publish(t.Context(), name, "said", number(1))
+		if refused, ok := errors.AsType[*pond.Error](err); !ok || refused.Code != http.StatusBadRequest {
+			t.Errorf("Publish: %v", err)
+		}
+	}, func(c *cluster) {
+		c.setupNode = func(s *server) { s.endpoint.Lobby("*", kit.Admit) }
+	})
 }
