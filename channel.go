@@ -263,11 +263,11 @@ func (ch *Channel) Close(reason string) {
 	if reason == "" {
 		reason = "Channel has been destroyed"
 	}
-	it, id := ch.link.closing(reason)
+	it, request := ch.link.closing(reason)
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
 		if it != nil {
 			tx.relay(it)
-			ch.link.remember(cluster.Request{ID: id, Action: closeAction, Reason: reason})
+			ch.link.remember(request)
 		}
 		return nil
 	})

@@ -116,6 +116,7 @@ type node struct {
 	losses  cluster.Losses
 	misses  cluster.Misses
 	nodes   *cluster.Nodes
+	clocks  cluster.Clocks
 	forward *forwarding
 
 	attaching atomic.Int64    // channels that are being subscribed to
@@ -270,7 +271,7 @@ func (n *node) beat() time.Duration { return n.timeout / 3 }
 // heartbeat returns a heartbeat. The action is empty, askAction or stopAction.
 func (n *node) heartbeat(action string) []byte {
 	m := n.message(clusterwire.NodeHeartbeat, clusterwire.Heartbeat, clusterwire.Heartbeat)
-	m.Node, m.Ext.Key, m.Ext.Action = n.id, n.forward.announcedKey(), action
+	m.Node, m.Ext.Key, m.Ext.Action, m.Ext.Clock = n.id, n.forward.announcedKey(), action, n.stamp()
 	data, _ := clusterwire.Append(nil, &m) // the message is complete
 	return data
 }

@@ -15,9 +15,12 @@ import (
 
 // evictFor evicts a user at the request of another node.
 func (l *link) evictFor(m *clusterwire.Message) {
+	until := l.node.until(m)
 	switch m.Ext.Action {
 	case closeAction:
-		l.ch.closeHere(m.Reason)
+		if l.ch.began <= until {
+			l.ch.closeHere(m.Reason)
+		}
 		return
 	case personAction:
 		_ = l.ch.commit(func(tx *tx) error { // in a closed channel, nobody is left
@@ -30,14 +33,14 @@ func (l *link) evictFor(m *clusterwire.Message) {
 		return
 	}
 	if m.Ext.Identities == "" {
-		if member, err := l.ch.member(m.User); err == nil {
+		if member, err := l.ch.member(m.User); err == nil && member.began <= until {
 			_ = member.evict(m.Reason) // it has just left
 		}
 		return
 	}
 	identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
 	for _, identity := range identities {
-		l.ch.evictIdentityHere(identity, m.Reason, anyTime)
+		l.ch.evictIdentityHere(identity, m.Reason, until)
 	}
 }
 
@@ -47,7 +50,7 @@ const closeAction = "CLOSE"
 // evictMessage returns a message that evicts a user on another node.
 func (l *link) evictMessage(user, reason string) clusterwire.Message {
 	m := l.message(clusterwire.EvictUser)
-	m.User, m.Reason = user, reason
+	m.User, m.Reason, m.Ext.Clock = user, reason, l.node.stamp()
 	return m
 }
 
@@ -67,7 +70,7 @@ func (l *link) evict(id, reason string) error {
 			return ErrNotMember
 		}
 		host = remote.remote.node
-		return l.pushRequest(it, cluster.Request{ID: m.ID, User: id, Reason: reason})
+		return l.pushRequest(it, cluster.Request{ID: m.ID, Clock: m.Ext.Clock, User: id, Reason: reason})
 	})
 	if err == nil && !l.node.nodes.Ours(host) {
 		time.AfterFunc(probeTimeout, func() { l.evicted(host, id) })
@@ -105,7 +108,7 @@ func (l *link) evictIdentity(identity, reason string) (known bool, err error) {
 			known = known || m.remote.identity == identity
 		}
 		known = known || len(l.remote.people.other[identity].nodes()) > 0
-		return l.pushRequest(it, cluster.Request{ID: m.ID, Identity: identity, Reason: reason})
+		return l.pushRequest(it, cluster.Request{ID: m.ID, Clock: m.Ext.Clock, Identity: identity, Reason: reason})
 	})
 	return known, err
 }
@@ -126,24 +129,24 @@ func (l *link) remember(r cluster.Request) {
 	l.ch.lobby.endpoint.control.sent.Add(r, time.Now())
 }
 
-// closing returns the message that closes the channel on other nodes, or nil, and its ID.
-func (l *link) closing(reason string) (it *cluster.Item, id string) {
+// closing returns the message that closes the channel on other nodes, or nil.
+func (l *link) closing(reason string) (it *cluster.Item, r cluster.Request) {
 	if l == nil {
-		return nil, ""
+		return nil, r
 	}
 	m := l.evictMessage(clusterwire.Nobody, reason)
 	m.Ext.Action = closeAction
 	it, err := l.encode(&m)
 	if err != nil {
 		l.node.gaveUp(l.name, 1, err)
-		return nil, ""
+		return nil, r
 	}
 	it.Event = true // if it is lost, the Observer is notified
 	it.Done = l.ch.lobby.endpoint.control.givenUp
 	if l.log != nil {
 		it.Log = endLog{}
 	}
-	return it, m.ID
+	return it, cluster.Request{ID: m.ID, Clock: m.Ext.Clock, Action: closeAction, Reason: reason}
 }
 
 // callRemoteLeave runs a handler for a member of another node.

@@ -216,7 +216,7 @@ func (n *node) unsubscribe(t *topic, s subscriber) {
 func (t *topic) close() {
 	n := t.node
 	defer n.tasks.Done()
-	_ = t.closer.Close() // the subscription ended in any case
+	_ = t.closer.Close()                         // the subscription ended in any case
 	_ = t.in.Close(context.WithoutCancel(n.run)) // stop waits for this goroutine only as long as it may
 	n.mu.Lock()
 	delete(n.topics, t.name)
@@ -236,6 +236,7 @@ func (h heartbeats) receive(_ *topic, e Entry) {
 		h.node.echo(time.Now())
 		h.node.forward.echo(&m)
 	case h.node.saw(&m):
+		h.node.clocks.Local(m.Source, sentAt(&m), h.node.clock())
 		h.node.forward.receiveHeartbeat(&m)
 	}
 }
@@ -289,8 +290,9 @@ func (c *control) receive(t *topic, e Entry) {
 		_ = c.endpoint.disconnect(m.User, m.Ext.Code, m.Reason) // it may be connected to any node
 	default:
 		identities, _ := clusterwire.Strings(m.Ext.Identities) // none, if a node is broken
+		until := n.until(&m)
 		for _, identity := range identities {
-			_ = c.endpoint.disconnectIdentity(identity, m.Ext.Code, m.Reason, anyTime) // the same
+			_ = c.endpoint.disconnectIdentity(identity, m.Ext.Code, m.Reason, until) // the same
 		}
 	}
 }
@@ -328,7 +330,7 @@ func (c *control) repeatDue(now time.Time) {
 		payload, _ := json.Marshal(p) // never fails
 		m := n.message(clusterwire.UserMessage, c.name, controlChannel)
 		m.Event, m.RequestID, m.Payload, m.From = clusterwire.RepeatAction, newRequestID(), payload, clusterwire.FromChannel
-		m.Ext.Action = clusterwire.RepeatAction
+		m.Ext.Action, m.Ext.Clock = clusterwire.RepeatAction, n.stamp()
 		m.Recipients = clusterwire.Recipients{To: clusterwire.Listed, IDs: []string{clusterwire.Nobody}}
 		it, err := n.encode(&m)
 		if err == nil {
@@ -356,10 +358,12 @@ func (c *control) repeated(m *clusterwire.Message) {
 		c.sent.RepeatSoon(false)
 	}
 	n := c.endpoint.pond.node
+	sent := sentAt(m)
+	arrived := n.clocks.Local(m.Source, sent, n.clock())
 	for i := range p.Requests {
 		r := &p.Requests[i]
 		if n.isNewCommand(&clusterwire.Message{ID: r.ID, Source: m.Source}) {
-			c.execute(r, n.clock()-time.Duration(r.Age)*time.Millisecond)
+			c.execute(r, arrived-max(0, sent-time.Duration(r.Clock)*time.Microsecond))
 		}
 	}
 }
@@ -395,7 +399,7 @@ func (c *control) execute(r *cluster.Request, until time.Duration) {
 func (n *node) disconnect(e *Endpoint, user, identity string, code int, reason string) error {
 	n.start()
 	m := n.message(clusterwire.EvictUser, e.control.name, controlChannel)
-	m.User, m.Reason, m.Ext.Action, m.Ext.Code = user, reason, disconnectAction, ws.CloseCode(code)
+	m.User, m.Reason, m.Ext.Action, m.Ext.Code, m.Ext.Clock = user, reason, disconnectAction, ws.CloseCode(code), n.stamp()
 	if identity != "" {
 		m.User, m.Ext.Identities = clusterwire.Nobody, stringArray([]string{identity})
 	}
@@ -408,10 +412,36 @@ func (n *node) disconnect(e *Endpoint, user, identity string, code int, reason s
 		return err
 	}
 	e.control.sent.Add(cluster.Request{
-		ID: m.ID, Action: m.Ext.Action, User: user, Identity: identity, Code: m.Ext.Code, Reason: reason,
+		ID: m.ID, Clock: m.Ext.Clock, Action: m.Ext.Action, User: user, Identity: identity, Code: m.Ext.Code, Reason: reason,
 	}, time.Now())
 	return nil
 }
+
+// stamp returns the clock of this node for [clusterwire.Ext].
+func (n *node) stamp() int64 { return n.clock().Microseconds() + 1 } // what began before is not later
+
+// sentAt returns when a message was made, by the clock of its node.
+func sentAt(m *clusterwire.Message) time.Duration {
+	return time.Duration(m.Ext.Clock) * time.Microsecond
+}
+
+// until returns the time of this node's clock until which the members and connections must
+// have begun that a request of another node is for. A request that was delayed for longer
+// than usual is not for those that began after it was made, like one that is repeated.
+func (n *node) until(m *clusterwire.Message) time.Duration {
+	now := n.clock()
+	if m.Ext.Clock == 0 {
+		return anyTime
+	}
+	made := n.clocks.Local(m.Source, sentAt(m), now)
+	if now-made <= usualDelay {
+		return anyTime
+	}
+	return made
+}
+
+// usualDelay is the time that a request may take to be for all clients.
+const usualDelay = time.Second
 
 // message returns a message of this node, without the members of its type.
 func (n *node) message(t clusterwire.Type, endpoint, channel string) clusterwire.Message {

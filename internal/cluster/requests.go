@@ -10,7 +10,7 @@ import (
 // repeat requests for nodes that may have missed them.
 type Request struct {
 	ID       string `json:"id"`                // of the message that was the request
-	Age      int64  `json:"age"`               // how long ago it was made, in milliseconds
+	Clock    int64  `json:"clock"`             // of the node, when it made the request, in microseconds
 	Action   string `json:"action,omitempty"`  // as in the message
 	Channel  string `json:"channel,omitempty"` // empty if it is about connections
 	User     string `json:"user,omitempty"`
@@ -93,7 +93,6 @@ func (r *Requests) Due(now time.Time, bytes int) (pages [][]Request, ask bool) {
 	size := 0
 	for i := range r.list {
 		request := r.list[i].Request
-		request.Age = now.Sub(r.list[i].at).Milliseconds()
 		if size += request.size(); i == 0 || size > bytes {
 			pages, size = append(pages, nil), request.size()
 		}

@@ -23,7 +23,7 @@ func ids(pages [][]Request) (ids []string) {
 	return ids
 }
 
-// Requests are repeated with their age, for an hour.
+// Requests are repeated for an hour.
 func TestRequestsAge(t *testing.T) {
 	var r Requests
 	start := time.Now()
@@ -33,7 +33,7 @@ func TestRequestsAge(t *testing.T) {
 	r.Add(Request{ID: "a"}, start)
 	r.Add(Request{ID: "b"}, start.Add(time.Minute))
 	pages := due(&r, start.Add(time.Hour), 1000)
-	if len(pages) != 1 || len(pages[0]) != 2 || pages[0][0].Age != 3600_000 || pages[0][1].Age != 3540_000 {
+	if len(pages) != 1 || len(pages[0]) != 2 {
 		t.Errorf("got %v", pages)
 	}
 	if got := fmt.Sprint(ids(due(&r, start.Add(time.Hour+time.Millisecond), 1000))); got != "[b]" {

@@ -309,6 +309,8 @@ func decodeExt(raw []byte) (ext Ext) {
 			ext.Part = Part(count(value)) & (FirstPart | LastPart)
 		case "key":
 			ext.Key = text(value)
+		case "clock":
+			ext.Clock = int64(min(count(value), maxClock))
 		}
 		return true
 	})
@@ -317,6 +319,9 @@ func decodeExt(raw []byte) (ext Ext) {
 	}
 	return ext
 }
+
+// maxClock is about 300 years, which do not overflow a [time.Duration].
+const maxClock = 1 << 53
 
 // array returns an array as text, or "" for other values.
 func array(raw []byte) string {

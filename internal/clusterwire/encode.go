@@ -241,6 +241,9 @@ func appendExt(dst []byte, ext *Ext) []byte {
 	if ext.Key != "" {
 		dst = appendMember(dst, `,"key":`, ext.Key)
 	}
+	if ext.Clock != 0 {
+		dst = strconv.AppendInt(append(dst, `,"clock":`...), ext.Clock, 10)
+	}
 	return append(dst, '}')
 }
 

@@ -114,6 +114,7 @@ type Ext struct {
 	Code       int    // of a request to disconnect a client
 	Part       Part   // of a StateResponse
 	Key        string // of a NodeHeartbeat: the node's key for connection IDs, if it accepts forwarded requests
+	Clock      int64  // of a heartbeat or a request: microseconds since the source was created
 }
 
 // A Part says which messages are the whole state of a node: those from the first to the

@@ -62,7 +62,7 @@ func TestRoundTrip(t *testing.T) {
 		for _, ext := range []Ext{
 			{},
 			{Boot: "b1"},
-			{Boot: "b1", Except: `["u1","ü\""]`, Identities: `["ann"]`, Code: 403, Part: FirstPart | LastPart, Key: "k\"1"},
+			{Boot: "b1", Except: `["u1","ü\""]`, Identities: `["ann"]`, Code: 403, Part: FirstPart | LastPart, Key: "k\"1", Clock: 1 << 53},
 			{Boot: "b1", Seq: 1<<64 - 1, Events: 7, Action: "SYSTEM", Epoch: "k3", Offset: 1<<53 - 1},
 		} {
 			want := message(typ)

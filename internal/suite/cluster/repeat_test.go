@@ -343,3 +343,75 @@ func TestRequestsThatWereGivenUpAreRepeated(t *testing.T) {
 		}
 	}
 }
+
+// A request that was queued, because the node that made it had no connection, is only for the
+// clients and members that were there when it was made.
+func TestQueuedRequestsSpareLaterClients(t *testing.T) {
+	for _, k := range kickouts {
+		if k.name == "Evict" || k.name == "Disconnect" {
+			continue // the client of a later connection has another ID
+		}
+		for _, cut := range []time.Duration{10 * time.Second, 20 * time.Second, time.Minute} {
+			t.Run(fmt.Sprint(k.name, "/", cut), func(t *testing.T) {
+				runOne(t, 3, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+					c.join(s[0])
+					old, bob := c.join(s[1], pondtest.Query("who", "bob")), c.join(s[2], pondtest.Query("who", "bob"))
+					c.rest()
+					s[0].broker.Disconnect()
+					if err := k.do(c, s[0], old); err != nil {
+						t.Fatal(err)
+					}
+					c.pass(time.Second)
+					bob.Close()
+					c.pass(8 * time.Second) // the channel ends there
+					bob = c.join(s[2], pondtest.Query("who", "bob"))
+					c.pass(cut)
+					s[0].broker.Connect()
+					c.pass(repeatTime)
+					if !k.ends(s[1]) {
+						t.Error("the request was not executed for the first client")
+					}
+					if k.ends(s[2]) {
+						t.Errorf("the request was executed for a client that came later: %v", bob.Drain())
+					}
+				})
+			})
+		}
+	}
+}
+
+// The same if the messages are slow when the connection is restored.
+func TestSlowRepetitionsSpareLaterClients(t *testing.T) {
+	for _, k := range kickouts {
+		if !strings.HasSuffix(k.name, "Identity") {
+			continue
+		}
+		t.Run(k.name, func(t *testing.T) {
+			runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+				c.join(s[0])
+				bob := c.join(s[1], pondtest.Query("who", "bob"))
+				c.pass(time.Minute) // the nodes know how fast heartbeats are
+				s[1].broker.Disconnect()
+				if err := k.do(c, s[0], bob); err != nil {
+					t.Fatal(err)
+				}
+				c.pass(time.Second)
+				if strings.HasPrefix(k.name, "Disconnect") {
+					bob.Close()
+					bob = c.connect(s[1], pondtest.Query("who", "bob"))
+				} else {
+					bob.Leave(room)
+				}
+				c.admitted(bob.Join(room, nil)) // the subscription to the channel still exists
+				c.bus.SetFaults(memorybroker.Faults{MinDelay: 2 * time.Second, MaxDelay: 2*time.Second + 1})
+				s[1].broker.Connect()
+				c.pass(2 * repeatTime)
+				if k.ends(s[1]) {
+					t.Errorf("the request was executed for a client that came later: %v", bob.Drain())
+				}
+			}, func(c *cluster) {
+				c.pond = []pond.Option{pond.WithNodeTimeout(time.Minute)}
+			})
+		})
+	}
+}
