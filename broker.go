@@ -208,3 +208,21 @@ type Page struct {
 	// [BrokerLog.Last], Complete is true if there is a log.
 	Complete bool
 }
+
+// A BrokerQueue describes the messages that a Pond has not sent to its broker yet.
+type BrokerQueue struct {
+	Topics  int // channels with queued messages, and a few topics of the node itself
+	Failing int // those whose last attempt to send messages failed
+	Bytes   int // size of all queued messages, including their memory overhead
+}
+
+// BrokerQueue returns the current length of the queues to the broker, which is zero
+// without [WithBroker]. It is meant for metrics: without a problem, it is close to zero.
+// If more than 8 MiB are queued in a channel, or 64 MiB in total, messages are lost or
+// rejected: see [Observer.Lost] and [ErrOverloaded].
+func (p *Pond) BrokerQueue() (q BrokerQueue) {
+	if p.node != nil {
+		q.Topics, q.Failing, q.Bytes = p.node.lanes.Queued()
+	}
+	return q
+}

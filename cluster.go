@@ -68,24 +68,6 @@ func (p *Pond) Degraded() error {
 	return degraded
 }
 
-// A BrokerQueue describes the messages that a Pond has not sent to its broker yet.
-type BrokerQueue struct {
-	Topics  int // channels with queued messages, and a few topics of the node itself
-	Failing int // those whose last attempt to send messages failed
-	Bytes   int // size of all queued messages, including their memory overhead
-}
-
-// BrokerQueue returns the current length of the queues to the broker, which is zero
-// without [WithBroker]. It is meant for metrics: without a problem, it is close to zero.
-// If more than 8 MiB are queued in a channel, or 64 MiB in total, messages are lost or
-// rejected: see [Observer.Lost] and [ErrOverloaded].
-func (p *Pond) BrokerQueue() (q BrokerQueue) {
-	if p.node != nil {
-		q.Topics, q.Failing, q.Bytes = p.node.lanes.Queued()
-	}
-	return q
-}
-
 // defaultNodeTimeout is also the default of other servers of the protocol.
 const defaultNodeTimeout = 90 * time.Second
 
@@ -98,7 +80,10 @@ const (
 	sendTimeout = 5 * time.Second
 	sendGiveUp  = 30 * time.Second
 
-	inboundBytes = 16 << 20 // queued from the broker in one topic
+	inboundBytes  = 16 << 20 // queued from the broker in one topic
+	countedTopics = 1 << 18
+	countTime     = 5 * time.Minute // after which the count of events in an unused topic may be forgotten; twice this time at most
+
 	stopTimeout  = 5 * time.Second
 	abortTimeout = time.Second // of calls of the broker whose context is cancelled
 )
@@ -157,6 +142,7 @@ type node struct {
 	announced time.Time // when channels were searched for members to announce
 	expired   time.Time // when members of silent nodes were searched for
 	troubled  time.Time // when the node was last degraded
+	counted   time.Time // when counts of events were forgotten
 }
 
 func newNode(p *Pond) *node {
@@ -173,14 +159,16 @@ func newNode(p *Pond) *node {
 	n.forward = newForwarding(n)
 	n.degraded = errNotStarted
 	n.lanes = cluster.NewLanes(cluster.LanesConfig{
-		Number:    clusterwire.AppendSeq,
+		Number: func(message []byte, seq uint64, events cluster.Count) []byte {
+			return clusterwire.AppendSeq(message, seq, events.Events, events.Base)
+		},
 		Send:      n.send,
 		Permanent: func(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) },
 		GaveUp: func(topic string, events int, numbered cluster.Span, err error) {
 			n.losses.Add(topic, numbered) // the other nodes notice that they are missing
 			n.gaveUp(topic, events, err)
 		},
-		LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendTimeout, Patience: sendGiveUp,
+		Counts: countedTopics, LaneBytes: laneBytes, TotalBytes: lanesBytes, Timeout: sendTimeout, Patience: sendGiveUp,
 	})
 	return n
 }
@@ -263,6 +251,10 @@ func (n *node) tick() {
 		}
 	}
 	n.reportLost()
+	if now := time.Now(); now.Sub(n.counted) >= max(countTime, 2*n.timeout) {
+		n.counted = now
+		n.lanes.ExpireCounts()
+	}
 }
 
 // beat returns the time between two heartbeats.

@@ -60,8 +60,9 @@ func (t *topic) isNew(m *clusterwire.Message) (ok bool, missed cluster.Span) {
 		next.events = m.Ext.Events
 	}
 	t.last[m.Source] = next
-	if before := m.EventsBefore(); known && before > last.events {
-		missed = cluster.Span{After: last.events, Upto: before}
+	after := max(last.events, m.Ext.Base) // the node may have forgotten an earlier count
+	if before := m.EventsBefore(); known && before > after {
+		missed = cluster.Span{After: after, Upto: before}
 	}
 	return true, missed
 }

@@ -14,11 +14,13 @@ import (
 func BenchmarkLanes(b *testing.B) {
 	const topics, flush = 1000, 5000
 	l := cluster.NewLanes(cluster.LanesConfig{
-		Number:    clusterwire.AppendSeq,
+		Number: func(message []byte, seq uint64, events cluster.Count) []byte {
+			return clusterwire.AppendSeq(message, seq, events.Events, events.Base)
+		},
 		Send:      func(context.Context, string, any, uint64, [][]byte) error { return nil },
 		Permanent: func(error) bool { return false },
 		GaveUp:    func(string, int, cluster.Span, error) {},
-		LaneBytes: 8 << 20, TotalBytes: 64 << 20, Timeout: time.Second, Patience: time.Second,
+		Counts:    topics, LaneBytes: 8 << 20, TotalBytes: 64 << 20, Timeout: time.Second, Patience: time.Second,
 	})
 	defer func() { _ = l.Close(b.Context()) }()
 	names := make([]string, topics)

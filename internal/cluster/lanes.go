@@ -37,8 +37,8 @@ type Item struct {
 	// nil, and must not wait.
 	Done func(error)
 
-	seq    uint64
-	events uint64 // in the topic, including this item
+	seq   uint64
+	count Count
 }
 
 func (it *Item) done(err error) {
@@ -49,10 +49,10 @@ func (it *Item) done(err error) {
 
 // A LanesConfig configures [Lanes]. All fields are required.
 type LanesConfig struct {
-	// Number adds two numbers to a message that is not for the log: one that increases in
-	// the order of the lane, and how many such events there were in the topic, including
-	// this message.
-	Number func(message []byte, seq, events uint64) []byte
+	// Number adds numbers to a message that is not for the log: one that increases in the
+	// order of the lane, and how many such events there were in the topic, including this
+	// message.
+	Number func(message []byte, seq uint64, events Count) []byte
 	// Send sends a batch of items with the same Log. first is the number of its first
 	// message if it is for the log.
 	Send func(ctx context.Context, topic string, log any, first uint64, batch [][]byte) error
@@ -62,6 +62,7 @@ type LanesConfig struct {
 	// contains those that are not for the log.
 	GaveUp func(topic string, events int, numbered Span, err error)
 
+	Counts     int           // topics that may be used between two calls of ExpireCounts; beyond it, counts are forgotten earlier
 	LaneBytes  int           // limit of queued bytes for one topic
 	TotalBytes int           // and for all
 	Timeout    time.Duration // of one attempt
@@ -81,10 +82,10 @@ type Lanes struct {
 	mu      sync.Mutex // guards the following fields
 	lanes   map[string]*lane
 	bytes   int
-	failing int               // lanes whose last attempt failed
-	number  uint64            // of the last message for a log, in any topic
-	seq     uint64            // of the last one that is not
-	events  map[string]uint64 // how many events there were that are not for the log, by topic
+	failing int    // lanes whose last attempt failed
+	number  uint64 // of the last message for a log, in any topic
+	seq     uint64 // of the last one that is not
+	counts  counts // of events that are not for the log
 	closed  bool
 	ctx     context.Context // of attempts; nil before the first one
 	cancel  context.CancelFunc
@@ -108,15 +109,12 @@ const (
 	batchBytes = 512 << 10
 )
 
-// maxEvents limits the topics whose events are counted. Beyond it, counting starts again.
-const maxEvents = 1 << 16
-
 // itemCost is the memory of a queued item besides its bytes.
 const itemCost = 128
 
 // NewLanes returns lanes without messages.
 func NewLanes(cfg LanesConfig) *Lanes {
-	return &Lanes{cfg: cfg, lanes: map[string]*lane{}, events: map[string]uint64{}}
+	return &Lanes{cfg: cfg, lanes: map[string]*lane{}, counts: counts{limit: cfg.Counts}}
 }
 
 // Push queues a message. It returns [ErrFull] or [ErrClosed]; Done is not called then.
@@ -153,8 +151,8 @@ func (l *Lanes) Push(topic string, it Item) error {
 	}
 	if it.Log == nil {
 		l.seq++
-		it.seq, it.events = l.seq, l.countLocked(topic, it.Event)
-		it.Data = l.cfg.Number(it.Data, it.seq, it.events)
+		it.seq, it.count = l.seq, l.counts.next(topic, it.Event)
+		it.Data = l.cfg.Number(it.Data, it.seq, it.count)
 	}
 	q.items = append(q.items, it)
 	size = len(it.Data) + itemCost
@@ -167,17 +165,6 @@ func (l *Lanes) Push(topic string, it Item) error {
 		go l.run(q)
 	}
 	return nil
-}
-
-// countLocked returns how many events there were in a topic.
-func (l *Lanes) countLocked(topic string, event bool) uint64 {
-	if event {
-		if len(l.events) >= maxEvents {
-			clear(l.events)
-		}
-		l.events[topic]++
-	}
-	return l.events[topic]
 }
 
 // replace replaces the queued item with the same key.
@@ -194,7 +181,7 @@ func (q *lane) replace(l *Lanes, it Item) bool {
 	if grown > 0 && (q.bytes+grown > l.cfg.LaneBytes || l.bytes+grown > l.cfg.TotalBytes) {
 		return false
 	}
-	it.Data = l.cfg.Number(it.Data, q.items[i].seq, q.items[i].events)
+	it.Data = l.cfg.Number(it.Data, q.items[i].seq, q.items[i].count)
 	grown = len(it.Data) - len(q.items[i].Data)
 	q.items[i].Data = it.Data
 	q.bytes += grown
@@ -245,7 +232,7 @@ func (l *Lanes) report(topic string, items []Item, err error) {
 			continue
 		}
 		lost++
-		if n := items[i].events; n > 0 {
+		if n := items[i].count.Events; n > 0 {
 			if numbered.Upto == 0 {
 				numbered.After = n - 1
 			}

@@ -80,7 +80,7 @@ func withLanes(t *testing.T, test func(t *testing.T, l *cluster.Lanes, b *backen
 	synctest.Test(t, func(t *testing.T) {
 		b := &backend{}
 		l := cluster.NewLanes(cluster.LanesConfig{
-			Number:    func(message []byte, seq, _ uint64) []byte { b.seqs = append(b.seqs, seq); return message },
+			Number:    func(message []byte, seq uint64, _ cluster.Count) []byte { b.seqs = append(b.seqs, seq); return message },
 			Send:      b.send,
 			Permanent: func(err error) bool { return errors.Is(err, errTooLarge) },
 			GaveUp: func(_ string, events int, _ cluster.Span, _ error) {
@@ -333,7 +333,7 @@ func TestLanesCloseWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		block := make(chan struct{})
 		l := cluster.NewLanes(cluster.LanesConfig{
-			Number:    func(message []byte, _, _ uint64) []byte { return message },
+			Number:    func(message []byte, _ uint64, _ cluster.Count) []byte { return message },
 			Send:      func(context.Context, string, any, uint64, [][]byte) error { <-block; return nil },
 			Permanent: func(error) bool { return false },
 			LaneBytes: 2000, TotalBytes: 2000, Timeout: time.Second, Patience: time.Second,

@@ -129,10 +129,3 @@ func (m *Misses) Take() (count uint64, reports []MissedReport) {
 	}
 	return count, reports
 }
-
-// Events returns how many events there were in a topic that are not for the log.
-func (l *Lanes) Events(topic string) uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.events[topic]
-}

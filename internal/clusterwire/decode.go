@@ -295,6 +295,8 @@ func decodeExt(raw []byte) (ext Ext) {
 			ext.Seq = count(value)
 		case "events":
 			ext.Events = count(value)
+		case "base":
+			ext.Base = count(value)
 		case "action":
 			ext.Action = text(value)
 		case "pos":

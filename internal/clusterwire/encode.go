@@ -217,6 +217,10 @@ func appendExt(dst []byte, ext *Ext) []byte {
 		dst = append(dst, `,"events":`...)
 		dst = strconv.AppendUint(dst, ext.Events, 10)
 	}
+	if ext.Base != 0 {
+		dst = append(dst, `,"base":`...)
+		dst = strconv.AppendUint(dst, ext.Base, 10)
+	}
 	if ext.Action != "" {
 		dst = appendMember(dst, `,"action":`, ext.Action)
 	}
@@ -247,16 +251,20 @@ func appendExt(dst []byte, ext *Ext) []byte {
 	return append(dst, '}')
 }
 
-// AppendSeq adds [Ext.Seq] and [Ext.Events] to a message that Append wrote, with other
-// extensions and without these. They depend on the position in the order of the messages,
+// AppendSeq adds [Ext.Seq], [Ext.Events] and [Ext.Base] to a message that Append wrote, with
+// other extensions and without these. They depend on the position in the order of the messages,
 // which may not be known when it is encoded.
-func AppendSeq(message []byte, seq, events uint64) []byte {
+func AppendSeq(message []byte, seq, events, base uint64) []byte {
 	message = message[:len(message)-len("}}")]
 	message = append(message, `,"seq":`...)
 	message = strconv.AppendUint(message, seq, 10)
 	if events != 0 {
 		message = append(message, `,"events":`...)
 		message = strconv.AppendUint(message, events, 10)
+	}
+	if base != 0 {
+		message = append(message, `,"base":`...)
+		message = strconv.AppendUint(message, base, 10)
 	}
 	return append(message, "}}"...)
 }

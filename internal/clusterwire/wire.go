@@ -105,6 +105,7 @@ type Ext struct {
 	Boot   string // of the source; different in each run of the node
 	Seq    uint64 // increases with the messages of a boot in a topic; see AppendSeq
 	Events uint64 // number of events of the boot in the topic so far, including this one; see AppendSeq
+	Base   uint64 // where Events began; it is higher than what the boot counted in the topic before and forgot
 	Action string // of the client's frame, if it is not BROADCAST
 	Epoch  string // with Offset: the position in the log of the channel
 	Offset uint64

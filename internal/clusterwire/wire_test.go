@@ -475,8 +475,8 @@ func TestAppendSeq(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, events := range []uint64{0, 1, 1<<64 - 1} {
-			want.Ext.Seq, want.Ext.Events = 1<<64-1, events
-			got, err := Decode(AppendSeq(bytes.Clone(data), want.Ext.Seq, events), want.Endpoint, want.Channel, DefaultLimits)
+			want.Ext.Seq, want.Ext.Events, want.Ext.Base = 1<<64-1, events, events/2
+			got, err := Decode(AppendSeq(bytes.Clone(data), want.Ext.Seq, events, events/2), want.Endpoint, want.Channel, DefaultLimits)
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %+v, %v; want %+v", data, got, err, want)
 			}

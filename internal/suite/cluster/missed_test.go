@@ -160,6 +160,47 @@ func TestLostOncePerMessage(t *testing.T) {
 	}, m.observe)
 }
 
+// Messages are counted as missed, too, if the node that sent them was silent for so long that
+// it forgot how many it had sent before.
+func TestMissedAfterLongSilence(t *testing.T) {
+	var m misses
+	runOne(t, 2, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		ann, bob := c.connect(s[0]), c.join(s[1])
+		for n := range 100 { // the highest count that is forgotten
+			if err := s[0].endpoint.Publish(t.Context(), "/chat/other", "said", number(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		missed := 0
+		for _, lost := range []int{0, 3} { // at first
+			c.admitted(ann.Join(room, nil))
+			c.rest()
+			send := func(messages int, drop float64) {
+				c.bus.SetFaults(memorybroker.Faults{Drop: drop})
+				for n := range messages {
+					ann.Send(room, "say", number(n))
+					c.settle()
+				}
+			}
+			arrive := 50 - 10*lost // a later count is lower
+			send(lost, 1)
+			send(arrive, 0)
+			send(5, 1)
+			send(5, 0)
+			missed += lost + 5
+			c.pass(repairTime)
+			m.expect(t, s[1], missed, 0)
+			m.expect(t, s[0], 0, missed)
+			if got := len(said(t, bob)); got != arrive+5 {
+				t.Errorf("a member received %d messages, want %d", got, arrive+5)
+			}
+			ann.Leave(room)
+			c.pass(11 * time.Minute)
+			ann.Drain()
+		}
+	}, m.observe)
+}
+
 // If all logs are lost and the broker does not report this, members of silent channels are
 // notified within five seconds, even if nodes send heartbeats rarely.
 func TestLostLogsAreNoticed(t *testing.T) {
