@@ -266,8 +266,7 @@ func (ch *Channel) Close(reason string) {
 	it, request := ch.link.closing(reason)
 	_ = ch.commit(func(tx *tx) error { // a closed channel stays closed
 		if it != nil {
-			tx.relay(it)
-			ch.link.remember(request)
+			tx.close(it, request)
 		}
 		return nil
 	})

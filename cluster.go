@@ -344,7 +344,7 @@ func (n *node) echo(now time.Time) {
 
 // send sends a batch to the broker.
 func (n *node) send(ctx context.Context, topic string, keep any, first uint64, batch [][]byte) error {
-	switch keep.(type) {
+	switch keep := keep.(type) {
 	case nil:
 		if w, ok := n.broker.(BrokerWaiter); ok {
 			if err := w.AwaitSubscribers(ctx, topic); err != nil {
@@ -353,7 +353,7 @@ func (n *node) send(ctx context.Context, topic string, keep any, first uint64, b
 		}
 		return n.broker.Publish(ctx, topic, batch)
 	case endLog:
-		if err := n.log.Drop(ctx, topic); err != nil {
+		if err := n.end(ctx, topic, keep); err != nil {
 			return err
 		}
 		return n.broker.Publish(ctx, topic, batch)

@@ -3,7 +3,6 @@ package pond
 import (
 	"context"
 	"errors"
-	"iter"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -436,56 +435,52 @@ func (r *remoteLog) renewInTime() {
 
 // endLog replaces the [Retention] for the message that closes a channel: its log ends
 // before the message is published, and after all messages that were sent earlier.
-type endLog struct{}
-
-// remoteHistory is [Endpoint.History] of a channel whose history the broker keeps.
-func (e *Endpoint) remoteHistory(ctx context.Context, name string, from HistoryStart) iter.Seq2[HistoryEntry, error] {
-	return func(yield func(HistoryEntry, error) bool) {
-		n := e.pond.node
-		endpoint := clusterwire.EndpointName(e.Path())
-		topic := clusterwire.Topic(endpoint, name)
-		page, err := n.firstPage(ctx, topic, from)
-		top := page.Top
-		for err == nil {
-			for _, entry := range page.Entries {
-				if entry.Pos.Offset > top.Offset {
-					return
-				}
-				m, err := clusterwire.Decode(entry.Data, endpoint, name, clusterwire.DefaultLimits)
-				if err != nil || m.Type != clusterwire.UserMessage {
-					continue // of another channel
-				}
-				if !yield(HistoryEntry{
-					Position: entry.Pos, Time: time.UnixMilli(m.Timestamp), Event: m.Event, RequestID: m.RequestID, Payload: m.Payload,
-				}, nil) {
-					return
-				}
-			}
-			if len(page.Entries) == 0 || page.Entries[len(page.Entries)-1].Pos.Offset >= top.Offset {
-				return
-			}
-			last := page.Entries[len(page.Entries)-1].Pos
-			if page, err = n.log.Since(ctx, topic, last, logPage); err == nil && !page.Complete {
-				err = ErrPositionLost
-			}
-		}
-		yield(HistoryEntry{}, err)
-	}
+type endLog struct {
+	made time.Time
+	upto Position // of the channel at that time
 }
 
-// firstPage returns the first entries of a part of a log.
-func (n *node) firstPage(ctx context.Context, topic string, from HistoryStart) (Page, error) {
-	switch {
-	case from.position == (Position{}) && !from.counted:
-		return n.log.Since(ctx, topic, Position{}, logPage)
-	case from.position == (Position{}) && from.last == 0:
-		return Page{}, nil
-	case from.position == (Position{}):
-		return n.log.Last(ctx, topic, from.last)
+// close queues the message that closes the channel on other nodes, and remembers it.
+func (tx *tx) close(it *cluster.Item, r cluster.Request) {
+	l := tx.ch.link
+	if l.log != nil {
+		end := endLog{time.Now(), tx.ch.log.position()}
+		it.Log, it.Done = end, func(err error) { l.retryEnd(end, *it, err) }
 	}
-	page, err := n.log.Since(ctx, topic, from.position, logPage)
-	if err == nil && !page.Complete {
-		err = ErrPositionLost
+	tx.relay(it)
+	l.remember(r)
+}
+
+// retryEnd queues the message that ends a log again if the broker did not accept it for a long
+// time. Otherwise, members of a later channel would receive the history of the closed one.
+func (l *link) retryEnd(end endLog, it cluster.Item, err error) {
+	l.ch.lobby.endpoint.control.givenUp(err)
+	if err == nil || errors.Is(err, ErrTooLarge) || time.Since(end.made) >= cluster.RequestAge {
+		return
 	}
-	return page, err
+	it.Event = false            // the loss is already reported
+	_ = l.node.push(l.name, it) // fails if the node stops, or too much is queued
+}
+
+// end ends a log. If that is late, another channel with the same name may have begun.
+// Therefore, a log remains if it has messages that other nodes appended since.
+func (n *node) end(ctx context.Context, topic string, end endLog) error {
+	from := end.upto
+	for late := time.Since(end.made) > usualDelay; late; {
+		page, err := n.log.Since(ctx, topic, from, logPage)
+		if err != nil {
+			return err
+		}
+		if page.Top.Epoch != from.Epoch || len(page.Entries) == 0 && !page.Complete {
+			return nil // another log
+		}
+		for _, e := range page.Entries {
+			if !clusterwire.IsFrom(e.Data, n.id) { // those of this node were queued before
+				return nil
+			}
+			from = e.Pos
+		}
+		late = from.Offset < page.Top.Offset && len(page.Entries) > 0
+	}
+	return n.log.Drop(ctx, topic)
 }

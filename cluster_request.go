@@ -143,9 +143,6 @@ func (l *link) closing(reason string) (it *cluster.Item, r cluster.Request) {
 	}
 	it.Event = true // if it is lost, the Observer is notified
 	it.Done = l.ch.lobby.endpoint.control.givenUp
-	if l.log != nil {
-		it.Log = endLog{}
-	}
 	return it, cluster.Request{ID: m.ID, Clock: m.Ext.Clock, Action: closeAction, Reason: reason}
 }
 

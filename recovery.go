@@ -1,9 +1,13 @@
 package pond
 
 import (
+	"context"
+	"iter"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/internal/transport"
 	"github.com/pondsocket/pond/internal/wire"
 	"github.com/pondsocket/pond/internal/ws"
@@ -291,4 +295,56 @@ func (ch *Channel) positionNotice(p Position) *transport.Frame {
 	f := ch.notice(wire.System, wire.PositionEvent, positionBody(p, ""))
 	f.Number(p.Epoch, p.Offset)
 	return f
+}
+
+// remoteHistory is [Endpoint.History] of a channel whose history the broker keeps.
+func (e *Endpoint) remoteHistory(ctx context.Context, name string, from HistoryStart) iter.Seq2[HistoryEntry, error] {
+	return func(yield func(HistoryEntry, error) bool) {
+		n := e.pond.node
+		endpoint := clusterwire.EndpointName(e.Path())
+		topic := clusterwire.Topic(endpoint, name)
+		page, err := n.firstPage(ctx, topic, from)
+		top := page.Top
+		for err == nil {
+			for _, entry := range page.Entries {
+				if entry.Pos.Offset > top.Offset {
+					return
+				}
+				m, err := clusterwire.Decode(entry.Data, endpoint, name, clusterwire.DefaultLimits)
+				if err != nil || m.Type != clusterwire.UserMessage {
+					continue // of another channel
+				}
+				if !yield(HistoryEntry{
+					Position: entry.Pos, Time: time.UnixMilli(m.Timestamp), Event: m.Event, RequestID: m.RequestID, Payload: m.Payload,
+				}, nil) {
+					return
+				}
+			}
+			if len(page.Entries) == 0 || page.Entries[len(page.Entries)-1].Pos.Offset >= top.Offset {
+				return
+			}
+			last := page.Entries[len(page.Entries)-1].Pos
+			if page, err = n.log.Since(ctx, topic, last, logPage); err == nil && !page.Complete {
+				err = ErrPositionLost
+			}
+		}
+		yield(HistoryEntry{}, err)
+	}
+}
+
+// firstPage returns the first entries of a part of a log.
+func (n *node) firstPage(ctx context.Context, topic string, from HistoryStart) (Page, error) {
+	switch {
+	case from.position == (Position{}) && !from.counted:
+		return n.log.Since(ctx, topic, Position{}, logPage)
+	case from.position == (Position{}) && from.last == 0:
+		return Page{}, nil
+	case from.position == (Position{}):
+		return n.log.Last(ctx, topic, from.last)
+	}
+	page, err := n.log.Since(ctx, topic, from.position, logPage)
+	if err == nil && !page.Complete {
+		err = ErrPositionLost
+	}
+	return page, err
 }
