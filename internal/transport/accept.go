@@ -128,9 +128,6 @@ func (h *Hub) newConn(conn net.Conn, enc encoding, recv Receiver) *Conn {
 	c.discarding.Store(!c.WebSocket())
 	if conn != nil {
 		c.raw = rawConn(conn)
-		if !h.sockets.Load() && tcpConn(conn) != nil {
-			h.sockets.Store(true)
-		}
 	}
 	return c
 }

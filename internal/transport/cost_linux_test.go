@@ -167,22 +167,104 @@ func TestSmallRoomsAreJoined(t *testing.T) {
 	}
 }
 
-// A publisher that sends continuously does not delay its receivers until it stops,
-// although there are always more messages to combine.
+// A handler for outgoing frames that does not return delays only its own client: the
+// messages of the others are still combined.
+func TestSlowHandlerDoesNotEndJoining(t *testing.T) {
+	const rooms, messages, behind = 5, 500, 500
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	c.broadcast(1, plainSize, false) // fills the pools
+	handler := &slowHandler{entered: make(chan struct{}, behind), finish: make(chan struct{})}
+	defer close(handler.finish)
+	var alone transport.Group
+	alone.Init(c.hub)
+	alone.Add(&transport.Seat{Conn: c.conns[0], Owner: handler})
+	for range behind {
+		var w transport.Work
+		alone.Broadcast(&w, frame(sample), true)
+		w.Do()
+	}
+	<-handler.entered
+	groups := make([]transport.Group, rooms)
+	for i := range groups {
+		groups[i].Init(c.hub)
+		groups[i].Add(&transport.Seat{Conn: c.conns[0]})
+	}
+	for i, conn := range c.conns[1:] {
+		groups[i%rooms].Add(&transport.Seat{Conn: conn})
+	}
+	before := c.writes.Load()
+	c.want.Add(messages / rooms * plainSize * (members - 1))
+	release := c.hub.Hold()
+	for i := range messages {
+		var w transport.Work
+		groups[i%rooms].Broadcast(&w, frame(sample), false)
+		w.Do()
+	}
+	release()
+	<-c.done
+	if got := c.writes.Load() - before; got > members*3/2 {
+		t.Errorf("%d messages to %d rooms cost %d writes, want about %d", messages, rooms, got, members)
+	}
+}
+
+type slowHandler struct{ entered, finish chan struct{} }
+
+func (h *slowHandler) Outgoing(f *transport.Frame, result **transport.Frame) {
+	h.entered <- struct{}{}
+	<-h.finish
+	*result = f
+}
+
+// A publisher that sends continuously does not delay its receivers until a write is
+// full, although there are always more messages to combine.
 func TestJoiningEnds(t *testing.T) {
-	const most = 1 << 20 // messages, which take seconds
+	const most, full = 50, 450 // messages
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := newCrowd(t, "")
 	c.broadcast(1, plainSize, false) // fills the pools
 	before, n := c.writes.Load(), 0
-	for ; n < most && c.writes.Load() == before; n++ {
+	for ; n < full && c.writes.Load() == before; n++ {
 		var w transport.Work
 		c.group.Broadcast(&w, frame("{}"), false)
 		w.Do()
 		runtime.Gosched()
 	}
-	if n == most {
-		t.Errorf("no write while %d messages were sent", n)
+	if n > most {
+		t.Errorf("the first write comes after %d messages, want at most %d", n, most)
+	}
+}
+
+// Senders do not yield again and again to a goroutine that computes.
+func TestComputingGoroutinesDelayOneMessage(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	var room transport.Group
+	room.Init(c.hub)
+	for _, conn := range c.conns[:10] {
+		room.Add(&transport.Seat{Conn: conn})
+	}
+	send := func() {
+		c.want.Add(10 * plainSize)
+		var w transport.Work
+		room.Broadcast(&w, frame(sample), false)
+		w.Do()
+		<-c.done
+	}
+	var stop atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for !stop.Load() {
+		}
+	}()
+	for range 3 { // the readers of the test may run first
+		send()
+	}
+	stop.Store(true)
+	<-ended
+	if !c.hub.YieldsPaused() {
+		t.Error("the shard yields as often as before")
 	}
 }
 

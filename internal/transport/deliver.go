@@ -98,7 +98,7 @@ func runLength(batch []op) int {
 
 // deliverMixed queues commits to several groups and connections, and then writes
 // to each of their connections once. It returns the number of commits: when enough is
-// queued for one of the connections, it leaves the others to the next call.
+// queued for a connection that it will write to, it leaves the others to the next call.
 func (s *shard) deliverMixed(batch []op) (n int) {
 	var writers []writer
 	full := false
@@ -106,8 +106,9 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 		c.mu.Lock()
 		if w := c.pushLocked(it); w.held() {
 			writers = append(writers, w)
+			c.gathering = true
 		}
-		full = full || c.queuedBytes >= queuedBytes && !c.writeBlocked.Load()
+		full = full || c.gathering && c.queuedBytes >= queuedBytes
 		c.mu.Unlock()
 	}
 	for ; n < len(batch) && !full; n++ {
@@ -130,6 +131,7 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 		}
 	}
 	for _, w := range writers {
+		w.conn.gathering = false
 		w.drain()
 	}
 	return n

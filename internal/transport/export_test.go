@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"slices"
 	"sync/atomic"
 	"syscall"
 )
@@ -44,6 +45,17 @@ func (h *Hub) Hold() (release func()) {
 			s.drain(false)
 		}
 	}
+}
+
+// YieldsPaused reports whether a shard yields rarely, because that took too long. The
+// shards must be idle.
+func (h *Hub) YieldsPaused() bool {
+	paused := func(s *shard) bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.yieldPause > 0
+	}
+	return slices.ContainsFunc(h.shards, paused)
 }
 
 // Drop drops the queues of shards that are held.

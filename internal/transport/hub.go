@@ -33,8 +33,7 @@ type Hub struct {
 	next   atomic.Uint32
 	tasks  Tasks
 
-	sockets      atomic.Bool // there was a connection with a socket
-	crowdedBytes int         // crowdedBytes, or the size of an outbox if it is smaller
+	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
 }
 
 // NewHub returns a hub without connections. It starts no goroutines.

@@ -21,7 +21,10 @@ type shard struct {
 	drained  sync.Cond
 	wheel    wheel
 
-	segment uint64 // the number of the last segment; owned by the goroutine that drains the queue
+	// Owned by the goroutine that drains the queue.
+	segment       uint64        // the number of the last segment
+	noYieldBefore time.Time     // see yield
+	yieldPause    time.Duration // the last one; zero if a yield since then was worth its time
 
 	workers workerPool
 
@@ -114,7 +117,7 @@ func (s *shard) drain(inline bool) {
 		}
 		if batch != nil && inline {
 			s.mu.Unlock()
-			s.startWorker(true)
+			s.startWorker()
 			return
 		}
 		batch, s.queue, s.spare = s.queue, s.spare, nil
@@ -143,26 +146,17 @@ func (s *shard) letWritersTry() {
 	}
 }
 
-// startWorker starts a goroutine that drains the queue. busy means that other goroutines
-// committed while the caller did.
-func (s *shard) startWorker(busy bool) {
+// startWorker starts a goroutine that drains the queue.
+func (s *shard) startWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
-		s.gather(busy)
+		s.gather()
 		s.drain(false)
 	}()
 }
 
-// alone lets goroutines run that are ready. It returns true if none of them committed.
-func (s *shard) alone() bool {
-	before := s.backlog.Load()
-	runtime.Gosched()
-	return s.backlog.Load() == before
-}
-
-// Limits of gather: how often it yields, for how long, and the size of the queue. None
-// of them ends a yield, which may take some milliseconds when all processors are busy.
+// Limits of gather: how often it yields, for how long, and the size of the queue.
 const (
 	maxYields   = 16
 	gatherTime  = 2 * time.Millisecond
@@ -170,27 +164,50 @@ const (
 )
 
 // gather lets other goroutines commit before the queue is drained, because commits that
-// are combined cost one write. At first, it lets those run that are ready. If there are
-// some, the hub is busy, and more messages of clients have probably arrived: then it lets
-// those be handled, too. It returns when no more commits arrive (immediately, if the hub
-// is idle), or when the queue is long enough.
-func (s *shard) gather(busy bool) {
+// are combined cost one write. It returns when no more commits arrive (immediately, if no
+// other goroutine is ready to run), or at one of its limits.
+func (s *shard) gather() {
 	began := time.Now()
 	for range maxYields {
-		before := s.backlog.Load()
-		if before >= gatherBytes || time.Since(began) >= gatherTime {
+		if s.backlog.Load() >= gatherBytes || s.yield() == 0 || time.Since(began) >= gatherTime {
 			return
 		}
-		if busy && s.hub.sockets.Load() {
-			yieldToReaders()
-		} else {
-			runtime.Gosched()
-		}
-		if s.backlog.Load() == before {
-			return
-		}
-		busy = true
 	}
+}
+
+// Limits of yield: the time that each commit may cost, and of pauses.
+const (
+	yieldCost     = time.Millisecond
+	minYieldPause = 20 * time.Millisecond
+	maxYieldPause = 10 * time.Second
+)
+
+// yield lets goroutines run that are ready, and returns how many commits they queued. A
+// goroutine that computes delays it by the time slice of the scheduler, 10 ms. So after a
+// yield that takes long and brings few commits, the shard does not yield for a while, and
+// for twice as long after the next one. The caller is the goroutine that set draining.
+func (s *shard) yield() (commits int) {
+	began := time.Now()
+	if began.Before(s.noYieldBefore) {
+		return 0
+	}
+	before := s.queued()
+	runtime.Gosched()
+	commits = s.queued() - before
+	if now := time.Now(); now.Sub(began) > yieldCost*time.Duration(commits+1) {
+		s.yieldPause = min(max(2*s.yieldPause, minYieldPause), maxYieldPause)
+		s.noYieldBefore = now.Add(s.yieldPause)
+	} else if commits > 0 {
+		s.yieldPause = 0
+	}
+	return commits
+}
+
+// queued returns the number of commits in the queue.
+func (s *shard) queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
 }
 
 // pace waits until at most limit bytes are queued in this shard.

@@ -51,7 +51,7 @@ func (work *Work) addDrain(s *shard) {
 // writes, so that the caller does not wait.
 const inlineSeats = 32
 
-// Do does the work. It does not wait for clients.
+// Do does the work. It does not wait for clients, but it may yield the processor once.
 func (work *Work) Do() {
 	if work.first.conn != nil {
 		work.first.do()
@@ -59,15 +59,16 @@ func (work *Work) Do() {
 			work.more[i].do()
 		}
 	}
+	yielded, busy := false, work.seats > inlineSeats
 	for set := work.shards; set != 0; set &= set - 1 {
 		s := work.hub.shards[bits.TrailingZeros64(set)]
-		switch {
-		case work.seats > inlineSeats:
-			s.startWorker(false)
-		case s.alone():
+		if !busy && !yielded {
+			yielded, busy = true, s.yield() > 0
+		}
+		if busy {
+			s.startWorker()
+		} else {
 			s.drain(true)
-		default:
-			s.startWorker(true)
 		}
 	}
 	*work = Work{}
