@@ -9,7 +9,8 @@
 //
 // After an outage, a node holds its messages until a topic has as many subscribers as
 // before, at most 2.5 s after the server answers again, because other nodes may reconnect
-// later than this one.
+// later than this one. In a Redis cluster, an outage of one server does not hold the
+// messages of topics of the others.
 //
 // A broker with the default prefix needs a Redis user with these permissions:
 //
@@ -157,7 +158,6 @@ func New(url string, opts ...Option) (*Broker, error) {
 		func(_ context.Context, s *remotebroker.Subscription) { b.changed(s.Topic) },
 		func(s *remotebroker.Subscription) { b.holder.forget(s.Topic); b.changed(s.Topic) })
 	b.core.Go(b.run)
-	b.core.Go(b.holder.run)
 	return b, nil
 }
 
@@ -231,7 +231,12 @@ func (b *Broker) do(ctx context.Context, f func(ctx context.Context, client ruei
 
 // AwaitSubscribers implements [pond.BrokerWaiter].
 func (b *Broker) AwaitSubscribers(ctx context.Context, topic string) error {
-	if !b.holder.holding.Load() {
+	select {
+	case <-b.holder.closed:
+		return pond.ErrClosed
+	default:
+	}
+	if !b.holder.holding.Load() && ctx.Err() == nil {
 		return nil
 	}
 	return b.core.Do(ctx, func(ctx context.Context) error { return b.holder.await(ctx, topic) })
@@ -277,9 +282,18 @@ func (b *Broker) published(topic string, result rueidis.RedisResult) error {
 	if err == nil {
 		b.holder.record(topic, count)
 	} else if _, rejected := rueidis.IsRedisErr(err); !rejected && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		b.holder.outage()
+		b.outage(topic)
 	}
 	return err
+}
+
+// outage records that the server of a topic did not answer.
+func (b *Broker) outage(topic string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.ownerLocked(topic); s != nil {
+		b.holder.outage(s)
+	}
 }
 
 func (b *Broker) checkSizes(batch [][]byte) error {
@@ -291,8 +305,10 @@ func (b *Broker) checkSizes(batch [][]byte) error {
 	return nil
 }
 
-// Close implements [pond.Broker].
+// Close implements [pond.Broker]. Calls of AwaitSubscribers return [pond.ErrClosed]
+// immediately.
 func (b *Broker) Close(ctx context.Context) error {
+	b.holder.close()
 	err := b.core.Close(ctx)
 	if client := b.client.Swap(nil); client != nil {
 		(*client).Close()

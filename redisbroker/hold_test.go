@@ -2,6 +2,7 @@ package redisbroker_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func TestMessagesAreHeldAfterAnOutage(t *testing.T) {
 			defer closeBroker(t, first)
 			defer closeBroker(t, second)
 			holder := first.(*redisbroker.Broker)
-			holder.SetHoldTime(time.Minute)
+			holder.SetHoldTime(time.Hour)
 			a, b := subscribe(t, first, "t"), subscribe(t, second, "t")
 			publish(t, first, "t", `{"n":1}`)
 			eventually(t, "the first message", func() bool { return len(b.texts()) == 1 })
@@ -113,7 +114,7 @@ func TestNothingIsHeldForSubscriptionsThatEnded(t *testing.T) {
 	n := newNodes(t, s)
 	first, second := n.add(), n.add()
 	defer closeBroker(t, first)
-	first.(*redisbroker.Broker).SetHoldTime(time.Minute)
+	first.(*redisbroker.Broker).SetHoldTime(time.Hour)
 	closer, err := first.Subscribe(t.Context(), "t", &recorder{})
 	if err != nil {
 		t.Fatal(err)
@@ -154,4 +155,26 @@ func TestNothingIsPublishedWhileRedisDoesNotAnswer(t *testing.T) {
 	resume()
 	await(t, "Publish", publishLater(t, first, "t", `{"n":2}`))
 	eventually(t, "the message", func() bool { return len(a.texts()) == 2 })
+}
+
+// Close does not wait for held messages.
+func TestCloseWhileMessagesAreHeld(t *testing.T) {
+	s := startServer(t)
+	n := newNodes(t, s)
+	first, second := n.add().(*redisbroker.Broker), n.add()
+	first.SetHoldTime(time.Hour)
+	a := subscribe(t, first, "t")
+	subscribe(t, second, "t")
+	publish(t, first, "t", `{"n":1}`)
+	eventually(t, "the first message", func() bool { return len(a.texts()) == 1 })
+	closeBroker(t, second)
+	n.proxy(first).Reset()
+	eventually(t, "Gap", func() bool { return a.countGaps() > 0 })
+	held := make(chan error, 1)
+	go func() { held <- first.AwaitSubscribers(t.Context(), "t") }()
+	eventually(t, "a message that is held", func() bool { return first.Held() == 1 })
+	closeBroker(t, first)
+	if err := <-held; !errors.Is(err, pond.ErrClosed) {
+		t.Errorf("AwaitSubscribers: %v, want ErrClosed", err)
+	}
 }

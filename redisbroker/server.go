@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/pondsocket/pond/internal/remotebroker"
 	"github.com/redis/rueidis"
@@ -19,8 +20,9 @@ type server struct {
 
 	ctx     context.Context // ends when the broker is closed, or when the server has no slots any more
 	cancel  context.CancelFunc
-	trouble remotebroker.Trouble // why the subscriptions do not work; nil if they do
-	wake    chan struct{}        // has an element if dirty is not empty
+	trouble remotebroker.Trouble           // why the subscriptions do not work; nil if they do
+	wake    chan struct{}                  // has an element if dirty is not empty
+	client  atomic.Pointer[rueidis.Client] // sends to this server; nil while there is none
 
 	dirty map[string]bool // topics that may have to be subscribed to or unsubscribed; guarded by broker.mu
 }
@@ -37,6 +39,7 @@ func (b *Broker) newServer(addr string) *server {
 
 // run keeps the subscriptions connected until the context of the server ends.
 func (s *server) run(client rueidis.Client) {
+	s.client.Store(&client)
 	remotebroker.Retry(s.ctx, func() error {
 		err := newLink(s, client).serve()
 		if s.ctx.Err() == nil {
@@ -57,7 +60,9 @@ func (s *server) runAlone() {
 	remotebroker.Retry(s.ctx, func() error {
 		client, err := rueidis.NewClient(option)
 		if err == nil {
+			s.client.Store(&client)
 			err = newLink(s, client).serve()
+			s.client.Store(nil)
 			client.Close()
 		}
 		if s.ctx.Err() == nil {
@@ -71,7 +76,7 @@ func (s *server) runAlone() {
 // work records that the subscriptions work.
 func (s *server) work() {
 	if s.lost {
-		s.broker.holder.outage() // it ends now
+		s.broker.holder.outage(s) // it ends now
 	}
 	s.trouble.Set(nil)
 	s.lost = false
@@ -80,10 +85,12 @@ func (s *server) work() {
 // fail records that the connection to the server was lost, or that an attempt to restore
 // it failed. It logs the first error of each outage.
 func (s *server) fail(err error) {
+	if !s.lost {
+		s.broker.holder.outage(s)
+	}
 	s.trouble.Set(err)
 	if !s.lost {
 		s.lost = true
-		s.broker.holder.outage()
 		s.broker.cfg.logger.Warn("redisbroker: connection lost", "server", s.addr, "error", err)
 	}
 }

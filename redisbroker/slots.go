@@ -140,7 +140,7 @@ func (b *Broker) assign(addrs *[slotCount]string, start func(*server)) error {
 		}
 		if from != nil {
 			from.changedLocked(sub.Topic)
-			b.holder.outage() // the other nodes may move their subscriptions later
+			b.holder.outage(to) // the other nodes may move their subscriptions later
 		}
 		to.changedLocked(sub.Topic)
 	}

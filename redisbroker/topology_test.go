@@ -239,6 +239,76 @@ func TestClusterFailover(t *testing.T) {
 	}
 }
 
+// A server that is down, and to which nodes go on publishing, does not hold the messages of
+// the other servers, and an outage of another server ends although this one stays down.
+func TestClusterOutageOfOneServer(t *testing.T) {
+	servers := startCluster(t, 0)
+	down, up := topicOf(servers, 2), topicOf(servers, 1)
+	open := func(name string, hold time.Duration) *redisbroker.Broker {
+		b := openBroker(t, clusterURL(servers), redisbroker.WithClientOption(func(o *rueidis.ClientOption) { o.ClientName = name }))
+		b.SetHoldTime(hold)
+		return b
+	}
+	long, short := open("long", time.Hour), open("short", time.Millisecond)
+	other := openBroker(t, clusterURL(servers))
+	var interrupted *recorder
+	for _, topic := range []string{down, up} {
+		receivers := []*recorder{subscribe(t, long, topic), subscribe(t, short, topic), subscribe(t, other, topic)}
+		interrupted = receivers[1]
+		publish(t, long, topic, `{"n":1}`)
+		publish(t, short, topic, `{"n":2}`)
+		for _, r := range receivers {
+			eventually(t, "the first messages", func() bool { return len(r.texts()) == 2 })
+		}
+	}
+	closeBroker(t, other) // from now on, both topics have fewer subscribers than before
+	servers[2].Kill()
+	failures := func(b *redisbroker.Broker) *atomic.Int64 {
+		var failed atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for ctx.Err() == nil {
+				if b.Publish(ctx, down, [][]byte{[]byte(`{}`)}) != nil {
+					failed.Add(1)
+				}
+				<-time.After(time.Millisecond)
+			}
+		}()
+		t.Cleanup(func() { cancel(); <-ended })
+		eventually(t, "failures", func() bool { return failed.Load() > 0 && b.Health() != nil })
+		return &failed
+	}
+	failures(long)
+	held := publishLater(t, long, down, `{}`)
+	eventually(t, "a message that is held", func() bool { return long.Held() == 1 })
+	await(t, "the message of another server", publishLater(t, long, up, `{"n":3}`))
+
+	failed := failures(short)
+	servers[1].killClients("short", "pubsub")
+	eventually(t, "Gap", func() bool { return interrupted.countGaps() > 0 })
+	before := failed.Load()
+	await(t, "the message of a server that answers again", publishLater(t, short, up, `{"n":4}`))
+	eventually(t, "more failures", func() bool { return failed.Load() > before })
+	select {
+	case err := <-held:
+		t.Errorf("published to a server that is down: %v", err)
+	default:
+	}
+}
+
+// topicOf returns a topic whose slot belongs to one of three servers.
+func topicOf(servers []*server, owner int) string {
+	for i := 0; ; i++ {
+		topic := fmt.Sprint("t", i)
+		slot, _ := new(servers[0].command("CLUSTER", "KEYSLOT", "{pondsocket:v1:default:"+topic+"}")).AsInt64()
+		if int(slot)*3/16384 == owner {
+			return topic
+		}
+	}
+}
+
 // awaitTakeover waits until all servers take the replica for the master.
 func awaitTakeover(t testing.TB, servers []*server, replica *server) {
 	t.Helper()

@@ -64,8 +64,8 @@ func (c *Core) Error(err error) error {
 	return fmt.Errorf("%s: %w", c.name, err)
 }
 
-// Go runs f in a goroutine. Close waits for its end. Only New and goroutines that Go
-// started may call Go.
+// Go runs f in a goroutine. Close waits for its end. Only New, functions that Do runs, and
+// goroutines that Go started may call Go.
 func (c *Core) Go(f func()) { c.running.Go(f) }
 
 // Retry calls f until it returns nil or ctx ends. It waits between two calls for a
