@@ -87,12 +87,13 @@ type Broker interface {
 type BrokerWaiter interface {
 	Broker
 
-	// AwaitSubscribers returns nil when messages of a topic should be published. Without an
-	// outage, it returns at once. After one, it waits until the topic has as many
-	// subscribers as before, but only for a short time after the backend works again,
-	// because other nodes may have ended. It leaves some time until the deadline of the
-	// context for [Broker.Publish]. After an error, the node tries again. A node calls it
-	// for messages that it keeps in a queue, and not for heartbeats.
+	// AwaitSubscribers returns nil when the node may publish to a topic. Without an outage,
+	// it returns immediately. After one, it waits until the topic has as many subscribers as
+	// before, but only for a short time after the backend works again, because other nodes
+	// may have ended. It leaves some time until the deadline of the context for
+	// [Broker.Publish]. [Broker.Close] does not wait for it: it then returns [ErrClosed].
+	// After another error, the node tries again. A node calls it for messages that it keeps
+	// in a queue, and not for heartbeats.
 	AwaitSubscribers(ctx context.Context, topic string) error
 }
 

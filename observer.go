@@ -55,13 +55,15 @@ type Observer struct {
 	// given up, because they could not be sent to the broker, and those that another node
 	// did not receive, because a connection was interrupted. The other node reports the
 	// latter when it is connected again, so a node that crashed causes no report. A message
-	// that several nodes did not receive counts once. Members on this node received the
-	// messages, except those of lobbies whose history the broker keeps: these count only if
-	// they were given up, and then nobody received them, unless only the confirmation was
-	// lost. Requests to other nodes also count: to evict or disconnect clients and to close a
-	// channel, which are repeated when the connection is restored, and to change the assigns
-	// or presence of a member there, which are not. What this node announces about its own
-	// members does not count: other nodes receive it when the connection is restored.
+	// that several nodes did not receive counts once. Requests to other nodes also count: to
+	// evict or disconnect clients and to close a channel, which are repeated when the
+	// connection is restored, and to change the assigns or presence of a member there, which
+	// are not. What this node announces about its own members does not count: other nodes
+	// receive it when the connection is restored.
+	//
+	// Members on this node received the messages that count, except those of lobbies whose
+	// history the broker keeps. These count only if they were given up, and then nobody
+	// received them, unless only the confirmation was lost.
 	Lost func(p *Pond, messages int, reason error)
 
 	// Missed reports how many messages of other nodes did not reach this node, because its

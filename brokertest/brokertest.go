@@ -1,5 +1,5 @@
 // Package brokertest tests whether a broker complies with the contract of [pond.Broker]
-// and, if it has a log, of [pond.BrokerLog]:
+// and, if it has their methods, of [pond.BrokerLog] and [pond.BrokerWaiter]:
 //
 //	func TestBroker(t *testing.T) {
 //		brokertest.Run(t, brokertest.Harness{
@@ -148,5 +148,5 @@ func (e *env) missing(needs string) string {
 
 // checks returns all checks.
 func checks() []check {
-	return slices.Concat(messageChecks, subscriptionChecks, closeChecks, faultChecks, logChecks, retentionChecks, logFaultChecks)
+	return slices.Concat(messageChecks, subscriptionChecks, closeChecks, faultChecks, waiterChecks, logChecks, retentionChecks, logFaultChecks)
 }

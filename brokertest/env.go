@@ -16,7 +16,10 @@ import (
 	"github.com/pondsocket/pond"
 )
 
-const defaultTimeout = 30 * time.Second
+const (
+	defaultTimeout = 30 * time.Second
+	soonTime       = 200 * time.Millisecond
+)
 
 // keep is a retention that no check exceeds.
 var keep = pond.Retention{Messages: 10_000, Bytes: 64 << 20, Age: time.Hour}
@@ -53,7 +56,7 @@ func (e *env) context() context.Context {
 
 // soon returns a context that ends soon, for calls that cannot succeed.
 func (e *env) soon() context.Context {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Context()), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.Context()), soonTime)
 	e.Cleanup(cancel)
 	return ctx
 }

@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -26,6 +27,7 @@ type mutant struct {
 	health    func() error
 	maxBytes  func() int
 	close     func(ctx context.Context) error
+	await     func(ctx context.Context, topic string) error
 	open      func(ctx context.Context, topic string, keep pond.Retention) (pond.Position, error)
 	append    func(ctx context.Context, topic string, b pond.Batch) (pond.Position, error)
 	since     func(ctx context.Context, topic string, from pond.Position, limit int) (pond.Page, error)
@@ -67,6 +69,23 @@ func (m *mutant) Close(ctx context.Context) error {
 		return m.close(ctx)
 	}
 	return m.BrokerLog.Close(ctx)
+}
+
+// AwaitSubscribers waits until the node is connected.
+func (m *mutant) AwaitSubscribers(ctx context.Context, topic string) error {
+	if m.await != nil {
+		return m.await(ctx, topic)
+	}
+	for ctx.Err() == nil {
+		if err := m.BrokerLog.Health(); err == nil || errors.Is(err, pond.ErrClosed) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return context.Cause(ctx)
 }
 
 func (m *mutant) Open(ctx context.Context, topic string, keep pond.Retention) (pond.Position, error) {

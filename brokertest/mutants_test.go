@@ -3,6 +3,7 @@ package brokertest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -20,7 +21,7 @@ type mistake struct {
 	mutate  func(m *mutant)
 }
 
-var mutants = slices.Concat(messageMutants, logMutants)
+var mutants = slices.Concat(messageMutants, waiterMutants, logMutants)
 
 var messageMutants = []mistake{
 	{"own messages are dropped", "Echo Order", func(m *mutant) {
@@ -353,6 +354,62 @@ var messageMutants = []mistake{
 		m.publish = func(ctx context.Context, topic string, batch [][]byte) error {
 			_ = m.BrokerLog.Publish(ctx, topic, batch)
 			return nil
+		}
+	}},
+}
+
+var waiterMutants = []mistake{
+	{"AwaitSubscribers waits without an outage", "AwaitSubscribers", func(m *mutant) {
+		m.await = func(ctx context.Context, _ string) error {
+			wait(time.Millisecond)
+			return context.Cause(ctx)
+		}
+	}},
+	{"AwaitSubscribers waits for other calls", "AwaitSubscribersInOutage", func(m *mutant) {
+		turn := make(chan struct{}, 1)
+		m.await = func(ctx context.Context, topic string) error {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			return (&mutant{BrokerLog: m.BrokerLog}).AwaitSubscribers(ctx, topic)
+		}
+	}},
+	{"AwaitSubscribers does not look at the context", "AwaitSubscribers AwaitSubscribersInOutage", func(m *mutant) {
+		m.await = func(ctx context.Context, topic string) error {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			return (&mutant{BrokerLog: m.BrokerLog}).AwaitSubscribers(ctx, topic)
+		}
+	}},
+	{"AwaitSubscribers waits only for a moment", "AwaitSubscribersInOutage", func(m *mutant) {
+		m.await = func(ctx context.Context, topic string) error {
+			call, cancel := context.WithTimeout(ctx, soonTime/4)
+			defer cancel()
+			err := (&mutant{BrokerLog: m.BrokerLog}).AwaitSubscribers(call, topic)
+			if errors.Is(err, context.DeadlineExceeded) {
+				return context.Cause(ctx)
+			}
+			return err
+		}
+	}},
+	{"AwaitSubscribers returns nil after Close", "AwaitSubscribers AwaitSubscribersInOutage", func(m *mutant) {
+		m.await = func(ctx context.Context, topic string) error {
+			err := (&mutant{BrokerLog: m.BrokerLog}).AwaitSubscribers(ctx, topic)
+			if errors.Is(err, pond.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+	}},
+	{"Close waits for AwaitSubscribers", "AwaitSubscribersInOutage", func(m *mutant) {
+		var calls sync.WaitGroup
+		m.await = func(ctx context.Context, topic string) error {
+			calls.Add(1)
+			defer calls.Done()
+			return (&mutant{BrokerLog: m.BrokerLog}).AwaitSubscribers(ctx, topic)
+		}
+		m.close = func(ctx context.Context) error {
+			calls.Wait()
+			return m.BrokerLog.Close(ctx)
 		}
 	}},
 }
