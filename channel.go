@@ -286,6 +286,7 @@ func (ch *Channel) closeHere(reason string) {
 		for _, m := range ch.feeding {
 			tx.queue(m, f, false) // the rest of its replay is not sent
 		}
+		ch.roster.batching = true
 		for _, m := range ch.members {
 			members = append(members, m)
 			tx.remove(m, LeaveChannelClosed, reason)

@@ -466,9 +466,10 @@ const maxNotices = 16
 
 // collect runs f and notifies the tracked members of the changes that it made.
 func (tx *tx) collect(f func()) {
-	tx.collecting = true
+	tx.collecting, tx.ch.roster.batching = true, true
 	f()
 	tx.collecting = false
+	tx.ch.roster.settle()
 	notices := tx.notices
 	tx.notices = nil
 	if len(notices) > maxNotices {

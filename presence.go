@@ -180,6 +180,10 @@ type roster struct {
 	receivers int  // tracked members that receive lists
 	stale     bool // latest is older than order, because there are no receivers
 
+	batching bool      // a commit makes many changes: the following ones are not made before settle
+	changed  bool      // latest must be rebuilt
+	gone     []*member // they must be removed from order
+
 	latest atomic.Pointer[presenceList]
 }
 
@@ -202,6 +206,7 @@ var noPresence = presenceList{encoded: new(encodedList)}
 // reset removes all members. Queued frames see an empty list.
 func (r *roster) reset() {
 	r.order, r.group, r.receivers = nil, transport.Group{}, 0
+	r.batching, r.changed, r.gone = false, false, nil
 	r.replace(nil)
 }
 
@@ -214,9 +219,45 @@ func (r *roster) values() []json.RawMessage {
 	return values
 }
 
+// settle ends a batch of changes. Each member is visited at most a few times, whatever the
+// number of changes.
+func (r *roster) settle() {
+	r.batching = false
+	if len(r.gone) > fewGone {
+		times := make(map[*member]int, len(r.gone)) // a member may have been tracked again
+		for _, m := range r.gone {
+			times[m]++
+		}
+		r.order = slices.DeleteFunc(r.order, func(m *member) bool {
+			gone := times[m] > 0
+			if gone {
+				times[m]--
+			}
+			return gone
+		})
+	} else {
+		for _, m := range r.gone {
+			i := slices.Index(r.order, m)
+			r.order = slices.Delete(r.order, i, i+1)
+		}
+	}
+	r.gone = nil
+	if r.changed {
+		r.changed = false
+		r.rebuild()
+	}
+}
+
+// fewGone is how many members are removed from a roster one by one.
+const fewGone = 8
+
 // rebuild starts a version of the list that does not extend the current one, unless no
 // member receives it.
 func (r *roster) rebuild() {
+	if r.batching {
+		r.changed = true
+		return
+	}
 	if r.receivers == 0 {
 		r.stale = true
 		return
@@ -232,7 +273,7 @@ func (r *roster) replace(values []json.RawMessage) {
 // extend adds the presence of the member that was tracked last to the list.
 func (r *roster) extend(value json.RawMessage) {
 	last := r.latest.Load()
-	if r.receivers == 0 || r.stale || len(last.values) == 0 {
+	if r.receivers == 0 || r.stale || r.changed || len(last.values) == 0 {
 		r.rebuild()
 		return
 	}
@@ -313,9 +354,10 @@ func (tx *tx) untrack(m *member, lingers bool) bool {
 		r.group.Remove(m.tracked)
 	}
 	m.tracked = nil
-	i := slices.Index(r.order, m)
-	r.order = slices.Delete(r.order, i, i+1)
-	r.rebuild()
+	r.gone, r.changed = append(r.gone, m), true
+	if !r.batching {
+		r.settle()
+	}
 	return true
 }
 

@@ -3,7 +3,9 @@ package cluster_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/pondsocket/pond"
 	"github.com/pondsocket/pond/brokertest/memorybroker"
+	"github.com/pondsocket/pond/internal/clusterwire"
 	"github.com/pondsocket/pond/pondtest"
 )
 
@@ -237,4 +240,64 @@ func TestHugeChannelIsPaced(t *testing.T) {
 			t.Errorf("%d lost, %d missed", lost, missed)
 		}
 	}, observeLosses(&lost, &missed), func(c *cluster) { c.pond = append(c.pond, pond.WithNodeTimeout(time.Minute)) })
+}
+
+// The cost of the end of a node with many tracked members depends on their number, and not on
+// its square. The list of presence is right after each message that changes many entries.
+func TestManyTrackedMembers(t *testing.T) {
+	const n = 3000
+	runOne(t, 1, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		bob := c.join(s[0])
+		bob.Send(room, "track", json.RawMessage(`{"u":"bob"}`))
+		c.settle()
+		expected := []string{bob.ID()}
+		listed := func() {
+			t.Helper()
+			c.settle()
+			var got []string
+			for id := range c.channel(s[0]).Presence() {
+				got = append(got, id)
+			}
+			if !slices.Equal(got, expected) {
+				t.Errorf("%d members have a presence: %.200q, want %d: %.200q", len(got), got, len(expected), expected)
+			}
+			var p presence
+			messages := bob.Drain()
+			messages[len(messages)-1].Bind(t, &p)
+			if len(p.Presence) != len(expected) {
+				t.Errorf("the last list has %d members, want %d", len(p.Presence), len(expected))
+			}
+		}
+		listed()
+		user := func(i, version int) clusterwire.User {
+			return clusterwire.User{ID: fmt.Sprint("u", i), Presence: fmt.Appendf(nil, `{"v":%d}`, version)}
+		}
+		p := c.peer("0123456789abcdef0123456789abcdef")
+		var all []clusterwire.User
+		for i := range n {
+			all = append(all, user(i, 1))
+			expected = append(expected, all[i].ID)
+		}
+		p.send(clusterwire.Message{Type: clusterwire.StateResponse, Users: all})
+		listed()
+		// Some entries change, 20 end, and one of these begins again and changes.
+		var some []clusterwire.User
+		for i := range 20 {
+			some = append(some, user(100+i, 2), clusterwire.User{ID: all[i].ID})
+		}
+		some = append(some, user(5, 1), user(5, 2))
+		p.send(clusterwire.Message{Type: clusterwire.StateResponse, Users: some})
+		expected = append(slices.Delete(expected, 1, 21), all[5].ID)
+		listed()
+
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		c.pass(2 * nodeTimeout)
+		runtime.ReadMemStats(&after)
+		expected = expected[:1]
+		listed()
+		if bytes := (after.TotalAlloc - before.TotalAlloc) / n; bytes > 10<<10 {
+			t.Errorf("the end of the node allocated %d bytes for each of %d members", bytes, n)
+		}
+	})
 }
