@@ -346,13 +346,14 @@ func (n *node) echo(now time.Time) {
 func (n *node) send(ctx context.Context, topic string, keep any, first uint64, batch [][]byte) error {
 	switch keep := keep.(type) {
 	case nil:
-		if w, ok := n.broker.(BrokerWaiter); ok {
-			if err := w.AwaitSubscribers(ctx, topic); err != nil {
-				return err
-			}
+		if err := n.awaitSubscribers(ctx, topic); err != nil {
+			return err
 		}
 		return n.broker.Publish(ctx, topic, batch)
 	case endLog:
+		if err := n.awaitSubscribers(ctx, topic); err != nil {
+			return err
+		}
 		if err := n.end(ctx, topic, keep); err != nil {
 			return err
 		}
@@ -363,6 +364,14 @@ func (n *node) send(ctx context.Context, topic string, keep any, first uint64, b
 		n.appended(topic, pos)
 	}
 	return err
+}
+
+// awaitSubscribers waits until the broker takes the other nodes for subscribed.
+func (n *node) awaitSubscribers(ctx context.Context, topic string) error {
+	if w, ok := n.broker.(BrokerWaiter); ok {
+		return w.AwaitSubscribers(ctx, topic)
+	}
+	return nil
 }
 
 // gaveUp records that messages did not reach the broker, and how many of them were for

@@ -301,3 +301,33 @@ func TestManyTrackedMembers(t *testing.T) {
 		}
 	})
 }
+
+// A node that closes a channel waits until the broker says that the other nodes are
+// subscribed. Until then, the log does not end either.
+func TestCloseWaitsForSubscribers(t *testing.T) {
+	run(t, func(t *testing.T, c *cluster, s []*server) {
+		ann, bob := c.follow(s[0]), c.follow(s[1])
+		c.rest()
+		ready := make(chan struct{})
+		s[0].tap.mu.Lock()
+		s[0].tap.await = func(ctx context.Context) error {
+			select {
+			case <-ready:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		s[0].tap.mu.Unlock()
+		c.channel(s[0]).Close("over")
+		c.settle()
+		expectEvents(t, ann, "destroyed")
+		expectEvents(t, bob)
+		if page, err := s[1].tap.Last(t.Context(), topic, 1); err != nil || !page.Complete {
+			t.Errorf("the log ended: %v", err)
+		}
+		close(ready)
+		c.settle()
+		expectEvents(t, bob, "destroyed")
+	}, withHistory)
+}
