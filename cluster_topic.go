@@ -363,7 +363,7 @@ func (c *control) repeated(m *clusterwire.Message) {
 	arrived := n.clocks.Local(m.Source, sent, n.clock())
 	for i := range p.Requests {
 		r := &p.Requests[i]
-		if n.isNewCommand(&clusterwire.Message{ID: r.ID, Source: m.Source}) {
+		if len(r.ID) <= clusterwire.MaxID && n.isNewCommand(&clusterwire.Message{ID: r.ID, Source: m.Source}) {
 			c.execute(r, arrived-max(0, sent-time.Duration(r.Clock)*time.Microsecond))
 		}
 	}

@@ -64,7 +64,7 @@ func (d *decoder) envelope(m *Message) Reason {
 	if m.Type = typeOf(d.members[typeMember]); m.Type == "" {
 		return BadType
 	}
-	if m.Source = text(d.members[sourceMember]); m.Source == "" {
+	if m.Source = text(d.members[sourceMember]); m.Source == "" || len(m.Source) > MaxID {
 		return BadSource
 	}
 	if e, c := d.members[endpointMember], d.members[channelMember]; !isString(e) || !isString(c) ||
@@ -72,10 +72,9 @@ func (d *decoder) envelope(m *Message) Reason {
 		return BadTopic
 	}
 	if id := d.members[idMember]; id != nil {
-		if !isString(id) {
+		if m.ID = text(id); !isString(id) || len(m.ID) > MaxID {
 			return BadID
 		}
-		m.ID = text(id)
 	}
 	if at := d.members[timestampMember]; at != nil {
 		if !isNumber(at) {
@@ -278,6 +277,15 @@ func object(raw []byte) []byte {
 	return compact(raw)
 }
 
+// shortText returns a string of at most [MaxID] bytes, and "" for other values.
+func shortText(raw []byte) string {
+	s := text(raw)
+	if len(s) > MaxID {
+		return ""
+	}
+	return s
+}
+
 // decodeExt returns the extensions in a raw value. It skips members that pond nodes
 // would not write in this form.
 func decodeExt(raw []byte) (ext Ext) {
@@ -290,7 +298,7 @@ func decodeExt(raw []byte) (ext Ext) {
 		case "v":
 			version = count(value)
 		case "boot":
-			ext.Boot = text(value)
+			ext.Boot = shortText(value)
 		case "seq":
 			ext.Seq = count(value)
 		case "events":
@@ -310,7 +318,7 @@ func decodeExt(raw []byte) (ext Ext) {
 		case "part":
 			ext.Part = Part(count(value)) & (FirstPart | LastPart)
 		case "key":
-			ext.Key = text(value)
+			ext.Key = shortText(value)
 		case "clock":
 			ext.Clock = int64(min(count(value), maxClock))
 		}

@@ -128,6 +128,10 @@ const (
 	LastPart
 )
 
+// MaxID is the maximum length in bytes of the IDs of nodes and of messages, because receivers
+// keep them. Known servers use UUIDs, or shorter IDs.
+const MaxID = 128
+
 // A Reason is the reason why [Decode] rejected a message. It is the error of Decode.
 type Reason string
 
@@ -139,8 +143,8 @@ const (
 	Malformed     Reason = "not a JSON object"
 	BadProtocol   Reason = "another protocol or version"
 	BadType       Reason = "unknown type"
-	BadSource     Reason = "no source node"
-	BadID         Reason = "message ID is not a string"
+	BadSource     Reason = "no valid source node"
+	BadID         Reason = "no valid message ID"
 	BadTimestamp  Reason = "timestamp is not a number"
 	BadTopic      Reason = "another endpoint or channel"
 	BadUser       Reason = "no user ID"

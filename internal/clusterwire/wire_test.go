@@ -229,6 +229,12 @@ func TestDecodeTolerates(t *testing.T) {
 		{"ext without version", UserLeft, map[string]any{"ext": map[string]any{"boot": "b"}}, func(m *Message) bool { return m.Ext == Ext{} }},
 		{"ext is no object", UserLeft, map[string]any{"ext": "b"}, func(m *Message) bool { return m.Ext == Ext{} }},
 		{"odd ext", UserLeft, map[string]any{"ext": map[string]any{"v": 1, "boot": 5, "seq": -1, "action": null, "pos": []any{1}, "new": true}}, func(m *Message) bool { return m.Ext == Ext{} }},
+		{"longest IDs", UserLeft, map[string]any{"messageId": strings.Repeat("m", MaxID), "sourceNodeId": strings.Repeat("s", MaxID)}, func(m *Message) bool {
+			return len(m.ID) == MaxID && len(m.Source) == MaxID
+		}},
+		{"long boot and key", NodeHeartbeat, map[string]any{"ext": map[string]any{"v": 1, "boot": strings.Repeat("b", MaxID+1), "key": strings.Repeat("k", MaxID+1)}}, func(m *Message) bool {
+			return m.Ext == Ext{}
+		}},
 		{"half a position", UserLeft, map[string]any{"ext": map[string]any{"v": 1, "pos": map[string]any{"o": 5}}}, func(m *Message) bool { return m.Ext == Ext{} }},
 	} {
 		data := edit(t, test.typ, test.changes)
@@ -265,6 +271,8 @@ func TestDecodeRejects(t *testing.T) {
 		{AssignsUpdate, map[string]any{"assigns": nil, "key": "k"}, DefaultLimits, BadAssigns},
 		{UserLeft, map[string]any{"timestamp": null}, DefaultLimits, BadTimestamp},
 		{UserLeft, map[string]any{"messageId": null}, DefaultLimits, BadID},
+		{UserLeft, map[string]any{"messageId": strings.Repeat("m", MaxID+1)}, DefaultLimits, BadID},
+		{NodeHeartbeat, map[string]any{"sourceNodeId": strings.Repeat("s", MaxID+1)}, DefaultLimits, BadSource},
 		{UserLeft, map[string]any{"version": json.RawMessage("1.5")}, DefaultLimits, BadProtocol},
 	} {
 		data := edit(t, test.typ, test.changes)
