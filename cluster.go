@@ -109,6 +109,7 @@ type node struct {
 	started   atomic.Bool
 	beating   atomic.Bool   // a heartbeat is being sent
 	beatAgain atomic.Bool   // another one follows it
+	beatLost  atomic.Bool   // the broker did not accept the last one
 	askAgain  atomic.Bool   // which asks the other nodes to answer
 	auditing  atomic.Bool   // the logs are being compared
 	reads     chan struct{} // has an element for each call that reads a log; made at the start
@@ -237,7 +238,8 @@ func (n *node) watch() {
 
 func (n *node) tick() {
 	n.subscribeOwn()
-	if now := time.Now(); !now.Before(n.nextBeat) || n.forward.peers.Asking() {
+	repeat := n.forward.peers.Asking() || n.beatLost.Load() && !n.beating.Load()
+	if now := time.Now(); !now.Before(n.nextBeat) || repeat {
 		n.nextBeat = now.Add(n.beat()*9/10 + rand.N(n.beat()/5)) //nolint:gosec // it spreads heartbeats
 		n.sendBeat(false)
 	}
@@ -256,9 +258,6 @@ func (n *node) tick() {
 		n.lanes.ExpireCounts()
 	}
 }
-
-// beat returns the time between two heartbeats.
-func (n *node) beat() time.Duration { return n.timeout / 3 }
 
 // heartbeat returns a heartbeat. The action is empty, askAction or stopAction.
 func (n *node) heartbeat(action string) []byte {
@@ -296,7 +295,8 @@ func (n *node) sendBeat(ask bool) {
 		}()
 		ctx, cancel := context.WithTimeout(n.run, n.beat())
 		defer cancel()
-		_ = n.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{data}) // if it fails, the next one follows
+		err := n.broker.Publish(ctx, clusterwire.Heartbeat, [][]byte{data})
+		n.beatLost.Store(err != nil) // then the next one follows soon: the broker may work again
 	}()
 }
 

@@ -11,6 +11,9 @@ import (
 	"github.com/pondsocket/pond/internal/clusterwire"
 )
 
+// beat returns the time between two heartbeats.
+func (n *node) beat() time.Duration { return n.timeout / 3 }
+
 // health returns the reason why the node may not receive messages of others, or nil.
 func (n *node) health() error {
 	if err := n.broker.Health(); err != nil {

@@ -242,6 +242,33 @@ func TestHugeChannelIsPaced(t *testing.T) {
 	}, observeLosses(&lost, &missed), func(c *cluster) { c.pond = append(c.pond, pond.WithNodeTimeout(time.Minute)) })
 }
 
+// After a failure of the broker that did not end connections, a node is connected again soon
+// after the broker accepts messages, and not only when it would have sent its next heartbeat.
+func TestConnectedSoonAfterFailure(t *testing.T) {
+	runOne(t, 3, pondtest.WebSocket, func(t *testing.T, c *cluster, s []*server) {
+		for _, s := range s {
+			c.join(s)
+		}
+		for range 3 {
+			c.bus.SetFaults(memorybroker.Faults{Fail: 1})
+			c.pass(100 * time.Second)
+			for _, s := range s {
+				if s.Degraded() == nil {
+					t.Errorf("node %s is not degraded during the failure", s.name)
+				}
+			}
+			c.bus.SetFaults(memorybroker.Faults{})
+			c.pass(3 * time.Second)
+			for _, s := range s {
+				if err := s.Degraded(); err != nil {
+					t.Errorf("node %s is degraded after the failure: %v", s.name, err)
+				}
+			}
+			c.pass(time.Minute)
+		}
+	}, func(c *cluster) { c.pond = append(c.pond, pond.WithNodeTimeout(90*time.Second)) })
+}
+
 // The cost of the end of a node with many tracked members depends on their number, and not on
 // its square. The list of presence is right after each message that changes many entries.
 func TestManyTrackedMembers(t *testing.T) {
