@@ -130,3 +130,61 @@ func TestX10HeldMessagesAreLimited(t *testing.T) {
 		}
 	}, pond.WithOutboxSize(16<<10), pond.WithWriteTimeout(time.Hour))
 }
+
+// The limit is for what is held at the same time. Messages that were sent do not count any
+// more, although the replay goes on.
+func TestX10SentMessagesAreNotHeld(t *testing.T) {
+	const messages = 100
+	for _, tr := range pondtest.Transports {
+		t.Run(string(tr), func(t *testing.T) {
+			p, e, l := newPond(pond.History{Newcomers: messages}, pond.WithOutboxSize(16<<10), pond.WithWriteTimeout(time.Hour))
+			var goOn chan struct{}
+			l.OnOutgoing("told", func(*pond.OutgoingContext) error {
+				<-goOn
+				return nil
+			})
+			pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+				goOn = make(chan struct{})
+				publish := func() {
+					for n := range messages {
+						if err := e.Publish(t.Context(), room, "said", map[string]any{"n": n, "text": strings.Repeat("x", 4000)}); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				publish()
+				s := d.Connect(tr, "/socket")
+				s.Stall()
+				s.SendJoin(room, nil, pondtest.Last(messages))
+				synctest.Wait()
+				ch, _ := e.Channel(room)
+				tell := func() {
+					for range 2 {
+						if err := ch.To(s.ID()).Broadcast("told", map[string]string{"text": strings.Repeat("x", 7000)}); err != nil {
+							t.Fatal(err)
+						}
+					}
+					synctest.Wait()
+				}
+				tell()
+				publish()
+				s.Resume()
+				synctest.Wait() // the first messages of tell are being sent
+				tell()
+				if _, member := ch.User(s.ID()); !member {
+					t.Error("the client was disconnected")
+				}
+				close(goOn)
+				told := 0
+				for _, m := range s.Drain() {
+					if m.Event == "told" {
+						told++
+					}
+				}
+				if told != 4 {
+					t.Errorf("received %d messages, want 4", told)
+				}
+			})
+		})
+	}
+}
