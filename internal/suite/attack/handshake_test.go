@@ -209,7 +209,7 @@ func TestAttackSlowloris(t *testing.T) {
 		"a frame a byte":      {upgrade + "\r\n\x81\xfe\x10\x00\x00\x00\x00\x00", "x", 2 * time.Minute},
 		"a fragment a second": {upgrade + "\r\n\x01\x80\x00\x00\x00\x00", "\x00\x80\x00\x00\x00\x00", 2 * time.Minute},
 		"half a header":       {upgrade + "\r\n\x81", "", 2 * time.Minute},
-		"nothing more":        {"GET /nowhere HTTP/1.1\r\nHost: pond\r\n\r\n", "", 2 * time.Minute},
+		"nothing more":        {"GET /nowhere HTTP/1.1\r\nHost: pond\r\n\r\n", "", 3 * time.Minute},
 		"no pong":             {upgrade + "\r\n", "", time.Minute + 10*time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
