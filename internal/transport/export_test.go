@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"slices"
 	"sync/atomic"
 	"syscall"
 )
@@ -45,17 +44,6 @@ func (h *Hub) Hold() (release func()) {
 			s.drain(false)
 		}
 	}
-}
-
-// YieldsPaused reports whether a shard yields rarely, because that took too long. The
-// shards must be idle.
-func (h *Hub) YieldsPaused() bool {
-	paused := func(s *shard) bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.yieldPause > 0
-	}
-	return slices.ContainsFunc(h.shards, paused)
 }
 
 // Drop drops the queues of shards that are held.

@@ -14,8 +14,6 @@ type partition struct {
 	shard *shard
 	count int     // committed seats; owned by the Group's owner
 	seats []*Seat // owned by the goroutine that drains the shard; if there is none, guarded by shard.mu
-
-	segment uint64 // the last segment with a broadcast to it; owned by the goroutine that drains the shard
 }
 
 // An Owner sees frames before they are written to its seat.
@@ -47,7 +45,7 @@ func (g *Group) Init(h *Hub) {
 }
 
 // partitionSize is the size of a partition in bytes.
-const partitionSize = 48
+const partitionSize = 40
 
 // Cost returns the approximate memory of g without connections, in bytes.
 func (g *Group) Cost() int { return len(g.partitions) * partitionSize }

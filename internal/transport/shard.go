@@ -4,7 +4,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A shard contains a part of the hub's connections. While it is being drained, commits
@@ -20,11 +19,6 @@ type shard struct {
 	draining bool // a goroutine drains the queue, or has the Work to do so
 	drained  sync.Cond
 	wheel    wheel
-
-	// Owned by the goroutine that drains the queue.
-	segment       uint64        // the number of the last segment
-	noYieldBefore time.Time     // see yield
-	yieldPause    time.Duration // the last one; zero if a yield since then was worth its time
 
 	workers workerPool
 
@@ -156,58 +150,24 @@ func (s *shard) startWorker() {
 	}()
 }
 
-// Limits of gather: how often it yields, for how long, and the size of the queue.
-const (
-	maxYields   = 16
-	gatherTime  = 2 * time.Millisecond
-	gatherBytes = 512 << 10
-)
+// maxYields limits how often a worker yields for more commits: one turn of the
+// scheduler may take long when all processors are busy.
+const maxYields = 16
 
-// gather lets other goroutines commit before the queue is drained, because commits that
-// are combined cost one write. It returns when no more commits arrive (immediately, if no
-// other goroutine is ready to run), or at one of its limits.
+// gather lets goroutines that are ready to commit do so before the queue is
+// drained, because commits that are combined cost one write. It returns when no more
+// commits arrive (immediately, if no other goroutine is ready to run), or when there is
+// enough for a full write.
 func (s *shard) gather() {
-	began := time.Now()
+	before := int64(0)
 	for range maxYields {
-		if s.backlog.Load() >= gatherBytes || s.yield() == 0 || time.Since(began) >= gatherTime {
+		now := s.backlog.Load()
+		if now <= before || now >= chunkSize {
 			return
 		}
+		before = now
+		runtime.Gosched()
 	}
-}
-
-// Limits of yield: the time that each commit may cost, and of pauses.
-const (
-	yieldCost     = time.Millisecond
-	minYieldPause = 20 * time.Millisecond
-	maxYieldPause = 10 * time.Second
-)
-
-// yield lets goroutines run that are ready, and returns how many commits they queued. A
-// goroutine that computes delays it by the time slice of the scheduler, 10 ms. So after a
-// yield that takes long and brings few commits, the shard does not yield for a while, and
-// for twice as long after the next one. The caller is the goroutine that set draining.
-func (s *shard) yield() (commits int) {
-	began := time.Now()
-	if began.Before(s.noYieldBefore) {
-		return 0
-	}
-	before := s.queued()
-	runtime.Gosched()
-	commits = s.queued() - before
-	if now := time.Now(); now.Sub(began) > yieldCost*time.Duration(commits+1) {
-		s.yieldPause = min(max(2*s.yieldPause, minYieldPause), maxYieldPause)
-		s.noYieldBefore = now.Add(s.yieldPause)
-	} else if commits > 0 {
-		s.yieldPause = 0
-	}
-	return commits
-}
-
-// queued returns the number of commits in the queue.
-func (s *shard) queued() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.queue)
 }
 
 // pace waits until at most limit bytes are queued in this shard.

@@ -47,11 +47,11 @@ func (work *Work) addDrain(s *shard) {
 }
 
 // inlineSeats is the number of receivers up to which the goroutine that commits
-// also writes, if no other goroutine is ready to commit. Otherwise the shard's worker
-// writes, so that the caller does not wait.
+// also writes. For more receivers, the shard's worker writes, so that the caller
+// does not wait.
 const inlineSeats = 32
 
-// Do does the work. It does not wait for clients, but it may yield the processor once.
+// Do does the work. It does not wait for clients.
 func (work *Work) Do() {
 	if work.first.conn != nil {
 		work.first.do()
@@ -59,16 +59,12 @@ func (work *Work) Do() {
 			work.more[i].do()
 		}
 	}
-	yielded, busy := false, work.seats > inlineSeats
 	for set := work.shards; set != 0; set &= set - 1 {
 		s := work.hub.shards[bits.TrailingZeros64(set)]
-		if !busy && !yielded {
-			yielded, busy = true, s.yield() > 0
-		}
-		if busy {
-			s.startWorker()
-		} else {
+		if work.seats <= inlineSeats {
 			s.drain(true)
+		} else {
+			s.startWorker()
 		}
 	}
 	*work = Work{}
