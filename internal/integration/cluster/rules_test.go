@@ -155,12 +155,13 @@ func (p *player) arrived(at time.Time) time.Time {
 	return by
 }
 
-// patience is how long a node tries to send a message.
-const patience = 30 * time.Second
+// retried is a time after which a message that the broker takes was perhaps rejected before.
+const retried = 20 * time.Millisecond
 
 // checkLost checks that exactly the messages and requests were counted that the broker did not
 // take, and perhaps those that other nodes missed, or that the broker took when they were already
-// given up: only the request to close a channel is sent again in the same form.
+// given up: only the request to close a channel is sent again in the same form. It is given up
+// together with earlier messages, so that may happen soon after it was made.
 func (p *player) checkLost() {
 	lost := map[*node]int{}
 	for n, s := range p.sentSoFar() {
@@ -182,7 +183,7 @@ func (p *player) checkLost() {
 		case !c.asked():
 		case len(taken[c.n]) == 0:
 			lost[c.node]++
-		case c.kind == "destroy" && taken[c.n][0].Sub(c.at) >= patience:
+		case c.kind == "destroy" && taken[c.n][0].Sub(c.at) >= retried:
 			late[c.node]++
 		}
 	}
