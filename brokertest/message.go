@@ -168,8 +168,9 @@ func (e *env) emptyBatch() {
 	b, topic := e.node(), e.topic("a")
 	r := e.subscribe(b, topic)
 	e.publish(b, topic)
-	e.publish(b, topic, `{"last":true}`)
-	if got := r.texts(1); len(got) != 1 {
+	const last = `{"last":true}`
+	e.publish(b, topic, last)
+	if got := texts(r.awaitText(last)); len(got) != 1 {
 		e.Errorf("received %q", got)
 	}
 }
