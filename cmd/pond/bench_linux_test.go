@@ -185,7 +185,7 @@ func TestBenchFailures(t *testing.T) {
 	for name, tt := range map[string]struct{ flags, url, want string }{
 		"no server":      {"", "http://127.0.0.1:1", "cannot reach the server: dial tcp 127.0.0.1:1"},
 		"no endpoint":    {"", url + "/nowhere", "only 0 of 10 clients joined: client "},
-		"no such lobby":  {"-channel /nowhere -lost-after 10s", url, "only 0 of 10 clients joined: rejected: "},
+		"no such lobby":  {"-channel /nowhere -lost-after 4s", url, "only 0 of 10 clients joined: rejected: "},
 		"no process":     {"-scenario idle -pid 2147483647", url, "the server's process 2147483647 does not exist"},
 		"too many files": {"-clients 16000000", url, "ulimit -n"},
 	} {
