@@ -435,12 +435,7 @@ func TestMessagesWaitForSubscribers(t *testing.T) {
 				failed = true
 				return errors.New("not now")
 			}
-			select {
-			case <-ready:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			return until(ctx, ready)
 		}
 		s[0].tap.mu.Unlock()
 		for n := range 3 {

@@ -363,3 +363,13 @@ func expect(t *testing.T, s *pondtest.Session, want ...int) {
 
 // number returns the payload of a "said" message.
 func number(n int) json.RawMessage { return json.RawMessage(fmt.Sprintf(`{"n":%d}`, n)) }
+
+// until waits until ready is closed, or until the context is done.
+func until(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -338,12 +338,7 @@ func TestCloseWaitsForSubscribers(t *testing.T) {
 		ready := make(chan struct{})
 		s[0].tap.mu.Lock()
 		s[0].tap.await = func(ctx context.Context) error {
-			select {
-			case <-ready:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+			return until(ctx, ready)
 		}
 		s[0].tap.mu.Unlock()
 		c.channel(s[0]).Close("over")

@@ -22,6 +22,19 @@ type kickout struct {
 	ends func(s *server) bool // whether node s executed it
 }
 
+// readmit lets bob leave, and join again as a client that the request is not for. It
+// returns bob's session.
+func (k kickout) readmit(c *cluster, s *server, bob *pondtest.Session) *pondtest.Session {
+	if strings.HasPrefix(k.name, "Disconnect") {
+		bob.Close()
+		bob = c.connect(s, pondtest.Query("who", "bob"))
+	} else {
+		bob.Leave(room)
+	}
+	c.admitted(bob.Join(room, nil)) // the subscription to the channel still exists
+	return bob
+}
+
 var kickouts = []kickout{
 	{"Evict", func(c *cluster, s *server, bob *pondtest.Session) error {
 		return c.channel(s).Evict(bob.ID(), "banned")
@@ -147,13 +160,7 @@ func TestRepeatedRequestsSpareLaterClients(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.pass(time.Second)
-				if strings.HasPrefix(k.name, "Disconnect") {
-					bob.Close()
-					bob = c.connect(s[1], pondtest.Query("who", "bob"))
-				} else {
-					bob.Leave(room)
-				}
-				c.admitted(bob.Join(room, nil)) // the subscription to the channel still exists
+				k.readmit(c, s[1], bob)
 				s[1].broker.Connect()
 				c.pass(repeatTime)
 				if k.ends(s[1]) {
@@ -396,13 +403,7 @@ func TestSlowRepetitionsSpareLaterClients(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.pass(time.Second)
-				if strings.HasPrefix(k.name, "Disconnect") {
-					bob.Close()
-					bob = c.connect(s[1], pondtest.Query("who", "bob"))
-				} else {
-					bob.Leave(room)
-				}
-				c.admitted(bob.Join(room, nil)) // the subscription to the channel still exists
+				bob = k.readmit(c, s[1], bob)
 				c.bus.SetFaults(memorybroker.Faults{MinDelay: 2 * time.Second, MaxDelay: 2*time.Second + 1})
 				s[1].broker.Connect()
 				c.pass(2 * repeatTime)
