@@ -234,6 +234,7 @@ func TestKeepLatestKeepsWhatAClientCanTake(t *testing.T) {
 		s.Stall()
 		const sent = 200
 		b.tick(t, "/latest/1", "a", 100<<10) // more than the network takes
+		synctest.Wait()                      // until a writer has taken it
 		for range sent - 1 {
 			b.tick(t, "/latest/1", "a", 0)
 		}
