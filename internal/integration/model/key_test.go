@@ -1,6 +1,9 @@
 package model_test
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
 
 // A key identifies a world.
 type key []byte
@@ -39,7 +42,12 @@ func (k *key) departed(d departed) {
 	k.text(d.detail)
 }
 
-func (w *world) key() string {
+// An identity is a hash of the key of a world. A search remembers millions of them.
+type identity [2]uint64
+
+var seeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func (w *world) identity() identity {
 	k := make(key, 0, 512)
 	k.add(w.round)
 	k.add(w.open[:]...)
@@ -65,7 +73,7 @@ func (w *world) key() string {
 		k.add(d.room, d.round)
 		k.text(d.list)
 	}
-	return string(k)
+	return identity{maphash.Bytes(seeds[0], k), maphash.Bytes(seeds[1], k)}
 }
 
 func (c *client) key(k *key) {

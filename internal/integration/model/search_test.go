@@ -14,7 +14,7 @@ type search struct {
 	seen    *seen
 	scripts []script
 	got     map[string]uint // the clients that received a frame, as a bit set by frame ID
-	visited map[string]bool
+	visited map[identity]bool
 	best    int      // the most that could be explained
 	notes   []string // reasons why no more could be explained
 }
@@ -30,13 +30,14 @@ type script struct {
 	waits     bool
 }
 
-// maxStates is the number of states after which a search gives up.
-const maxStates = 300_000
+// maxStates is the number of states after which a search gives up. One history in ten
+// thousand needs a million.
+const maxStates = 5_000_000
 
 // explain returns nil if the observations can be explained, or an error with the first ones
 // that cannot.
 func explain(h history, s *seen) error {
-	x := &search{history: h, seen: s, scripts: scripts(h), got: s.got(), visited: map[string]bool{}}
+	x := &search{history: h, seen: s, scripts: scripts(h), got: s.got(), visited: map[identity]bool{}}
 	w := &world{open: [rooms]int{none, none, none}}
 	w.clients = make([]client, len(h.clients))
 	if x.enter(w) {
@@ -110,11 +111,11 @@ func (x *search) enter(w *world) bool {
 
 // explore tries all possible next moves.
 func (x *search) explore(w *world) bool {
-	key := w.key()
-	if x.visited[key] || len(x.visited) >= maxStates {
+	id := w.identity()
+	if x.visited[id] || len(x.visited) >= maxStates {
 		return false
 	}
-	x.visited[key] = true
+	x.visited[id] = true
 	if x.settled(w) {
 		next := w.clone()
 		next.round++
