@@ -33,7 +33,7 @@ func (x *search) gain(w *world, m move) int {
 			return never
 		}
 		return 1
-	case m.kind == goDown && x.calm(w):
+	case m.kind == goDown && x.calm(w) && len(x.causes(w, m.who)) == 0: // else the connection may end first
 		return 0
 	case m.kind == leaveOne && cl.task.reason == pond.LeaveShutdown && x.calm(w) && x.exhausted(w, m.who, w.rooms[m.arg].name):
 		return 0
