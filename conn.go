@@ -159,7 +159,7 @@ func (c *conn) run(t *task) {
 	case taskShutdown:
 		c.over = true
 		c.adviseReconnect("shutdown")
-		c.leaveAll(LeaveShutdown)
+		c.leaveAll(c.shutdownReason())
 		c.tr.Close(ws.CloseGoingAway, "server shutting down", ErrClosed)
 	case taskEnd:
 		c.over = true

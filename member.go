@@ -311,6 +311,18 @@ func (c *conn) endReason() LeaveReason {
 	return LeaveDisconnected
 }
 
+// shutdownReason returns why memberships end during a shutdown. A client that the
+// application disconnected before receives that close code, so it also leaves for that
+// reason.
+func (c *conn) shutdownReason() LeaveReason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expelled {
+		return LeaveDisconnected
+	}
+	return LeaveShutdown
+}
+
 // An occupancy counts the members of a channel, for [Lobby.OnFirstJoin] and
 // [Lobby.OnLastLeave]. A client counts from the time before it becomes a member until
 // its leave handler returned and the grace of its identity ended. When a channel is closed, the next one with its name

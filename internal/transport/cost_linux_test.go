@@ -3,6 +3,7 @@
 package transport_test
 
 import (
+	"math"
 	"net"
 	"runtime"
 	"strings"
@@ -22,6 +23,7 @@ const members = 100
 // A crowd is a group of clients on loopback that read all data, at no cost.
 type crowd struct {
 	hub    *transport.Hub
+	conns  []*transport.Conn
 	group  transport.Group
 	writes *atomic.Int64 // system calls that sent data
 	read   atomic.Int64  // bytes, by all
@@ -38,7 +40,8 @@ func newCrowd(t testing.TB, header string) *crowd {
 	c.group.Init(s.hub)
 	for range members {
 		conn := dial(t, s, header).Conn
-		c.group.Add(&transport.Seat{Conn: receive(t, s.conns).Conn})
+		c.conns = append(c.conns, receive(t, s.conns).Conn)
+		c.group.Add(&transport.Seat{Conn: c.conns[len(c.conns)-1]})
 		go c.drain(conn)
 	}
 	return c
@@ -131,6 +134,92 @@ func TestPublishersAreJoined(t *testing.T) {
 	}
 }
 
+// The same holds for the messages of several small rooms that arrive in turns, unless the
+// operating system runs other programs in the meantime.
+func TestSmallRoomsAreJoined(t *testing.T) {
+	const rooms, publishers, attempts = 5, 50, 50
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	c.broadcast(1, plainSize, false) // fills the pools
+	groups := make([]transport.Group, rooms)
+	for i := range groups {
+		groups[i].Init(c.hub)
+	}
+	for i, conn := range c.conns {
+		groups[i%rooms].Add(&transport.Seat{Conn: conn})
+	}
+	least := int64(math.MaxInt64)
+	var mu [rooms]sync.Mutex
+	for range attempts {
+		c.hub.ResumeYields()
+		before := c.writes.Load()
+		c.want.Add(publishers * plainSize * members / rooms)
+		for i := range publishers {
+			go func() {
+				var w transport.Work
+				mu[i%rooms].Lock()
+				groups[i%rooms].Broadcast(&w, frame(sample), false)
+				mu[i%rooms].Unlock()
+				w.Do()
+			}()
+		}
+		<-c.done
+		if least = min(least, c.writes.Load()-before); least <= members*3/2 {
+			return
+		}
+	}
+	t.Errorf("%d messages to %d rooms of %d cost at least %d writes, want about %d", publishers, rooms, members/rooms, least, members)
+}
+
+// A handler for outgoing frames that does not return delays only its own client: the
+// messages of the others are still combined.
+func TestSlowHandlerDoesNotEndJoining(t *testing.T) {
+	const rooms, messages, behind = 5, 500, 500
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	c.broadcast(1, plainSize, false) // fills the pools
+	handler := &slowHandler{entered: make(chan struct{}, behind), finish: make(chan struct{})}
+	defer close(handler.finish)
+	var alone transport.Group
+	alone.Init(c.hub)
+	alone.Add(&transport.Seat{Conn: c.conns[0], Owner: handler})
+	for range behind {
+		var w transport.Work
+		alone.Broadcast(&w, frame(sample), true)
+		w.Do()
+	}
+	<-handler.entered
+	groups := make([]transport.Group, rooms)
+	for i := range groups {
+		groups[i].Init(c.hub)
+		groups[i].Add(&transport.Seat{Conn: c.conns[0]})
+	}
+	for i, conn := range c.conns[1:] {
+		groups[i%rooms].Add(&transport.Seat{Conn: conn})
+	}
+	before := c.writes.Load()
+	c.want.Add(messages / rooms * plainSize * (members - 1))
+	release := c.hub.Hold()
+	for i := range messages {
+		var w transport.Work
+		groups[i%rooms].Broadcast(&w, frame(sample), false)
+		w.Do()
+	}
+	release()
+	<-c.done
+	if got := c.writes.Load() - before; got > members*3/2 {
+		t.Errorf("%d messages to %d rooms cost %d writes, want about %d", messages, rooms, got, members)
+	}
+}
+
+type slowHandler struct{ entered, finish chan struct{} }
+
+func (h *slowHandler) Outgoing(f *transport.Frame, result **transport.Frame) {
+	h.entered <- struct{}{}
+	<-h.finish
+	*result = f
+}
+
 // A publisher that sends continuously does not delay its receivers until a write is
 // full, although there are always more messages to combine.
 func TestJoiningEnds(t *testing.T) {
@@ -147,6 +236,39 @@ func TestJoiningEnds(t *testing.T) {
 	}
 	if n > most {
 		t.Errorf("the first write comes after %d messages, want at most %d", n, most)
+	}
+}
+
+// Senders do not yield again and again to a goroutine that computes.
+func TestComputingGoroutinesDelayOneMessage(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	var room transport.Group
+	room.Init(c.hub)
+	for _, conn := range c.conns[:10] {
+		room.Add(&transport.Seat{Conn: conn})
+	}
+	send := func() {
+		c.want.Add(10 * plainSize)
+		var w transport.Work
+		room.Broadcast(&w, frame(sample), false)
+		w.Do()
+		<-c.done
+	}
+	var stop atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for !stop.Load() {
+		}
+	}()
+	for range 3 { // the readers of the test may run first
+		send()
+	}
+	stop.Store(true)
+	<-ended
+	if !c.hub.YieldsPaused() {
+		t.Error("the shard yields as often as before")
 	}
 }
 

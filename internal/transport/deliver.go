@@ -2,21 +2,69 @@ package transport
 
 import "slices"
 
-// deliver delivers a batch of commits, in order. Consecutive broadcasts to one
-// group are combined, so that each of its connections costs one write.
+// deliver delivers a batch of commits, in order. Commits for one connection are
+// combined into one write.
 func (s *shard) deliver(batch []op) {
 	for len(batch) > 0 {
-		o := &batch[0]
+		n := segmentLength(batch)
+		if s.repeats(batch[:n]) {
+			n = s.deliverMixed(batch[:n])
+		} else {
+			s.deliverRuns(batch[:n])
+		}
+		batch = batch[n:]
+	}
+}
+
+// Limits of what is queued for connections before any of them is written to: for all of
+// them, and for one.
+const (
+	segmentBytes = gatherBytes
+	queuedBytes  = chunkSize
+)
+
+// segmentLength returns the number of commits at the start of batch that may be
+// delivered together. A commit that closes a connection is delivered alone.
+func segmentLength(batch []op) int {
+	n, size := 0, 0
+	for n < len(batch) && batch[n].kind != opClose && size <= segmentBytes {
+		if batch[n].frame != nil {
+			size += batch[n].frame.charge
+		}
+		n++
+	}
+	return max(n, 1)
+}
+
+// repeats reports whether a segment has broadcasts to the same partition that do not
+// follow each other. Then it is cheaper to combine all commits per connection.
+func (s *shard) repeats(segment []op) bool {
+	s.segment++
+	var last *partition
+	for i := range segment {
+		part := segment[i].partition
+		if segment[i].kind != opBroadcast {
+			last = nil
+			continue
+		}
+		if part != last && part.segment == s.segment {
+			return true
+		}
+		part.segment = s.segment
+		last = part
+	}
+	return false
+}
+
+// deliverRuns delivers commits in order. Consecutive broadcasts to one group are
+// combined, so that each of its connections costs one write.
+func (s *shard) deliverRuns(batch []op) {
+	for len(batch) > 0 {
 		n := 1
-		switch o.kind {
+		switch o := &batch[0]; o.kind {
 		case opBroadcast:
 			n = runLength(batch)
-			if n == len(batch) || !mixed(batch) {
-				s.deliverRun(batch[:n])
-			} else {
-				n = mixedLength(batch)
-				s.deliverMixed(batch[:n])
-			}
+			s.deliverRun(batch[:n])
 		case opSend:
 			if w := o.deliverSend(); w.held() {
 				w.drain()
@@ -48,60 +96,34 @@ func runLength(batch []op) int {
 	return n
 }
 
-// mixed reports whether batch has broadcasts to its first partition that do not
-// follow each other. Then it is cheaper to combine all commits per connection.
-func mixed(batch []op) bool {
-	first := batch[0].partition
-	other := false
-	for i := range batch[:min(len(batch), 256)] {
-		switch {
-		case batch[i].kind == opClose:
-			return false
-		case batch[i].kind == opBroadcast && batch[i].partition == first:
-			if other {
-				return true
-			}
-		default:
-			other = true
-		}
-	}
-	return false
-}
-
-// mixedLength limits how much is queued for all connections before any of them is
-// written to.
-func mixedLength(batch []op) int {
-	n, size := 0, 0
-	for n < len(batch) && batch[n].kind != opClose && size <= chunkSize {
-		if batch[n].frame != nil {
-			size += batch[n].frame.charge
-		}
-		n++
-	}
-	return n
-}
-
 // deliverMixed queues commits to several groups and connections, and then writes
-// to each of their connections once.
-func (s *shard) deliverMixed(batch []op) {
+// to each of their connections once. It returns the number of commits: when enough is
+// queued for a connection that it will write to, it leaves the others to the next call.
+func (s *shard) deliverMixed(batch []op) (n int) {
 	var writers []writer
-	add := func(w writer) {
-		if w.held() {
+	full := false
+	push := func(c *Conn, it item) {
+		c.mu.Lock()
+		if w := c.pushLocked(it); w.held() {
 			writers = append(writers, w)
+			c.gathering = true
 		}
+		full = full || c.gathering && c.queuedBytes >= queuedBytes
+		c.mu.Unlock()
 	}
-	for i := range batch {
-		switch o := &batch[i]; o.kind {
+	for ; n < len(batch) && !full; n++ {
+		switch o := &batch[n]; o.kind {
 		case opBroadcast:
 			o.setPartial(true)
 			for _, seat := range o.partition.seats {
 				if !seat.partial {
-					add(seat.Conn.push(o.item(seat)))
+					push(seat.Conn, o.item(seat))
 				}
 			}
 			o.setPartial(false)
 		case opSend:
-			add(o.deliverSend())
+			o.conn.committed.Add(-int64(o.frame.charge))
+			push(o.conn, item{o.frame, o.seat})
 		case opAdd:
 			o.partition.add(o.seat)
 		case opRemove:
@@ -109,8 +131,10 @@ func (s *shard) deliverMixed(batch []op) {
 		}
 	}
 	for _, w := range writers {
+		w.conn.gathering = false
 		w.drain()
 	}
+	return n
 }
 
 // deliverRun writes consecutive broadcasts to one partition to each of its

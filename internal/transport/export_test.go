@@ -46,6 +46,21 @@ func (h *Hub) Hold() (release func()) {
 	}
 }
 
+// Gather makes all shards leave their queues to a worker that does not exist.
+func (h *Hub) Gather() {
+	for _, s := range h.shards {
+		s.mu.Lock()
+		s.gathering = true
+		s.mu.Unlock()
+	}
+}
+
+// YieldsPaused reports whether goroutines yield rarely, because that took too long.
+func (h *Hub) YieldsPaused() bool { return h.yields.pause.Load() > 0 }
+
+// ResumeYields ends a pause of yields.
+func (h *Hub) ResumeYields() { h.yields.until.Store(0) }
+
 // Drop drops the queues of shards that are held.
 func (h *Hub) Drop() {
 	for _, s := range h.shards {

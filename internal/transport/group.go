@@ -14,6 +14,8 @@ type partition struct {
 	shard *shard
 	count int     // committed seats; owned by the Group's owner
 	seats []*Seat // owned by the goroutine that drains the shard; if there is none, guarded by shard.mu
+
+	segment uint64 // the last segment with a broadcast to it; owned by the goroutine that drains the shard
 }
 
 // An Owner sees frames before they are written to its seat.
@@ -45,7 +47,7 @@ func (g *Group) Init(h *Hub) {
 }
 
 // partitionSize is the size of a partition in bytes.
-const partitionSize = 40
+const partitionSize = 48
 
 // Cost returns the approximate memory of g without connections, in bytes.
 func (g *Group) Cost() int { return len(g.partitions) * partitionSize }
@@ -57,10 +59,10 @@ func (g *Group) Add(seat *Seat) {
 	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
-		s.pushLocked(op{kind: opAdd, partition: part, seat: seat})
-	} else {
+	if s.idleLocked() {
 		part.add(seat)
+	} else {
+		s.pushLocked(op{kind: opAdd, partition: part, seat: seat})
 	}
 }
 
@@ -71,10 +73,10 @@ func (g *Group) Remove(seat *Seat) {
 	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
-		s.pushLocked(op{kind: opRemove, partition: part, seat: seat})
-	} else {
+	if s.idleLocked() {
 		part.remove(seat)
+	} else {
+		s.pushLocked(op{kind: opRemove, partition: part, seat: seat})
 	}
 }
 
@@ -87,20 +89,22 @@ func (g *Group) Broadcast(w *Work, f *Frame, handled bool, except ...*Seat) {
 	} else {
 		o.except = except
 	}
+	seats := 0
+	for i := range g.partitions {
+		seats += g.partitions[i].count
+	}
+	w.seats += seats
 	for i := range g.partitions {
 		part := &g.partitions[i]
 		if part.count == 0 {
 			continue
 		}
 		o.partition = part
-		w.seats += part.count
 		s := part.shard
 		s.mu.Lock()
-		drain := s.pushLocked(o)
+		s.pushLocked(o)
+		w.addBroadcastLocked(s, seats)
 		s.mu.Unlock()
-		if drain {
-			w.addDrain(s)
-		}
 	}
 }
 
@@ -118,9 +122,8 @@ func (g *Group) Send(w *Work, f *Frame, handled bool, seats []*Seat) {
 			return
 		}
 		s.mu.Lock()
-		if s.pushLocked(op{kind: opSend, conn: seat.Conn, frame: it.frame, seat: it.seat}) {
-			w.addDrain(s)
-		}
+		s.pushLocked(op{kind: opSend, conn: seat.Conn, frame: it.frame, seat: it.seat})
+		w.addBroadcastLocked(s, len(seats))
 		s.mu.Unlock()
 		w.seats++
 	}

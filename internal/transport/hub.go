@@ -32,6 +32,7 @@ type Hub struct {
 	shards []*shard
 	next   atomic.Uint32
 	tasks  Tasks
+	yields yielder
 
 	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
 }
@@ -41,6 +42,7 @@ func NewHub(cfg Config) *Hub {
 	h := &Hub{
 		cfg:          cfg,
 		frames:       ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments},
+		yields:       yielder{began: time.Now()},
 		crowdedBytes: min(crowdedBytes, cfg.OutboxBytes),
 	}
 	h.shards = make([]*shard, min(runtime.GOMAXPROCS(0), maxShards))

@@ -13,17 +13,21 @@ type shard struct {
 	hub   *Hub
 	index int
 
-	mu       sync.Mutex // guards the following fields; see Locks in the package comment
-	queue    []op
-	spare    []op // the previous queue, to be reused
-	draining bool // a goroutine drains the queue, or has the Work to do so
-	drained  sync.Cond
-	wheel    wheel
+	mu        sync.Mutex // guards the following fields; see Locks in the package comment
+	queue     []op
+	spare     []op // the previous queue, to be reused
+	draining  bool // a goroutine drains the queue, or has the Work to do so
+	gathering bool // a goroutine, or its Work, will drain the queue soon, unless another one does
+	drained   sync.Cond
+	wheel     wheel
+
+	segment uint64 // see repeats; owned by the goroutine that drains the queue
 
 	workers workerPool
 
-	backlog atomic.Int64 // bytes in queue, and in the batch being delivered
-	lagging atomic.Bool  // more than OutboxBytes are queued for a client, and no writer tried to write them
+	commits atomic.Uint64 // that were appended to the queue
+	backlog atomic.Int64  // bytes in queue, and in the batch being delivered
+	lagging atomic.Bool   // more than OutboxBytes are queued for a client, and no writer tried to write them
 }
 
 // maxShards is the number of shards that [Work] can hold.
@@ -51,19 +55,31 @@ const (
 	opRemove
 )
 
-// pushLocked appends o. It returns true if no goroutine drains the queue: then the
-// caller must do so, after releasing all locks.
-func (s *shard) pushLocked(o op) (drain bool) {
+// pushLocked appends o. The caller must add the shard to a Work, unless the queue was not
+// empty: then another goroutine drains it.
+func (s *shard) pushLocked(o op) {
 	s.queue = append(s.queue, o)
+	s.commits.Add(1)
 	if o.frame != nil {
 		s.backlog.Add(int64(o.frame.charge))
 	}
 	if o.kind == opSend {
 		o.conn.committed.Add(int64(o.frame.charge))
 	}
-	drain = !s.draining
+}
+
+// idleLocked reports whether all commits were delivered. Then a commit for one connection
+// can go to it directly.
+func (s *shard) idleLocked() bool { return !s.draining && len(s.queue) == 0 }
+
+// claimLocked makes the caller the goroutine that drains the queue. It returns false if
+// there is one, or if the queue is empty.
+func (s *shard) claimLocked() bool {
+	if s.draining || len(s.queue) == 0 {
+		return false
+	}
 	s.draining = true
-	return drain
+	return true
 }
 
 // send commits a frame for one connection. If the shard is idle, the frame goes to
@@ -71,24 +87,26 @@ func (s *shard) pushLocked(o op) (drain bool) {
 func (s *shard) send(w *Work, c *Conn, it item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
-		s.pushLocked(op{kind: opSend, conn: c, frame: it.frame, seat: it.seat})
+	if s.idleLocked() {
+		w.addWriter(c.push(it))
 		return
 	}
-	w.addWriter(c.push(it))
+	s.pushLocked(op{kind: opSend, conn: c, frame: it.frame, seat: it.seat})
+	w.addSharedLocked(s)
 }
 
-// close commits the last frame of a connection.
+// close commits the last frame of a connection. It does not wait for more commits.
 func (s *shard) close(w *Work, c *Conn, last *Frame, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining {
-		s.pushLocked(op{kind: opClose, conn: c, frame: last, cause: cause})
+	if s.idleLocked() {
+		if writer, first := c.markClosing(last, End{Cause: cause}); first {
+			w.addEnd(c, writer)
+		}
 		return
 	}
-	if writer, first := c.markClosing(last, End{Cause: cause}); first {
-		w.addEnd(c, writer)
-	}
+	s.pushLocked(op{kind: opClose, conn: c, frame: last, cause: cause})
+	w.addDrainLocked(s)
 }
 
 // drain delivers the commits in the queue until it is empty. It is called without
@@ -136,36 +154,6 @@ func (s *shard) drain(inline bool) {
 // goroutine that sends a lot could fill the outbox of a client that reads.
 func (s *shard) letWritersTry() {
 	if s.lagging.Load() && s.lagging.Swap(false) {
-		runtime.Gosched()
-	}
-}
-
-// startWorker starts a goroutine that drains the queue.
-func (s *shard) startWorker() {
-	s.hub.tasks.Add()
-	go func() {
-		defer s.hub.tasks.Done()
-		s.gather()
-		s.drain(false)
-	}()
-}
-
-// maxYields limits how often a worker yields for more commits: one turn of the
-// scheduler may take long when all processors are busy.
-const maxYields = 16
-
-// gather lets goroutines that are ready to commit do so before the queue is
-// drained, because commits that are combined cost one write. It returns when no more
-// commits arrive (immediately, if no other goroutine is ready to run), or when there is
-// enough for a full write.
-func (s *shard) gather() {
-	before := int64(0)
-	for range maxYields {
-		now := s.backlog.Load()
-		if now <= before || now >= chunkSize {
-			return
-		}
-		before = now
 		runtime.Gosched()
 	}
 }

@@ -12,6 +12,7 @@ type Work struct {
 
 	hub    *Hub
 	shards uint64 // one bit per shard to drain
+	shared uint64 // one bit per shard to drain unless another goroutine does
 	seats  int    // receivers of the commits, to estimate the cost of draining
 }
 
@@ -40,18 +41,38 @@ func (work *Work) addFlush(f flush) {
 	}
 }
 
-// addDrain adds a shard to drain.
-func (work *Work) addDrain(s *shard) {
-	work.hub = s.hub
-	work.shards |= 1 << s.index
+// addDrainLocked adds a shard with a queue, unless another goroutine drains it.
+func (work *Work) addDrainLocked(s *shard) {
+	if s.claimLocked() {
+		work.hub = s.hub
+		work.shards |= 1 << s.index
+	}
+}
+
+// addSharedLocked adds a shard with a queue that other goroutines may drain until then.
+func (work *Work) addSharedLocked(s *shard) {
+	if !s.draining && !s.gathering {
+		s.gathering = true
+		work.hub = s.hub
+		work.shared |= 1 << s.index
+	}
+}
+
+// addBroadcastLocked adds a shard whose queue has a message for this number of seats.
+func (work *Work) addBroadcastLocked(s *shard, seats int) {
+	if seats <= inlineSeats {
+		work.addSharedLocked(s)
+	} else {
+		work.addDrainLocked(s)
+	}
 }
 
 // inlineSeats is the number of receivers up to which the goroutine that commits
-// also writes. For more receivers, the shard's worker writes, so that the caller
-// does not wait.
+// also writes, if the hub is not busy. Otherwise a worker of the shard writes, so that
+// the caller does not wait.
 const inlineSeats = 32
 
-// Do does the work. It does not wait for clients.
+// Do does the work. It does not wait for clients, but may yield the processor once.
 func (work *Work) Do() {
 	if work.first.conn != nil {
 		work.first.do()
@@ -67,7 +88,27 @@ func (work *Work) Do() {
 			s.startWorker()
 		}
 	}
+	if work.shared != 0 {
+		work.share()
+	}
 	*work = Work{}
+}
+
+// share lets other goroutines commit. If they do not, it drains the shared shards;
+// otherwise their workers do.
+func (work *Work) share() {
+	busy := work.hub.yields.yield(work.commits) > 0
+	for set := work.shared; set != 0; set &= set - 1 {
+		work.hub.shards[bits.TrailingZeros64(set)].share(busy)
+	}
+}
+
+// commits returns the number of commits to the shared shards.
+func (work *Work) commits() (n uint64) {
+	for set := work.shared; set != 0; set &= set - 1 {
+		n += work.hub.shards[bits.TrailingZeros64(set)].commits.Load()
+	}
+	return n
 }
 
 func (f *flush) do() {
