@@ -169,6 +169,9 @@ func (f *Frame) long() bool { return f.size() >= chunkSize }
 
 // append appends the frame in an encoding to dst.
 func (f *Frame) append(dst []byte, e encoding, compressFrom int) []byte {
+	if f.epoch == "" {
+		e = e.withoutID()
+	}
 	if f.lazy != nil && e != wsDeflate {
 		return f.encode(dst, e, compressFrom)
 	}

@@ -175,6 +175,39 @@ func TestX15PositionsInIDs(t *testing.T) {
 	})
 }
 
+// Messages about presence are not kept, so they have no positions. They are encoded in
+// another way than others.
+func TestX15PresenceHasNoID(t *testing.T) {
+	for _, query := range []string{"", "&want=diff"} {
+		p := pond.New()
+		e := p.Endpoint("/socket", kit.Accept, pond.WithJoinByURL())
+		e.Lobby("/log/:room", func(ctx *pond.JoinContext) error {
+			if err := ctx.Accept(); err != nil {
+				return err
+			}
+			return ctx.Track(map[string]int{"n": 1})
+		}, pond.WithHistory(pond.History{}))
+		pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
+			s := d.Connect(pondtest.SSE, urlRoom+query)
+			synctest.Wait()
+			say(t, e, 1, 1)
+			other := d.Connect(pondtest.WebSocket, "/socket")
+			other.Join(room, nil)
+			synctest.Wait()
+			other.Close()
+			synctest.Wait()
+			for _, ev := range s.Events()[1:] { // without CONNECTION
+				if epoch, _, _ := strings.Cut(ev.ID, "."); epoch == "" && ev.ID != "" {
+					t.Errorf("%q: the ID is %q after %s", query, ev.ID, ev.Name)
+				}
+			}
+			if s.Drain(); len(s.Events()) < 5 {
+				t.Errorf("%q: received %s", query, s.Bytes())
+			}
+		})
+	}
+}
+
 func TestX16LastEventID(t *testing.T) {
 	p, e, _ := newPond(pond.History{Newcomers: 2, Messages: 10}, pond.WithJoinByURL())
 	pondtest.Run(t, p, func(t *testing.T, d *pondtest.Driver) {
