@@ -3,6 +3,7 @@ package transport
 import (
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Queued returns the bytes that are queued for the client.
@@ -110,4 +111,24 @@ func (r countedRaw) Read(f func(fd uintptr) bool) error {
 func (r countedRaw) Write(f func(fd uintptr) bool) error {
 	r.writes.Add(1)
 	return r.RawConn.Write(f)
+}
+
+// A Yielder is a yielder for tests.
+type Yielder struct{ y yielder }
+
+// NewYielder returns a Yielder that did not yield yet.
+func NewYielder() *Yielder { return &Yielder{yielder{began: time.Now()}} }
+
+// Yield yields, and reports whether it did. The yield takes that long, and brings that
+// many commits.
+func (y *Yielder) Yield(takes time.Duration, commits uint64) (yielded bool) {
+	y.y.yield(func() uint64 {
+		if !yielded {
+			yielded = true
+			time.Sleep(takes)
+			return 0
+		}
+		return commits
+	})
+	return yielded
 }
