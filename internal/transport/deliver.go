@@ -16,12 +16,9 @@ func (s *shard) deliver(batch []op) {
 	}
 }
 
-// Limits of what is queued for connections before any of them is written to: for all of
-// them, and for one.
-const (
-	segmentBytes = gatherBytes
-	queuedBytes  = chunkSize
-)
+// segmentBytes limits the commits that are queued for connections before any of them is
+// written to. For one connection, the limit is [Hub.combineBytes].
+const segmentBytes = gatherBytes
 
 // segmentLength returns the number of commits at the start of batch that may be
 // delivered together. A commit that closes a connection is delivered alone.
@@ -108,7 +105,7 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 			writers = append(writers, w)
 			c.gathering = true
 		}
-		full = full || c.gathering && c.queuedBytes >= queuedBytes
+		full = full || c.gathering && c.queuedBytes >= s.hub.combineBytes
 		c.mu.Unlock()
 	}
 	for ; n < len(batch) && !full; n++ {

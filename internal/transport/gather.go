@@ -95,8 +95,8 @@ const (
 
 // yield lets goroutines run that are ready, and returns by how much count grew.
 func (y *yielder) yield(count func() uint64) (grown uint64) {
-	began := time.Since(y.began)
-	if int64(began) < y.until.Load() {
+	began, until := time.Since(y.began), y.until.Load()
+	if int64(began) < until {
 		return 0
 	}
 	before := count()
@@ -105,8 +105,9 @@ func (y *yielder) yield(count func() uint64) (grown uint64) {
 	now := time.Since(y.began)
 	if now-began > yieldCost*time.Duration(grown+1) {
 		pause := min(max(2*time.Duration(y.pause.Load()), minYieldPause), maxYieldPause)
-		y.pause.Store(int64(pause))
-		y.until.Store(int64(now + pause))
+		if y.until.CompareAndSwap(until, int64(now+pause)) { // otherwise another goroutine waited at the same time
+			y.pause.Store(int64(pause))
+		}
 	} else if grown > 0 && y.pause.Load() != 0 {
 		y.pause.Store(0)
 	}
