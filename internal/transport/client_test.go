@@ -160,6 +160,11 @@ func dialWith(t testing.TB, s *server, header, early string) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dialOver(t, conn, header, early)
+}
+
+// dialOver dials on a connection.
+func dialOver(t testing.TB, conn net.Conn, header, early string) *client {
 	t.Cleanup(func() { conn.Close() })
 	c := &client{Conn: conn, t: t, br: bufio.NewReader(conn)}
 	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", header, early)

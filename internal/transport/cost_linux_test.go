@@ -180,6 +180,18 @@ func TestSlowHandlerDoesNotEndJoining(t *testing.T) {
 	c.broadcast(1, plainSize, false) // fills the pools
 	handler := &slowHandler{entered: make(chan struct{}, behind), finish: make(chan struct{})}
 	defer close(handler.finish)
+	groups := make([]transport.Group, rooms)
+	for i := range groups {
+		groups[i].Init(c.hub)
+		groups[i].Add(&transport.Seat{Conn: c.conns[0]})
+	}
+	c.want.Add(2 * rooms * plainSize)
+	release := c.hub.Hold()
+	for i := range 2 * rooms { // combined for this client, too, before its handler runs
+		broadcast(&groups[i%rooms], frame(sample))
+	}
+	release()
+	<-c.done
 	var alone transport.Group
 	alone.Init(c.hub)
 	alone.Add(&transport.Seat{Conn: c.conns[0], Owner: handler})
@@ -189,21 +201,14 @@ func TestSlowHandlerDoesNotEndJoining(t *testing.T) {
 		w.Do()
 	}
 	<-handler.entered
-	groups := make([]transport.Group, rooms)
-	for i := range groups {
-		groups[i].Init(c.hub)
-		groups[i].Add(&transport.Seat{Conn: c.conns[0]})
-	}
 	for i, conn := range c.conns[1:] {
 		groups[i%rooms].Add(&transport.Seat{Conn: conn})
 	}
 	before := c.writes.Load()
 	c.want.Add(messages / rooms * plainSize * (members - 1))
-	release := c.hub.Hold()
+	release = c.hub.Hold()
 	for i := range messages {
-		var w transport.Work
-		groups[i%rooms].Broadcast(&w, frame(sample), false)
-		w.Do()
+		broadcast(&groups[i%rooms], frame(sample))
 	}
 	release()
 	<-c.done
@@ -236,6 +241,22 @@ func TestJoiningEnds(t *testing.T) {
 	}
 	if n > most {
 		t.Errorf("the first write comes after %d messages, want at most %d", n, most)
+	}
+}
+
+// A worker does not wait for more messages than fit into a write.
+func TestJoiningEndsWithAFullWrite(t *testing.T) {
+	const size, most, full = 16 << 10, 8, 50 // bytes, and messages
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := newCrowd(t, "")
+	text := strings.Repeat("x", size)
+	before, n := c.writes.Load(), 0
+	for ; n < full && c.writes.Load() == before; n++ {
+		broadcast(&c.group, frame(text))
+		runtime.Gosched()
+	}
+	if n > most {
+		t.Errorf("the first write comes after %d messages of %d bytes, want at most %d", n, size, most)
 	}
 }
 

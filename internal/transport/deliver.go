@@ -6,25 +6,27 @@ import "slices"
 // combined into one write.
 func (s *shard) deliver(batch []op) {
 	for len(batch) > 0 {
-		n := segmentLength(batch)
+		n := s.segmentLength(batch)
 		if s.repeats(batch[:n]) {
 			n = s.deliverMixed(batch[:n])
 		} else {
 			s.deliverRuns(batch[:n])
 		}
+		s.letWritersTry()
 		batch = batch[n:]
 	}
 }
 
-// segmentBytes limits the commits that are queued for connections before any of them is
-// written to. For one connection, the limit is [Hub.combineBytes].
+// segmentBytes limits the commits that are delivered together. So few bytes are queued
+// before the writers of all connections may run, and a client that reads does not become
+// slow.
 const segmentBytes = gatherBytes
 
 // segmentLength returns the number of commits at the start of batch that may be
 // delivered together. A commit that closes a connection is delivered alone.
-func segmentLength(batch []op) int {
+func (s *shard) segmentLength(batch []op) int {
 	n, size := 0, 0
-	for n < len(batch) && batch[n].kind != opClose && size <= segmentBytes {
+	for n < len(batch) && batch[n].kind != opClose && size <= s.hub.segmentBytes {
 		if batch[n].frame != nil {
 			size += batch[n].frame.charge
 		}
@@ -105,7 +107,7 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 			writers = append(writers, w)
 			c.gathering = true
 		}
-		full = full || c.gathering && c.queuedBytes >= s.hub.combineBytes
+		full = full || c.gathering && c.queuedBytes >= chunkSize
 		c.mu.Unlock()
 	}
 	for ; n < len(batch) && !full; n++ {

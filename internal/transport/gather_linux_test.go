@@ -1,6 +1,9 @@
 package transport_test
 
 import (
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -179,5 +182,28 @@ func TestWhichGoroutineWrites(t *testing.T) {
 			}
 			t.Errorf("the goroutine that commits writes: %v, want %v", !tc.inline, tc.inline)
 		})
+	}
+}
+
+// The writers of connections without direct writes run before a burst fills an outbox.
+func TestBurstOverTLS(t *testing.T) {
+	const rooms, size = 200, 2 << 10
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	cfg := testConfig()
+	cfg.OutboxBytes = 64 << 10 // a sixth of the burst
+	s := serveWith(t, cfg, (*httptest.Server).StartTLS)
+	conn, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialOver(t, conn, "", "")
+	all, _ := groups(s, rooms, receive(t, s.conns))
+	release := s.hub.Hold()
+	for i := range all {
+		broadcast(&all[i], frame(strings.Repeat("x", size)))
+	}
+	release()
+	if err := c.read(func() bool { return len(c.got) == rooms }); err != nil {
+		t.Errorf("the client received %d messages of %d: %v", len(c.got), rooms, err)
 	}
 }

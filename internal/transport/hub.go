@@ -35,7 +35,7 @@ type Hub struct {
 	yields yielder
 
 	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
-	combineBytes int // what may be queued for a connection before it is written to: as above, but chunkSize
+	segmentBytes int // segmentBytes, or the size of an outbox if it is smaller
 }
 
 // NewHub returns a hub without connections. It starts no goroutines.
@@ -45,7 +45,7 @@ func NewHub(cfg Config) *Hub {
 		frames:       ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments},
 		yields:       yielder{began: time.Now()},
 		crowdedBytes: min(crowdedBytes, cfg.OutboxBytes),
-		combineBytes: min(chunkSize, cfg.OutboxBytes),
+		segmentBytes: min(segmentBytes, cfg.OutboxBytes),
 	}
 	h.shards = make([]*shard, min(runtime.GOMAXPROCS(0), maxShards))
 	for i := range h.shards {

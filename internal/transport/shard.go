@@ -142,7 +142,6 @@ func (s *shard) drain(inline bool) {
 			}
 		}
 		s.deliver(batch)
-		s.letWritersTry()
 		clear(batch)
 		if cap(batch) > 4096 {
 			batch = []op{} // free the memory of a burst
