@@ -119,16 +119,15 @@ type Yielder struct{ y yielder }
 // NewYielder returns a Yielder that did not yield yet.
 func NewYielder() *Yielder { return &Yielder{yielder{began: time.Now()}} }
 
-// Yield yields, and reports whether it did. The yield takes that long, and brings that
-// many commits.
-func (y *Yielder) Yield(takes time.Duration, commits uint64) (yielded bool) {
+// Yield yields, and reports whether it did. Instead of other goroutines, during runs, and
+// returns the number of their commits.
+func (y *Yielder) Yield(during func() uint64) (yielded bool) {
 	y.y.yield(func() uint64 {
 		if !yielded {
 			yielded = true
-			time.Sleep(takes)
 			return 0
 		}
-		return commits
+		return during()
 	})
 	return yielded
 }

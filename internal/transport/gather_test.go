@@ -56,16 +56,22 @@ func TestYieldsPause(t *testing.T) {
 	const long, first, longest = 10 * time.Millisecond, 20 * time.Millisecond, 10 * time.Second
 	synctest.Test(t, func(t *testing.T) {
 		y := transport.NewYielder()
+		yield := func(takes time.Duration, commits uint64) bool {
+			return y.Yield(func() uint64 {
+				time.Sleep(takes)
+				return commits
+			})
+		}
 		yields := func(takes time.Duration, commits uint64) {
 			t.Helper()
-			if !y.Yield(takes, commits) {
+			if !yield(takes, commits) {
 				t.Fatal("did not yield")
 			}
 		}
 		pauses := func(want time.Duration) {
 			t.Helper()
 			time.Sleep(want - 1)
-			if y.Yield(0, 0) {
+			if yield(0, 0) {
 				t.Fatalf("yields before a pause of %v is over", want)
 			}
 			time.Sleep(1)
@@ -86,7 +92,7 @@ func TestYieldsPause(t *testing.T) {
 		pauses(longest)
 		yields(0, 1)
 		for range 4 { // at the same time, of several shards
-			go y.Yield(long, 0)
+			go yield(long, 0)
 		}
 		time.Sleep(long)
 		synctest.Wait()
