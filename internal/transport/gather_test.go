@@ -70,11 +70,11 @@ func TestYieldsPause(t *testing.T) {
 		}
 		pauses := func(want time.Duration) {
 			t.Helper()
-			time.Sleep(want - 1)
+			time.Sleep(want - time.Nanosecond)
 			if yield(0, 0) {
 				t.Fatalf("yields before a pause of %v is over", want)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 		}
 		yields(0, 0)
 		yields(0, 5)
