@@ -312,8 +312,7 @@ func (c *conn) endReason() LeaveReason {
 }
 
 // shutdownReason returns why memberships end during a shutdown. A client that the
-// application disconnected before receives that close code, so it also leaves for that
-// reason.
+// application disconnects at the same time leaves for that reason.
 func (c *conn) shutdownReason() LeaveReason {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -101,7 +101,7 @@ type Conn struct {
 	handled *Frame // the result of a handler for outgoing frames, until it is in the chunk
 	stalled bool   // a write took slowAfter or longer, and keep was not nil
 
-	gathering bool // deliverMixed holds the right to write; owned by the goroutine that drains the shard
+	combining bool // deliverMixed holds the right to write; owned by the goroutine that drains the shard
 
 	// Guarded by shard.mu.
 	slot, pos int // position in the wheel

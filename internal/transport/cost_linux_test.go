@@ -136,7 +136,7 @@ func TestPublishersAreJoined(t *testing.T) {
 
 // The same holds for the messages of several small rooms that arrive in turns, unless the
 // operating system runs other programs in the meantime.
-func TestSmallRoomsAreJoined(t *testing.T) {
+func TestSmallRoomsAreCombined(t *testing.T) {
 	const rooms, publishers, attempts = 5, 50, 50
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := newCrowd(t, "")
@@ -173,7 +173,7 @@ func TestSmallRoomsAreJoined(t *testing.T) {
 
 // A handler for outgoing frames that does not return delays only its own client: the
 // messages of the others are still combined.
-func TestSlowHandlerDoesNotEndJoining(t *testing.T) {
+func TestSlowHandlerDoesNotEndCombining(t *testing.T) {
 	const rooms, messages, behind = 5, 500, 500
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := newCrowd(t, "")
@@ -261,7 +261,7 @@ func TestJoiningEndsWithAFullWrite(t *testing.T) {
 }
 
 // Senders do not yield again and again to a goroutine that computes.
-func TestComputingGoroutinesDelayOneMessage(t *testing.T) {
+func TestLongYieldsPause(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	c := newCrowd(t, "")
 	var room transport.Group
@@ -289,7 +289,7 @@ func TestComputingGoroutinesDelayOneMessage(t *testing.T) {
 	stop.Store(true)
 	<-ended
 	if !c.hub.YieldsPaused() {
-		t.Error("the shard yields as often as before")
+		t.Error("goroutines yield as often as before")
 	}
 }
 

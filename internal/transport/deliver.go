@@ -2,8 +2,9 @@ package transport
 
 import "slices"
 
-// deliver delivers a batch of commits, in order. Commits for one connection are
-// combined into one write.
+// deliver delivers a batch of commits, in order. If a group has several broadcasts that do
+// not follow each other, all commits for one connection are combined into one write.
+// Otherwise only consecutive broadcasts to one group are.
 func (s *shard) deliver(batch []op) {
 	for len(batch) > 0 {
 		n := s.segmentLength(batch)
@@ -97,7 +98,7 @@ func runLength(batch []op) int {
 
 // deliverMixed queues commits to several groups and connections, and then writes
 // to each of their connections once. It returns the number of commits: when enough is
-// queued for a connection that it will write to, it leaves the others to the next call.
+// queued for a connection that it will write to, it leaves the remaining commits to the next call.
 func (s *shard) deliverMixed(batch []op) (n int) {
 	var writers []writer
 	full := false
@@ -105,9 +106,9 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 		c.mu.Lock()
 		if w := c.pushLocked(it); w.held() {
 			writers = append(writers, w)
-			c.gathering = true
+			c.combining = true
 		}
-		full = full || c.gathering && c.queuedBytes >= chunkSize
+		full = full || c.combining && c.queuedBytes >= chunkSize
 		c.mu.Unlock()
 	}
 	for ; n < len(batch) && !full; n++ {
@@ -130,7 +131,7 @@ func (s *shard) deliverMixed(batch []op) (n int) {
 		}
 	}
 	for _, w := range writers {
-		w.conn.gathering = false
+		w.conn.combining = false
 		w.drain()
 	}
 	return n

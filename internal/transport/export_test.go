@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,11 +48,11 @@ func (h *Hub) Hold() (release func()) {
 	}
 }
 
-// Gather makes all shards leave their queues to a worker that does not exist.
-func (h *Hub) Gather() {
+// Schedule makes all shards leave their queues to a worker that does not exist.
+func (h *Hub) Schedule() {
 	for _, s := range h.shards {
 		s.mu.Lock()
-		s.gathering = true
+		s.scheduled = true
 		s.mu.Unlock()
 	}
 }
@@ -130,4 +131,28 @@ func (y *Yielder) Yield(during func() uint64) (yielded bool) {
 		return during()
 	})
 	return yielded
+}
+
+// Unsettled describes a shard that still has work, or a commit that was not counted right,
+// after all goroutines ended. It returns "" if there is none.
+func (h *Hub) Unsettled() string {
+	for i, s := range h.shards {
+		s.mu.Lock()
+		queued, draining, scheduled, backlog := len(s.queue), s.draining, s.scheduled, s.backlog.Load()
+		s.mu.Unlock()
+		committed := int64(0)
+		for _, c := range s.connections() {
+			committed += c.committed.Load()
+			c.mu.Lock()
+			if c.queuedBytes != 0 || c.queue != nil || c.combining || c.writing && c.state == open {
+				committed += 1 << 40
+			}
+			c.mu.Unlock()
+		}
+		if queued != 0 || draining || scheduled || backlog != 0 || committed != 0 {
+			return fmt.Sprintf("shard %d has %d commits, draining %v, scheduled %v, backlog %d, committed %d",
+				i, queued, draining, scheduled, backlog, committed)
+		}
+	}
+	return ""
 }

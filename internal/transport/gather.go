@@ -12,8 +12,8 @@ import (
 //   - A broadcast to many connections starts a worker. It yields while more commits arrive.
 //   - After a broadcast to few connections, the goroutine yields once. If no other goroutine
 //     commits in this time, it drains the queue itself. Otherwise the hub is busy, and a
-//     worker drains the queue later. Meanwhile, no goroutine has the right to drain it, so a
-//     commit that must not wait, such as the end of a connection, does so immediately.
+//     worker drains the queue later. Meanwhile, no goroutine has claimed the queue, so a
+//     commit that must not wait, such as the end of a connection, can drain it immediately.
 //
 // There are no timers: yielding lets goroutines run that are ready, and returns.
 
@@ -21,10 +21,10 @@ import (
 const (
 	maxYields   = 16
 	gatherTime  = 2 * time.Millisecond
-	gatherBytes = 512 << 10 // in the queue, if it has broadcasts to few connections
+	gatherBytes = 512 << 10 // in the queue, for scheduleWorker; for startWorker, chunkSize
 )
 
-// startWorker starts a goroutine that drains the queue. The caller set draining.
+// startWorker starts a goroutine that drains the queue, which the caller claimed.
 func (s *shard) startWorker() {
 	s.hub.tasks.Add()
 	go func() {
@@ -34,15 +34,15 @@ func (s *shard) startWorker() {
 	}()
 }
 
-// startGathering starts a goroutine that drains the queue later, unless another goroutine
-// does so before. The caller set gathering.
-func (s *shard) startGathering() {
+// scheduleWorker starts a goroutine that drains the queue later, unless another goroutine
+// does so before. The caller set scheduled.
+func (s *shard) scheduleWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
 		s.gather(gatherBytes)
 		s.mu.Lock()
-		s.gathering = false
+		s.scheduled = false
 		claimed := s.claimLocked()
 		s.mu.Unlock()
 		if claimed {
@@ -52,7 +52,7 @@ func (s *shard) startGathering() {
 }
 
 // gather lets other goroutines commit. It returns when no more commits arrive
-// (immediately, if no other goroutine is ready to run), or at a limit.
+// (immediately, if no other goroutine is ready to run, or while yields pause), or at a limit.
 func (s *shard) gather(limit int64) {
 	began := time.Now()
 	for range maxYields {
@@ -62,16 +62,16 @@ func (s *shard) gather(limit int64) {
 	}
 }
 
-// share ends what addSharedLocked began: it drains the queue, unless another goroutine
-// does. If the hub is busy, a worker drains it later.
-func (s *shard) share(busy bool) {
+// drainShared drains a queue that addSharedLocked added to a Work, unless another goroutine
+// did. If busy, a worker drains it later.
+func (s *shard) drainShared(busy bool) {
 	s.mu.Lock()
-	s.gathering = busy && !s.draining && len(s.queue) > 0
-	gather, drain := s.gathering, !busy && s.claimLocked()
+	s.scheduled = busy && !s.draining && len(s.queue) > 0
+	gather, drain := s.scheduled, !busy && s.claimLocked()
 	s.mu.Unlock()
 	switch {
 	case gather:
-		s.startGathering()
+		s.scheduleWorker()
 	case drain:
 		s.drain(true)
 	}
@@ -79,14 +79,16 @@ func (s *shard) share(busy bool) {
 
 // A yielder yields to goroutines that commit. A goroutine that computes delays a yield by
 // the time slice of the scheduler, 10 ms. So after a yield that takes long and brings few
-// commits, there are no yields for a while, and for twice as long after the next one.
+// commits, there are no yields for a while, and for twice as long after the next such
+// yield. If several goroutines yielded at this time, this is one pause.
 type yielder struct {
 	began time.Time
 	until atomic.Int64 // no yield before this time since began, in nanoseconds
-	pause atomic.Int64 // the length of the last pause, in nanoseconds; 0 if a yield was short since
+	pause atomic.Int64 // the length of the last pause, in nanoseconds; 0 after a short yield that brought commits
 }
 
-// Limits of a yielder: the time that each commit may cost, and of pauses.
+// A yield may take yieldCost, and as long again for each commit that it brings. The others
+// are the limits of a pause.
 const (
 	yieldCost     = time.Millisecond
 	minYieldPause = 20 * time.Millisecond

@@ -1,9 +1,7 @@
 package transport_test
 
 import (
-	"crypto/tls"
-	"net/http"
-	"net/http/httptest"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -185,25 +183,42 @@ func TestWhichGoroutineWrites(t *testing.T) {
 	}
 }
 
-// The writers of connections without direct writes run before a burst fills an outbox.
-func TestBurstOverTLS(t *testing.T) {
-	const rooms, size = 200, 2 << 10
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	cfg := testConfig()
-	cfg.OutboxBytes = 64 << 10 // a sixth of the burst
-	s := serveWith(t, cfg, (*httptest.Server).StartTLS)
-	conn, err := tls.Dial("tcp", s.Listener.Addr().String(), s.Client().Transport.(*http.Transport).TLSClientConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := dialOver(t, conn, "", "")
-	all, _ := groups(s, rooms, receive(t, s.conns))
-	release := s.hub.Hold()
-	for i := range all {
-		broadcast(&all[i], frame(strings.Repeat("x", size)))
-	}
-	release()
-	if err := c.read(func() bool { return len(c.got) == rooms }); err != nil {
-		t.Errorf("the client received %d messages of %d: %v", len(c.got), rooms, err)
+// Commits that are combined do not fill the small outbox of a client that reads: the
+// client is not closed, and none of its frames is dropped.
+func TestCombinedCommitsFitIntoSmallOutboxes(t *testing.T) {
+	const messages = 60
+	for _, latest := range []bool{false, true} {
+		t.Run(fmt.Sprintf("latest %v", latest), func(t *testing.T) {
+			cfg := testConfig()
+			cfg.OutboxBytes = 4 << 10
+			s := serve(t, cfg)
+			c := dial(t, s, "")
+			p := receive(t, s.conns)
+			space := new(transport.KeySpace)
+			if latest {
+				p.KeepLatest(cfg.WriteTimeout)
+			}
+			var groups [2]transport.Group
+			for i := range groups {
+				groups[i].Init(s.hub)
+				groups[i].Add(&transport.Seat{Conn: p.Conn})
+			}
+			release := s.hub.Hold()
+			for i := range messages {
+				f := frame(fmt.Sprint(i, strings.Repeat(" ", 500)))
+				if latest {
+					f.SetKey(space, "key")
+				}
+				var w transport.Work
+				groups[i%2].Broadcast(&w, f, false)
+				w.Do()
+			}
+			release()
+			for i := range messages {
+				if got := strings.TrimSpace(c.next()); got != fmt.Sprint(i) {
+					t.Fatalf("got %s, want %d", got, i)
+				}
+			}
+		})
 	}
 }

@@ -22,7 +22,7 @@ func TestCloseDoesNotWaitForWorkers(t *testing.T) {
 	seat := &transport.Seat{Conn: p.Conn}
 	group.Add(seat)
 	other := &transport.Seat{Conn: p.Conn}
-	s.hub.Gather()
+	s.hub.Schedule()
 	broadcast := func(text string) {
 		var w transport.Work
 		group.Broadcast(&w, frame(text), false)

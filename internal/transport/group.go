@@ -7,6 +7,7 @@ package transport
 type Group struct {
 	hub        *Hub
 	partitions []partition // one per shard
+	count      int         // committed seats
 }
 
 // A partition is a group's part of one shard.
@@ -56,6 +57,7 @@ func (g *Group) Cost() int { return len(g.partitions) * partitionSize }
 func (g *Group) Add(seat *Seat) {
 	part := g.partition(seat)
 	part.count++
+	g.count++
 	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,6 +72,7 @@ func (g *Group) Add(seat *Seat) {
 func (g *Group) Remove(seat *Seat) {
 	part := g.partition(seat)
 	part.count--
+	g.count--
 	s := part.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,11 +92,7 @@ func (g *Group) Broadcast(w *Work, f *Frame, handled bool, except ...*Seat) {
 	} else {
 		o.except = except
 	}
-	seats := 0
-	for i := range g.partitions {
-		seats += g.partitions[i].count
-	}
-	w.seats += seats
+	w.seats += g.count
 	for i := range g.partitions {
 		part := &g.partitions[i]
 		if part.count == 0 {
@@ -103,7 +102,7 @@ func (g *Group) Broadcast(w *Work, f *Frame, handled bool, except ...*Seat) {
 		s := part.shard
 		s.mu.Lock()
 		s.pushLocked(o)
-		w.addBroadcastLocked(s, seats)
+		w.addBroadcastLocked(s, g.count)
 		s.mu.Unlock()
 	}
 }

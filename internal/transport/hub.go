@@ -32,10 +32,10 @@ type Hub struct {
 	shards []*shard
 	next   atomic.Uint32
 	tasks  Tasks
-	yields yielder
+	yields yielder // shared by all shards; safe for concurrent use
 
 	crowdedBytes int // crowdedBytes, or the size of an outbox if it is smaller
-	segmentBytes int // segmentBytes, or the size of an outbox if it is smaller
+	segmentBytes int // segmentBytes, or half the size of an outbox if it is smaller
 }
 
 // NewHub returns a hub without connections. It starts no goroutines.
@@ -45,7 +45,7 @@ func NewHub(cfg Config) *Hub {
 		frames:       ws.Config{MaxMessage: cfg.MaxMessage, MaxFragments: cfg.MaxFragments},
 		yields:       yielder{began: time.Now()},
 		crowdedBytes: min(crowdedBytes, cfg.OutboxBytes),
-		segmentBytes: min(segmentBytes, cfg.OutboxBytes),
+		segmentBytes: min(segmentBytes, cfg.OutboxBytes/2),
 	}
 	h.shards = make([]*shard, min(runtime.GOMAXPROCS(0), maxShards))
 	for i := range h.shards {

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// A shard contains a part of the hub's connections. While it is being drained, commits
-// append to its queue. The goroutine that drains it takes the whole queue at once, and
+// A shard contains a part of the hub's connections. While a goroutine drains it, or will do
+// so soon, commits are appended to its queue. The goroutine that drains it takes the whole queue at once, and
 // so combines the accumulated commits.
 type shard struct {
 	hub   *Hub
@@ -17,7 +17,7 @@ type shard struct {
 	queue     []op
 	spare     []op // the previous queue, to be reused
 	draining  bool // a goroutine drains the queue, or has the Work to do so
-	gathering bool // a goroutine, or its Work, will drain the queue soon, unless another one does
+	scheduled bool // a goroutine, or its Work, will claim the queue, unless another one does before
 	drained   sync.Cond
 	wheel     wheel
 
@@ -55,8 +55,8 @@ const (
 	opRemove
 )
 
-// pushLocked appends o. The caller must add the shard to a Work, unless the queue was not
-// empty: then another goroutine drains it.
+// pushLocked appends o. If the shard was idle, the caller must add it to a Work. Otherwise
+// another goroutine, or its Work, drains the queue.
 func (s *shard) pushLocked(o op) {
 	s.queue = append(s.queue, o)
 	s.commits.Add(1)
@@ -110,7 +110,7 @@ func (s *shard) close(w *Work, c *Conn, last *Frame, cause error) {
 }
 
 // drain delivers the commits in the queue until it is empty. It is called without
-// locks, by the goroutine that set draining. If inline, the goroutine belongs to a
+// locks, by the goroutine that claimed the queue. If inline, the goroutine belongs to a
 // sender: it delivers one batch, then a worker takes over.
 func (s *shard) drain(inline bool) {
 	var batch []op

@@ -11,9 +11,9 @@ type Work struct {
 	more  []flush
 
 	hub    *Hub
-	shards uint64 // one bit per shard to drain
-	shared uint64 // one bit per shard to drain unless another goroutine does
-	seats  int    // receivers of the commits, to estimate the cost of draining
+	shards uint64 // one bit per shard whose queue is claimed
+	shared uint64 // one bit per shard to drain, unless another goroutine does
+	seats  int    // receivers of the commits; decides whether a worker drains the claimed shards
 }
 
 // A flush is a connection that must be written to, or whose end must be started.
@@ -49,10 +49,11 @@ func (work *Work) addDrainLocked(s *shard) {
 	}
 }
 
-// addSharedLocked adds a shard with a queue that other goroutines may drain until then.
+// addSharedLocked adds a shard with a queue. Until the Work is done, other goroutines may
+// drain it instead.
 func (work *Work) addSharedLocked(s *shard) {
-	if !s.draining && !s.gathering {
-		s.gathering = true
+	if !s.draining && !s.scheduled {
+		s.scheduled = true
 		work.hub = s.hub
 		work.shared |= 1 << s.index
 	}
@@ -72,7 +73,7 @@ func (work *Work) addBroadcastLocked(s *shard, seats int) {
 // the caller does not wait.
 const inlineSeats = 32
 
-// Do does the work. It does not wait for clients, but may yield the processor once.
+// Do does the work. It does not wait for clients, but may yield the processor.
 func (work *Work) Do() {
 	if work.first.conn != nil {
 		work.first.do()
@@ -89,17 +90,17 @@ func (work *Work) Do() {
 		}
 	}
 	if work.shared != 0 {
-		work.share()
+		work.drainShared()
 	}
 	*work = Work{}
 }
 
-// share lets other goroutines commit. If they do not, it drains the shared shards;
+// drainShared lets other goroutines commit. If none does, it drains the shared shards;
 // otherwise their workers do.
-func (work *Work) share() {
+func (work *Work) drainShared() {
 	busy := work.hub.yields.yield(work.commits) > 0
 	for set := work.shared; set != 0; set &= set - 1 {
-		work.hub.shards[bits.TrailingZeros64(set)].share(busy)
+		work.hub.shards[bits.TrailingZeros64(set)].drainShared(busy)
 	}
 }
 
