@@ -225,7 +225,7 @@ func (x *crossfire) dial(n int) {
 // burst returns when all goroutines have nothing to do.
 func (x *crossfire) burst(senders, acts int) {
 	for i := range senders {
-		r := rand.New(rand.NewPCG(x.seed, x.n<<8|uint64(i))) //nolint:gosec // a seed is reported, so that a failure can be repeated
+		r := rand.New(rand.NewPCG(x.seed, x.n<<8|uint64(i)))
 		go func() {
 			for range 1 + r.IntN(acts) {
 				if r.IntN(6) == 0 {

@@ -66,6 +66,7 @@ func (s *shard) gather(limit int64) {
 // did. If busy, a worker drains it later.
 func (s *shard) drainShared(busy bool) {
 	s.mu.Lock()
+	busy = busy && s.backlog.Load() < gatherBytes // otherwise, this slows down the sender
 	s.scheduled = busy && !s.draining && len(s.queue) > 0
 	gather, drain := s.scheduled, !busy && s.claimLocked()
 	s.mu.Unlock()
