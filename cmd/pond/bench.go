@@ -101,8 +101,8 @@ func (b *bench) declare(flags *flag.FlagSet) {
 	flags.IntVar(&c.Threads, "threads", 1, "`number` of threads of the load generator")
 	flags.StringVar(&b.pond.Channel, "channel", "", "`name` of the channels; %d is replaced with the number of the room (default /chat/%d; in latest /latest/%d, in recover /log/%d)")
 	flags.StringVar(&b.pond.Join, "join", "{}", "payload of joins, a `JSON` object")
-	flags.StringVar(&b.pond.Message, "event", "message", "`name` of the event that the server broadcasts")
-	flags.StringVar(&b.pond.Echo, "echo-event", "echo", "`name` of the event that the server answers")
+	flags.StringVar(&b.pond.Message, "event", "message", "`name` of the event that clients send, for the server to broadcast")
+	flags.StringVar(&b.pond.Echo, "echo-event", "echo", "`name` of the event that clients send, for the server to answer")
 	flags.BoolVar(&b.pond.Diff, "diff", false, "ask for presence as differences, which the server must offer (default whole lists)")
 	flags.Func("payload", "payload of messages: a `JSON` object with {{.Text}} in a string, which the server must send back unchanged; "+
 		"{{.Client}} and {{.Room}} are numbers (default {\"b\":\"{{.Text}}\"})", func(text string) (err error) {

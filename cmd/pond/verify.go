@@ -88,7 +88,7 @@ func (v *verification) declare(flags *flag.FlagSet) {
 		c.Join, err = object(text)
 		return err
 	})
-	flags.StringVar(&c.Event, "event", "message", "`name` of the event that the server sends to all members")
+	flags.StringVar(&c.Event, "event", "message", "`name` of the event that the publishers send")
 	flags.Func("payload", "payload of messages: a `JSON` object with {{.Text}} in a string, which the server must send unchanged; "+
 		"{{.Client}} is the number of the publisher (default {\"b\":\"{{.Text}}\"})", func(text string) (err error) {
 		c.Payload, err = load.ParsePayload(text)

@@ -147,7 +147,7 @@ func (r Result) Err() error {
 		}
 	}
 	if r.Scenario == Presence && r.PresenceComplete < int64(r.Clients) {
-		broken = append(broken, fmt.Sprintf("%d incomplete lists", int64(r.Clients)-r.PresenceComplete))
+		broken = append(broken, fmt.Sprintf("%d incomplete lists (the server must track each member with the \"track\" of its join)", int64(r.Clients)-r.PresenceComplete))
 	}
 	if broken == nil {
 		return nil

@@ -13,7 +13,7 @@ func TestResultErr(t *testing.T) {
 		"forgiven":    {Result{Faults: Faults{Lost: 1, Reordered: 1}, Forgiven: []string{"lost", "reordered"}}, ""},
 		"partly":      {Result{Faults: Faults{Lost: 1, Duplicated: 1}, Forgiven: []string{"lost"}}, "1 duplicated"},
 		"all there":   {Result{Scenario: Presence, Clients: 3, PresenceComplete: 3}, ""},
-		"one missing": {Result{Scenario: Presence, Clients: 3, PresenceComplete: 2}, "1 incomplete lists"},
+		"one missing": {Result{Scenario: Presence, Clients: 3, PresenceComplete: 2}, `1 incomplete lists (the server must track each member with the "track" of its join)`},
 	} {
 		got := ""
 		if err := tt.result.Err(); err != nil {

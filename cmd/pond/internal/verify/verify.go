@@ -37,7 +37,7 @@ type Config struct {
 	Header   http.Header     // of all requests
 	Channel  string          // that all clients join
 	Join     json.RawMessage // the payload of joins; empty is {}
-	Event    string          // that the server sends to all members
+	Event    string          // that the publishers send
 	Payload  load.Payload    // of messages
 	Insecure bool            // accept any certificate
 
