@@ -29,8 +29,9 @@ type Observer struct {
 	Joined func(ch *Channel, u User)
 	Left   func(ch *Channel, u User, reason LeaveReason)
 
-	// Recovered reports that a client asked for missed messages when it joined. The reason
-	// is empty if it receives them. Otherwise, the client must load its state again.
+	// Recovered reports that a client asked for missed messages when it joined, or, as a
+	// newcomer, for the latest ones. The reason is empty if it receives them. Otherwise, the
+	// client must load its state again.
 	Recovered func(ch *Channel, u User, reason GapReason)
 
 	// Handled reports that the handler of a client's message returned, with its duration
