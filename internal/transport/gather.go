@@ -21,7 +21,7 @@ import (
 const (
 	maxYields   = 16
 	gatherTime  = 2 * time.Millisecond
-	gatherBytes = 512 << 10 // in the queue, for scheduleWorker; for startWorker, chunkSize
+	gatherBytes = 512 << 10 // in a queue that is not claimed; chunkSize in one that is
 )
 
 // startWorker starts a goroutine that drains the queue, which the caller claimed.
@@ -29,7 +29,7 @@ func (s *shard) startWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
-		s.gather(chunkSize)
+		s.gather()
 		s.drain(false)
 	}()
 }
@@ -40,7 +40,7 @@ func (s *shard) scheduleWorker() {
 	s.hub.tasks.Add()
 	go func() {
 		defer s.hub.tasks.Done()
-		s.gather(gatherBytes)
+		s.gatherShared()
 		s.mu.Lock()
 		s.scheduled = false
 		claimed := s.claimLocked()
@@ -51,12 +51,28 @@ func (s *shard) scheduleWorker() {
 	}()
 }
 
-// gather lets other goroutines commit. It returns when no more commits arrive
-// (immediately, if no other goroutine is ready to run, or while yields pause), or at a limit.
-func (s *shard) gather(limit int64) {
+// gather lets other goroutines commit to a claimed queue. It returns when no more commits
+// arrive (immediately, if no other goroutine is ready to run), or when there is enough for
+// a full write. It never pauses: to write to many connections once more costs more than a
+// yield that takes long.
+func (s *shard) gather() {
+	before := int64(0)
+	for range maxYields {
+		now := s.backlog.Load()
+		if now <= before || now >= chunkSize {
+			return
+		}
+		before = now
+		runtime.Gosched()
+	}
+}
+
+// gatherShared is gather for a queue that is not claimed. It also returns while yields
+// pause, and at other limits.
+func (s *shard) gatherShared() {
 	began := time.Now()
 	for range maxYields {
-		if s.backlog.Load() >= limit || time.Since(began) >= gatherTime || s.hub.yields.yield(s.commits.Load) == 0 {
+		if s.backlog.Load() >= gatherBytes || time.Since(began) >= gatherTime || s.hub.yields.yield(s.commits.Load) == 0 {
 			return
 		}
 	}
