@@ -98,7 +98,7 @@ func runLength(batch []op) int {
 
 // deliverMixed queues commits to several groups and connections, and then writes
 // to each of their connections once. It returns the number of commits: when enough is
-// queued for a connection that it will write to, it leaves the remaining commits to the next call.
+// queued for a connection that it will write to, it leaves the rest to the next call.
 func (s *shard) deliverMixed(batch []op) (n int) {
 	var writers []writer
 	full := false
